@@ -1,0 +1,1 @@
+"""What crosses the network: canonical encoding, keys, signed transactions."""
