@@ -151,4 +151,4 @@ def _reencode(value: object) -> bytes | None:
 
 
 def _name(kind: object) -> str:
-    return getattr(kind, "__name__", str(kind))
+    return "plain value" if kind is object else getattr(kind, "__name__", str(kind))
