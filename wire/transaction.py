@@ -107,6 +107,14 @@ def check(raws: Iterable[bytes], chain_id: str, now_ms: int) -> list[CheckedTran
     return results
 
 
+def check_validity(tx: Transaction, now_ms: int) -> None:
+    """Refuse a transaction that has expired at `now_ms`, or is signed for too far ahead."""
+    if tx.valid_until_ms < now_ms:
+        raise Refused("expired", f"it was valid until {tx.valid_until_ms} ms, now is {now_ms} ms")
+    if tx.valid_until_ms > now_ms + VALIDITY_MS_MAX:
+        raise Refused("valid_too_long", f"at most {VALIDITY_MS_MAX} ms ahead may be signed for")
+
+
 def _check_form(tx: Transaction, chain_id: str, now_ms: int) -> None:
     if tx.chain_id != chain_id:
         raise Refused("wrong_chain", f"made for {tx.chain_id[:64]!r}, this chain is {chain_id!r}")
@@ -114,10 +122,7 @@ def _check_form(tx: Transaction, chain_id: str, now_ms: int) -> None:
         raise Refused("malformed", f"a sender is a 32-byte key, not {len(tx.sender)} bytes")
     if not 0 < tx.nonce < 2**63:
         raise Refused("bad_nonce", "a nonce is a positive 63-bit integer")
-    if tx.valid_until_ms < now_ms:
-        raise Refused("expired", f"it was valid until {tx.valid_until_ms} ms, now is {now_ms} ms")
-    if tx.valid_until_ms > now_ms + VALIDITY_MS_MAX:
-        raise Refused("valid_too_long", f"at most {VALIDITY_MS_MAX} ms ahead may be signed for")
+    check_validity(tx, now_ms)
     for name in (tx.contract, tx.entry):
         if not 0 < len(name) <= NAME_CHARS_MAX or not name.isascii():
             raise Refused("malformed", f"a name has 1 to {NAME_CHARS_MAX} ASCII characters")

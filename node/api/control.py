@@ -1,0 +1,138 @@
+"""The control socket: a Unix socket in the data directory, one JSON object per line each way.
+
+Who may open the directory may ask; nothing listens on the network. A question is
+`{"ask": NAME, ...}`; the answer is `{"ok": VALUE}` or `{"error": SENTENCE, "code": CODE}`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from node.errors import ControlError
+from wire.transaction import Refused
+
+log = logging.getLogger("commonwatt.control")
+
+SOCKET_NAME: Final = "control.sock"
+QUESTION_BYTES_MAX: Final = 65_536
+ANSWER_BYTES_MAX: Final = 8 * 1_048_576
+
+Answer: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[Any]]
+
+
+class ControlServer:
+    """Answers questions on `<directory>/control.sock` from a table of names."""
+
+    def __init__(self, directory: Path, answers: Mapping[str, Answer]) -> None:
+        self._directory = directory
+        self._answers = answers
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+
+    async def start(self) -> None:
+        """Listen. A socket left by a dead process is replaced; the directory's lock is ours."""
+        (self._directory / SOCKET_NAME).unlink(missing_ok=True)
+        with _short(self._directory) as path:
+            self._server = await asyncio.start_unix_server(
+                self._serve, path, limit=QUESTION_BYTES_MAX
+            )
+        (self._directory / SOCKET_NAME).chmod(0o600)
+
+    async def stop(self) -> None:
+        """Close the socket and every connection; idempotent."""
+        if self._server is None:
+            return
+        self._server.close()
+        for writer in list(self._open):
+            writer.close()
+        self._server = None
+        (self._directory / SOCKET_NAME).unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.add(writer)
+        try:
+            while True:
+                try:
+                    line = await reader.readline()
+                except ValueError:
+                    answer = _error("too_large", f"at most {QUESTION_BYTES_MAX} bytes per question")
+                    writer.write(msgspec.json.encode(answer) + b"\n")
+                    break
+                if not line:
+                    break
+                writer.write(msgspec.json.encode(await self._answer(line)) + b"\n")
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            self._open.discard(writer)
+            writer.close()
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            question = msgspec.json.decode(line, type=dict[str, Any])
+        except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+            return _error("malformed", f"a question is one JSON object per line: {error}")
+        name = question.get("ask")
+        answer = self._answers.get(name) if isinstance(name, str) else None
+        if answer is None:
+            known = ", ".join(sorted(self._answers))
+            return _error("unknown_question", f"ask is one of: {known}")
+        try:
+            return {"ok": await answer(question)}
+        except Refused as refused:
+            return _error(refused.code, refused.message)
+        except ControlError as error:
+            return _error("bad_question", str(error))
+        except Exception:
+            log.exception("the question %s failed", name)
+            return _error("internal", "the node could not answer; its log says why")
+
+
+async def ask(directory: Path, name: str, *, timeout_s: float = 10.0, **arguments: Any) -> Any:
+    """Ask the daemon that runs in `directory`.
+
+    Raises
+    ------
+    ControlError
+        Nobody answers there, or the question was refused.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            with _short(directory) as path:
+                reader, writer = await asyncio.open_unix_connection(path, limit=ANSWER_BYTES_MAX)
+            try:
+                writer.write(msgspec.json.encode({"ask": name, **arguments}) + b"\n")
+                line = await reader.readline()
+            finally:
+                writer.close()
+    except TimeoutError:
+        raise ControlError(f"the node in {directory} did not answer in {timeout_s:g} s") from None
+    except (OSError, ValueError) as error:
+        raise ControlError(f"no node is running in {directory} ({error})") from None
+    if not line:
+        raise ControlError(f"the node in {directory} closed without an answer")
+    answer = msgspec.json.decode(line)
+    if "error" in answer:
+        raise ControlError(f"{answer['code']}: {answer['error']}")
+    return answer["ok"]
+
+
+def _error(code: str, sentence: str) -> dict[str, Any]:
+    return {"error": sentence, "code": code}
+
+
+@contextlib.contextmanager
+def _short(directory: Path) -> Iterator[str]:
+    """Yield a path of the socket that fits the 108 bytes a socket address has."""
+    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{fd}/{SOCKET_NAME}"
+    finally:
+        os.close(fd)

@@ -1,0 +1,43 @@
+"""The errors of `node/`.
+
+NodeError
+├── StartError         the daemon cannot start; one line says what and where, exit code 2
+│   ├── ConfigError        a setting is unknown, missing or out of range
+│   ├── LockedError        the data directory is in use by another process
+│   ├── GenesisError       the genesis is unreadable, or another one than the data's
+│   └── StoreError         the database is damaged or of another version
+├── ControlError       the daemon's control socket refused, or nobody answers there
+└── InvariantError     something that must never be is; the node stops before it votes
+"""
+
+
+class NodeError(Exception):
+    """Something is wrong with this node."""
+
+
+class StartError(NodeError):
+    """The daemon cannot start as it is set up."""
+
+
+class ConfigError(StartError):
+    """A setting is unknown, missing or out of range."""
+
+
+class LockedError(StartError):
+    """The data directory is in use by another process."""
+
+
+class GenesisError(StartError):
+    """The genesis is unreadable, invalid, or not the one the data was made with."""
+
+
+class StoreError(StartError):
+    """The database is damaged or of another version."""
+
+
+class ControlError(NodeError):
+    """The control socket refused the question, or nobody answers."""
+
+
+class InvariantError(NodeError):
+    """Something that must never be is: the node stops rather than go on wrong."""

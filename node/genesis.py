@@ -1,0 +1,157 @@
+"""The genesis file: what every home of a chain must agree on before the first block.
+
+It is JSON for people; its hash is taken over the canonical encoding, so that spacing and key
+order do not matter. Bytes are written as hexadecimal text.
+"""
+
+import hashlib
+import json
+import typing
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from market.app import MarketParams
+from market.errors import MarketError
+from node.errors import GenesisError
+from wire.codec import Message, decode, encode
+from wire.errors import WireError
+from wire.keys import PUBLIC_KEY_BYTES
+
+GENESIS_VERSION: Final = 1
+GENESIS_BYTES_MAX: Final = 4 * 1_048_576
+AUTHORITIES_MIN: Final = 4
+AUTHORITIES_MAX: Final = 32
+
+
+class ChainParams(Message, frozen=True, tag="chain-params"):
+    """How blocks are made. Times are real. [ms]"""
+
+    block_interval_ms: int = 1_000
+    heartbeat_ms: int = 30_000
+    block_bytes_max: int = 1_048_576
+    block_transactions_max: int = 4_096
+
+    def check(self) -> None:
+        """Raise `GenesisError` for a value outside its hard bounds."""
+        bounds = {
+            "block_interval_ms": (100, 60_000),
+            "heartbeat_ms": (1_000, 600_000),
+            "block_bytes_max": (65_536, 2 * 1_048_576),
+            "block_transactions_max": (16, 16_384),
+        }
+        for name, (low, high) in bounds.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise GenesisError(f"chain.{name} is {value}, allowed are {low} to {high}")
+
+
+class Genesis(Message, frozen=True, tag="genesis"):
+    """The first agreement of a chain. `authorities` are Ed25519 public keys, in their order."""
+
+    version: int
+    authorities: list[bytes]
+    chain: ChainParams
+    market: MarketParams
+
+    @property
+    def chain_id(self) -> str:
+        """The chain's name, which every signature covers."""
+        return self.market.chain_id
+
+    @property
+    def hash(self) -> bytes:
+        """SHA-256 of the canonical encoding."""
+        return hashlib.sha256(encode(self)).digest()
+
+    def check(self) -> None:
+        """Raise `GenesisError` for the first thing that cannot be."""
+        if self.version != GENESIS_VERSION:
+            raise GenesisError(f"version is {self.version}, this program reads {GENESIS_VERSION}")
+        count = len(self.authorities)
+        if not AUTHORITIES_MIN <= count <= AUTHORITIES_MAX:
+            raise GenesisError(
+                f"authorities: {count} given, {AUTHORITIES_MIN} to {AUTHORITIES_MAX} are needed"
+            )
+        if any(len(key) != PUBLIC_KEY_BYTES for key in self.authorities):
+            raise GenesisError(f"authorities: each is a public key of {PUBLIC_KEY_BYTES} bytes")
+        if len(set(self.authorities)) != count:
+            raise GenesisError("authorities: the same key stands there twice")
+        self.chain.check()
+        try:
+            self.market.check()
+        except MarketError as error:
+            raise GenesisError(f"market: {error}") from None
+
+
+def community_key(genesis: Genesis) -> bytes:
+    """Return the 32-byte pre-shared key by which homes of this chain know each other."""
+    return hashlib.sha256(b"commonwatt/community/1\0" + genesis.hash).digest()
+
+
+def write_genesis(genesis: Genesis, path: Path) -> None:
+    """Write the genesis as readable JSON."""
+    path.write_text(json.dumps(_readable(genesis), indent=1) + "\n")
+
+
+def read_genesis(path: Path) -> Genesis:
+    """Read and check a genesis file.
+
+    Raises
+    ------
+    GenesisError
+        It is missing, not JSON, or something in it cannot be; the message names it.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise GenesisError(f"{path}: cannot be read ({error.strerror})") from None
+    if len(text) > GENESIS_BYTES_MAX:
+        raise GenesisError(f"{path}: {len(text)} bytes, at most {GENESIS_BYTES_MAX} are read")
+    try:
+        value = _typed(Genesis, json.loads(text), "genesis")
+        genesis = decode(encode(value), Genesis, GENESIS_BYTES_MAX)
+        genesis.check()
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise GenesisError(f"{path}: not JSON: {error}") from None
+    except (GenesisError, WireError) as error:
+        raise GenesisError(f"{path}: {error}") from None
+    return genesis
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, Message):
+        return {name: _readable(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, list | tuple):
+        return [_readable(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _readable(item) for key, item in value.items()}
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _typed(kind: Any, value: Any, where: str) -> Any:
+    """Undo `_readable`. Types of plain fields are checked by the decoder afterwards."""
+    origin = typing.get_origin(kind)
+    if origin is list and isinstance(value, list):
+        inner = typing.get_args(kind)[0]
+        return [_typed(inner, item, f"{where}[{place}]") for place, item in enumerate(value)]
+    if kind is bytes:
+        try:
+            return bytes.fromhex(value)
+        except (TypeError, ValueError):
+            raise GenesisError(f"{where} is hexadecimal text, not {value!r}") from None
+    if not (isinstance(kind, type) and issubclass(kind, Message)):
+        return value
+    if not isinstance(value, dict):
+        raise GenesisError(f"{where} is an object, not {type(value).__name__}")
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    unknown = sorted(set(value) - set(fields))
+    if unknown:
+        raise GenesisError(f"{where}.{unknown[0]} is unknown; known are {', '.join(fields)}")
+    missing = [name for name, field in fields.items() if field.required and name not in value]
+    if missing:
+        raise GenesisError(f"{where}.{missing[0]} is missing")
+    return kind(
+        **{name: _typed(fields[name].type, value[name], f"{where}.{name}") for name in value}
+    )

@@ -1,0 +1,45 @@
+"""One process per data directory: two on one key could sign two votes for one round."""
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+
+from node.errors import LockedError
+
+
+class DirectoryLock:
+    """An advisory lock on `<directory>/lock`, held while the daemon runs.
+
+    The kernel lets go of it when the process dies, however it dies; a stale file never blocks.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "lock"
+        self._fd: int | None = None
+
+    def __enter__(self) -> "DirectoryLock":
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
+            os.close(fd)
+            raise LockedError(
+                f"{self._path.parent} is in use by another process (pid {holder or 'unknown'}); "
+                "stop it first, or give this node a directory of its own"
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        self._fd = fd
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None

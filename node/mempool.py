@@ -1,0 +1,231 @@
+"""Transactions that wait for a block: taken in, pooled into batches, gossiped, handed out.
+
+A transaction of this home is pooled for tens of milliseconds and leaves with its neighbours in one
+gossip message, because a message costs far more than a transaction. One that is refused here is
+never sent; one that is refused on its way is not passed on.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Collection
+from typing import Final
+
+from node.messages import BATCH_BYTES_MAX, BATCH_TRANSACTIONS_MAX, TransactionBatch
+from node.network.base import GOSSIP_BYTES_MAX
+from node.verifier import TransactionVerifier
+from wire.codec import decode, encode
+from wire.errors import DecodeError
+from wire.transaction import CheckedTransaction, Refused, check_validity
+
+log = logging.getLogger("commonwatt.mempool")
+
+TRANSACTIONS_MAX: Final = 10_000
+BYTES_MAX: Final = 16 * 1_048_576
+PER_SENDER_MAX: Final = 64
+POOL_S: Final = 0.05
+# What has not been decided after this long was lost on the way: say it again.
+REPEAT_S: Final = 4.0
+
+
+class Mempool:
+    """Pending transactions by id, in order of arrival.
+
+    Parameters
+    ----------
+    verifier : TransactionVerifier
+    admit : callable
+        The market's judgement against the committed state; raises `Refused`.
+    publish : callable
+        Gossips one encoded batch.
+    now_ms : callable
+        Real time, UTC. [ms]
+    on_arrival : callable
+        Called when a transaction has been taken in: there is something to propose.
+    """
+
+    def __init__(
+        self,
+        verifier: TransactionVerifier,
+        admit: Callable[[CheckedTransaction], None],
+        publish: Callable[[bytes], Awaitable[None]],
+        now_ms: Callable[[], int],
+        on_arrival: Callable[[], None],
+    ) -> None:
+        self._verifier = verifier
+        self._admit = admit
+        self._publish = publish
+        self._now_ms = now_ms
+        self._on_arrival = on_arrival
+        self._pending: dict[bytes, CheckedTransaction] = {}
+        self._per_sender: dict[str, int] = {}
+        self._bytes = 0
+        self._own: dict[bytes, float] = {}
+        self._outbox: list[bytes] = []
+        self._wake = asyncio.Event()
+        self._sequence = time.time_ns()
+        self.refused: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    # -- coming in ---------------------------------------------------------------------------
+
+    def gossip_check(self, peer: str, data: bytes) -> bool:
+        """Tell whether a batch may be passed on. Runs in the network's thread."""
+        try:
+            batch = decode(data, TransactionBatch, GOSSIP_BYTES_MAX)
+        except DecodeError as error:
+            log.warning("peer %s sent a malformed batch: %s", peer, error)
+            return False
+        if not 0 < len(batch.transactions) <= BATCH_TRANSACTIONS_MAX:
+            return False
+        results = self._verifier.check(batch.transactions, self._now_ms())
+        # An expired or early one may be honest delay; anything else an honest node never sends.
+        return not any(
+            isinstance(result, Refused) and result.code not in ("expired", "valid_too_long")
+            for result in results
+        )
+
+    def receive(self, peer: str, data: bytes) -> None:
+        """Take in a batch that passed `gossip_check`."""
+        batch = decode(data, TransactionBatch, GOSSIP_BYTES_MAX)
+        for result in self._verifier.check(batch.transactions, self._now_ms()):
+            if isinstance(result, Refused):
+                self._count(result)
+                continue
+            try:
+                self._insert(result)
+            except Refused as refused:
+                self._count(refused)
+
+    def submit(self, raw: bytes) -> CheckedTransaction:
+        """Take in a transaction of this home and gossip it with the next batch.
+
+        Raises
+        ------
+        Refused
+            It is malformed, expired, signed wrong, or the market would refuse it. It is not sent.
+        """
+        result = self._verifier.check([raw], self._now_ms())[0]
+        if isinstance(result, Refused):
+            self._count(result)
+            raise result
+        try:
+            self._insert(result)
+        except Refused as refused:
+            self._count(refused)
+            raise
+        self._own[result.tx_id] = time.monotonic()
+        self._outbox.append(raw)
+        self._wake.set()
+        return result
+
+    def _insert(self, checked: CheckedTransaction) -> None:
+        if checked.tx_id in self._pending:
+            return
+        if self._per_sender.get(checked.sender, 0) >= PER_SENDER_MAX:
+            raise Refused("too_many_pending", f"at most {PER_SENDER_MAX} of an account may wait")
+        if len(self._pending) >= TRANSACTIONS_MAX or self._bytes + len(checked.raw) > BYTES_MAX:
+            raise Refused("mempool_full", "too much is waiting for a block; try again later")
+        self._admit(checked)
+        self._pending[checked.tx_id] = checked
+        self._per_sender[checked.sender] = self._per_sender.get(checked.sender, 0) + 1
+        self._bytes += len(checked.raw)
+        self._on_arrival()
+
+    # -- going out ---------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Gossip what this home submits, pooled; say again what stays undecided."""
+        while True:
+            try:
+                await asyncio.wait_for(self._wake.wait(), REPEAT_S)
+            except TimeoutError:
+                self._repeat()
+            else:
+                await asyncio.sleep(POOL_S)
+            self._wake.clear()
+            raws, self._outbox = self._outbox, []
+            for batch in _batches(raws):
+                self._sequence += 1
+                try:
+                    await self._publish(encode(TransactionBatch(self._sequence, batch)))
+                except Exception:
+                    log.exception("a batch of %d transactions was not gossiped", len(batch))
+
+    def _repeat(self) -> None:
+        due = time.monotonic() - REPEAT_S
+        for tx_id, said in self._own.items():
+            if said <= due and tx_id in self._pending:
+                self._own[tx_id] = time.monotonic()
+                self._outbox.append(self._pending[tx_id].raw)
+
+    def reap(self, time_ms: int, bytes_max: int, count_max: int) -> list[CheckedTransaction]:
+        """Return what the next block may hold: oldest first, each sender's in order of nonce."""
+        waiting: dict[str, list[CheckedTransaction]] = {}
+        for checked in self._pending.values():
+            waiting.setdefault(checked.sender, []).append(checked)
+        for mine in waiting.values():
+            mine.sort(key=lambda checked: checked.tx.nonce, reverse=True)
+        chosen: list[CheckedTransaction] = []
+        size = 0
+        for placed in self._pending.values():
+            # The place in line is the sender's; what stands there is its lowest nonce.
+            checked = waiting[placed.sender].pop()
+            try:
+                check_validity(checked.tx, time_ms)
+            except Refused:
+                continue
+            size += len(checked.raw)
+            if size > bytes_max or len(chosen) >= count_max:
+                break
+            chosen.append(checked)
+        return chosen
+
+    def decided(self, tx_ids: Collection[bytes]) -> None:
+        """Drop what a block has decided, what it made stale, and what has expired."""
+        for tx_id in tx_ids:
+            self._drop(tx_id)
+        now_ms = self._now_ms()
+        for tx_id, checked in list(self._pending.items()):
+            try:
+                if checked.tx.valid_until_ms < now_ms:
+                    raise Refused("expired", "it was not decided in time")
+                self._admit(checked)
+            except Refused as refused:
+                self._count(refused)
+                self._drop(tx_id)
+
+    def pending(self) -> list[CheckedTransaction]:
+        """Return all that waits, in order of arrival."""
+        return list(self._pending.values())
+
+    def _drop(self, tx_id: bytes) -> None:
+        self._own.pop(tx_id, None)
+        checked = self._pending.pop(tx_id, None)
+        if checked is None:
+            return
+        self._bytes -= len(checked.raw)
+        left = self._per_sender[checked.sender] - 1
+        if left:
+            self._per_sender[checked.sender] = left
+        else:
+            del self._per_sender[checked.sender]
+
+    def _count(self, refused: Refused) -> None:
+        self.refused[refused.code] = self.refused.get(refused.code, 0) + 1
+
+
+def _batches(raws: list[bytes]) -> list[list[bytes]]:
+    """Cut transactions into batches within both bounds."""
+    batches: list[list[bytes]] = []
+    size = 0
+    for raw in raws:
+        full = not batches or len(batches[-1]) >= BATCH_TRANSACTIONS_MAX
+        if full or size + len(raw) > BATCH_BYTES_MAX:
+            batches.append([])
+            size = 0
+        batches[-1].append(raw)
+        size += len(raw)
+    return batches

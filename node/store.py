@@ -1,0 +1,177 @@
+"""The chain on disk: one SQLite file, one transaction per decided block.
+
+Block, certificate, receipts, changed state and height become durable together or not at all, so a
+crash at any instant leaves the database at one whole height. Everything in it can be fetched again
+from the other homes; the write-ahead log (`node/wal.py`), which guards what this node has signed,
+is kept apart.
+"""
+
+import sqlite3
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import aiosqlite
+
+from node.errors import GenesisError, StoreError
+
+SCHEMA_VERSION: Final = 1
+
+_SCHEMA: Final = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE blocks (
+    height INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL,
+    block BLOB NOT NULL,
+    certificate BLOB NOT NULL,
+    receipts BLOB NOT NULL
+);
+CREATE TABLE transactions (tx_id BLOB PRIMARY KEY, height INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE state (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+
+class StoredBlock(NamedTuple):
+    """A decided block as it lies on disk: canonical bytes of block and certificate."""
+
+    height: int
+    block_hash: bytes
+    block: bytes
+    certificate: bytes
+    receipts: bytes
+
+
+class Store:
+    """The open database. Made by `Store.open`."""
+
+    def __init__(self, path: Path, db: aiosqlite.Connection, height: int) -> None:
+        self._path = path
+        self._db = db
+        self.height = height
+
+    @classmethod
+    async def open(cls, path: Path, genesis_hash: bytes) -> "Store":
+        """Open or create the database of the chain with this genesis.
+
+        Raises
+        ------
+        GenesisError
+            The database belongs to another genesis.
+        StoreError
+            It is damaged, or of another schema version. Nothing is overwritten.
+        """
+        try:
+            db = await aiosqlite.connect(path)
+            try:
+                async with db.execute("SELECT COUNT(*) FROM sqlite_master") as rows:
+                    row = await rows.fetchone()
+                await db.execute("PRAGMA journal_mode=WAL")
+                await db.execute("PRAGMA synchronous=FULL")
+                if row is not None and row[0] == 0:
+                    await db.executescript(_SCHEMA)
+                    await db.execute(
+                        "INSERT INTO meta VALUES ('schema', ?), ('genesis', ?)",
+                        (SCHEMA_VERSION, genesis_hash),
+                    )
+                    await db.commit()
+                height = await _examine(db, path, genesis_hash)
+            except BaseException:
+                await db.close()
+                raise
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"{path}: the database is damaged ({error}); move it away and start again: "
+                "this home then fetches the chain from its neighbours"
+            ) from None
+        return cls(path, db, height)
+
+    async def close(self) -> None:
+        """Close the file; idempotent."""
+        await self._db.close()
+
+    async def commit(
+        self,
+        stored: StoredBlock,
+        tx_ids: Sequence[bytes],
+        writes: Mapping[str, bytes | None],
+    ) -> None:
+        """Make one decided block and the state after it durable, in one transaction."""
+        puts = [(key, value) for key, value in writes.items() if value is not None]
+        gone = [(key,) for key, value in writes.items() if value is None]
+        db = self._db
+        try:
+            await db.execute("BEGIN IMMEDIATE")
+            await db.execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?)", stored)
+            await db.executemany(
+                "INSERT OR IGNORE INTO transactions VALUES (?, ?)",
+                [(tx_id, stored.height) for tx_id in tx_ids],
+            )
+            await db.executemany(
+                "INSERT INTO state VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+                puts,
+            )
+            await db.executemany("DELETE FROM state WHERE key = ?", gone)
+            await db.commit()
+        except BaseException:
+            await db.rollback()
+            raise
+        self.height = stored.height
+
+    async def block(self, height: int) -> StoredBlock | None:
+        """Return the decided block at `height`, if it is here."""
+        async with self._db.execute("SELECT * FROM blocks WHERE height = ?", (height,)) as rows:
+            row = await rows.fetchone()
+        return StoredBlock(*row) if row else None
+
+    async def blocks(self, first: int, count_max: int, bytes_max: int) -> list[StoredBlock]:
+        """Return blocks from `first` on, at most so many and (but for the first) so large."""
+        found: list[StoredBlock] = []
+        size = 0
+        query = "SELECT * FROM blocks WHERE height >= ? ORDER BY height LIMIT ?"
+        async with self._db.execute(query, (first, count_max)) as rows:
+            async for row in rows:
+                stored = StoredBlock(*row)
+                size += len(stored.block) + len(stored.certificate)
+                if found and size > bytes_max:
+                    break
+                found.append(stored)
+        return found
+
+    async def height_of(self, tx_id: bytes) -> int | None:
+        """Return the height at which a transaction was decided."""
+        query = "SELECT height FROM transactions WHERE tx_id = ?"
+        async with self._db.execute(query, (tx_id,)) as rows:
+            row = await rows.fetchone()
+        return int(row[0]) if row else None
+
+    async def state(self) -> AsyncIterator[tuple[str, bytes]]:
+        """Yield all state in key order."""
+        async with self._db.execute("SELECT key, value FROM state ORDER BY key") as rows:
+            async for key, value in rows:
+                yield key, value
+
+
+async def _examine(db: aiosqlite.Connection, path: Path, genesis_hash: bytes) -> int:
+    """Return the height of a sound database of this genesis."""
+    async with db.execute("PRAGMA quick_check(1)") as rows:
+        row = await rows.fetchone()
+    if row is None or row[0] != "ok":
+        raise sqlite3.DatabaseError(row[0] if row else "no answer to quick_check")
+    async with db.execute("SELECT key, value FROM meta") as rows:
+        meta = {key: value async for key, value in rows}
+    if meta.get("schema") != SCHEMA_VERSION:
+        raise StoreError(
+            f"{path}: schema {meta.get('schema')}, this version reads {SCHEMA_VERSION}"
+        )
+    if meta.get("genesis") != genesis_hash:
+        raise GenesisError(
+            f"{path} belongs to genesis {_short(meta.get('genesis'))}, the configured one is "
+            f"{_short(genesis_hash)}; use the genesis file it was made with, or another directory"
+        )
+    async with db.execute("SELECT COALESCE(MAX(height), -1) FROM blocks") as rows:
+        row = await rows.fetchone()
+    return int(row[0]) if row else -1
+
+
+def _short(value: object) -> str:
+    return value.hex()[:12] if isinstance(value, bytes) else "unknown"
