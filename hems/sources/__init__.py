@@ -1,0 +1,1 @@
+"""Where measurements come from: the built-in community, replayed files, later live meters."""

@@ -1,0 +1,131 @@
+"""What a home is, as settings: its source of measurements, its battery, its caps, its bidding.
+
+Frozen structs that decode from and encode to plain maps (`msgspec.convert`, `msgspec.to_builtins`),
+so that a node's configuration file can hold them as they are.
+"""
+
+from datetime import date, tzinfo
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+from hems import civil
+from hems.bid import BidSettings
+from hems.devices import Battery
+from hems.errors import ConfigError
+from hems.plan import Limits
+from hems.sources.base import DailySource, Source
+from hems.sources.community import CommunitySource
+from hems.sources.replay import ReplaySource
+from hems.sources.wide import WideData, read_wide
+
+
+class CommunityHome(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="community",
+):
+    """A home of the built-in community; see `CommunitySource`."""
+
+    home: int
+    seed: int = 1
+    pv_peak_w: int = 0
+    load_type: int | None = None
+    pv_type: int | None = None
+
+
+class ReplayHome(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="replay",
+):
+    """A home of a wide file (`hems.sources.wide`), its dates moved.
+
+    `data_date` of the file is replayed on `market_date`. `last_date`, of the file, is the last to
+    use before it starts over from `repeat_date`. `pv`: where production comes from if the file
+    has none.
+    """
+
+    path: str
+    home: str
+    data_date: date
+    market_date: date
+    last_date: date | None = None
+    repeat_date: date | None = None
+    pv: CommunityHome | None = None
+
+
+SourceConfig: TypeAlias = CommunityHome | ReplayHome
+
+
+class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A home.
+
+    `zone` is an IANA name. The caps are those of the grid connection. [W]
+    """
+
+    source: SourceConfig
+    zone: str = "Australia/Sydney"
+    battery: Battery | None = None
+    import_cap_w: int | None = None
+    export_cap_w: int | None = None
+    bidding: BidSettings = BidSettings()
+
+    def __post_init__(self) -> None:
+        civil.zone_of(self.zone)
+        for name in ("import_cap_w", "export_cap_w"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ConfigError(f"{name} {value}: must not be negative")
+
+    @property
+    def limits(self) -> Limits:
+        """The caps, as the planner takes them."""
+        return Limits(self.import_cap_w, self.export_cap_w)
+
+
+def open_source(config: SourceConfig, zone: tzinfo) -> Source:
+    """Return the source a configuration names.
+
+    Raises
+    ------
+    ConfigError
+        Its values are out of range.
+    DataError
+        Its file cannot be read, or does not have that home or those days.
+    """
+    if isinstance(config, CommunityHome):
+        return _community(config, zone)
+    data = _read(config.path, config.home, zone)
+    pv_from = _community(config.pv, zone) if config.pv is not None else None
+    last_day = civil.day_number(config.last_date) if config.last_date else None
+    repeat_from = civil.day_number(config.repeat_date) if config.repeat_date else None
+    return ReplaySource(
+        data.homes[0],
+        data.steps_per_day,
+        data.first_day,
+        zone,
+        shift_days=(config.market_date - config.data_date).days,
+        last_day=last_day,
+        repeat_from_day=repeat_from,
+        pv_from=pv_from,
+    )
+
+
+def _community(config: CommunityHome, zone: tzinfo) -> DailySource:
+    return CommunitySource(
+        config.home, config.seed, zone, config.pv_peak_w, config.load_type, config.pv_type
+    )
+
+
+@lru_cache(maxsize=2)
+def _read(path: str, home: str, zone: tzinfo) -> WideData:
+    return read_wide(Path(path), zone, only=home)

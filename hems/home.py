@@ -1,0 +1,351 @@
+"""The home energy management system of one home: history in, plan and orders out, slots delivered.
+
+Its memory is one small explicit state (`HomeState`): how much is stored, which slot comes next,
+what is contracted. Everything else is asked of the source again. A daemon keeps the state with its
+other data and goes on after a restart exactly where it was.
+"""
+
+from collections.abc import Callable
+from datetime import tzinfo
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from hems import bid, civil, control, forecast
+from hems.bid import Band, Order, Suggested
+from hems.civil import DAY_MS, MINUTE_MS, FloatArray, IntArray
+from hems.config import HomeConfig, open_source
+from hems.errors import ConfigError
+from hems.forecast import HISTORY_DAYS, Forecast
+from hems.plan import Plan, PlanInput, Planner
+from hems.sources.base import Measurements, Source
+from hems.sources.community import LOAD_TYPES, load_profile_w
+
+SLOT_MINUTES_MIN: Final = 5
+SLOT_MINUTES_MAX: Final = 60
+# Slots planned one by one; the rest of the day is planned in half hours.
+FINE_STEPS: Final = 8
+COARSE_STEP_MS: Final = 30 * MINUTE_MS
+# How far ahead of the next undelivered slot one may be traded.
+LEAD_SLOTS_MAX: Final = 96
+COMMITMENTS_MAX: Final = 2 * LEAD_SLOTS_MAX
+CATCH_UP_SLOTS_MAX: Final = 7 * 288
+
+MICRO: Final = 1_000_000
+
+
+class MarketView(NamedTuple):
+    """Prices as the home sees them. [micro/kWh]
+
+    `tariff_micro_per_kwh` maps a moment (ms, UTC) to the grid's price. `suggested` is for the slot
+    to be traded. `shortfall_micro_per_kwh` is the penalty, beside the tariff, for energy sold and
+    not delivered.
+    """
+
+    tariff_micro_per_kwh: Callable[[int], int]
+    feed_in_micro_per_kwh: int
+    suggested: Suggested | None = None
+    shortfall_micro_per_kwh: int = 0
+
+
+class HomeState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a home must remember.
+
+    `stored_uwh` is in the battery [micro-Wh]; `next_slot_ms` is the first slot not delivered
+    (None before the first); `committed_wh` is what is contracted by slot start, bought positive.
+    """
+
+    stored_uwh: int = 0
+    next_slot_ms: int | None = None
+    committed_wh: dict[int, int] = {}
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it as a map of integers with text keys."""
+        return {
+            "stored_uwh": self.stored_uwh,
+            "next_slot_ms": self.next_slot_ms,
+            "committed_wh": {str(slot): wh for slot, wh in sorted(self.committed_wh.items())},
+        }
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> "HomeState":
+        """Make it again. Raises `ConfigError`."""
+        try:
+            return msgspec.convert(plain, cls, strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"not a home's state: {error}") from None
+
+
+class SlotPlan(NamedTuple):
+    """A plan from the next undelivered slot on, and the orders for one slot in it."""
+
+    slot_start_ms: int
+    plan: Plan
+    orders: list[Order]
+    load: Forecast
+    pv: Forecast
+
+
+class Delivery(NamedTuple):
+    """What physically happened in a slot. [Wh]
+
+    `import_wh` and `export_wh` are the meter's reading, trades included. `baseline_*` is what the
+    same load and production would have read without battery. `known` is False where the source
+    had a gap and the forecast was delivered instead.
+    """
+
+    slot_start_ms: int
+    slot_ms: int
+    load_wh: int
+    pv_wh: int
+    charge_wh: int
+    discharge_wh: int
+    curtail_wh: int
+    import_wh: int
+    export_wh: int
+    stored_wh: int
+    traded_wh: int
+    baseline_import_wh: int
+    baseline_export_wh: int
+    known: bool
+
+
+class HomeEnergyManager:
+    """One home's manager.
+
+    Parameters
+    ----------
+    config : HomeConfig
+    state : HomeState, optional
+        From an earlier run; a new home starts with its battery at `soc_end`.
+    source : Source, optional
+        Instead of the one the configuration names.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As `hems.config.open_source`.
+    """
+
+    def __init__(
+        self, config: HomeConfig, state: HomeState | None = None, source: Source | None = None
+    ) -> None:
+        self.config = config
+        self.zone = civil.zone_of(config.zone)
+        self.source = source if source is not None else open_source(config.source, self.zone)
+        self.state = state if state is not None else HomeState(_initial_uwh(config))
+        self._planner = Planner(config.battery, config.limits)
+
+    @property
+    def soc(self) -> float | None:
+        """The battery's state of charge, a fraction; None without a battery."""
+        battery = self.config.battery
+        return self.state.stored_uwh / (battery.capacity_wh * MICRO) if battery else None
+
+    def commit(self, slot_start_ms: int, net_wh: int) -> None:
+        """Note what is contracted for a slot in all, bought positive; replaces an earlier note.
+
+        Raises `ConfigError` if the slot is delivered already or too many are noted.
+        """
+        done_ms = self.state.next_slot_ms
+        if done_ms is not None and slot_start_ms < done_ms:
+            raise ConfigError(f"slot {slot_start_ms} is delivered; nothing can be contracted in it")
+        committed = {**self.state.committed_wh, slot_start_ms: net_wh}
+        if len(committed) > COMMITMENTS_MAX:
+            raise ConfigError(f"commitments for more than {COMMITMENTS_MAX} slots")
+        self.state = msgspec.structs.replace(self.state, committed_wh=committed)
+
+    def plan_slot(self, slot_start_ms: int, slot_ms: int, market: MarketView) -> SlotPlan:
+        """Plan from the next undelivered slot on and make orders for the slot given.
+
+        What is contracted already (`commit`) is kept to; the orders are for more.
+
+        Raises
+        ------
+        ConfigError
+            A slot in the past, too far ahead, or of a length that cannot be.
+        """
+        ahead = self._slots_ahead(slot_start_ms, slot_ms)
+        given, load, pv = self._given(slot_ms, max(FINE_STEPS, ahead + 1), market)
+        shortfall = market.shortfall_micro_per_kwh
+        cautious = self._cautious(given, load, pv, ahead)
+        plan, segments = bid.value_curve(self._planner, given, ahead, shortfall)
+        if cautious is not None:
+            asks = bid.value_curve(self._planner, cautious, ahead, shortfall)[1]
+            segments = [s for s in segments if s.side == "bid"]
+            segments += [s for s in asks if s.side == "ask"]
+        band = Band(market.feed_in_micro_per_kwh, market.tariff_micro_per_kwh(slot_start_ms))
+        orders = bid.orders_for_slot(segments, band, market.suggested, self.config.bidding)
+        return SlotPlan(slot_start_ms, plan, orders, load, pv)
+
+    def deliver(self, slot_start_ms: int, slot_ms: int, market: MarketView) -> Delivery:
+        """Let a slot happen: the battery follows the plan and keeps to what was contracted.
+
+        Slots missed since the last delivery happen first, as plain self-consumption within their
+        contracts: the battery did not wait for the daemon.
+
+        Raises
+        ------
+        ConfigError
+            The slot is delivered already, or more than `CATCH_UP_SLOTS_MAX` were missed.
+        InvariantError
+            The slot's energy does not balance.
+        """
+        missed = self._slots_ahead(slot_start_ms, slot_ms, CATCH_UP_SLOTS_MAX)
+        for number in range(missed, 0, -1):
+            self._let_happen(slot_start_ms - number * slot_ms, slot_ms, control.SELF_CONSUMPTION)
+        given, load, pv = self._given(slot_ms, FINE_STEPS, market)
+        sold = given.traded_wh < 0
+        dearer = given.import_micro_per_kwh + sold * float(market.shortfall_micro_per_kwh)
+        plan = self._planner.solve(given._replace(import_micro_per_kwh=dearer))
+        intent = control.Intent(
+            round(float(plan.charge_wh[0] - plan.discharge_wh[0])),
+            round(float(plan.import_wh[0] - plan.export_wh[0])),
+            bool(plan.curtail_wh[0] >= 1 and plan.export_wh[0] < 1),
+        )
+        expected = round(float(load.mean_wh[0])), round(float(pv.mean_wh[0]))
+        return self._let_happen(slot_start_ms, slot_ms, intent, expected)
+
+    def _let_happen(
+        self,
+        slot_start_ms: int,
+        slot_ms: int,
+        intent: control.Intent,
+        expected_wh: tuple[int, int] = (0, 0),
+    ) -> Delivery:
+        actual = self.source.window(slot_start_ms, slot_start_ms + slot_ms, slot_ms)
+        known = bool(actual.known[0])
+        load_wh, pv_wh = expected_wh
+        if known:
+            load_wh, pv_wh = int(actual.load_wh[0]), int(actual.pv_wh[0])
+        traded_wh = self.state.committed_wh.get(slot_start_ms, 0)
+        flows = control.follow(
+            self.config.battery,
+            self.state.stored_uwh,
+            slot_ms,
+            load_wh,
+            pv_wh,
+            traded_wh,
+            intent,
+            self.config.limits,
+        )
+        following = {s: wh for s, wh in self.state.committed_wh.items() if s > slot_start_ms}
+        self.state = HomeState(flows.stored_uwh, slot_start_ms + slot_ms, following)
+        return Delivery(
+            slot_start_ms,
+            slot_ms,
+            load_wh,
+            pv_wh,
+            flows.charge_wh,
+            flows.discharge_wh,
+            flows.curtail_wh,
+            flows.import_wh,
+            flows.export_wh,
+            flows.stored_uwh // MICRO,
+            traded_wh,
+            max(0, load_wh - pv_wh),
+            max(0, pv_wh - load_wh),
+            known,
+        )
+
+    def _slots_ahead(
+        self, slot_start_ms: int, slot_ms: int, slots_max: int = LEAD_SLOTS_MAX
+    ) -> int:
+        """Return how many slots lie between the next undelivered one and this; begin if none."""
+        if slot_ms % MINUTE_MS or not (
+            SLOT_MINUTES_MIN <= slot_ms // MINUTE_MS <= SLOT_MINUTES_MAX and DAY_MS % slot_ms == 0
+        ):
+            raise ConfigError(
+                f"a slot of {slot_ms} ms; {SLOT_MINUTES_MIN} to {SLOT_MINUTES_MAX} minutes that "
+                "divide a day can be planned"
+            )
+        if self.state.next_slot_ms is None:
+            self.state = msgspec.structs.replace(self.state, next_slot_ms=slot_start_ms)
+        ahead, rest = divmod(slot_start_ms - (self.state.next_slot_ms or 0), slot_ms)
+        if rest or not 0 <= ahead <= slots_max:
+            raise ConfigError(
+                f"slot {slot_start_ms}: the next undelivered slot is {self.state.next_slot_ms}, "
+                f"at most {slots_max} slots of {slot_ms} ms may lie between"
+            )
+        return ahead
+
+    def _given(
+        self, slot_ms: int, fine: int, market: MarketView
+    ) -> tuple[PlanInput, Forecast, Forecast]:
+        """Return the coming day as the planner takes it, and the forecasts slot by slot."""
+        now_ms = self.state.next_slot_ms or 0
+        group = max(1, COARSE_STEP_MS // slot_ms)
+        slots = fine + -(-max(0, DAY_MS // slot_ms - fine) // group) * group
+        load, pv = self._forecast(now_ms, slots, slot_ms)
+        starts = now_ms + slot_ms * np.arange(slots, dtype=np.int64)
+        tariff = np.array([float(market.tariff_micro_per_kwh(int(at))) for at in starts])
+        traded = np.array([float(self.state.committed_wh.get(int(at), 0)) for at in starts])
+        edges = np.concatenate((np.arange(fine), np.arange(fine, slots, group)))
+        size = np.diff(np.append(edges, slots))
+        given = PlanInput(
+            (size * slot_ms).astype(np.int64),
+            np.add.reduceat(load.mean_wh, edges),
+            np.add.reduceat(pv.mean_wh, edges),
+            np.add.reduceat(traded, edges),
+            np.add.reduceat(tariff, edges) / size,
+            np.minimum(float(market.feed_in_micro_per_kwh), np.add.reduceat(tariff, edges) / size),
+            self.state.stored_uwh / MICRO,
+        )
+        return given, load, pv
+
+    def _forecast(self, now_ms: int, slots: int, slot_ms: int) -> tuple[Forecast, Forecast]:
+        steps_per_day = DAY_MS // slot_ms
+        past = self.source.window(now_ms - HISTORY_DAYS * DAY_MS, now_ms, slot_ms)
+        first = civil.positions(now_ms, 1, slot_ms, self.zone)[0]
+        load, pv = _civil_history(past, now_ms, slot_ms, first, self.zone)
+        ahead = civil.positions(now_ms, slots, slot_ms, self.zone)
+        # The hour that is repeated when clocks go back is forecast like its first time.
+        offsets = np.maximum(ahead - first, 0)
+        typical = typical_load_wh(ahead, steps_per_day)
+        return (
+            forecast.blend(load, steps_per_day, offsets, typical),
+            forecast.same_time_mean(pv, steps_per_day, offsets, fallback_wh=np.zeros(slots)),
+        )
+
+    def _cautious(
+        self, given: PlanInput, load: Forecast, pv: Forecast, slot: int
+    ) -> PlanInput | None:
+        """Return the input with less surplus in the slot, for a home that cannot make it good."""
+        caution = self.config.bidding.caution
+        if self.config.battery is not None or caution == 0 or given.pv_wh[slot] == 0:
+            return None
+        load_wh, pv_wh = given.load_wh.copy(), given.pv_wh.copy()
+        load_wh[slot] += caution * (load.high_wh[slot] - load.mean_wh[slot])
+        pv_wh[slot] -= caution * (pv.mean_wh[slot] - pv.low_wh[slot])
+        return given._replace(load_wh=load_wh, pv_wh=pv_wh)
+
+
+def typical_load_wh(positions: IntArray, steps_per_day: int) -> FloatArray:
+    """Return the mean home's load at civil positions, for homes with no history yet. [Wh]"""
+    hourly = load_profile_w(LOAD_TYPES - 1, 0)
+    hour = (positions % steps_per_day) * 24 // steps_per_day
+    typical: FloatArray = hourly[hour] * 24 / steps_per_day
+    return typical
+
+
+def _civil_history(
+    past: Measurements, now_ms: int, slot_ms: int, first: int, zone: tzinfo
+) -> tuple[FloatArray, FloatArray]:
+    """Lay measurements on civil steps up to `first`; a repeated hour's are averaged."""
+    steps = len(past.known)
+    places = civil.positions(now_ms - steps * slot_ms, steps, slot_ms, zone) - first
+    length = steps + DAY_MS // slot_ms
+    places = places + length
+    use = past.known & (places >= 0) & (places < length)
+    count = np.bincount(places[use], minlength=length)
+    histories = []
+    for values in (past.load_wh, past.pv_wh):
+        total = np.bincount(places[use], values[use].astype(float), minlength=length)
+        histories.append(np.divide(total, count, out=np.full(length, np.nan), where=count > 0))
+    return histories[0], histories[1]
+
+
+def _initial_uwh(config: HomeConfig) -> int:
+    battery = config.battery
+    return round(battery.soc_end * battery.capacity_wh * MICRO) if battery else 0

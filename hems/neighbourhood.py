@@ -1,0 +1,174 @@
+"""Neighbourhoods: the configurations of many homes at once, built-in or from a file.
+
+Which homes have PV (and with it a battery) is spread evenly, not drawn, so that a small street has
+both kinds: of `homes`, the share asked for, rounded.
+"""
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from hems import civil
+from hems.civil import BoolArray, IntArray
+from hems.config import CommunityHome, HomeConfig, ReplayHome
+from hems.devices import Battery
+from hems.errors import ConfigError, DataError
+from hems.forecast import HISTORY_DAYS
+from hems.sources.community import PV_PEAK_W_DEFAULT
+from hems.sources.wide import HomeSeries, Picked, WideData, pick, read_wide
+
+HOMES_MAX: Final = 100_000
+PV_SHARE_DEFAULT: Final = 0.6
+# With less history than this a replayed home has no same weekday to forecast from.
+HISTORY_DAYS_MIN: Final = 7
+
+
+class Neighbourhood(NamedTuple):
+    """Homes, and what their owner should know of how they were made (one line each)."""
+
+    homes: list[HomeConfig]
+    notes: list[str]
+
+
+def built_in(
+    homes: int,
+    seed: int = 1,
+    zone: str = "Australia/Sydney",
+    pv_share: float = PV_SHARE_DEFAULT,
+    battery: Battery | None = Battery(),  # noqa: B008 - immutable
+    pv_peak_w: int = PV_PEAK_W_DEFAULT,
+) -> Neighbourhood:
+    """Return homes of the built-in community. Raises `ConfigError`."""
+    has_pv = _spread(homes, pv_share)
+    return Neighbourhood(
+        [
+            HomeConfig(
+                source=CommunityHome(home=i, seed=seed, pv_peak_w=pv_peak_w if has_pv[i] else 0),
+                zone=zone,
+                battery=battery if has_pv[i] else None,
+            )
+            for i in range(homes)
+        ],
+        [],
+    )
+
+
+def replayed(
+    path: Path,
+    homes: int,
+    market_start_ms: int,
+    run_days: int = 1,
+    seed: int = 1,
+    zone: str = "Australia/Sydney",
+    pv_share: float = PV_SHARE_DEFAULT,
+    battery: Battery | None = Battery(),  # noqa: B008 - immutable
+    pv_peak_w: int = PV_PEAK_W_DEFAULT,
+) -> Neighbourhood:
+    """Return homes that replay a wide file from the market's first day on.
+
+    The file's homes without a gap in the days needed (28 of history, or as few as
+    `HISTORY_DAYS_MIN` if it has no more, and `run_days`) are used in turn; where more homes are
+    asked for than there are, a home is used again some weeks earlier or later. Homes have the
+    production the file gives them; in a file without any, the share of homes asked for gets the
+    built-in community's.
+
+    Raises
+    ------
+    ConfigError
+        Arguments that cannot be.
+    DataError
+        The file cannot be read, has too few days, or no home without a gap.
+    """
+    has_pv = _spread(homes, pv_share)
+    tz = civil.zone_of(zone)
+    if run_days < 1:
+        raise ConfigError(f"run_days {run_days}: at least 1")
+    data = read_wide(path, tz)
+    market_day = civil.day_of(market_start_ms, tz)
+    picked, history_days = _pick(data, run_days, market_day)
+    file_has_pv = any(home.pv_uwh is not None for home in data.homes)
+    notes = [f"{name} is left out: {reason}" for name, reason in picked.left_out.items()]
+    configs = []
+    for i in range(homes):
+        series = picked.homes[i % len(picked.homes)]
+        starts = _starts(data, series, picked, history_days + run_days)
+        first = starts[(i // len(picked.homes)) % len(starts)]
+        pv = None
+        if not file_has_pv and has_pv[i]:
+            pv = CommunityHome(home=i, seed=seed, pv_peak_w=pv_peak_w)
+        source = ReplayHome(
+            path=str(path),
+            home=series.name,
+            data_date=civil.date_of(first + history_days),
+            market_date=civil.date_of(market_day),
+            last_date=civil.date_of(first + history_days + run_days - 1),
+            repeat_date=civil.date_of(first),
+            pv=pv,
+        )
+        produces = pv is not None or series.pv_uwh is not None
+        configs.append(HomeConfig(source=source, zone=zone, battery=battery if produces else None))
+    if homes > len(picked.homes):
+        notes.append(
+            f"{len(picked.homes)} homes of the file are complete; {homes} replay them, "
+            "some in other weeks"
+        )
+    if not file_has_pv:
+        notes.append("the file has no production (NAME_pv); homes with PV have the built-in one")
+    return Neighbourhood(configs, notes)
+
+
+def _pick(data: WideData, run_days: int, market_day: int) -> tuple[Picked, int]:
+    """Pick the window with the most history that leaves any home."""
+    problem: DataError | None = None
+    for history_days in (HISTORY_DAYS, HISTORY_DAYS // 2, HISTORY_DAYS_MIN):
+        days = history_days + run_days
+        # A week more, so that one can begin on the market's weekday.
+        try:
+            picked = pick(data, days)
+        except DataError as error:
+            problem = error
+            continue
+        wanted = civil.weekday(market_day - history_days)
+        for first in range(picked.first_day, min(picked.first_day + 7, _last_start(data, days))):
+            if civil.weekday(first) == wanted:
+                return _complete(data, first, days) or picked, history_days
+        return picked, history_days
+    if data.days < HISTORY_DAYS_MIN + run_days:
+        raise DataError(
+            f"{data.name}: {data.days} days of data; {HISTORY_DAYS_MIN} of history and {run_days} "
+            "to run are needed"
+        )
+    raise problem or DataError(f"{data.name}: no days")
+
+
+def _last_start(data: WideData, days: int) -> int:
+    return data.first_day + data.days - days + 1
+
+
+def _complete(data: WideData, first: int, days: int) -> Picked | None:
+    try:
+        return pick(data, days, first_day=first)
+    except DataError:
+        return None
+
+
+def _starts(data: WideData, home: HomeSeries, picked: Picked, days: int) -> list[int]:
+    """Return the days a home could begin on whole weeks from the picked one, nearest first."""
+    missing: IntArray = np.concatenate((np.zeros(1, np.int64), np.cumsum(~home.known())))
+    offset = picked.first_day - data.first_day
+    starts = np.arange(offset % 7, data.days - days + 1, 7)
+    gaps = missing[(starts + days) * data.steps_per_day] - missing[starts * data.steps_per_day]
+    free = starts[gaps == 0]
+    ordered = sorted(free.tolist(), key=lambda start: (abs(start - offset), start))
+    return [data.first_day + start for start in ordered]
+
+
+def _spread(homes: int, share: float) -> BoolArray:
+    if not 1 <= homes <= HOMES_MAX:
+        raise ConfigError(f"{homes} homes: a neighbourhood has 1 to {HOMES_MAX}")
+    if not 0 <= share <= 1:
+        raise ConfigError(f"pv_share {share}: a fraction between 0 and 1")
+    before = np.floor(np.arange(homes + 1) * share + 0.5)
+    result: BoolArray = np.diff(before) > 0
+    return result
