@@ -86,8 +86,7 @@ class Face:
     def _may_register(self, name: str, table: Mapping[str, object], most: int) -> None:
         if not self._registering:
             raise NetworkError("handlers are registered before the network starts")
-        if not 0 < len(name) <= NAME_CHARS_MAX or not name.isascii() or not name.isprintable():
-            raise NetworkError(f"a name has 1 to {NAME_CHARS_MAX} printable ASCII characters")
+        _check_name(name)
         if name in table:
             raise NetworkError(f"{name!r} already has its handler")
         if len(table) >= most:
@@ -99,7 +98,8 @@ class Face:
         if len(data) > GOSSIP_BYTES_MAX:
             raise NetworkError(f"gossip of {len(data)} bytes, at most {GOSSIP_BYTES_MAX}")
 
-    def _check_send(self, data: bytes) -> None:
+    def _check_send(self, protocol: str, data: bytes) -> None:
+        _check_name(protocol)
         if len(data) > SEND_BYTES_MAX:
             raise NetworkError(f"a message of {len(data)} bytes, at most {SEND_BYTES_MAX}")
 
@@ -169,6 +169,16 @@ class Face:
     def penalize(self, peer_id: str, reason: str) -> None:
         """Count one offence; see `Network`."""
         raise NotImplementedError
+
+
+def _check_name(name: str) -> None:
+    """Refuse what is no topic or protocol; names that begin with a dot are the network's own."""
+    good = name.isascii() and name.isprintable() and not name.startswith(".")
+    if not good or not 0 < len(name) <= NAME_CHARS_MAX:
+        raise NetworkError(
+            f"{name[:NAME_CHARS_MAX]!r} is no name: 1 to {NAME_CHARS_MAX} printable ASCII "
+            "characters, the first no dot"
+        )
 
 
 def peer_id_in(address: str) -> str:

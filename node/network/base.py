@@ -7,9 +7,9 @@ Three ways to say something:
   (and counted) when the peer is away or its queue is full.
 - `request`: one question, one answer (up to `RESPONSE_BYTES_MAX`, moved in chunks).
 
-Handlers run in the event loop's thread. What a handler raises is logged and counted against the
-peer; it never ends the network. Bytes handed to a handler are bounded in size and otherwise
-untrusted.
+Handlers run in the event loop's thread; gossip checks run in the network's. What a handler raises
+is logged and counted against the peer; it never ends the network. Bytes handed to a handler are
+bounded in size and otherwise untrusted.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,6 +21,7 @@ REQUEST_BYTES_MAX: Final = 65_536
 RESPONSE_BYTES_MAX: Final = 16 * 1_048_576
 
 # Whether gossip is passed on: True accepts, False means invalid (counted against the forwarder).
+# Called in the network's thread before anything else hears of the message: pure and fast.
 GossipCheck: TypeAlias = Callable[[str, bytes], bool]
 GossipHandler: TypeAlias = Callable[[str, bytes], None]
 SendHandler: TypeAlias = Callable[[str, bytes], None]
@@ -58,7 +59,11 @@ class Network(Protocol):
     def on_gossip(
         self, topic: str, handler: GossipHandler, check: GossipCheck | None = None
     ) -> None:
-        """Subscribe. `handler(forwarder, data)`; `check` runs before forwarding, must be fast."""
+        """Subscribe. `handler(forwarder, data)`; `check(forwarder, data)` runs before forwarding.
+
+        A node never hears its own messages; what one author says twice within two minutes on a
+        topic is one message. Only subscribed topics can be published to.
+        """
 
     def on_send(self, protocol: str, handler: SendHandler) -> None:
         """Receive `send` messages of a protocol: `handler(peer_id, data)`."""
@@ -71,7 +76,7 @@ class Network(Protocol):
 
     # -- while running
     async def publish(self, topic: str, data: bytes) -> None:
-        """Gossip `data`, at most `GOSSIP_BYTES_MAX`."""
+        """Gossip `data`, at most `GOSSIP_BYTES_MAX`; returns when it is queued."""
 
     def send(self, peer_id: str, protocol: str, data: bytes) -> bool:
         """Queue `data` on the persistent stream; False if it was dropped at once."""
@@ -85,7 +90,10 @@ class Network(Protocol):
         """The peers connected now."""
 
     def want(self, address: str) -> None:
-        """Keep a connection to this multiaddress (with `/p2p/`): dial, and redial with back-off."""
+        """Keep a connection to this multiaddress (with `/p2p/`): dial, and redial with back-off.
+
+        May be called before `start`. Raises `NetworkError` if it is no such address.
+        """
 
     def penalize(self, peer_id: str, reason: str) -> None:
         """Count one offence; at the limit the peer is disconnected and backed off."""

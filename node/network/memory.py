@@ -224,7 +224,7 @@ class MemoryNetwork(Face):
 
     def send(self, peer_id: str, protocol: str, data: bytes) -> bool:
         """Queue a message to one peer; see `Network`."""
-        self._check_send(data)
+        self._check_send(protocol, data)
         queued = self._running and self._hub._carry(
             self.peer_id, peer_id, lambda there: there._receive(self.peer_id, protocol, data)
         )
