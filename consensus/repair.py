@@ -1,0 +1,147 @@
+"""How a node tells its peers what it holds, and sends a peer what that one lacks (R23, R24).
+
+Read-only towards the core: nothing here changes the state of agreement.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from consensus.authorities import AuthoritySet
+from consensus.events import Send
+from consensus.messages import (
+    NO_ROUND,
+    PRECOMMIT,
+    PREVOTE,
+    VOTE_SETS_MAX,
+    Decided,
+    Vote,
+    VoteSet,
+    VoteSummary,
+)
+from consensus.tally import Round
+
+if TYPE_CHECKING:
+    from consensus.core import Core
+
+# A node that lacks more gets the rest after its next summary.
+ANSWER_VOTES_MAX: Final = 128
+# Summaries of one peer answered between two of our own; more would let it make us shout.
+ANSWERS_PER_TICK_MAX: Final = 2
+DECIDED_KEPT: Final = 4
+
+
+class PastDecision(NamedTuple):
+    """A block decided here, the set that did, and the tick at which it was."""
+
+    decided: Decided
+    authorities: AuthoritySet
+    tick: int
+
+
+class Repair:
+    """One node's side of the exchange of summaries. A *tick* is the time between two of its own."""
+
+    __slots__ = ("_answered", "past", "tick")
+
+    def __init__(self) -> None:
+        self.tick = 0
+        self.past: deque[PastDecision] = deque(maxlen=DECIDED_KEPT)
+        self._answered: dict[int, int] = {}
+
+    def next_tick(self) -> None:
+        """Begin another tick, in which each peer may be answered again."""
+        self.tick += 1
+        self._answered.clear()
+
+    def remember(self, decided: Decided, authorities: AuthoritySet) -> None:
+        """Keep a decided block for peers that are behind."""
+        self.past.append(PastDecision(decided, authorities, self.tick))
+
+    def summary(self, core: "Core") -> VoteSummary:
+        """Say where this node is and which votes it holds."""
+        if core.decided:
+            height = core.height + 1
+            return VoteSummary(core.epoch, height, NO_ROUND, NO_ROUND, self.tick, False, ())
+        slot = core.rounds.get(core.round)
+        wanted = dict.fromkeys((core.round, core.round - 1, core.valid_round))
+        return VoteSummary(
+            core.epoch,
+            core.height,
+            core.round,
+            core.valid_round,
+            self.tick,
+            slot is not None and slot.proposal is not None,
+            vote_sets(core.rounds, wanted),
+        )
+
+    def answers(self, core: "Core", summary: VoteSummary, sender: int) -> list[Send]:
+        """Return what `sender` lacks: votes and a proposal, or the block it has not decided."""
+        me = core.index
+        count = self._answered.get(sender, 0)
+        if me is None or sender == me or count >= ANSWERS_PER_TICK_MAX:
+            return []
+        self._answered[sender] = count + 1
+        large = answers_large(me, sender, summary.sequence, core.n, core.f)
+        if summary.height < core.height or core.decided:
+            return self._decided_of(summary.height, sender) if large else []
+        wanted = {summary.round, summary.round - 1}
+        if core.round > summary.round:
+            wanted |= {core.round, core.round - 1}
+        if core.valid_round > summary.valid_round:
+            wanted.add(core.valid_round)
+        votes = missing_votes(core.rounds, sorted(wanted, reverse=True), summary.sets)
+        sends = [Send(sender, vote) for vote in votes]
+        slot = core.rounds.get(core.round)
+        lacks = core.round > summary.round or (
+            core.round == summary.round and not summary.has_proposal
+        )
+        # What came within this tick is still on its way to the others too.
+        if large and lacks and slot and slot.proposal and slot.proposal_tick < self.tick:
+            sends.append(Send(sender, slot.proposal))
+        return sends
+
+    def _decided_of(self, height: int, sender: int) -> list[Send]:
+        return [
+            Send(sender, past.decided)
+            for past in self.past
+            if past.decided.certificate.height == height and past.tick < self.tick
+        ]
+
+
+def vote_sets(rounds: Mapping[int, Round], wanted: Iterable[int]) -> tuple[VoteSet, ...]:
+    """Describe the votes held of the wanted rounds, at most `VOTE_SETS_MAX` sets of them."""
+    sets = []
+    for number in wanted:
+        slot = rounds.get(number)
+        if slot is None:
+            continue
+        for kind, tally in ((PREVOTE, slot.prevotes), (PRECOMMIT, slot.precommits)):
+            for value, bitmap in tally.bitmaps():
+                sets.append(VoteSet(kind, number, value, bitmap))
+    return tuple(sets[:VOTE_SETS_MAX])
+
+
+def missing_votes(
+    rounds: Mapping[int, Round], wanted: Iterable[int], theirs: Iterable[VoteSet]
+) -> list[Vote]:
+    """Return the votes of the wanted rounds that are held here and not in `theirs`."""
+    held = {(item.kind, item.round, item.block_hash): item.bitmap for item in theirs}
+    votes: list[Vote] = []
+    for number in wanted:
+        slot = rounds.get(number)
+        if slot is None:
+            continue
+        for kind, tally in ((PREVOTE, slot.prevotes), (PRECOMMIT, slot.precommits)):
+            for value, by_voter in tally.by_value.items():
+                bitmap = held.get((kind, number, value), 0)
+                votes += [vote for voter, vote in by_voter.items() if not bitmap >> voter & 1]
+    return votes[:ANSWER_VOTES_MAX]
+
+
+def answers_large(answerer: int, asker: int, sequence: int, n: int, f: int) -> bool:
+    """Tell whether it is this peer's turn to answer with a block.
+
+    Each summary is answered in full by f+1 peers, of whom one is honest; the next by the next f+1.
+    """
+    return (answerer - asker - 1 - sequence * (f + 1)) % n < f + 1

@@ -1,0 +1,1 @@
+"""A deterministic simulator of authorities: network, clock, disk and crashes from one seed."""
