@@ -1,0 +1,1 @@
+"""The application that consensus replicates: contracts, the machine that runs them, the market."""

@@ -1,0 +1,1 @@
+"""The contract machine: deploy gate, engine, gas, journal, Merkle state."""

@@ -1,0 +1,447 @@
+"""The application that consensus replicates: blocks of transactions in, a state root out.
+
+`execute` is speculative and repeatable; `commit` takes its result over. A block runs in this order:
+
+1. each contract's `on_block`, in the order of instantiation: gate closures, settlements due;
+2. the transactions, in the block's order, each with a receipt;
+3. the conservation laws (`invariants.py`);
+4. the state root and the receipts' root.
+
+A transaction is executed if it is still valid, its sender is known, its nonce is above the
+sender's last one, and its entry and arguments exist; else its receipt says `rejected` and nothing
+is written. An executed transaction uses up its nonce, however it ends.
+
+Queries may run in another thread than `execute`; `commit` waits for them.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from market import contracts
+from market.errors import ContractError, InvariantError, QueryError, Rejected, StateError
+from market.genesis import MarketParams
+from market.invariants import Money, check_block, count_money
+from market.vm import journal as state_module
+from market.vm import merkle
+from market.vm.engine import Engine
+from market.vm.executor import IDENTITY_KEY, Executor, Outcome
+from market.vm.gas import DEPLOY_CAPS, HOOK_CAPS, QUERY_CAPS, TRANSACTION_CAPS
+from market.vm.host import Event as HostEvent
+from market.vm.journal import Journal, State
+from market.vm.merkle import Proof, Tree
+from market.vm.starlark import StarlarkEngine
+from wire.codec import Message, Plain, decode_plain, encode
+from wire.transaction import CheckedTransaction, Refused
+
+PARAMS_KEY: Final = "chain/params"
+HEIGHT_KEY: Final = "chain/block"
+NONCE_PREFIX: Final = "chain/nonce/"
+_NONCE_BYTES_MAX: Final = 16
+_BLOCK_BYTES_MAX: Final = 64
+
+
+class BlockEnv(NamedTuple):
+    """What execution knows of a block."""
+
+    height: int
+    time_ms: int
+
+
+class Event(Message, frozen=True, tag="event"):
+    """Something a contract says happened."""
+
+    contract: str
+    name: str
+    data: dict[str, Any]
+
+
+class Receipt(Message, frozen=True, tag="receipt"):
+    """How a transaction ended.
+
+    `code` is ok, revert, out_of_gas, fault or rejected; `reason` a stable code of the refusal
+    (such as `no_margin`), `message` its sentence; both empty if ok.
+    """
+
+    tx_id: bytes
+    code: str
+    reason: str
+    message: str
+    gas: int
+    events: tuple[Event, ...]
+
+
+class BlockResult(NamedTuple):
+    """What a block does. `commit` wants it as `execute` made it."""
+
+    height: int
+    receipts: tuple[Receipt, ...]
+    events: tuple[Event, ...]
+    state_root: bytes
+    receipts_root: bytes
+    writes: Mapping[str, bytes | None]
+    base_root: bytes
+    tree: Tree
+    money: Money
+
+
+class Application:
+    """One market: its contracts, its committed state, and how blocks change it.
+
+    Parameters
+    ----------
+    params : MarketParams
+        Checked here. Raises `ParamsError`.
+    engine : Engine, optional
+        Only tests give another than the default.
+    """
+
+    def __init__(self, params: MarketParams, engine: Engine | None = None) -> None:
+        self.params = params.check()
+        self.clock = params.clock()
+        self.height = -1
+        self._time_ms = params.genesis_ms
+        self._executor = Executor(engine or StarlarkEngine())
+        self._state = State()
+        self._tree: Tree = None
+        self._money = Money()
+        self._lock = threading.RLock()
+
+    # -- state
+    @property
+    def state_root(self) -> bytes:
+        """The root of the committed state."""
+        return merkle.root_of(self._tree)
+
+    def state_items(self) -> list[tuple[str, bytes]]:
+        """Return the committed key-value pairs, in key order."""
+        return sorted(self._state.items.items())
+
+    def prove(self, key: str) -> Proof:
+        """Return the proof of what the committed state holds at `key`, be it nothing."""
+        return merkle.prove(self._tree, key)
+
+    def value(self, key: str) -> bytes | None:
+        """Return the committed encoding at `key`: what `prove` is about."""
+        return self._state.items.get(key)
+
+    # -- beginning
+    def genesis(self) -> BlockResult:
+        """Deploy and instantiate every contract: the state at height 0, to be committed.
+
+        Raises
+        ------
+        InvariantError
+            A contract of ours does not deploy: the program is broken.
+        """
+        if self.height >= 0:
+            raise InvariantError("genesis comes first")
+        journal = Journal(self._state)
+        journal.put(IDENTITY_KEY, encode(self._executor.identity()))
+        journal.put(PARAMS_KEY, encode(self.params.fingerprint()))
+        env = BlockEnv(0, self.params.genesis_ms)
+        events: list[Event] = []
+        arguments = _genesis_arguments(self.params)
+        for name in contracts.CONTRACTS:
+            try:
+                self._executor.deploy(journal, name, contracts.source(name))
+            except Rejected as error:
+                raise InvariantError(f"contract {name}: {error}") from error
+            outcome = self._executor.run(
+                journal,
+                name,
+                "instantiate",
+                arguments[name],
+                self._env(env),
+                DEPLOY_CAPS,
+            )
+            if outcome.error is not None:
+                raise InvariantError(f"contract {name}: {outcome.error}; {outcome.detail}")
+            events += _events(outcome.events)
+        return self._result(env, journal, (), events)
+
+    def load(self, items: Iterable[tuple[str, bytes]], height: int) -> None:
+        """Take over stored state, after a restart: rebuild the index, the tree and the contracts.
+
+        The caller compares `state_root` with the block's.
+
+        Raises
+        ------
+        StateError
+            The state belongs to another genesis, or was made with another engine, gate or costs.
+        InvariantError
+            Its money does not add up.
+        """
+        state = state_module.load(items)
+        if state.items.get(PARAMS_KEY) != encode(self.params.fingerprint()):
+            raise StateError("the stored state belongs to another genesis than the one given")
+        stored_height, time_ms = decode_plain(state.items[HEIGHT_KEY], _BLOCK_BYTES_MAX)
+        if stored_height != height:
+            raise StateError(f"the stored state is of height {stored_height}, not {height}")
+        money = count_money(state)
+        self._executor.restore(state)
+        with self._lock:
+            self._state, self._money = state, money
+            self._tree = merkle.update(None, state.items)
+            self.height, self._time_ms = height, time_ms
+
+    # -- transactions
+    def check(self, tx: CheckedTransaction) -> None:
+        """Judge a transaction for the mempool, against the committed state.
+
+        Raises
+        ------
+        Refused
+            `unknown_contract`, `unknown_entry`, `bad_arguments`, `stranger` or `bad_nonce`.
+        """
+        try:
+            self._admit(Journal(self._state), tx)
+        except Rejected as error:
+            raise Refused(error.reason, error.message) from None
+
+    def nonce(self, address: str) -> int:
+        """Return the last nonce that `address` has used, 0 if none."""
+        return _nonce(self._state.items.get(NONCE_PREFIX + address))
+
+    def execute(self, env: BlockEnv, txs: Sequence[CheckedTransaction]) -> BlockResult:
+        """Execute a block over the committed state, which is left as it is.
+
+        Raises
+        ------
+        HostFailure
+            This node failed; it must stop.
+        InvariantError
+            A conservation law would be broken; the node must stop before it votes.
+        """
+        journal = Journal(self._state)
+        events: list[Event] = []
+        for name, exports in self._executor.exports().items():
+            if "on_block" in exports:
+                events += self._run_hook(journal, name, env)
+        receipts = tuple(self._run_transaction(journal, env, tx) for tx in txs)
+        return self._result(env, journal, receipts, events)
+
+    def commit(self, result: BlockResult) -> None:
+        """Take over the result of `execute` or `genesis`.
+
+        Raises
+        ------
+        InvariantError
+            The result was made over another state than the committed one.
+        """
+        if result.base_root != self.state_root or result.height <= self.height:
+            raise InvariantError("the result to commit was made over another state")
+        with self._lock:
+            self._state.apply(result.writes)
+            self._tree, self._money = result.tree, result.money
+            self.height, self._time_ms = decode_plain(
+                self._state.items[HEIGHT_KEY], _BLOCK_BYTES_MAX
+            )
+
+    # -- questions
+    def query(self, contract: str, entry: str, args: Mapping[str, Plain]) -> Plain:
+        """Ask a contract, at the committed state; whatever it writes is dropped.
+
+        Raises
+        ------
+        QueryError
+            Unknown contract or entry, bad arguments, the contract's refusal, or too much work.
+        """
+        with self._lock:
+            try:
+                export = self._executor.find(contract, entry, ("query",))
+                self._executor.check_arguments(contract, entry, export, args)
+            except Rejected as error:
+                raise QueryError(error.reason, error.message) from None
+            env = self._env(BlockEnv(max(self.height, 0), self._time_ms))
+            outcome = self._executor.run(
+                Journal(self._state), contract, entry, args, env, QUERY_CAPS
+            )
+        if outcome.error is not None:
+            raise QueryError(outcome.error.reason, outcome.error.message)
+        return outcome.result
+
+    def next_deadline_ms(self, after_ms: int) -> int:
+        """Return the first block time after `after_ms` at which `on_block` has work.
+
+        That is a gate closure or a settlement window's end; or at once, if a slot is fully read
+        and waits to be settled, or work was left over from the last block.
+        """
+        if self.height >= 0 and self._has_work():
+            return after_ms + 1
+        return self.clock.next_deadline_ms(after_ms)
+
+    # -- parts
+    def _has_work(self) -> bool:
+        clock, time_ms = self.clock, self._time_ms
+        if self._list("settlement/ready"):
+            return True
+        gates = self._list("market/open")
+        windows = self._list("settlement/open")
+        return any(clock.gate_close_real_ms(slot) <= time_ms for slot in gates) or any(
+            clock.window_end_real_ms(slot) <= time_ms for slot in windows
+        )
+
+    def _list(self, key: str) -> list[int]:
+        data = self._state.items.get(key)
+        return [] if data is None else list(decode_plain(data, len(data)))
+
+    def _env(self, env: BlockEnv) -> dict[str, Plain]:
+        market_ms = self.clock.market_ms(env.time_ms)
+        return {
+            "sender": "",
+            "tx_id": "",
+            "height": env.height,
+            "time_ms": env.time_ms,
+            "market_ms": market_ms,
+            "slot": market_ms // self.clock.slot_ms,
+        }
+
+    def _run_hook(self, journal: Journal, name: str, env: BlockEnv) -> list[Event]:
+        outcome = self._executor.run(journal, name, "on_block", {}, self._env(env), HOOK_CAPS)
+        journal.settle()
+        if outcome.error is None:
+            return _events(outcome.events)
+        # The chain goes on without the hook's writes: no money moves, and every node sees it.
+        data = {"kind": outcome.error.kind, "reason": outcome.error.reason}
+        return [Event(name, "hook_failed", data)]
+
+    def _run_transaction(
+        self, journal: Journal, env: BlockEnv, checked: CheckedTransaction
+    ) -> Receipt:
+        tx = checked.tx
+        try:
+            if tx.chain_id != self.params.chain_id:
+                raise Rejected("wrong_chain", f"this chain is {self.params.chain_id}")
+            if tx.valid_until_ms < env.time_ms:
+                raise Rejected(
+                    "expired", f"valid until {tx.valid_until_ms} ms, the block is {env.time_ms} ms"
+                )
+            self._admit(journal, checked)
+        except Rejected as error:
+            return Receipt(checked.tx_id, error.kind, error.reason, error.message, 0, ())
+        call_env = self._env(env)
+        call_env["sender"], call_env["tx_id"] = checked.sender, checked.tx_id.hex()
+        outcome = self._executor.run(
+            journal, tx.contract, tx.entry, tx.args, call_env, TRANSACTION_CAPS
+        )
+        journal.put(NONCE_PREFIX + checked.sender, encode(tx.nonce))
+        journal.settle()
+        return _receipt(checked.tx_id, outcome)
+
+    def _admit(self, journal: Journal, checked: CheckedTransaction) -> None:
+        """Raise `Rejected` if the transaction cannot be executed on `journal`."""
+        tx, sender = checked.tx, checked.sender
+        export = self._executor.find(tx.contract, tx.entry, ("execute",))
+        self._executor.check_arguments(tx.contract, tx.entry, export, tx.args)
+        if (
+            sender != self.params.regulator
+            and journal.get(f"registry/home/{sender}") is None
+            and journal.get(f"registry/meter/{sender}") is None
+        ):
+            raise Rejected("stranger", f"{sender} is neither home, meter nor regulator here")
+        last = _nonce(journal.get(NONCE_PREFIX + sender))
+        if tx.nonce <= last:
+            raise Rejected("bad_nonce", f"the nonce must be above {last}, it is {tx.nonce}")
+
+    def _result(
+        self,
+        env: BlockEnv,
+        journal: Journal,
+        receipts: tuple[Receipt, ...],
+        events: Sequence[Event],
+    ) -> BlockResult:
+        journal.put(HEIGHT_KEY, encode([env.height, env.time_ms]))
+        writes = state_module.effective(self._state, journal.writes)
+        money = check_block(self._state, writes, self._money)
+        tree = merkle.update(self._tree, writes)
+        return BlockResult(
+            height=env.height,
+            receipts=receipts,
+            events=tuple(events),
+            state_root=merkle.root_of(tree),
+            receipts_root=merkle.list_root([encode(receipt) for receipt in receipts]),
+            writes=writes,
+            base_root=self.state_root,
+            tree=tree,
+            money=money,
+        )
+
+
+def _nonce(data: bytes | None) -> int:
+    return 0 if data is None else int(decode_plain(data, _NONCE_BYTES_MAX))
+
+
+def _events(events: Iterable[HostEvent]) -> list[Event]:
+    return [Event(event.contract, event.name, event.data) for event in events]
+
+
+def _receipt(tx_id: bytes, outcome: Outcome) -> Receipt:
+    error: ContractError | None = outcome.error
+    if error is None:
+        return Receipt(tx_id, "ok", "", "", outcome.gas, tuple(_events(outcome.events)))
+    return Receipt(tx_id, error.kind, error.reason, error.message, outcome.gas, ())
+
+
+def _genesis_arguments(params: MarketParams) -> dict[str, Plain]:
+    """Return what each contract is instantiated with."""
+    clock = params.clock()
+    homes = [
+        {
+            "address": home.address,
+            "meter": home.meter,
+            "name": home.name,
+            "role": home.role,
+            "import_cap_w": home.import_cap_w,
+            "export_cap_w": home.export_cap_w,
+            "battery_wh": home.battery_wh,
+            "pv_w": home.pv_w,
+        }
+        for home in params.homes
+    ]
+    accounts = [[home.address, home.balance_micro] for home in params.homes]
+    times = {
+        "slot_ms": clock.slot_ms,
+        "gate_lead_ms": clock.gate_lead_ms,
+        "settle_window_ms": clock.settle_window_ms,
+        "keep_slots": params.keep_slots,
+    }
+    market_rules = {
+        name: getattr(params, name)
+        for name in (
+            "mechanism",
+            "trade_price",
+            "margin_percent",
+            "price_max_micro_per_kwh",
+            "energy_max_wh",
+            "horizon_slots",
+            "orders_per_slot_max",
+            "orders_per_home_max",
+            "unsettled_orders_max",
+            "history_slots",
+            "history_max",
+            "history_min",
+            "default_rate_max_percent",
+        )
+    }
+    settlement_rules = {
+        "penalty_micro_per_kwh": params.penalty_micro_per_kwh,
+        "shortfall_tolerance_percent": params.shortfall_tolerance_percent,
+    }
+    return {
+        "ledger": {
+            "regulator": params.regulator,
+            "accounts": [[params.regulator, 0], *accounts],
+            "keepers": ["market", "settlement"],
+        },
+        "registry": {"regulator": params.regulator, "homes": homes},
+        "tariff": {
+            "utc_offsets": params.utc_offsets,
+            "tariffs": params.tariffs,
+            "feed_in": params.feed_in,
+            "feed_in_enabled": params.feed_in_enabled,
+            "slot_ms": clock.slot_ms,
+        },
+        "market": market_rules | times,
+        "settlement": settlement_rules | times,
+    }

@@ -1,0 +1,11 @@
+"""The contracts of a market, as text, in the order in which they are instantiated."""
+
+from importlib import resources
+from typing import Final
+
+CONTRACTS: Final = ("ledger", "registry", "tariff", "market", "settlement")
+
+
+def source(name: str) -> str:
+    """Return the text of a contract."""
+    return resources.files("market.contracts").joinpath(f"{name}.star").read_text("utf-8")

@@ -1,0 +1,240 @@
+"""The parameters a market is born with; part of the chain's genesis.
+
+They are checked by `MarketParams.check`, which names the parameter and says what would be right.
+"""
+
+import hashlib
+from typing import Final
+
+from market.errors import ParamsError
+from market.time import MINUTE_MS, Clock
+from wire.codec import Message, encode
+from wire.keys import is_address
+
+ROLES: Final = ("consumer", "prosumer", "producer", "speculator")
+MECHANISMS: Final = ("high_low",)
+TRADE_PRICES: Final = ("ask", "mid", "bid")
+
+HOMES_MAX: Final = 5_000
+TIME_LAPSE_MAX: Final = 3_600
+POWER_W_MAX: Final = 1_000_000_000
+MONEY_MICRO_MAX: Final = 10**15
+PRICE_MICRO_PER_KWH_MAX: Final = 10**10
+TABLE_ROWS_MAX: Final = 1_000
+BANDS_MAX: Final = 96
+DAY_MINUTES: Final = 1_440
+SETTLE_WINDOW_SLOTS_MAX: Final = 200
+HORIZON_SLOTS_MAX: Final = 7 * 288
+KEEP_SLOTS_MAX: Final = 8_000
+
+# [first millisecond of market time, value], ascending.
+Dated = tuple[tuple[int, int], ...]
+# [first millisecond of market time, [[minute of the local day, price], ...]], ascending.
+DatedBands = tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
+
+
+class HomeEntry(Message, frozen=True, tag="home"):
+    """A home that is in the region from the start.
+
+    `address` is its account, `meter` the account of its meter's key; caps are what the meter is
+    certified for. `balance_micro` is minted to it at genesis.
+    """
+
+    address: str
+    meter: str
+    name: str
+    role: str
+    import_cap_w: int
+    export_cap_w: int
+    battery_wh: int = 0
+    pv_w: int = 0
+    balance_micro: int = 0
+
+
+class MarketParams(Message, frozen=True, tag="market"):
+    """A market's parameters. Times named `market_` run on the market's clock (`market/time.py`).
+
+    Parameters
+    ----------
+    genesis_ms : real time of the genesis block. [ms since the epoch, UTC]
+    market_start_ms : market time at `genesis_ms`; the start of a slot. [ms since the epoch, UTC]
+    time_lapse : how many times as fast as real time the market's clock runs, 1 to 3600.
+    slot_minutes : delivery interval; divides an hour. [min of market time]
+    gate_lead_ms : how long before delivery the gate closes; a third of a slot if None.
+    settle_window_ms : how long after delivery readings are taken; two slots if None.
+    utc_offsets : local time as dated offsets from UTC. [min]
+    tariffs : dated bands of the local day; the first band of each starts at minute 0.
+    feed_in : dated price of fed-in energy.
+    margin_percent : share of an order's value at the tariff that is locked.
+    penalty_micro_per_kwh : the breakdown loss σ of Hu 1, per kWh a seller falls short.
+    """
+
+    chain_id: str
+    genesis_ms: int
+    market_start_ms: int
+    time_lapse: int
+    slot_minutes: int
+    currency: str
+    regulator: str
+    homes: tuple[HomeEntry, ...]
+    utc_offsets: Dated
+    tariffs: DatedBands
+    feed_in: Dated
+    gate_lead_ms: int | None = None
+    settle_window_ms: int | None = None
+    mechanism: str = "high_low"
+    trade_price: str = "ask"
+    margin_percent: int = 10
+    penalty_micro_per_kwh: int = 50_000
+    feed_in_enabled: bool = True
+    # Limits of the market and of its audit (Yu, step 2).
+    price_max_micro_per_kwh: int = 10_000_000
+    energy_max_wh: int = 1_000_000_000
+    horizon_slots: int = 192
+    orders_per_slot_max: int = 20_000
+    orders_per_home_max: int = 8
+    unsettled_orders_max: int = 400
+    history_slots: int = 192
+    history_max: int = 64
+    history_min: int = 8
+    default_rate_max_percent: int = 75
+    shortfall_tolerance_percent: int = 25
+    keep_slots: int = 192
+
+    @property
+    def slot_ms(self) -> int:
+        """The length of a slot. [ms of market time]"""
+        return self.slot_minutes * MINUTE_MS
+
+    def clock(self) -> Clock:
+        """Return the market's clock."""
+        lead, window = self.gate_lead_ms, self.settle_window_ms
+        return Clock(
+            genesis_ms=self.genesis_ms,
+            market_start_ms=self.market_start_ms,
+            time_lapse=self.time_lapse,
+            slot_ms=self.slot_ms,
+            gate_lead_ms=self.slot_ms // 3 if lead is None else lead,
+            settle_window_ms=2 * self.slot_ms if window is None else window,
+        )
+
+    def fingerprint(self) -> str:
+        """Hash of all parameters."""
+        return hashlib.sha256(encode(self)).hexdigest()
+
+    def check(self) -> "MarketParams":
+        """Return the parameters if they can be meant.
+
+        Raises
+        ------
+        ParamsError
+            Naming the first one that cannot, and what would be right.
+        """
+        if not self.chain_id or len(self.chain_id) > 64 or not self.chain_id.isascii():
+            raise ParamsError("chain_id must have 1 to 64 ASCII characters")
+        if not self.currency or len(self.currency) > 16:
+            raise ParamsError("currency must have 1 to 16 characters, such as AUD")
+        _one_of("mechanism", self.mechanism, MECHANISMS)
+        _one_of("trade_price", self.trade_price, TRADE_PRICES)
+        self._check_time()
+        self._check_tables()
+        self._check_limits()
+        self._check_homes()
+        return self
+
+    def _check_time(self) -> None:
+        _between("genesis_ms", self.genesis_ms, 0, 2**53)
+        _between("market_start_ms", self.market_start_ms, 0, 2**53)
+        _between("time_lapse", self.time_lapse, 1, TIME_LAPSE_MAX)
+        if not 1 <= self.slot_minutes <= 60 or 60 % self.slot_minutes:
+            raise ParamsError(
+                f"slot_minutes must divide 60 (5, 10, 15, 20, 30 or 60), not {self.slot_minutes}"
+            )
+        if self.market_start_ms % self.slot_ms:
+            raise ParamsError(
+                f"market_start_ms must be the start of a slot: a multiple of {self.slot_ms}"
+            )
+        clock = self.clock()
+        _between("gate_lead_ms", clock.gate_lead_ms, 0, HORIZON_SLOTS_MAX * self.slot_ms)
+        window_max = SETTLE_WINDOW_SLOTS_MAX * self.slot_ms
+        _between("settle_window_ms", clock.settle_window_ms, 1, window_max)
+
+    def _check_tables(self) -> None:
+        _dated("utc_offsets", self.utc_offsets, self.market_start_ms)
+        for _, minutes in self.utc_offsets:
+            _between("utc_offsets: an offset in minutes", minutes, -DAY_MINUTES, DAY_MINUTES)
+        _dated("feed_in", self.feed_in, self.market_start_ms)
+        for _, price in self.feed_in:
+            _between("feed_in: a price", price, 0, PRICE_MICRO_PER_KWH_MAX)
+        _dated("tariffs", self.tariffs, self.market_start_ms)
+        for _, bands in self.tariffs:
+            starts = [minute for minute, _ in bands]
+            if not bands or len(bands) > BANDS_MAX or starts[0] != 0:
+                raise ParamsError(
+                    f"tariffs: each table has 1 to {BANDS_MAX} bands, the first at minute 0"
+                )
+            if starts != sorted(set(starts)) or starts[-1] >= DAY_MINUTES:
+                raise ParamsError("tariffs: the bands' minutes must ascend within 0 to 1439")
+            for _, price in bands:
+                _between("tariffs: a price", price, 1, PRICE_MICRO_PER_KWH_MAX)
+
+    def _check_limits(self) -> None:
+        price_max = PRICE_MICRO_PER_KWH_MAX
+        for name, low, high in (
+            ("margin_percent", 0, 100),
+            ("penalty_micro_per_kwh", 0, price_max),
+            ("price_max_micro_per_kwh", 1, price_max),
+            ("energy_max_wh", 1, 10**9),
+            ("horizon_slots", 1, HORIZON_SLOTS_MAX),
+            ("orders_per_slot_max", 1, 100_000),
+            ("orders_per_home_max", 1, 64),
+            ("unsettled_orders_max", 1, 100_000),
+            ("history_slots", 1, KEEP_SLOTS_MAX),
+            ("history_max", 1, 256),
+            ("history_min", 1, 256),
+            ("default_rate_max_percent", 0, 100),
+            ("shortfall_tolerance_percent", 0, 100),
+            ("keep_slots", 1, KEEP_SLOTS_MAX),
+        ):
+            _between(name, getattr(self, name), low, high)
+
+    def _check_homes(self) -> None:
+        if not is_address(self.regulator):
+            raise ParamsError("regulator must be an account address: cw and 40 hex digits")
+        if len(self.homes) > HOMES_MAX:
+            raise ParamsError(f"homes: at most {HOMES_MAX}, not {len(self.homes)}")
+        seen = {self.regulator}
+        for place, home in enumerate(self.homes):
+            where = f"homes[{place}] ({home.name or 'no name'})"
+            for address in (home.address, home.meter):
+                if not is_address(address):
+                    raise ParamsError(f"{where}: {address!r} is no account address")
+                if address in seen:
+                    raise ParamsError(f"{where}: {address} is used twice")
+                seen.add(address)
+            if not 1 <= len(home.name) <= 64:
+                raise ParamsError(f"{where}: name must have 1 to 64 characters")
+            _one_of(f"{where}: role", home.role, ROLES)
+            _between(f"{where}: balance_micro", home.balance_micro, 0, MONEY_MICRO_MAX)
+            for quantity in ("import_cap_w", "export_cap_w", "battery_wh", "pv_w"):
+                _between(f"{where}: {quantity}", getattr(home, quantity), 0, POWER_W_MAX)
+
+
+def _between(name: str, value: int, low: int, high: int) -> None:
+    if type(value) is not int or not low <= value <= high:
+        raise ParamsError(f"{name} must be an integer from {low} to {high}, not {value!r}")
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ParamsError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+
+
+def _dated(name: str, table: Dated | DatedBands, start_ms: int) -> None:
+    times = [row[0] for row in table]
+    if not times or len(times) > TABLE_ROWS_MAX:
+        raise ParamsError(f"{name} must have 1 to {TABLE_ROWS_MAX} dated rows")
+    if times != sorted(set(times)):
+        raise ParamsError(f"{name}: the dates must ascend")
+    if times[0] > start_ms:
+        raise ParamsError(f"{name}: the first row must begin at or before market_start_ms")

@@ -1,0 +1,105 @@
+"""The market's conservation laws, checked after each block on what the block wrote.
+
+1. money: Σ (balance + held) = minted − redeemed, and nothing is negative;
+2. each (home, slot) is settled once: a bill is written once and never changed;
+3. energy, per bill: import − export = bought − sold + grid − fed in;
+4. each bill is the sum of its trades and grid legs;
+5. per slot: what homes bought from homes is what homes sold, in energy and in money.
+
+A law that does not hold is a bug in a contract or in this program, never a user's doing. The node
+stops before it votes.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from market.errors import InvariantError
+from market.vm.journal import State
+
+ACCOUNT_PREFIX: Final = "ledger/account/"
+SUPPLY_KEY: Final = "ledger/supply"
+BILL_PREFIX: Final = "settlement/bill/"
+
+_unpack: Final = msgspec.msgpack.Decoder().decode
+
+
+class Money(NamedTuple):
+    """The money there is. [micro]"""
+
+    in_accounts: int = 0
+    issued: int = 0  # minted − redeemed
+
+
+def check_block(state: State, writes: Mapping[str, bytes | None], money: Money) -> Money:
+    """Check the laws on a block's writes over `state`; return the money after it.
+
+    Raises
+    ------
+    InvariantError
+        Saying which law, where and by how much.
+    """
+    in_accounts, issued = money
+    traded: dict[int, list[int]] = {}
+    for key, data in writes.items():
+        if key.startswith(ACCOUNT_PREFIX):
+            in_accounts += _account(key, data) - _account(key, state.items.get(key))
+        elif key == SUPPLY_KEY:
+            issued = _issued(data)
+        elif key.startswith(BILL_PREFIX) and data is not None:
+            if key in state.items:
+                raise InvariantError(f"{key.removeprefix(BILL_PREFIX)} is settled a second time")
+            bill = _unpack(data)
+            _check_bill(bill)
+            sums = traded.setdefault(bill["slot"], [0, 0])
+            sums[0] += bill["bought_wh"] - bill["sold_wh"]
+            sums[1] += bill["trades_cost_micro"] - bill["trades_income_micro"]
+    if in_accounts != issued:
+        raise InvariantError(f"accounts hold {in_accounts} micro, issued are {issued} micro")
+    for slot, (energy_wh, money_micro) in traded.items():
+        if energy_wh or money_micro:
+            raise InvariantError(
+                f"slot {slot}: bought exceeds sold by {energy_wh} Wh and {money_micro} micro"
+            )
+    return Money(in_accounts, issued)
+
+
+def count_money(state: State) -> Money:
+    """Count all money in `state`. Raises `InvariantError` if it does not add up."""
+    in_accounts = sum(_account(key, state.items[key]) for key in state.keys_under(ACCOUNT_PREFIX))
+    money = Money(in_accounts, _issued(state.items.get(SUPPLY_KEY)))
+    if money.in_accounts != money.issued:
+        raise InvariantError(
+            f"accounts hold {money.in_accounts} micro, issued are {money.issued} micro"
+        )
+    return money
+
+
+def _account(key: str, data: bytes | None) -> int:
+    if data is None:
+        return 0
+    row: list[int] = _unpack(data)
+    if min(row) < 0:
+        raise InvariantError(f"{key}: negative: {row}")
+    return row[0] + row[1]
+
+
+def _issued(data: bytes | None) -> int:
+    if data is None:
+        return 0
+    minted, redeemed = _unpack(data)
+    return int(minted) - int(redeemed)
+
+
+def _check_bill(bill: dict[str, Any]) -> None:
+    where = f"bill of home {bill['home']} in slot {bill['slot']}"
+    net_wh = bill["bought_wh"] - bill["sold_wh"] + bill["grid_wh"] - bill["fed_in_wh"]
+    if bill["import_wh"] - bill["export_wh"] != net_wh:
+        raise InvariantError(f"{where}: energy does not balance: {bill}")
+    total = bill["trades_cost_micro"] - bill["trades_income_micro"] + bill["grid_cost_micro"]
+    total += bill["penalty_micro"] - bill["feed_in_income_micro"]
+    if bill["total_micro"] != total:
+        raise InvariantError(f"{where}: the total is not the sum of its parts: {bill}")
+    if any(value < 0 for name, value in bill.items() if name.endswith("_wh")):
+        raise InvariantError(f"{where}: negative energy: {bill}")

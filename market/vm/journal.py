@@ -1,0 +1,146 @@
+"""State and the journals over it.
+
+`State` is the committed key-value set, in memory, with an index by folder so that a scan costs
+what it returns. A `Journal` collects writes over it and can be rolled back to any mark: one mark
+per transaction and per cross-contract call, so whatever fails leaves nothing behind.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+KEY_CHARS_MAX: Final = 256
+VALUE_BYTES_MAX: Final = 65_536
+
+
+class _Folder(NamedTuple):
+    keys: set[str]
+    folders: set[str]
+
+
+class State:
+    """The committed key-value pairs. A folder is a key's text up to and with a `/`."""
+
+    __slots__ = ("_folders", "items")
+
+    def __init__(self) -> None:
+        self.items: dict[str, bytes] = {}
+        self._folders: dict[str, _Folder] = {"": _Folder(set(), set())}
+
+    def apply(self, writes: Mapping[str, bytes | None]) -> None:
+        """Take over a block's writes; a None deletes."""
+        items = self.items
+        for key, value in writes.items():
+            if value is None:
+                if key in items:
+                    del items[key]
+                    self._forget(key)
+            else:
+                if key not in items:
+                    self._enter(key)
+                items[key] = value
+
+    def keys_under(self, prefix: str) -> list[str]:
+        """Return the keys in folder `prefix` (empty, or ending in `/`) and below, unsorted."""
+        found: list[str] = []
+        pending = [prefix]
+        while pending:
+            folder = self._folders.get(pending.pop())
+            if folder is not None:
+                found.extend(folder.keys)
+                pending.extend(folder.folders)
+        return found
+
+    def _enter(self, key: str) -> None:
+        path = key[: key.rfind("/") + 1]
+        folder = self._folders.get(path)
+        if folder is None:
+            folder = self._make(path)
+        folder.keys.add(key)
+
+    def _make(self, path: str) -> _Folder:
+        folder = self._folders[path] = _Folder(set(), set())
+        parent = path[: path.rfind("/", 0, -1) + 1]
+        known = self._folders.get(parent)
+        if known is None:
+            known = self._make(parent)
+        known.folders.add(path)
+        return folder
+
+    def _forget(self, key: str) -> None:
+        path = key[: key.rfind("/") + 1]
+        folder = self._folders[path]
+        folder.keys.discard(key)
+        while path and not folder.keys and not folder.folders:
+            del self._folders[path]
+            parent = path[: path.rfind("/", 0, -1) + 1]
+            folder = self._folders[parent]
+            folder.folders.discard(path)
+            path = parent
+
+
+class Journal:
+    """Writes over a state, not yet its own."""
+
+    __slots__ = ("_state", "_undo", "writes")
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.writes: dict[str, bytes | None] = {}
+        # What each write replaced in `writes`; `...` where there was nothing.
+        self._undo: list[tuple[str, object]] = []
+
+    def get(self, key: str) -> bytes | None:
+        """Return the value at `key`, or None."""
+        if key in self.writes:
+            return self.writes[key]
+        return self._state.items.get(key)
+
+    def put(self, key: str, value: bytes | None) -> None:
+        """Write, or with None delete."""
+        self._undo.append((key, self.writes.get(key, ...)))
+        self.writes[key] = value
+
+    def keys_under(self, prefix: str) -> list[str]:
+        """Return the keys in folder `prefix` and below that have a value, in order."""
+        keys = self._state.keys_under(prefix)
+        writes = self.writes
+        if writes:
+            committed = self._state.items
+            keys = [key for key in keys if writes.get(key, ...) is not None]
+            keys += [
+                key
+                for key, value in writes.items()
+                if value is not None and key not in committed and key.startswith(prefix)
+            ]
+        keys.sort()
+        return keys
+
+    def mark(self) -> int:
+        """Return a mark of now, for `rollback`."""
+        return len(self._undo)
+
+    def rollback(self, mark: int) -> None:
+        """Undo all writes since `mark`."""
+        while len(self._undo) > mark:
+            key, before = self._undo.pop()
+            if before is ...:
+                del self.writes[key]
+            else:
+                self.writes[key] = before  # type: ignore[assignment]
+
+    def settle(self) -> None:
+        """Forget how to undo: what stands now stands."""
+        self._undo.clear()
+
+
+def effective(state: State, writes: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
+    """Return the writes that change `state`, in key order."""
+    items = state.items
+    return {key: writes[key] for key in sorted(writes) if items.get(key) != writes[key]}
+
+
+def load(items: Iterable[tuple[str, bytes]]) -> State:
+    """Return a state of the given pairs."""
+    state = State()
+    state.apply(dict(items))
+    return state
