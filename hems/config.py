@@ -5,9 +5,8 @@ so that a node's configuration file can hold them as they are.
 """
 
 from datetime import date, tzinfo
-from functools import lru_cache
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -19,7 +18,10 @@ from hems.plan import Limits
 from hems.sources.base import DailySource, Source
 from hems.sources.community import CommunitySource
 from hems.sources.replay import ReplaySource
-from hems.sources.wide import WideData, read_wide
+from hems.sources.wide import read_wide
+
+
+PV_SCALE_MAX: Final = 100.0
 
 
 class CommunityHome(
@@ -50,8 +52,8 @@ class ReplayHome(
     """A home of a wide file (`hems.sources.wide`), its dates moved.
 
     `data_date` of the file is replayed on `market_date`. `last_date`, of the file, is the last to
-    use before it starts over from `repeat_date`. `pv`: where production comes from if the file
-    has none.
+    use before it starts over from `repeat_date`. `pv_scale` multiplies the file's production (a
+    larger array on the same roof). `pv`: where production comes from if the file has none.
     """
 
     path: str
@@ -60,7 +62,12 @@ class ReplayHome(
     market_date: date
     last_date: date | None = None
     repeat_date: date | None = None
+    pv_scale: float = 1.0
     pv: CommunityHome | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.pv_scale <= PV_SCALE_MAX:
+            raise ConfigError(f"pv_scale {self.pv_scale}: above 0, at most {PV_SCALE_MAX:g}")
 
 
 SourceConfig: TypeAlias = CommunityHome | ReplayHome
@@ -104,7 +111,7 @@ def open_source(config: SourceConfig, zone: tzinfo) -> Source:
     """
     if isinstance(config, CommunityHome):
         return _community(config, zone)
-    data = _read(config.path, config.home, zone)
+    data = read_wide(Path(config.path), zone, only=config.home)
     pv_from = _community(config.pv, zone) if config.pv is not None else None
     last_day = civil.day_number(config.last_date) if config.last_date else None
     repeat_from = civil.day_number(config.repeat_date) if config.repeat_date else None
@@ -117,6 +124,7 @@ def open_source(config: SourceConfig, zone: tzinfo) -> Source:
         last_day=last_day,
         repeat_from_day=repeat_from,
         pv_from=pv_from,
+        pv_scale=config.pv_scale,
     )
 
 
@@ -124,8 +132,3 @@ def _community(config: CommunityHome, zone: tzinfo) -> DailySource:
     return CommunitySource(
         config.home, config.seed, zone, config.pv_peak_w, config.load_type, config.pv_type
     )
-
-
-@lru_cache(maxsize=2)
-def _read(path: str, home: str, zone: tzinfo) -> WideData:
-    return read_wide(Path(path), zone, only=home)

@@ -159,7 +159,8 @@ class HomeEnergyManager:
     def plan_slot(self, slot_start_ms: int, slot_ms: int, market: MarketView) -> SlotPlan:
         """Plan from the next undelivered slot on and make orders for the slot given.
 
-        What is contracted already (`commit`) is kept to; the orders are for more.
+        What is contracted already (`commit`) is kept to; the orders are for more, as if none of
+        this home's earlier orders for the slot were still open.
 
         Raises
         ------
@@ -175,8 +176,13 @@ class HomeEnergyManager:
             asks = bid.value_curve(self._planner, cautious, ahead, shortfall)[1]
             segments = [s for s in segments if s.side == "bid"]
             segments += [s for s in asks if s.side == "ask"]
-        band = Band(market.feed_in_micro_per_kwh, market.tariff_micro_per_kwh(slot_start_ms))
-        orders = bid.orders_for_slot(segments, band, market.suggested, self.config.bidding)
+        tariff = market.tariff_micro_per_kwh(slot_start_ms)
+        feed_in = max(0, market.feed_in_micro_per_kwh)
+        orders = []
+        # Without room between the grid's prices there is nothing to gain from a neighbour.
+        if tariff > feed_in:
+            band = Band(feed_in, tariff)
+            orders = bid.orders_for_slot(segments, band, market.suggested, self.config.bidding)
         return SlotPlan(slot_start_ms, plan, orders, load, pv)
 
     def deliver(self, slot_start_ms: int, slot_ms: int, market: MarketView) -> Delivery:

@@ -1,7 +1,7 @@
 """Neighbourhoods: the configurations of many homes at once, built-in or from a file.
 
-Which homes have PV (and with it a battery) is spread evenly, not drawn, so that a small street has
-both kinds: of `homes`, the share asked for, rounded.
+Which homes have PV and a battery is spread evenly, not drawn, so that a small street has both
+kinds: of `homes`, the share asked for, rounded.
 """
 
 from pathlib import Path
@@ -10,17 +10,17 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from hems import civil
-from hems.civil import BoolArray, IntArray
+from hems.civil import WEEK_DAYS, BoolArray
 from hems.config import CommunityHome, HomeConfig, ReplayHome
 from hems.devices import Battery
 from hems.errors import ConfigError, DataError
 from hems.forecast import HISTORY_DAYS
 from hems.sources.community import PV_PEAK_W_DEFAULT
-from hems.sources.wide import HomeSeries, Picked, WideData, pick, read_wide
+from hems.sources.wide import HomeSeries, Picked, WideData, free_starts, pick, read_wide
 
 HOMES_MAX: Final = 100_000
 PV_SHARE_DEFAULT: Final = 0.6
-# With less history than this a replayed home has no same weekday to forecast from.
+# With less history than this a home has no same weekday to forecast from.
 HISTORY_DAYS_MIN: Final = 7
 
 
@@ -64,21 +64,24 @@ def replayed(
     pv_share: float = PV_SHARE_DEFAULT,
     battery: Battery | None = Battery(),  # noqa: B008 - immutable
     pv_peak_w: int = PV_PEAK_W_DEFAULT,
+    pv_scale: float = 1.0,
 ) -> Neighbourhood:
     """Return homes that replay a wide file from the market's first day on.
 
-    The file's homes without a gap in the days needed (28 of history, or as few as
-    `HISTORY_DAYS_MIN` if it has no more, and `run_days`) are used in turn; where more homes are
-    asked for than there are, a home is used again some weeks earlier or later. Homes have the
-    production the file gives them; in a file without any, the share of homes asked for gets the
-    built-in community's.
+    Of a file longer than 28 days of history and `run_days`, days are used in which most homes
+    have no gap, at the market's time of the year if there is a choice; homes with gaps in them
+    are left out. A shorter file (`HISTORY_DAYS_MIN` of history at least) must have no gap at all.
+    The homes are used in turn; where more are asked for than there are, a home is used again some
+    weeks earlier or later. Homes have the production the file gives them; in a file without any,
+    the share of homes asked for gets the built-in community's. Of those with production, the same
+    share has the battery. `pv_scale` multiplies what the file's homes produce.
 
     Raises
     ------
     ConfigError
         Arguments that cannot be.
     DataError
-        The file cannot be read, has too few days, or no home without a gap.
+        The file cannot be read, has too few days, or gaps that leave no home.
     """
     has_pv = _spread(homes, pv_share)
     tz = civil.zone_of(zone)
@@ -92,7 +95,7 @@ def replayed(
     configs = []
     for i in range(homes):
         series = picked.homes[i % len(picked.homes)]
-        starts = _starts(data, series, picked, history_days + run_days)
+        starts = _starts(data, series, picked)
         first = starts[(i // len(picked.homes)) % len(starts)]
         pv = None
         if not file_has_pv and has_pv[i]:
@@ -104,10 +107,12 @@ def replayed(
             market_date=civil.date_of(market_day),
             last_date=civil.date_of(first + history_days + run_days - 1),
             repeat_date=civil.date_of(first),
+            pv_scale=pv_scale,
             pv=pv,
         )
         produces = pv is not None or series.pv_uwh is not None
-        configs.append(HomeConfig(source=source, zone=zone, battery=battery if produces else None))
+        stores = produces and has_pv[i]
+        configs.append(HomeConfig(source=source, zone=zone, battery=battery if stores else None))
     if homes > len(picked.homes):
         notes.append(
             f"{len(picked.homes)} homes of the file are complete; {homes} replay them, "
@@ -119,47 +124,25 @@ def replayed(
 
 
 def _pick(data: WideData, run_days: int, market_day: int) -> tuple[Picked, int]:
-    """Pick the window with the most history that leaves any home."""
-    problem: DataError | None = None
-    for history_days in (HISTORY_DAYS, HISTORY_DAYS // 2, HISTORY_DAYS_MIN):
-        days = history_days + run_days
-        # A week more, so that one can begin on the market's weekday.
-        try:
-            picked = pick(data, days)
-        except DataError as error:
-            problem = error
-            continue
-        wanted = civil.weekday(market_day - history_days)
-        for first in range(picked.first_day, min(picked.first_day + 7, _last_start(data, days))):
-            if civil.weekday(first) == wanted:
-                return _complete(data, first, days) or picked, history_days
-        return picked, history_days
+    """Pick the days to replay; return also how many of them are history."""
+    days = HISTORY_DAYS + run_days
+    if data.days >= days:
+        return pick(data, days, like_day=market_day - HISTORY_DAYS), HISTORY_DAYS
     if data.days < HISTORY_DAYS_MIN + run_days:
         raise DataError(
-            f"{data.name}: {data.days} days of data; {HISTORY_DAYS_MIN} of history and {run_days} "
+            f"{data.name}: too few days: {data.days}; {HISTORY_DAYS_MIN} of history and {run_days} "
             "to run are needed"
         )
-    raise problem or DataError(f"{data.name}: no days")
+    # A short file has no other days to turn to: all of it is needed, of every home.
+    picked = pick(data, data.days, homes_min=len(data.homes), first_day=data.first_day)
+    return picked, data.days - run_days
 
 
-def _last_start(data: WideData, days: int) -> int:
-    return data.first_day + data.days - days + 1
-
-
-def _complete(data: WideData, first: int, days: int) -> Picked | None:
-    try:
-        return pick(data, days, first_day=first)
-    except DataError:
-        return None
-
-
-def _starts(data: WideData, home: HomeSeries, picked: Picked, days: int) -> list[int]:
-    """Return the days a home could begin on whole weeks from the picked one, nearest first."""
-    missing: IntArray = np.concatenate((np.zeros(1, np.int64), np.cumsum(~home.known())))
+def _starts(data: WideData, home: HomeSeries, picked: Picked) -> list[int]:
+    """Return the days a home could begin on, whole weeks from the picked one, nearest first."""
     offset = picked.first_day - data.first_day
-    starts = np.arange(offset % 7, data.days - days + 1, 7)
-    gaps = missing[(starts + days) * data.steps_per_day] - missing[starts * data.steps_per_day]
-    free = starts[gaps == 0]
+    free = free_starts(data, home, picked.days)
+    free = free[(free - offset) % WEEK_DAYS == 0]
     ordered = sorted(free.tolist(), key=lambda start: (abs(start - offset), start))
     return [data.first_day + start for start in ordered]
 

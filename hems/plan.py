@@ -34,6 +34,9 @@ _MISSING_FACTOR: Final = 2.0
 _EXCESS_FACTOR: Final = 10.0
 # Curtailing costs next to nothing, but more than selling for nothing.
 _CURTAIL_COST: Final = 1e-6
+# Among plans of equal cost, the one that acts early, by this per kWh and step: a plan made again
+# at every step would otherwise put off for ever what is worth as much tomorrow.
+_DELAY_COST: Final = 3e-7
 
 _CHARGE, _DISCHARGE, _IMPORT, _EXPORT, _CURTAIL, _EXCESS, _STORED = range(7)
 _KINDS: Final = 7
@@ -236,7 +239,8 @@ class _Model:
             own_kwh = np.maximum(given.pv_wh + bought - given.load_wh, 0.0) / 1000
             upper[_CHARGE] = np.minimum(power_kwh, own_kwh)
         upper[_DISCHARGE] = power_kwh
-        cost[_DISCHARGE] = battery.wear_micro_per_kwh / MICRO
+        cost[_CHARGE] = _DELAY_COST * np.arange(steps)
+        cost[_DISCHARGE] = battery.wear_micro_per_kwh / MICRO + cost[_CHARGE]
         cost[_IMPORT] = given.import_micro_per_kwh / MICRO
         cost[_EXPORT] = -given.export_micro_per_kwh / MICRO
         cost[_CURTAIL] = _CURTAIL_COST

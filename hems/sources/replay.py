@@ -34,6 +34,8 @@ class ReplaySource(DailySource):
         (each the file's own dates; by default the whole file).
     pv_from : DailySource, optional
         Where production comes from if the file has none of this home.
+    pv_scale : float
+        Factor on the file's production.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class ReplaySource(DailySource):
         last_day: int | None = None,
         repeat_from_day: int | None = None,
         pv_from: DailySource | None = None,
+        pv_scale: float = 1.0,
     ) -> None:
         super().__init__(zone)
         self._steps_per_day = steps_per_day
@@ -58,6 +61,7 @@ class ReplaySource(DailySource):
         self._shift_days = shift_days
         self._home = home
         self._pv_from = pv_from
+        self._pv_scale = pv_scale
 
     def day_energy(self, day: int) -> DayEnergy:
         """Return a day of the file, or one of unknowns before it begins."""
@@ -72,6 +76,7 @@ class ReplaySource(DailySource):
         if self._home.pv_uwh is not None:
             pv_uwh = self._home.pv_uwh[rows]
             known &= pv_uwh != MISSING
+            pv_uwh = np.rint(pv_uwh * self._pv_scale).astype(np.int64)
         elif self._pv_from is not None:
             pv_uwh = _coarser(self._pv_from.day_energy(day).pv_uwh, self._steps_per_day)
         else:

@@ -7,8 +7,10 @@
   the blank is fine), ascending, in steps of 5 to 60 minutes that divide a day.
 - `NAME` is a home's load, `NAME_pv` its production. A name that ends in `_kw` is mean kW over the
   step instead of kWh in it; `pv` or `pv_kw` alone belongs to the only home of the file.
-- Empty cells and missing rows are gaps. A load column with more than `ZERO_SHARE_MAX` zeros has
-  gaps written as zeros (a home's standby is never nothing); they are taken as missing.
+- Empty cells are gaps. A load column with more than `ZERO_SHARE_MAX` zeros has gaps written as
+  zeros (a home's standby is never nothing); they are taken as missing. Missing rows are refused
+  unless `missing_rows` asks to take them as gaps too. A first or last day that is not whole is
+  left out.
 - Files that follow the clock through daylight saving have an hour twice a year that is missing
   or doubled; files that do not, have 24 hours each day. Both are read: a missing hour is a gap of
   that day unless the zone says it never was, the readings of a doubled hour are averaged.
@@ -29,7 +31,7 @@ from typing import IO, Final, NamedTuple
 import numpy as np
 
 from hems import civil
-from hems.civil import DAY_MS, BoolArray, IntArray
+from hems.civil import DAY_MS, WEEK_DAYS, BoolArray, IntArray
 from hems.errors import DataError
 
 FILE_BYTES_MAX: Final = 256 * 1_048_576
@@ -90,7 +92,9 @@ class _Column(NamedTuple):
     is_kw: bool
 
 
-def read_wide(path: Path, zone: tzinfo | None = None, only: str | None = None) -> WideData:
+def read_wide(
+    path: Path, zone: tzinfo | None = None, only: str | None = None, missing_rows: bool = False
+) -> WideData:
     """Read a file of measurements.
 
     Parameters
@@ -100,6 +104,8 @@ def read_wide(path: Path, zone: tzinfo | None = None, only: str | None = None) -
         Of the labels; needed only for files that follow daylight saving.
     only : str, optional
         Keep one home, by name; the others are checked in form and not held in memory.
+    missing_rows : bool
+        Take missing rows as gaps instead of refusing the file.
 
     Raises
     ------
@@ -111,7 +117,7 @@ def read_wide(path: Path, zone: tzinfo | None = None, only: str | None = None) -
             raise DataError(f"{path}: larger than {FILE_BYTES_MAX} bytes; cut it to what is needed")
         opener = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-            return _Reader(path, zone).read(file, only)
+            return _Reader(path, zone, missing_rows).read(file, only)
     except UnicodeDecodeError:
         raise DataError(f"{path}: not text in UTF-8; give a .csv or .csv.gz file") from None
     except (OSError, EOFError, csv.Error) as error:
@@ -122,9 +128,10 @@ def read_wide(path: Path, zone: tzinfo | None = None, only: str | None = None) -
 class _Reader:
     """Reads one file; holds the place for the error texts."""
 
-    def __init__(self, path: Path, zone: tzinfo | None) -> None:
+    def __init__(self, path: Path, zone: tzinfo | None, missing_rows: bool) -> None:
         self.path = path
         self.zone = zone
+        self.missing_rows = missing_rows
         self.line = 1
 
     def read(self, file: IO[str], only: str | None) -> WideData:
@@ -255,23 +262,34 @@ class _Reader:
         self, minutes: list[int], step: int, columns: list[_Column], values: list["array[float]"]
     ) -> WideData:
         steps_per_day = 1440 // step
-        first_day, last_day = min(minutes) // 1440, max(minutes) // 1440
-        days = last_day - first_day + 1
+        # Whole days only: what comes before the first midnight or after the last is left out.
+        first_day = -(-min(minutes) // 1440)
+        days = (max(minutes) + step) // 1440 - first_day
         if days * steps_per_day > 2 * ROWS_MAX:
             raise DataError(f"{self.path}: {days} days from first to last row; too many")
+        if days < 1:
+            raise DataError(f"{self.path}: not one whole day of data")
         place = np.array(minutes, np.int64) // step - first_day * steps_per_day
+        inside = (place >= 0) & (place < days * steps_per_day)
+        place = place[inside]
         count = np.bincount(place, minlength=days * steps_per_day)
+        skipped = self._skipped(first_day, days, steps_per_day)
+        if not self.missing_rows:
+            self._refuse_missing(count, skipped, first_day * steps_per_day, step)
         load: dict[str, tuple[IntArray, int]] = {}
         pv: dict[str, IntArray] = {}
         for column, numbers in zip(columns, values, strict=True):
             hours = step / 60 if column.is_kw else 1.0
             summed = np.zeros(len(count))
-            np.add.at(summed, place, np.frombuffer(numbers))
+            np.add.at(summed, place, np.frombuffer(numbers)[inside])
             # NaN marks a gap, from 0/0 for a missing row as from an empty cell.
             with np.errstate(invalid="ignore"):
                 mean = summed / count * (hours * _UWH_PER_KWH)
             grid = np.where(np.isnan(mean), MISSING, np.rint(np.nan_to_num(mean))).astype(np.int64)
-            self._fill_skipped(grid, first_day, steps_per_day)
+            for at in skipped:
+                # No clock showed this hour; whoever replays it elsewhere gets its predecessor.
+                if grid[at] == MISSING and at:
+                    grid[at] = grid[at - 1]
             if column.is_pv:
                 pv[column.home] = grid
             else:
@@ -281,28 +299,47 @@ class _Reader:
         )
         return WideData(str(self.path), first_day, days, steps_per_day, homes)
 
-    def _fill_skipped(self, grid: IntArray, first_day: int, steps_per_day: int) -> None:
-        """Give an hour that the clock skipped its predecessor's value: no one will miss it."""
+    def _refuse_missing(
+        self, count: IntArray, skipped: list[int], first_step: int, step: int
+    ) -> None:
+        absent = count == 0
+        absent[skipped] = False
+        missing = np.flatnonzero(absent)
+        if len(missing):
+            raise DataError(
+                f"{self.path}: gap: {len(missing)} rows are missing, the first at "
+                f"{_label((first_step + int(missing[0])) * step)}; give every {step} minutes a row"
+            )
+
+    def _skipped(self, first_day: int, days: int, steps_per_day: int) -> list[int]:
+        """Return the steps that no clock of the zone showed, ascending."""
         if self.zone is None:
-            return
-        days = len(grid) // steps_per_day
+            return []
         step_ms = DAY_MS // steps_per_day
+        skipped = []
         for day in range(days):
             start = civil.day_start_ms(first_day + day, self.zone)
-            if civil.day_start_ms(first_day + day + 1, self.zone) - start >= DAY_MS:
+            length_ms = civil.day_start_ms(first_day + day + 1, self.zone) - start
+            if length_ms >= DAY_MS:
                 continue
-            seen = civil.positions(start, steps_per_day, step_ms, self.zone)
-            skipped = set(range(steps_per_day)) - set((seen % steps_per_day).tolist())
-            for step in sorted(skipped):
-                place = day * steps_per_day + step
-                if grid[place] == MISSING and place:
-                    grid[place] = grid[place - 1]
+            seen = civil.positions(start, length_ms // step_ms, step_ms, self.zone)
+            hidden = set(range(steps_per_day)) - set((seen % steps_per_day).tolist())
+            skipped += sorted(day * steps_per_day + step for step in hidden)
+        return skipped
 
 
-def pick(data: WideData, days: int, homes_min: int = 1, first_day: int | None = None) -> Picked:
+def pick(
+    data: WideData,
+    days: int,
+    homes_min: int = 1,
+    first_day: int | None = None,
+    like_day: int | None = None,
+) -> Picked:
     """Choose the homes without a gap in a window of whole days.
 
-    Without `first_day`, the window is the earliest of those in which most homes are complete.
+    The window begins on `first_day`; else it is one of those in which most homes are complete,
+    the earliest, or, given `like_day`, one on the same day of the week nearest to the same time
+    of the year.
 
     Raises
     ------
@@ -311,13 +348,8 @@ def pick(data: WideData, days: int, homes_min: int = 1, first_day: int | None = 
     """
     if days > data.days:
         raise DataError(f"{data.name}: {data.days} days of data, {days} are needed")
-    gaps = {
-        home.name: _totals((~home.known()).reshape(-1, data.steps_per_day).sum(axis=1))
-        for home in data.homes
-    }
     if first_day is None:
-        complete = sum(((total[days:] == total[:-days]).astype(int)) for total in gaps.values())
-        start = int(np.argmax(complete))
+        start = _best_start(data, days, like_day)
     else:
         start = first_day - data.first_day
         if not 0 <= start <= data.days - days:
@@ -333,20 +365,41 @@ def pick(data: WideData, days: int, homes_min: int = 1, first_day: int | None = 
         if len(missing) == 0:
             kept.append(home)
             continue
-        at = _label(
-            (data.first_day * data.steps_per_day + low + int(missing[0]))
-            * (1440 // data.steps_per_day)
-        )
+        step = data.first_day * data.steps_per_day + low + int(missing[0])
         zeros = " (zeros taken as gaps)" if home.zeros_dropped else ""
+        at = _label(step * (1440 // data.steps_per_day))
         left_out[home.name] = f"{len(missing)} gaps{zeros}, the first at {at}"
     if len(kept) < homes_min:
-        first = next(iter(left_out.items()))
+        name, reason = next(iter(left_out.items()), ("none", "no other homes"))
         raise DataError(
             f"{data.name}: {len(kept)} homes are complete in the {days} days from "
             f"{civil.date_of(data.first_day + start)}, {homes_min} are needed; "
-            f"{first[0]!r} has {first[1]}"
+            f"{name!r} has {reason}"
         )
     return Picked(data.first_day + start, days, tuple(kept), left_out)
+
+
+def free_starts(data: WideData, home: HomeSeries, days: int) -> IntArray:
+    """Return the day offsets from which a home has no gap for some days, ascending."""
+    gaps = _totals((~home.known()).reshape(-1, data.steps_per_day).sum(axis=1))
+    free: IntArray = np.flatnonzero(gaps[days:] == gaps[: len(gaps) - days])
+    return free
+
+
+def _best_start(data: WideData, days: int, like_day: int | None) -> int:
+    complete = np.zeros(data.days - days + 1, np.int64)
+    for home in data.homes:
+        complete[free_starts(data, home, days)] += 1
+    starts = np.arange(len(complete))
+    if like_day is None:
+        return int(np.argmax(complete))
+    on_weekday = (data.first_day + starts - like_day) % WEEK_DAYS == 0
+    if on_weekday.any():
+        complete[~on_weekday] = -1
+    # The year is taken as 365.25 days: a day more or less is no other season.
+    apart = np.abs((data.first_day + starts - like_day + 182.625) % 365.25 - 182.625)
+    best = np.flatnonzero(complete == complete.max())
+    return int(best[np.argmin(apart[best])])
 
 
 def _without_zeros(grid: IntArray) -> tuple[IntArray, int]:
