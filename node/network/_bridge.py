@@ -97,14 +97,17 @@ class Orders:
             self._taken += 1
             self._taken_bytes += size
 
-    def put(self, call: Callable[[Any], None], size: int = 0) -> bool:
+    def has_room(self, size: int = 0) -> bool:
+        """Tell whether a call that carries `size` bytes would be taken."""
+        return (
+            self._put - self._taken < ORDERS_MAX
+            and self._put_bytes - self._taken_bytes + size <= ORDERS_BYTES_MAX
+        )
+
+    def put(self, call: Callable[[Any], None], size: int = 0, must: bool = False) -> bool:
         """Order a call; False if there is no run or it is not keeping up."""
         token = self._token
-        if (
-            token is None
-            or self._put - self._taken >= ORDERS_MAX
-            or self._put_bytes - self._taken_bytes + size > ORDERS_BYTES_MAX
-        ):
+        if token is None or not (must or self.has_room(size)):
             return False
         self._put += 1
         self._put_bytes += size

@@ -91,6 +91,7 @@ class Libp2pNetwork(Face):
         self._offences = Offences(self.limits)
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
+        self._began = False
         self._addresses: list[str] = []
         self._wanted: dict[str, None] = {}
         self._peers: dict[str, tuple[str, Outbox]] = {}
@@ -126,7 +127,7 @@ class Libp2pNetwork(Face):
         if thread is None:
             return
         self._stopping.set()
-        self._orders.put(Side.stop)
+        self._orders.put(Side.stop, must=True)
         await asyncio.to_thread(thread.join, STOP_TIMEOUT_S)
         if thread.is_alive():
             LOG.error("libp2p did not stop in %s s; leaving its thread behind", STOP_TIMEOUT_S)
@@ -283,7 +284,7 @@ class Libp2pNetwork(Face):
                 told = one_line(_told(error))
             finally:
                 self._orders.detach()
-            if not self._addresses_known:
+            if not self._began:
                 failed = NetworkError(told)
                 self._inbox.put(partial(self._start_failed, started, failed), must=True)
                 return
@@ -307,16 +308,16 @@ class Libp2pNetwork(Face):
         )
 
         def began(side: Side, token: trio.lowlevel.TrioToken) -> None:
-            self._addresses_known = True
+            self._began = True
             # A port of 0 was given a number; a restart must come back at the same.
             bound = side.addresses[-1].rpartition("/p2p/")[0]
             self._settings = self._settings._replace(listen=bound)
             self._orders.attach(token, side)
+            if self._stopping.is_set():
+                side.stop()
             self._inbox.put(partial(self._run_began, side, side.addresses, started), must=True)
 
         await side.run(began)
-
-    _addresses_known = False
 
 
 def _settle(answer: "asyncio.Future[bytes]", result: bytes | None, error: Exception | None) -> None:
