@@ -1,0 +1,605 @@
+"""Typed transactions, queries and events of the market's contracts.
+
+Transactions: a builder makes a `Call`, `sign_call` makes it a signed transaction. Queries: each
+function takes `query`, a callable `(contract, entry, args) -> plain value` (such as
+`Application.query`, or one that asks over HTTP), and returns frozen structs. Events: `decode_event`
+turns an `app.Event` into the struct of its kind.
+
+Homes stand for themselves by their number (1, 2, ...) in orders, trades and bills; `homes` maps
+numbers to names and addresses. Number 0 is the grid.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+import msgspec
+
+from market.app import Event
+from wire.codec import Plain
+from wire.keys import SigningKey
+from wire.transaction import CheckedTransaction, Transaction, sign
+
+Query: TypeAlias = Callable[[str, str, dict[str, Plain]], Plain]
+
+GRID: Final = 0
+SETTLED_COUNT_MAX: Final = 1_000
+
+
+# -- transactions
+
+
+class Call(NamedTuple):
+    """What a transaction asks for."""
+
+    contract: str
+    entry: str
+    args: dict[str, Plain]
+
+
+def sign_call(
+    call: Call, key: SigningKey, chain_id: str, nonce: int, valid_until_ms: int
+) -> CheckedTransaction:
+    """Make `call` a transaction of `key`'s account. Raises as `wire.transaction.sign`."""
+    tx = Transaction(
+        chain_id=chain_id,
+        sender=key.public,
+        nonce=nonce,
+        valid_until_ms=valid_until_ms,
+        contract=call.contract,
+        entry=call.entry,
+        args=call.args,
+    )
+    return sign(tx, key)
+
+
+def post_order(slot: int, side: str, energy_wh: int, price_micro_per_kwh: int) -> Call:
+    """Offer to `"buy"` or `"sell"` energy in `slot`, at this price or better."""
+    return Call(
+        "market",
+        "post_order",
+        {
+            "slot": slot,
+            "side": side,
+            "energy_wh": energy_wh,
+            "price_micro_per_kwh": price_micro_per_kwh,
+        },
+    )
+
+
+def withdraw_order(order_id: str) -> Call:
+    """Take back an order before its gate closes; its margin returns.
+
+    Raises
+    ------
+    ValueError
+        `order_id` is no order's id, such as `"1988889-3"`.
+    """
+    slot, _, number = order_id.partition("-")
+    if not (slot.isdecimal() and number.isdecimal()):
+        raise ValueError(f"{order_id!r} is no order id; one looks like 1988889-3")
+    return Call("market", "withdraw_order", {"slot": int(slot), "order_id": order_id})
+
+
+def post_reading(slot: int, import_wh: int, export_wh: int, sequence: int) -> Call:
+    """Report what a home took and gave in `slot`; signed by its meter's key."""
+    return Call(
+        "settlement",
+        "post_reading",
+        {"slot": slot, "import_wh": import_wh, "export_wh": export_wh, "sequence": sequence},
+    )
+
+
+def transfer(address: str, amount_micro: int) -> Call:
+    """Give money to another account."""
+    return Call("ledger", "transfer", {"address": address, "amount_micro": amount_micro})
+
+
+def mint(address: str, amount_micro: int) -> Call:
+    """Bring money in to an account; the regulator's to do."""
+    return Call("ledger", "mint", {"address": address, "amount_micro": amount_micro})
+
+
+def redeem(amount_micro: int) -> Call:
+    """Take money out of the regulator's own account; the regulator's to do."""
+    return Call("ledger", "redeem", {"amount_micro": amount_micro})
+
+
+def pay_arrears(amount_micro: int) -> Call:
+    """Pay back what the regulator covered."""
+    return Call("ledger", "pay_arrears", {"amount_micro": amount_micro})
+
+
+def register_home(
+    address: str,
+    meter: str,
+    name: str,
+    role: str,
+    import_cap_w: int,
+    export_cap_w: int,
+    battery_wh: int = 0,
+    pv_w: int = 0,
+) -> Call:
+    """Take a home in from the next slot on; the regulator's to do."""
+    args: dict[str, Plain] = {
+        "address": address,
+        "meter": meter,
+        "name": name,
+        "role": role,
+        "import_cap_w": import_cap_w,
+        "export_cap_w": export_cap_w,
+        "battery_wh": battery_wh,
+        "pv_w": pv_w,
+    }
+    return Call("registry", "register", args)
+
+
+# -- what queries return
+
+
+class Account(msgspec.Struct, frozen=True):
+    """An account; `held_micro` are margins, `arrears_micro` what it owes the regulator."""
+
+    address: str
+    balance_micro: int
+    held_micro: int
+    arrears_micro: int
+
+
+class Money(msgspec.Struct, frozen=True):
+    """All money that ever came in and went out."""
+
+    minted_micro: int
+    redeemed_micro: int
+
+
+class Home(msgspec.Struct, frozen=True):
+    """A registered home."""
+
+    number: int
+    address: str
+    meter: str
+    name: str
+    role: str
+    import_cap_w: int
+    export_cap_w: int
+    battery_wh: int
+    pv_w: int
+    since_slot: int
+
+
+class Order(msgspec.Struct, frozen=True):
+    """An order, with what is left of it."""
+
+    order_id: str
+    slot: int
+    home: int
+    side: str
+    energy_wh: int
+    residual_wh: int
+    price_micro_per_kwh: int
+    time_ms: int
+    margin_micro: int
+
+
+class Trade(msgspec.Struct, frozen=True):
+    """A trade between two homes, or of a home with the regulator's standing ask (`backstop`).
+
+    A backstop trade is grid energy: it is billed as metered, at the tariff, and `cost_micro` is
+    only what it would come to if taken in full.
+    """
+
+    slot: int
+    buyer: int
+    seller: int
+    bid_id: str
+    ask_id: str
+    energy_wh: int
+    price_micro_per_kwh: int
+    cost_micro: int
+
+    @property
+    def backstop(self) -> bool:
+        """Whether the seller is the regulator."""
+        return self.seller == GRID
+
+
+class SlotSummary(msgspec.Struct, frozen=True):
+    """One slot: `status` is open, cleared or settled. Trades and prices are homes' own."""
+
+    slot: int
+    status: str
+    tariff_micro_per_kwh: int
+    feed_in_micro_per_kwh: int
+    bids: int
+    asks: int
+    bid_wh: int
+    ask_wh: int
+    trades: int
+    traded_wh: int
+    traded_micro: int
+    low_micro_per_kwh: int
+    high_micro_per_kwh: int
+    backstop_wh: int
+    homes: int
+    readings: int
+    import_wh: int
+    export_wh: int
+    grid_wh: int
+    fed_in_wh: int
+    grid_micro: int
+    feed_in_micro: int
+    penalty_micro: int
+    defaults: int
+
+
+class Bill(msgspec.Struct, frozen=True):
+    """One home's bill for one slot.
+
+    `total_micro` = trades' cost − trades' income + grid cost − feed-in income + penalty: what the
+    home pays, negative if it is paid. `grid_only_micro` is what it would have paid without the
+    market. `read` is False where the meter was silent and the amounts are assumed.
+    """
+
+    slot: int
+    home: int
+    read: bool
+    bought_wh: int
+    sold_wh: int
+    import_wh: int
+    export_wh: int
+    trades_cost_micro: int
+    trades_income_micro: int
+    grid_wh: int
+    grid_cost_micro: int
+    fed_in_wh: int
+    feed_in_income_micro: int
+    shortfall_wh: int
+    penalty_micro: int
+    total_micro: int
+    grid_only_micro: int
+
+    @property
+    def saved_micro(self) -> int:
+        """What the market saved the home."""
+        return self.grid_only_micro - self.total_micro
+
+
+class Total(msgspec.Struct, frozen=True):
+    """The sums of all bills a home ever had, also of slots that have been forgotten."""
+
+    home: int
+    slots: int
+    bought_wh: int
+    sold_wh: int
+    import_wh: int
+    export_wh: int
+    trades_cost_micro: int
+    trades_income_micro: int
+    grid_wh: int
+    grid_cost_micro: int
+    fed_in_wh: int
+    feed_in_income_micro: int
+    penalty_micro: int
+    total_micro: int
+    grid_only_micro: int
+
+    @property
+    def saved_micro(self) -> int:
+        """What the market saved the home."""
+        return self.grid_only_micro - self.total_micro
+
+
+class Prices(msgspec.Struct, frozen=True):
+    """The grid's prices for a slot, the suggested ones (CE 5-6), and the prior round's (Hu)."""
+
+    slot: int
+    tariff_micro_per_kwh: int
+    feed_in_micro_per_kwh: int
+    suggested_sell_micro_per_kwh: int
+    suggested_buy_micro_per_kwh: int
+    last_slot: int
+    last_low_micro_per_kwh: int
+    last_high_micro_per_kwh: int
+
+
+class GridPrice(msgspec.Struct, frozen=True):
+    """What the grid sells and buys at in a slot."""
+
+    tariff_micro_per_kwh: int
+    feed_in_micro_per_kwh: int
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """An accepted meter reading."""
+
+    home: int
+    import_wh: int
+    export_wh: int
+    sequence: int
+    time_ms: int
+
+
+S = TypeVar("S")
+
+
+def _one(value: Plain, kind: type[S]) -> S:
+    return msgspec.convert(value, kind)
+
+
+def account(query: Query, address: str) -> Account:
+    """Return an account. Raises `QueryError` `unknown_account`."""
+    return _one(query("ledger", "balance", {"address": address}), Account)
+
+
+def money(query: Query) -> Money:
+    """Return what has been minted and redeemed."""
+    return _one(query("ledger", "money", {}), Money)
+
+
+def home(query: Query, address: str) -> Home:
+    """Return a home by its account. Raises `QueryError` `not_a_home`."""
+    return _one(query("registry", "home", {"address": address}), Home)
+
+
+def homes(query: Query) -> list[Home]:
+    """Return all homes, in the order of their numbers."""
+    return _one(query("registry", "homes", {}), list[Home])
+
+
+def order_book(query: Query, slot: int) -> list[Order]:
+    """Return a slot's orders: bids then asks, best first."""
+    return _one(query("market", "book", {"slot": slot}), list[Order])
+
+
+def orders_of(query: Query, slot: int, number: int) -> list[Order]:
+    """Return a home's orders in a slot, in the order of their posting."""
+    return _one(query("market", "orders", {"slot": slot, "home": number}), list[Order])
+
+
+def trades_of_slot(query: Query, slot: int) -> list[Trade]:
+    """Return a slot's trades, in the order of their matching; those of the backstop last."""
+    return decode_trades(slot, query("market", "trades", {"slot": slot}))
+
+
+def trades_of_home(query: Query, slot: int, number: int) -> list[Trade]:
+    """Return a home's trades in a slot."""
+    return [trade for trade in trades_of_slot(query, slot) if number in (trade.buyer, trade.seller)]
+
+
+def open_slots(query: Query) -> list[int]:
+    """Return the slots that have orders and are not cleared."""
+    return _one(query("market", "rounds_open", {}), list[int])
+
+
+def slot_summary(query: Query, slot: int) -> SlotSummary:
+    """Return a slot's summary; of a slot nobody touched, one of zeros."""
+    return _one(query("settlement", "summary", {"slot": slot}), SlotSummary)
+
+
+def settled_slots(query: Query, count: int) -> list[int]:
+    """Return the last settled slots that are still kept, newest last."""
+    return _one(query("settlement", "settled", {"count": count}), list[int])
+
+
+def bill(query: Query, slot: int, number: int) -> Bill | None:
+    """Return a home's bill for a slot; None while the slot is not settled, or forgotten."""
+    found = query("settlement", "bill", {"slot": slot, "home": number})
+    return None if found is None else _one(found, Bill)
+
+
+def bills_of_slot(query: Query, slot: int) -> list[Bill]:
+    """Return all homes' bills for a slot; empty while it is not settled."""
+    return _one(query("settlement", "bills", {"slot": slot}), list[Bill])
+
+
+def total(query: Query, number: int) -> Total:
+    """Return a home's sums; of a home without a settled slot, zeros."""
+    found = query("settlement", "total", {"home": number})
+    return _no_total(number) if found is None else _one(found, Total)
+
+
+def totals(query: Query) -> list[Total]:
+    """Return the sums of all homes that have a settled slot, by number."""
+    return _one(query("settlement", "totals", {}), list[Total])
+
+
+def prices(query: Query, slot: int) -> Prices:
+    """Return the prices that bear on a slot."""
+    return _one(query("market", "prices", {"slot": slot}), Prices)
+
+
+def grid_price(query: Query, slot: int) -> GridPrice:
+    """Return what the grid sells and buys at in a slot."""
+    tariff, feed_in = query("tariff", "prices", {"slot": slot})
+    return GridPrice(tariff, feed_in)
+
+
+def readings(query: Query, slot: int) -> list[Reading]:
+    """Return the readings accepted for a slot."""
+    rows = query("settlement", "readings", {"slot": slot})
+    return [Reading(*row) for row in rows]
+
+
+def _no_total(number: int) -> Total:
+    zeros = dict.fromkeys(Total.__struct_fields__, 0)
+    return Total(**{**zeros, "home": number})
+
+
+# -- events
+
+
+class OrderPosted(msgspec.Struct, frozen=True):
+    """An order was accepted and its margin locked."""
+
+    order_id: str
+    slot: int
+    home: int
+    side: str
+    energy_wh: int
+    price_micro_per_kwh: int
+    margin_micro: int
+
+
+class OrderWithdrawn(msgspec.Struct, frozen=True):
+    """An order was taken back and its margin returned."""
+
+    order_id: str
+    slot: int
+    home: int
+    margin_micro: int
+
+
+class Trades(msgspec.Struct, frozen=True):
+    """A batch of trades of a slot that was just cleared."""
+
+    slot: int
+    trades: tuple[Trade, ...]
+
+
+class SlotCleared(msgspec.Struct, frozen=True):
+    """A slot with orders was cleared; prices and sums of the homes' own trades."""
+
+    slot: int
+    tariff_micro_per_kwh: int
+    feed_in_micro_per_kwh: int
+    bids: int
+    asks: int
+    bid_wh: int
+    ask_wh: int
+    trades: int
+    traded_wh: int
+    traded_micro: int
+    low_micro_per_kwh: int
+    high_micro_per_kwh: int
+    backstop_wh: int
+
+
+class ReadingAccepted(msgspec.Struct, frozen=True):
+    """A meter's reading was accepted."""
+
+    slot: int
+    home: int
+    import_wh: int
+    export_wh: int
+
+
+class SlotSettled(msgspec.Struct, frozen=True):
+    """A slot was settled; its bills can be queried."""
+
+    summary: SlotSummary
+
+
+class Defaulted(msgspec.Struct, frozen=True):
+    """A home delivered less than it sold (`shortfall`), or could not pay (`arrears`)."""
+
+    slot: int
+    home: int
+    reason: str
+    covered_micro: int = 0
+
+
+class Minted(msgspec.Struct, frozen=True):
+    """Money came in."""
+
+    address: str
+    amount_micro: int
+
+
+class Redeemed(msgspec.Struct, frozen=True):
+    """Money went out."""
+
+    address: str
+    amount_micro: int
+
+
+class Transferred(msgspec.Struct, frozen=True):
+    """Money went from one account to another."""
+
+    sender: str
+    address: str
+    amount_micro: int
+
+
+class ArrearsPaid(msgspec.Struct, frozen=True):
+    """A home paid back what the regulator had covered."""
+
+    address: str
+    amount_micro: int
+    left_micro: int
+
+
+class HomeRegistered(msgspec.Struct, frozen=True):
+    """A home was taken in."""
+
+    address: str
+    name: str
+    since_slot: int
+
+
+class HookFailed(msgspec.Struct, frozen=True):
+    """A contract's work at a deadline failed and was dropped; a bug in the contract."""
+
+    contract: str
+    kind: str
+    reason: str
+
+
+MarketEvent: TypeAlias = (
+    OrderPosted
+    | OrderWithdrawn
+    | Trades
+    | SlotCleared
+    | ReadingAccepted
+    | SlotSettled
+    | Defaulted
+    | Minted
+    | Redeemed
+    | Transferred
+    | ArrearsPaid
+    | HomeRegistered
+    | HookFailed
+)
+
+_EVENTS: Final[Mapping[tuple[str, str], Any]] = {
+    ("market", "order_posted"): OrderPosted,
+    ("market", "order_withdrawn"): OrderWithdrawn,
+    ("market", "slot_cleared"): SlotCleared,
+    ("settlement", "reading_accepted"): ReadingAccepted,
+    ("settlement", "defaulted"): Defaulted,
+    ("ledger", "minted"): Minted,
+    ("ledger", "redeemed"): Redeemed,
+    ("ledger", "transferred"): Transferred,
+    ("ledger", "arrears_paid"): ArrearsPaid,
+    ("registry", "home_registered"): HomeRegistered,
+}
+
+
+def decode_event(event: Event) -> MarketEvent | None:
+    """Return an event as the struct of its kind; None for a kind this program does not know."""
+    data = event.data
+    if event.name == "hook_failed":
+        return HookFailed(event.contract, data["kind"], data["reason"])
+    if (event.contract, event.name) == ("market", "trades"):
+        return Trades(data["slot"], tuple(decode_trades(data["slot"], data["rows"])))
+    if (event.contract, event.name) == ("settlement", "slot_settled"):
+        return SlotSettled(_one(data, SlotSummary))
+    kind = _EVENTS.get((event.contract, event.name))
+    decoded: MarketEvent | None = None if kind is None else msgspec.convert(data, kind)
+    return decoded
+
+
+def decode_trades(slot: int, rows: Sequence[Sequence[int]]) -> list[Trade]:
+    """Return trades from the contract's compact rows."""
+    return [
+        Trade(
+            slot=slot,
+            buyer=buyer,
+            seller=seller,
+            bid_id=f"{slot}-{bid}",
+            ask_id="grid" if seller == GRID else f"{slot}-{ask}",
+            energy_wh=energy_wh,
+            price_micro_per_kwh=price,
+            cost_micro=cost,
+        )
+        for buyer, seller, bid, ask, energy_wh, price, cost in rows
+    ]
