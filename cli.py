@@ -1,5 +1,198 @@
-"""`commonwatt`: what a person types. Thin: parse, call, print."""
+"""`commonwatt`: what a person types. Thin: parse, call, print.
+
+Exit codes: 0 done, 1 failed while running, 2 something to be put right first (one line says what).
+"""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+EXIT_FAILED: Final = 1
+EXIT_SETUP: Final = 2
+
+app = typer.Typer(
+    help="Neighbours who trade their own electricity.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+testnet_app = typer.Typer(help="A community of many homes on this machine.", no_args_is_help=True)
+app.add_typer(testnet_app, name="testnet")
+
+ConfigOption = Annotated[Path, typer.Option("--config", help="The home's settings file.")]
+
+
+@app.command()
+def init(
+    directory: Annotated[Path, typer.Argument(help="Where the home's files shall be.")],
+    name: Annotated[str, typer.Option(help="How the home is called.")] = "home",
+    genesis: Annotated[
+        Path | None, typer.Option(help="The community's genesis file; it is copied.")
+    ] = None,
+    listen: Annotated[
+        str, typer.Option(help="Multiaddress to listen on.")
+    ] = "/ip4/0.0.0.0/tcp/4600",
+    bootstrap: Annotated[
+        list[str] | None, typer.Option(help="Multiaddress of a neighbour, with /p2p/. Repeatable.")
+    ] = None,
+) -> None:
+    """Make the files of a new home: its key, its settings, its empty log."""
+    from node.config import Config, NetworkSection, NodeSection, check_values, settings_text
+    from node.genesis import read_genesis
+    from node.setup import GENESIS_NAME, create_home
+
+    network = NetworkSection(listen=listen, bootstrap=tuple(bootstrap or ()))
+    config = Config(node=NodeSection(name=name), network=network)
+    check_values(config, "init")
+    if genesis is not None:
+        read_genesis(genesis)
+    key = create_home(directory, settings_text(config))
+    if genesis is not None:
+        (directory / GENESIS_NAME).write_bytes(genesis.read_bytes())
+    typer.echo(f"{directory}: a new home")
+    typer.echo(f"  account  {key.address}")
+    typer.echo(f"  meter    {key.derive('meter').address}")
+    typer.echo(f"  peer id  {key.peer_id}")
+    typer.echo("The community's regulator registers the account with its meter.")
+
+
+@app.command()
+def run(
+    config: ConfigOption,
+    until_stdin_closes: Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)] = False,
+) -> None:
+    """Run one home's daemon until it is stopped."""
+    from node.config import load_config
+    from node.daemon import run as run_daemon
+
+    raise typer.Exit(run_daemon(load_config(config, os.environ), until_stdin_closes))
+
+
+@app.command()
+def status(
+    config: ConfigOption = Path("node.toml"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only the exit code.")] = False,
+) -> None:
+    """Say how a running home is doing."""
+    from node.api.control import ask
+    from node.config import load_config
+
+    settings = load_config(config, os.environ)
+    answer = asyncio.run(ask(settings.path(settings.node.data), "status"))
+    if as_json:
+        typer.echo(json.dumps(answer, indent=1))
+    elif not quiet:
+        _print_status(answer)
+
+
+@testnet_app.command("up")
+def street_up(
+    homes: Annotated[int | None, typer.Option(help="How many homes. [default: 12]")] = None,
+    authorities: Annotated[
+        int | None, typer.Option(help="How many of them agree on blocks. [default: 4]")
+    ] = None,
+    slot_minutes: Annotated[
+        int | None, typer.Option(help="Length of a delivery slot. [default: 15]")
+    ] = None,
+    time_lapse: Annotated[
+        int | None, typer.Option(help="Market time over real time. [default: 60]")
+    ] = None,
+    slots: Annotated[
+        int | None, typer.Option(min=1, help="End after so many settled slots.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="CSV to replay: time, then a column per home in kWh.")
+    ] = None,
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="Keep the street here; resumes one that is there.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="No live view; print one report at the end.")
+    ] = False,
+) -> None:
+    """Start a street of homes, one process each, and watch it trade. Ctrl-C stops it."""
+    from testnet.up import Options, up
+
+    options = Options(
+        homes=homes,
+        authorities=authorities,
+        slot_minutes=slot_minutes,
+        time_lapse=time_lapse,
+        slots=slots,
+        data=data,
+        directory=directory,
+        as_json=as_json,
+    )
+    raise typer.Exit(asyncio.run(up(options)))
+
+
+@testnet_app.command("create")
+def street_create(
+    directory: Annotated[Path, typer.Option("--dir", help="Where the street shall be.")],
+    homes: Annotated[int, typer.Option(help="How many homes.")] = 12,
+    authorities: Annotated[int, typer.Option(help="How many of them agree on blocks.")] = 4,
+    slot_minutes: Annotated[int, typer.Option(help="Length of a delivery slot.")] = 15,
+    time_lapse: Annotated[int, typer.Option(help="Market time over real time.")] = 60,
+    containers: Annotated[
+        bool, typer.Option("--containers", help="Each home on a host of its own name.")
+    ] = False,
+    owner: Annotated[
+        int | None, typer.Option(help="User id that shall own the homes' files.")
+    ] = None,
+) -> None:
+    """Make the genesis, keys and settings of a street without starting it."""
+    from testnet.street import StreetPlan, create_street, open_street
+
+    if open_street(directory) is not None:
+        typer.echo(f"{directory}: there is a street already; it stays as it is")
+        return
+    plan = StreetPlan(
+        homes=homes, authorities=authorities, slot_minutes=slot_minutes, time_lapse=time_lapse
+    )
+    create_street(directory, plan, containers, owner)
+    typer.echo(f"{directory}: {homes} homes, {authorities} of them authorities")
+
+
+def _print_status(answer: dict[str, Any]) -> None:
+    seat = answer["authority"]
+    part = "follower" if seat is None else f"authority {seat}"
+    typer.echo(f"{answer['name']}  {answer['address']}  ({part})")
+    typer.echo(
+        f"  chain    height {answer['height']}, {answer['behind']} behind, "
+        f"{len(answer['peers'])} peers, {answer['mempool']} waiting"
+    )
+    finality = answer["finality_ms"]
+    if finality["count"]:
+        typer.echo(f"  finality p50 {finality['p50']:.0f} ms, p95 {finality['p95']:.0f} ms")
+    home = answer["home"]
+    if home is not None:
+        typer.echo(
+            f"  home     balance {home['balance_micro'] / 1e6:.2f}, bought {home['bought_wh']} Wh, "
+            f"sold {home['sold_wh']} Wh, saved {home['saved_micro'] / 1e6:.2f}"
+        )
+    typer.echo(f"  process  {answer['rss_mib']} MiB, {answer['cpu_s']} CPU s")
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; what a person can mend is one line and exit code 2."""
+    from hems.errors import HemsError
+    from node.errors import ControlError, StartError
+
+    try:
+        app()
+    except (StartError, HemsError) as error:
+        typer.echo(f"commonwatt: {error}", err=True)
+        sys.exit(EXIT_SETUP)
+    except ControlError as error:
+        typer.echo(f"commonwatt: {error}", err=True)
+        sys.exit(EXIT_FAILED)
+
+
+if __name__ == "__main__":
+    main()

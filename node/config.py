@@ -1,13 +1,12 @@
 """One settings tree: a TOML file, then the environment, then flags; later ones win.
 
-Every setting stands below, with its default and its meaning. In the file, sections are tables
-(`[network]`); in the environment a setting is `COMMONWATT_<SECTION>_<NAME>` (a list is separated by
-commas); a flag is passed by the command line as `{"network.listen": ...}`. Relative paths are
-relative to the file.
+`[node]` and `[network]` stand below with their defaults and meanings; `[home]` is
+`hems.config.HomeConfig`, or absent for a node that only replicates. In the environment a setting of
+the first two is `COMMONWATT_<SECTION>_<NAME>` (a list is separated by commas); the command line
+passes flags as `{"network.listen": ...}`. Relative paths are relative to the file.
 """
 
 import tomllib
-import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
+from hems.config import CommunityHome, HomeConfig, ReplayHome
+from hems.devices import Battery
 from node.errors import ConfigError
 
 ENVIRONMENT_PREFIX: Final = "COMMONWATT_"
@@ -26,60 +27,49 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class NodeSection(Section, frozen=True):
-    """`[node]`: this daemon."""
+    """`[node]`: this daemon.
 
+    name : how this home is called in logs and tables
+    genesis : the community's genesis file
+    data : directory of database, write-ahead log, peer book and control socket
+    key : file of the node's key, 64 hexadecimal digits, readable by its owner only
+    log_level : debug, info, warning or error
+    """
+
+    name: str = "home"
     genesis: str = "genesis.json"
-    """The community's genesis file."""
     data: str = "data"
-    """Directory of the database, write-ahead log, peer book and control socket."""
     key: str = "node.key"
-    """File of the node's key: 64 hexadecimal digits, readable by its owner only."""
     log_level: str = "info"
-    """debug, info, warning or error."""
 
 
 class NetworkSection(Section, frozen=True):
-    """`[network]`: how neighbours reach each other."""
+    """`[network]`: how neighbours reach each other.
+
+    listen : multiaddress to listen on
+    announce : multiaddresses to tell others instead, such as a forwarded port; may be empty
+    bootstrap : multiaddresses of first neighbours, each with its /p2p/ peer id
+    """
 
     listen: str = "/ip4/127.0.0.1/tcp/4600"
-    """Multiaddress to listen on."""
+    announce: tuple[str, ...] = ()
     bootstrap: tuple[str, ...] = ()
-    """Multiaddresses of first neighbours, each with its `/p2p/` peer id."""
-
-
-class HomeSection(Section, frozen=True):
-    """`[home]`: the home's devices and where its measurements come from."""
-
-    source: str = "community"
-    """`community` (a built-in home), `replay` (a file), or `none` (this node does not trade)."""
-    index: int = 0
-    """community: which of the built-in homes."""
-    seed: int = 1
-    """community: seed of the day-to-day variation."""
-    has_pv: bool = True
-    """community: whether the home has a PV system."""
-    file: str = ""
-    """replay: a wide CSV file: time, then a column per home in kWh."""
-    column: str = ""
-    """replay: the home's column."""
-    battery_wh: int = 0
-    """Capacity of the battery; 0 for none. [Wh]"""
-    battery_w: int = 0
-    """Power limit of the battery, either way; 0 for half the capacity per hour. [W]"""
 
 
 class Config(Section, frozen=True):
-    """The whole tree."""
+    """The whole tree. `directory` is where the file lies; it is no setting."""
 
     node: NodeSection = NodeSection()
     network: NetworkSection = NetworkSection()
-    home: HomeSection = HomeSection()
+    home: HomeConfig | None = None
     directory: Path = Path()
-    """Where the file lies; not a setting."""
 
     def path(self, setting: str) -> Path:
         """Resolve a path setting against the file's directory."""
         return self.directory / setting
+
+
+_SECTIONS: Final[dict[str, Any]] = {"node": NodeSection, "network": NetworkSection}
 
 
 def load_config(
@@ -92,7 +82,7 @@ def load_config(
     Raises
     ------
     ConfigError
-        The file is unreadable, or a setting is unknown or of the wrong kind; says which.
+        The file is unreadable, or a setting is unknown, of the wrong kind or out of range.
     """
     tree: dict[str, Any] = {}
     origin = str(file) if file else "settings"
@@ -103,79 +93,74 @@ def load_config(
             raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{file}: not TOML: {error}") from None
-    known = {
-        (section.name, field.name): field
-        for section in msgspec.structs.fields(Config)
-        if section.name != "directory"
-        for field in msgspec.structs.fields(section.type)
-    }
-    _check_names(tree, known, origin)
-    for (section, name), field in known.items():
-        variable = f"{ENVIRONMENT_PREFIX}{section}_{name}".upper()
-        if variable in environment:
-            value = _from_text(environment[variable], field.type, variable)
-            tree.setdefault(section, {})[name] = value
+    _add_environment(tree, environment)
     for path, value in (flags or {}).items():
         section, _, name = path.partition(".")
         tree.setdefault(section, {})[name] = value
+    _check_names(tree, origin)
     try:
         config = msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{origin}: {_plain_words(error)}") from None
-    _check_values(config, origin)
-    directory = file.parent if file else Path()
-    return msgspec.structs.replace(config, directory=directory)
+    check_values(config, origin)
+    return msgspec.structs.replace(config, directory=file.parent if file else Path())
 
 
-def _check_names(tree: dict[str, Any], known: Mapping[tuple[str, str], Any], origin: str) -> None:
-    sections = sorted({section for section, _ in known})
+def _add_environment(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
+    for section, kind in _SECTIONS.items():
+        for field in msgspec.structs.fields(kind):
+            text = environment.get(f"{ENVIRONMENT_PREFIX}{section}_{field.name}".upper())
+            if text is None:
+                continue
+            many = typing.get_origin(field.type) is tuple
+            value = [part.strip() for part in text.split(",") if part.strip()] if many else text
+            tree.setdefault(section, {})[field.name] = value
+
+
+def _check_names(tree: dict[str, Any], origin: str) -> None:
+    """Name the first unknown setting, and what is known there."""
+    known = [*_SECTIONS, "home"]
     for section, content in tree.items():
-        if section not in sections:
+        if section not in known:
+            raise ConfigError(f"{origin}: unknown section [{section}]; known are {_list(known)}")
+        kind = _SECTIONS.get(section, HomeConfig)
+        _check_keys(content, kind, section, origin)
+    home = tree.get("home", {})
+    if isinstance(home.get("battery"), dict):
+        _check_keys(home["battery"], Battery, "home.battery", origin)
+    source = home.get("source")
+    if isinstance(source, dict):
+        sources = {"community": CommunityHome, "replay": ReplayHome}
+        kind = sources.get(source.get("kind", ""))
+        if kind is None:
+            raise ConfigError(f"{origin}: home.source.kind is one of {_list(sources)}")
+        _check_keys(source, kind, "home.source", origin)
+
+
+def _check_keys(content: Any, kind: Any, section: str, origin: str) -> None:
+    if not isinstance(content, dict):
+        raise ConfigError(f"{origin}: [{section}] is a table")
+    known = [field.encode_name for field in msgspec.structs.fields(kind)]
+    for name in content:
+        if name not in known and name != "kind":
             raise ConfigError(
-                f"{origin}: unknown section [{section}]; known are {', '.join(sections)}"
+                f"{origin}: unknown key {name!r} in [{section}]; known are {_list(known)}"
             )
-        if not isinstance(content, dict):
-            raise ConfigError(f"{origin}: [{section}] is a table")
-        for name in content:
-            if (section, name) not in known:
-                names = ", ".join(name for other, name in known if other == section)
-                raise ConfigError(
-                    f"{origin}: unknown key {name!r} in [{section}]; known are {names}"
-                )
 
 
-def _check_values(config: Config, origin: str) -> None:
+def check_values(config: Config, origin: str) -> None:
+    """Raise `ConfigError` for a value that cannot be; `origin` says where it stands."""
     if config.node.log_level not in LOG_LEVELS:
-        raise ConfigError(f"{origin}: node.log_level is one of {', '.join(LOG_LEVELS)}")
-    home = config.home
-    if home.source not in ("community", "replay", "none"):
-        raise ConfigError(f"{origin}: home.source is community, replay or none")
-    if home.source == "replay" and not (home.file and home.column):
-        raise ConfigError(f"{origin}: home.source = 'replay' needs home.file and home.column")
-    for name in ("battery_wh", "battery_w", "index"):
-        if getattr(home, name) < 0:
-            raise ConfigError(f"{origin}: home.{name} is {getattr(home, name)}, must not be < 0")
-    for address in (config.network.listen, *config.network.bootstrap):
-        if not address.startswith("/ip4/") and not address.startswith(("/ip6/", "/dns")):
+        raise ConfigError(f"{origin}: node.log_level is one of {_list(LOG_LEVELS)}")
+    for address in (config.network.listen, *config.network.announce, *config.network.bootstrap):
+        if not address.startswith(("/ip4/", "/ip6/", "/dns4/", "/dns6/", "/dns/")):
             raise ConfigError(
                 f"{origin}: {address!r} is not a multiaddress like /ip4/127.0.0.1/tcp/4600"
             )
 
 
-def _from_text(text: str, kind: Any, variable: str) -> Any:
-    if kind is bool:
-        values = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-        if text.lower() not in values:
-            raise ConfigError(f"{variable}={text!r}: say true or false")
-        return values[text.lower()]
-    if kind is int:
-        try:
-            return int(text)
-        except ValueError:
-            raise ConfigError(f"{variable}={text!r}: not a whole number") from None
-    if typing.get_origin(kind) is tuple:
-        return [part.strip() for part in text.split(",") if part.strip()]
-    return text
+def _list(names: typing.Iterable[str]) -> str:
+    return ", ".join(names)
 
 
 def _plain_words(error: msgspec.ValidationError) -> str:
@@ -184,47 +169,44 @@ def _plain_words(error: msgspec.ValidationError) -> str:
     return f"{where.rstrip('`')}: {what}" if where else what
 
 
-def reference() -> str:
-    """Return the settings tree as TOML with each setting's meaning: `commonwatt init` writes it."""
-    lines: list[str] = []
-    for section in msgspec.structs.fields(Config):
-        if section.name == "directory":
+# -- writing -------------------------------------------------------------------------------------
+
+
+def settings_text(config: Config) -> str:
+    """Return the settings as TOML, with the meaning of each section above it."""
+    tree = msgspec.to_builtins(config, enc_hook=str)
+    del tree["directory"]
+    lines = [
+        "# Settings of one Commonwatt home. Unknown keys are refused; relative paths are",
+        "# relative to this file.",
+    ]
+    for section, content in tree.items():
+        if content is None:
             continue
-        lines += [f"[{section.name}]"]
-        meanings = _meanings(section.type)
-        for field in msgspec.structs.fields(section.type):
-            lines += [f"# {line}" for line in meanings[field.name].splitlines()]
-            lines += [f"{field.name} = {toml_value(field.default)}"]
-        lines += [""]
-    return "\n".join(lines)
+        kind = _SECTIONS.get(section, HomeConfig)
+        doc = [line.strip() for line in (kind.__doc__ or "").splitlines()]
+        lines += ["", *(f"# {line}".rstrip() for line in doc if line)]
+        _write_table(lines, section, content)
+    return "\n".join(lines) + "\n"
 
 
-def _meanings(section: type) -> dict[str, str]:
-    """Read the strings below the fields of a section's class body."""
-    import ast
-    import inspect
-
-    body = ast.parse(inspect.getsource(section)).body[0]
-    if not isinstance(body, ast.ClassDef):
-        return {}
-    found: dict[str, str] = {}
-    for field, doc in zip(body.body, body.body[1:], strict=False):
-        if (
-            isinstance(field, ast.AnnAssign)
-            and isinstance(field.target, ast.Name)
-            and isinstance(doc, ast.Expr)
-            and isinstance(doc.value, ast.Constant)
-        ):
-            found[field.target.id] = str(doc.value.value)
-    return found
+def _write_table(lines: list[str], name: str, content: dict[str, Any]) -> None:
+    lines.append(f"[{name}]")
+    tables = {key: value for key, value in content.items() if isinstance(value, dict)}
+    for key, value in content.items():
+        if value is not None and key not in tables:
+            lines.append(f"{key} = {_toml_value(value)}")
+    for key, value in tables.items():
+        lines.append("")
+        _write_table(lines, f"{name}.{key}", value)
 
 
-def toml_value(value: Any) -> str:
-    """Write a setting's value as TOML."""
+def _toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(toml_value(item) for item in value) + "]"
-    if isinstance(value, types.NoneType):
-        return '""'
-    return str(value) if isinstance(value, int) else '"' + str(value).replace('"', '\\"') + '"'
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    # JSON's escapes are TOML's too.
+    return msgspec.json.encode(str(value)).decode()

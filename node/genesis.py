@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
-from market.app import MarketParams
-from market.errors import MarketError
+from consensus.params import Params
+from market.errors import ParamsError
+from market.genesis import MarketParams
 from node.errors import GenesisError
 from wire.codec import Message, decode, encode
 from wire.errors import WireError
@@ -32,6 +33,7 @@ class ChainParams(Message, frozen=True, tag="chain-params"):
     heartbeat_ms: int = 30_000
     block_bytes_max: int = 1_048_576
     block_transactions_max: int = 4_096
+    consensus: Params = Params()
 
     def check(self) -> None:
         """Raise `GenesisError` for a value outside its hard bounds."""
@@ -51,7 +53,7 @@ class Genesis(Message, frozen=True, tag="genesis"):
     """The first agreement of a chain. `authorities` are Ed25519 public keys, in their order."""
 
     version: int
-    authorities: list[bytes]
+    authorities: tuple[bytes, ...]
     chain: ChainParams
     market: MarketParams
 
@@ -81,7 +83,7 @@ class Genesis(Message, frozen=True, tag="genesis"):
         self.chain.check()
         try:
             self.market.check()
-        except MarketError as error:
+        except ParamsError as error:
             raise GenesisError(f"market: {error}") from None
 
 
@@ -133,7 +135,7 @@ def _readable(value: Any) -> Any:
 def _typed(kind: Any, value: Any, where: str) -> Any:
     """Undo `_readable`. Types of plain fields are checked by the decoder afterwards."""
     origin = typing.get_origin(kind)
-    if origin is list and isinstance(value, list):
+    if origin in (list, tuple) and isinstance(value, list):
         inner = typing.get_args(kind)[0]
         return [_typed(inner, item, f"{where}[{place}]") for place, item in enumerate(value)]
     if kind is bytes:

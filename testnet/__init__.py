@@ -1,0 +1,1 @@
+"""Grids of many nodes: genesis and keys, local processes, the live view, the report."""

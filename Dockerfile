@@ -1,0 +1,31 @@
+FROM python:3.11-slim-bookworm AS builder
+ENV UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=/opt/commonwatt
+RUN python -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --quiet uv && /opt/uv/bin/uv venv --quiet /opt/commonwatt
+WORKDIR /src
+# Dependencies change far less often than the source: a layer of their own.
+COPY pyproject.toml ./
+RUN /opt/uv/bin/uv pip install --quiet --no-cache --compile-bytecode -r pyproject.toml
+COPY LICENSE README.md cli.py ./
+COPY wire ./wire
+COPY consensus ./consensus
+COPY market ./market
+COPY hems ./hems
+COPY study ./study
+COPY node ./node
+COPY testnet ./testnet
+RUN /opt/uv/bin/uv pip install --quiet --no-cache --compile-bytecode --no-deps .
+
+FROM python:3.11-slim-bookworm
+LABEL org.opencontainers.image.title="Commonwatt" org.opencontainers.image.licenses="Apache-2.0"
+RUN useradd --uid 10001 --create-home --home-dir /var/lib/commonwatt commonwatt \
+    && mkdir /home-data /street && chown commonwatt: /home-data /street
+COPY --from=builder /opt/commonwatt /opt/commonwatt
+ENV PATH=/opt/commonwatt/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER commonwatt
+WORKDIR /home-data
+STOPSIGNAL SIGTERM
+EXPOSE 4600
+HEALTHCHECK --interval=20s --timeout=10s --start-period=60s --retries=3 \
+    CMD ["commonwatt", "status", "--config", "/home-data/node.toml", "--quiet"]
+ENTRYPOINT ["commonwatt"]
+CMD ["run", "--config", "/home-data/node.toml"]

@@ -1,0 +1,123 @@
+"""Tells the neighbourhood what has been decided, and hears it.
+
+The block's builder gossips block and certificate; should it fall silent, the next f authorities in
+line do so after a moment. A home without a seat lives on these notices, and on sync for what they
+miss.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from consensus.authorities import verify_certificate
+from consensus.errors import CertificateRefused
+from consensus.messages import (
+    BLOCK_BYTES_MAX,
+    CERTIFICATE_BYTES_MAX,
+    Block,
+    Certificate,
+    header_hash,
+)
+from market.app import BlockResult
+from node.chain import BadBlock, Chain
+from node.messages import GOSSIPED_BODY_BYTES_MAX, DecidedNotice
+from node.network.base import GOSSIP_BYTES_MAX, Network, NetworkError
+from node.sync import Sync
+from wire.codec import decode, encode
+from wire.errors import DecodeError
+
+log = logging.getLogger("commonwatt.announcer")
+
+# How long an authority waits for each one before it in line.
+STAGGER_S: Final = 0.5
+
+
+class Announcer:
+    """Gossips decided blocks on `topic` and hands those of others to the chain."""
+
+    def __init__(
+        self, chain_id: str, topic: str, chain: Chain, sync: Sync, network: Network
+    ) -> None:
+        self._chain_id = chain_id
+        self._topic = topic
+        self._chain = chain
+        self._sync = sync
+        self._network = network
+        self._heard_height = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        network.on_gossip(topic, self._receive, self._check)
+        chain.on_applied(self._applied)
+
+    def _applied(self, block: Block, certificate: Certificate, result: BlockResult) -> None:
+        del result
+        chain, header = self._chain, block.header
+        if chain.index is None:
+            return
+        place = (chain.index - header.proposer) % chain.authorities.n
+        if place <= chain.authorities.f:
+            self._later(place * STAGGER_S, lambda: self._publish(block, certificate))
+
+    async def _publish(self, block: Block, certificate: Certificate) -> None:
+        height = block.header.height
+        if self._heard_height >= height:
+            return
+        self._heard_height = height
+        body = encode(block)
+        if len(body) > GOSSIPED_BODY_BYTES_MAX:
+            body = b""
+        try:
+            await self._network.publish(
+                self._topic, encode(DecidedNotice(height, encode(certificate), body))
+            )
+        except NetworkError as error:
+            log.info("the notice of block %d was not gossiped: %s", height, error)
+
+    def _check(self, peer: str, data: bytes) -> bool:
+        """Tell whether a notice may be passed on. Runs in the network's thread."""
+        try:
+            certificate, _ = _open(data)
+            verify_certificate(certificate, self._chain.authorities, self._chain_id)
+        except (BadBlock, DecodeError, CertificateRefused) as error:
+            log.warning("peer %s sent a bad notice: %s", peer, error)
+            return False
+        return True
+
+    def _receive(self, peer: str, data: bytes) -> None:
+        certificate, block = _open(data)
+        height = certificate.height
+        self._heard_height = max(self._heard_height, height)
+        if block is not None and height == self._chain.height + 1:
+            self._later(0.0, lambda: self._apply(peer, block, certificate))
+        else:
+            self._sync.heard(peer, height)
+
+    async def _apply(self, peer: str, block: Block, certificate: Certificate) -> None:
+        try:
+            await self._chain.apply_certified(block, certificate)
+        except BadBlock as bad:
+            log.warning("peer %s: %s", peer, bad)
+            self._network.penalize(peer, str(bad))
+
+    def _later(self, delay_s: float, work: Callable[[], Awaitable[None]]) -> None:
+        async def wait() -> None:
+            await asyncio.sleep(delay_s)
+            await work()
+
+        task = asyncio.create_task(wait())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _open(data: bytes) -> tuple[Certificate, Block | None]:
+    """Decode a notice; its parts must speak of one block."""
+    notice = decode(data, DecidedNotice, GOSSIP_BYTES_MAX)
+    certificate = decode(notice.certificate, Certificate, CERTIFICATE_BYTES_MAX)
+    if certificate.height != notice.height:
+        raise BadBlock("the notice and its certificate are of different heights")
+    if not notice.body:
+        return certificate, None
+    block = decode(notice.body, Block, BLOCK_BYTES_MAX)
+    if header_hash(block.header) != certificate.block_hash:
+        raise BadBlock("the notice's block is not the one its certificate is for")
+    return certificate, block

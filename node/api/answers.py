@@ -1,0 +1,164 @@
+"""The questions a running node answers on its control socket.
+
+status                      what the node says of itself (`node.status`), with its household
+slots      {count}          the last settled slots, newest last
+slot       {slot}           one slot: summary, trades, bills
+homes                       registered homes with their accounts and totals
+money                       what was minted and redeemed, and what all accounts hold
+query      {contract, entry, args}      a contract's query
+submit     {transaction}    hand in a signed transaction, hexadecimal
+transaction {id}            where a transaction was decided, if it was
+block      {height}         a decided block's hash, roots and time
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from consensus.messages import BLOCK_BYTES_MAX, Block
+from market import client
+from market.app import Application
+from market.errors import QueryError
+from node.api.control import Answer
+from node.errors import ControlError
+from node.household import Household
+from node.mempool import Mempool
+from node.status import Finality, NodeStatus
+from node.store import Store
+from wire.codec import decode
+
+SLOTS_MAX: Final = 200
+
+
+class Answers:
+    """Answers from the parts of one node."""
+
+    def __init__(
+        self,
+        status: NodeStatus,
+        household: Household | None,
+        app: Application,
+        mempool: Mempool,
+        store: Store,
+        finality: Finality,
+    ) -> None:
+        self._status = status
+        self._household = household
+        self._app = app
+        self._mempool = mempool
+        self._store = store
+        self._finality = finality
+
+    def table(self) -> dict[str, Answer]:
+        """Return the answers by the question's name."""
+        return {
+            "status": self.status,
+            "slots": self.slots,
+            "slot": self.slot,
+            "homes": self.homes,
+            "money": self.money,
+            "query": self.query,
+            "submit": self.submit,
+            "transaction": self.transaction,
+            "block": self.block,
+        }
+
+    async def status(self, question: Mapping[str, Any]) -> Any:
+        """The node's status and its home's."""
+        snapshot = self._status.snapshot()
+        snapshot["home"] = self._household.snapshot() if self._household is not None else None
+        return snapshot
+
+    async def slots(self, question: Mapping[str, Any]) -> Any:
+        """Summaries of the last settled slots."""
+        count = _integer(question, "count", 1, SLOTS_MAX)
+        numbers = client.settled_slots(self._app.query, count)
+        return [client.slot_summary(self._app.query, number) for number in numbers]
+
+    async def slot(self, question: Mapping[str, Any]) -> Any:
+        """One slot, whole."""
+        number = _integer(question, "slot", 0, 10**9)
+        return {
+            "summary": client.slot_summary(self._app.query, number),
+            "trades": client.trades_of_slot(self._app.query, number),
+            "bills": client.bills_of_slot(self._app.query, number),
+        }
+
+    async def homes(self, question: Mapping[str, Any]) -> Any:
+        """Homes with their accounts and totals."""
+        return [
+            {
+                "home": home,
+                "account": client.account(self._app.query, home.address),
+                "total": client.total(self._app.query, home.number),
+            }
+            for home in client.homes(self._app.query)
+        ]
+
+    async def money(self, question: Mapping[str, Any]) -> Any:
+        """The money supply, and what all accounts hold."""
+        supply = client.money(self._app.query)
+        addresses = [home.address for home in client.homes(self._app.query)]
+        accounts = [
+            client.account(self._app.query, a) for a in (*addresses, self._app.params.regulator)
+        ]
+        return {
+            "minted_micro": supply.minted_micro,
+            "redeemed_micro": supply.redeemed_micro,
+            "balances_micro": sum(account.balance_micro for account in accounts),
+            "held_micro": sum(account.held_micro for account in accounts),
+        }
+
+    async def query(self, question: Mapping[str, Any]) -> Any:
+        """A contract's query."""
+        args = question.get("args", {})
+        if not isinstance(args, dict):
+            raise ControlError("args is an object")
+        try:
+            return self._app.query(str(question.get("contract")), str(question.get("entry")), args)
+        except QueryError as error:
+            raise ControlError(str(error)) from None
+
+    async def submit(self, question: Mapping[str, Any]) -> Any:
+        """Hand in a signed transaction."""
+        try:
+            raw = bytes.fromhex(str(question.get("transaction")))
+        except ValueError:
+            raise ControlError("transaction is hexadecimal text") from None
+        checked = self._mempool.submit(raw)
+        self._finality.submitted(checked.tx_id)
+        return {"id": checked.tx_id.hex()}
+
+    async def transaction(self, question: Mapping[str, Any]) -> Any:
+        """The height at which a transaction was decided."""
+        try:
+            tx_id = bytes.fromhex(str(question.get("id")))
+        except ValueError:
+            raise ControlError("id is hexadecimal text") from None
+        return {"height": await self._store.height_of(tx_id)}
+
+    async def block(self, question: Mapping[str, Any]) -> Any:
+        """A decided block's header, in short."""
+        stored = await self._store.block(_integer(question, "height", 0, 2**62))
+        if stored is None:
+            return None
+        header = decode(stored.block, Block, BLOCK_BYTES_MAX).header
+        return {
+            "height": header.height,
+            "hash": stored.block_hash.hex(),
+            "time_ms": header.time_ms,
+            "proposer": header.proposer,
+            "state_root": header.state_root.hex(),
+            "receipts_root": header.receipts_root.hex(),
+        }
+
+
+def _integer(question: Mapping[str, Any], name: str, low: int, high: int) -> int:
+    try:
+        value = msgspec.convert(question.get(name), int)
+    except msgspec.ValidationError:
+        raise ControlError(f"{name} is a whole number") from None
+    if not low <= value <= high:
+        raise ControlError(f"{name} is {value}, allowed are {low} to {high}")
+    return value

@@ -1,0 +1,474 @@
+"""Drives one chain: feeds the consensus core, does what it asks, applies what is decided.
+
+The core is a pure state machine; this is its body. One task takes inputs from one queue, so that
+agreement never sees two things at once. Effects are done in order, and a `Persist` is on disk
+before the next effect leaves the house. Contracts run in a thread of their own; the event loop goes
+on moving votes meanwhile.
+
+A home without a seat among the authorities has no core: it applies certified blocks as they come.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from consensus import events as ev
+from consensus.authorities import AuthoritySet, verify_certificate
+from consensus.core import Core
+from consensus.errors import BlockRefused, CertificateRefused
+from consensus.messages import (
+    BLOCK_BYTES_MAX,
+    CERTIFICATE_BYTES_MAX,
+    Block,
+    Certificate,
+    Header,
+    decode_message,
+    header_hash,
+)
+from market.app import Application, BlockResult
+from node.blocks import BlockMaker
+from node.errors import InvariantError, StoreError
+from node.genesis import Genesis
+from node.mempool import Mempool
+from node.network.base import Network
+from node.store import Store, StoredBlock
+from node.wal import Wal
+from wire.codec import decode, encode
+from wire.errors import DecodeError
+from wire.keys import SigningKey, peer_id_of
+
+log = logging.getLogger("commonwatt.chain")
+
+PROTOCOL: Final = "consensus"
+INPUTS_MAX: Final = 4_096
+# Executed proposals of the height in progress; a few rounds may each bring another.
+RESULTS_MAX: Final = 16
+
+Listener: TypeAlias = Callable[[Block, Certificate, BlockResult], None]
+
+
+class BadBlock(Exception):
+    """A block or certificate from a neighbour that cannot be; the neighbour is to blame."""
+
+
+class Head(NamedTuple):
+    """The last applied block."""
+
+    header: Header
+    hash: bytes
+    certificate: Certificate | None
+
+
+class _Failed(NamedTuple):
+    """A job that must not fail has: `run` raises its error."""
+
+    error: BaseException
+
+
+class _Certified(NamedTuple):
+    """A block that a quorum has signed, brought by sync or gossip, and who waits for it."""
+
+    block: Block
+    certificate: Certificate
+    done: asyncio.Future[None]
+
+
+class Chain:
+    """The chain as this home knows it, and this home's part in it.
+
+    Parameters
+    ----------
+    genesis, key : the chain's beginning, and the key this node signs with if it has a seat
+    store, wal, app, maker, network : the parts it drives
+    now_ms : callable
+        Real time, UTC. [ms]
+    """
+
+    def __init__(
+        self,
+        genesis: Genesis,
+        key: SigningKey,
+        store: Store,
+        wal: Wal,
+        app: Application,
+        authorities: AuthoritySet,
+        maker: BlockMaker,
+        network: Network,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._genesis = genesis
+        self._key = key
+        self._store = store
+        self._wal = wal
+        self._app = app
+        self._maker = maker
+        self._network = network
+        self._now_ms = now_ms
+        self.authorities = authorities
+        self.index = authorities.index_of(key.public)
+        self._peers = [peer_id_of(public) for public in authorities.publics]
+        self._indices = {peer: index for index, peer in enumerate(self._peers)}
+        self._inputs: asyncio.Queue[ev.Event | _Certified | _Failed] = asyncio.Queue(INPUTS_MAX)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="execution")
+        self._results: dict[bytes, BlockResult] = {}
+        self._jobs: set[asyncio.Task[None]] = set()
+        self._begin_timer: asyncio.TimerHandle | None = None
+        self._core: Core | None = None
+        self._listeners: list[Listener] = []
+        self._head: Head | None = None
+        self._mempool: Mempool | None = None
+        self.counts = {"blocks": 0, "dropped_inputs": 0, "evidence": 0, "refused_blocks": 0}
+        if self.index is not None:
+            network.on_send(PROTOCOL, self._on_message)
+
+    # -- what others read --------------------------------------------------------------------
+
+    @property
+    def head(self) -> Head:
+        """The last applied block."""
+        if self._head is None:
+            raise InvariantError("the chain has not been opened")
+        return self._head
+
+    @property
+    def height(self) -> int:
+        """Height of the last applied block."""
+        return self.head.header.height
+
+    @property
+    def head_hash(self) -> bytes:
+        """Hash of the last applied block."""
+        return self.head.hash
+
+    @property
+    def voting(self) -> bool:
+        """Whether this node has a seat and uses it at the present height."""
+        return self._core is not None and not self._core.abstaining
+
+    @property
+    def state_root(self) -> bytes:
+        """Root of the state as this node has computed it."""
+        root: bytes = self._app.state_root
+        return root
+
+    def on_applied(self, listener: Listener) -> None:
+        """Call `listener(block, certificate, result)` after each applied block, in order."""
+        self._listeners.append(listener)
+
+    # -- opening -----------------------------------------------------------------------------
+
+    async def open(self, mempool: Mempool) -> None:
+        """Load the state at the store's height and wake the core with what the log remembers.
+
+        Raises
+        ------
+        StoreError
+            The stored state is not the one its last certificate proves.
+        """
+        self._mempool = mempool
+        if self._store.height < 0:
+            await self._found()
+        else:
+            await self._load()
+        if self.index is None:
+            return
+        self._core = Core(
+            self._genesis.chain_id,
+            self._key.public,
+            self._key.sign,
+            params=self._genesis.chain.consensus,
+        )
+        self._core.recover(self._wal.records)
+        if self._wal.damage is not None:
+            log.warning(
+                "the write-ahead log: %s; this authority does not vote until two heights have "
+                "been decided without it",
+                self._wal.damage,
+            )
+
+    async def _found(self) -> None:
+        result = await self._in_worker(self._app.genesis)
+        block = self._maker.genesis_block(result)
+        await self._write(block, None, result)
+
+    async def _load(self) -> None:
+        stored = await self._store.block(self._store.height)
+        if stored is None:
+            raise StoreError(f"the block at height {self._store.height} is missing")
+        try:
+            block = decode(stored.block, Block, BLOCK_BYTES_MAX)
+            certificate = (
+                decode(stored.certificate, Certificate, CERTIFICATE_BYTES_MAX)
+                if stored.certificate
+                else None
+            )
+        except DecodeError as error:
+            raise StoreError(f"the block at height {stored.height} is damaged: {error}") from None
+        items = [item async for item in self._store.state()]
+        await self._in_worker(lambda: self._app.load(items, stored.height))
+        if self._app.state_root != block.header.state_root:
+            raise StoreError(
+                f"the state at height {stored.height} is not the one its certificate proves; "
+                "move the database away and start again: this home then fetches the chain anew"
+            )
+        self._head = Head(block.header, stored.block_hash, certificate)
+
+    # -- running -----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Take inputs one by one, for ever. Whatever escapes from here must stop the node."""
+        await self._enter()
+        while True:
+            item = await self._inputs.get()
+            if isinstance(item, _Failed):
+                raise item.error
+            if isinstance(item, _Certified):
+                await self._take_certified(item)
+            elif self._core is not None:
+                await self._perform(self._core.handle(item))
+
+    def close(self) -> None:
+        """Stop the execution thread and the timers."""
+        if self._begin_timer is not None:
+            self._begin_timer.cancel()
+        for job in self._jobs:
+            job.cancel()
+        self._worker.shutdown(wait=True, cancel_futures=True)
+
+    async def apply_certified(self, block: Block, certificate: Certificate) -> None:
+        """Apply a block that others have decided; returns when it is applied or known already.
+
+        Raises
+        ------
+        BadBlock
+            It is not the next block, not certified, or not what its header says.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        await self._inputs.put(_Certified(block, certificate, done))
+        await done
+
+    def _put(self, event: ev.Event) -> None:
+        try:
+            self._inputs.put_nowait(event)
+        except asyncio.QueueFull:
+            # Messages are sent again, timers and answers are not; but a queue this long means that
+            # this node is far too slow to matter, and sync will bring it back.
+            self.counts["dropped_inputs"] += 1
+
+    def _on_message(self, peer: str, data: bytes) -> None:
+        sender = self._indices.get(peer)
+        if sender is None:
+            self._network.penalize(peer, "consensus messages are for authorities")
+            return
+        try:
+            message = decode_message(data)
+        except DecodeError as error:
+            self._network.penalize(peer, f"malformed consensus message: {error}")
+            return
+        self._put(ev.Received(message, sender, self._now_ms()))
+
+    # -- effects -----------------------------------------------------------------------------
+
+    async def _perform(self, effects: Sequence[ev.Effect]) -> None:
+        """Do what the core asks, in order."""
+        unsynced = False
+        for effect in effects:
+            if isinstance(effect, ev.Persist):
+                self._wal.append(effect.record)
+                unsynced = True
+                continue
+            if unsynced:
+                await asyncio.to_thread(self._wal.sync)
+                unsynced = False
+            await self._do(effect)
+        if unsynced:
+            await asyncio.to_thread(self._wal.sync)
+
+    async def _do(self, effect: ev.Effect) -> None:
+        match effect:
+            case ev.Broadcast(message):
+                data = encode(message)
+                for index, peer in enumerate(self._peers):
+                    if index != self.index:
+                        self._network.send(peer, PROTOCOL, data)
+            case ev.Send(to, message):
+                self._network.send(self._peers[to], PROTOCOL, encode(message))
+            case ev.SetTimer(timer, delay_ms):
+                loop = asyncio.get_running_loop()
+                loop.call_later(delay_ms / 1000, self._put, ev.TimerFired(timer))
+            case ev.BuildBlock(height, round_):
+                self._spawn(self._build(height, round_))
+            case ev.CheckBlock(block, block_hash):
+                self._spawn(self._check(block, block_hash))
+            case ev.Decide(block, certificate):
+                await self._decide(block, certificate)
+            case ev.ReportEvidence(evidence):
+                self.counts["evidence"] += 1
+                log.warning("an authority broke the rules: %s", evidence)
+            case ev.Misbehaved(sender, reason):
+                self._network.penalize(self._peers[sender], reason)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        job = asyncio.create_task(work)
+        self._jobs.add(job)
+        job.add_done_callback(self._job_done)
+
+    def _job_done(self, job: asyncio.Task[None]) -> None:
+        self._jobs.discard(job)
+        if not job.cancelled() and (error := job.exception()) is not None:
+            self._inputs.put_nowait(_Failed(error))
+
+    async def _build(self, height: int, round_: int) -> None:
+        head = self.head
+        if head.header.height + 1 != height or self.index is None or self._mempool is None:
+            return
+        time_ms = max(self._now_ms(), head.header.time_ms + 1)
+        params = self._genesis.chain
+        chosen = self._mempool.reap(time_ms, params.block_bytes_max, params.block_transactions_max)
+        index = self.index
+        built = await self._in_worker(
+            lambda: self._on_parent(
+                height,
+                lambda: self._maker.build(head.header, head.certificate, index, time_ms, chosen),
+            )
+        )
+        if built is None:
+            return
+        block, result = built
+        self._remember(header_hash(block.header), result)
+        self._put(ev.BlockBuilt(height, round_, block))
+
+    async def _check(self, block: Block, block_hash: bytes) -> None:
+        head = self.head
+        height = block.header.height
+        if head.header.height + 1 != height:
+            return
+        if block_hash not in self._results:
+            try:
+                result = await self._in_worker(
+                    lambda: self._on_parent(height, lambda: self._maker.execute(block, head.header))
+                )
+            except BlockRefused as refused:
+                log.warning("the proposal at height %d is refused: %s", height, refused)
+                self.counts["refused_blocks"] += 1
+                self._put(ev.BlockChecked(height, block_hash, False))
+                return
+            if result is None:
+                return
+            self._remember(block_hash, result)
+        self._put(ev.BlockChecked(height, block_hash, True))
+
+    def _on_parent(self, height: int, work: Callable[[], Any]) -> Any:
+        """Execute at `height` unless the chain has moved on meanwhile. In the execution thread."""
+        return work() if self._app.height + 1 == height else None
+
+    def _remember(self, block_hash: bytes, result: BlockResult) -> None:
+        self._results[block_hash] = result
+        while len(self._results) > RESULTS_MAX:
+            self._results.pop(next(iter(self._results)))
+
+    # -- applying ----------------------------------------------------------------------------
+
+    async def _take_certified(self, item: _Certified) -> None:
+        try:
+            await self._apply_foreign(item.block, item.certificate)
+        except BadBlock as bad:
+            item.done.set_exception(bad)
+        else:
+            item.done.set_result(None)
+
+    async def _apply_foreign(self, block: Block, certificate: Certificate) -> None:
+        head = self.head
+        height = block.header.height
+        if height <= head.header.height:
+            return
+        if height != head.header.height + 1:
+            raise BadBlock(f"height {height} does not follow {head.header.height}")
+        block_hash = header_hash(block.header)
+        if certificate.block_hash != block_hash or certificate.height != height:
+            raise BadBlock("the certificate is another block's")
+        try:
+            verify_certificate(certificate, self.authorities, self._genesis.chain_id)
+        except CertificateRefused as refused:
+            raise BadBlock(f"certificate: {refused}") from None
+        result = self._results.get(block_hash)
+        if result is None:
+            try:
+                result = await self._in_worker(lambda: self._maker.execute(block, head.header))
+            except BlockRefused as refused:
+                if refused.code in ("body", "size"):
+                    raise BadBlock(str(refused)) from None
+                # A quorum signed what this node finds impossible. Either more than f authorities
+                # are faulty or this node is; going on would only spread it.
+                raise InvariantError(
+                    f"a certified block at height {height} is refused here: {refused}"
+                ) from None
+        await self._apply(block, certificate, result)
+        await self._enter()
+
+    async def _decide(self, block: Block, certificate: Certificate) -> None:
+        if block.header.height != self.height + 1:
+            return
+        result = self._results.get(header_hash(block.header))
+        if result is None:
+            head = self.head.header
+            result = await self._in_worker(lambda: self._maker.execute(block, head))
+        await self._apply(block, certificate, result)
+        await self._enter()
+
+    async def _apply(self, block: Block, certificate: Certificate, result: BlockResult) -> None:
+        await self._write(block, certificate, result)
+        self._results.clear()
+        self.counts["blocks"] += 1
+        if self._mempool is not None:
+            self._mempool.decided([receipt.tx_id for receipt in result.receipts])
+        for listener in self._listeners:
+            listener(block, certificate, result)
+
+    async def _write(
+        self, block: Block, certificate: Certificate | None, result: BlockResult
+    ) -> None:
+        block_hash = header_hash(block.header)
+        stored = StoredBlock(
+            block.header.height,
+            block_hash,
+            encode(block),
+            encode(certificate) if certificate is not None else b"",
+            encode(result.receipts),
+        )
+        tx_ids = [receipt.tx_id for receipt in result.receipts]
+        await self._store.commit(stored, tx_ids, result.writes)
+        await self._in_worker(lambda: self._app.commit(result))
+        self._head = Head(block.header, block_hash, certificate)
+
+    async def _in_worker(self, work: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
+    # -- when to make a block ----------------------------------------------------------------
+
+    async def _enter(self) -> None:
+        """Begin work on the height after the head."""
+        if self._core is None:
+            return
+        await self._perform(self._core.handle(ev.EnterHeight(self.height + 1, self.authorities)))
+        if self._wal.bulky:
+            # The store is durable below this height, so the log needs this height's records only.
+            await asyncio.to_thread(self._wal.rewrite, self._core.wal_records())
+        self.consider_block()
+
+    def consider_block(self) -> None:
+        """Set the moment at which there is reason for the next block; call when one arises."""
+        if self._core is None or self._mempool is None:
+            return
+        last_ms = self.head.header.time_ms
+        params = self._genesis.chain
+        due_ms = min(last_ms + params.heartbeat_ms, self._app.next_deadline_ms(last_ms))
+        if len(self._mempool):
+            due_ms = min(due_ms, last_ms + params.block_interval_ms)
+        if self._begin_timer is not None:
+            self._begin_timer.cancel()
+        delay_s = max(due_ms - self._now_ms(), 0) / 1000
+        loop = asyncio.get_running_loop()
+        self._begin_timer = loop.call_later(delay_s, self._put, ev.BeginRounds(self.height + 1))

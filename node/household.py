@@ -1,0 +1,320 @@
+"""The household: between the home's energy management and the market.
+
+Before a slot's gate closes it plans and posts orders; when the slot is cleared it notes what is
+contracted; when the slot has been delivered its meter signs and posts the reading. Everything
+happens on the market's clock; what the home must remember is on disk before it acts on it.
+
+The delivery is simulated here from the home's source (a replayed or synthetic home); a home with
+real devices replaces `HomeEnergyManager.deliver` by what its meter says.
+"""
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from consensus.messages import Block, Certificate
+from hems.bid import Order, Suggested
+from hems.config import HomeConfig
+from hems.errors import HemsError
+from hems.home import CATCH_UP_SLOTS_MAX, Delivery, HomeEnergyManager, HomeState, MarketView
+from market import client
+from market.app import BlockResult
+from market.errors import QueryError
+from market.genesis import MarketParams
+from node.errors import StoreError
+from node.status import Finality
+from wire.codec import Plain
+from wire.keys import SigningKey
+from wire.transaction import CheckedTransaction, Refused
+
+log = logging.getLogger("commonwatt.household")
+
+MICRO: Final = 1_000_000
+# Trading waits while this node is so far behind: what it sees is not what the market is.
+BEHIND_MAX: Final = 2
+# After a gate closes its clearing is awaited for this share of a slot, then trading goes on.
+CLEARING_PATIENCE: Final = 0.3
+DELIVERIES_KEPT: Final = 96
+IDLE_S: Final = 30.0
+READING_VALID_MS: Final = 3_600_000
+ORDER_GRACE_MS: Final = 2_000
+
+
+class Household:
+    """One home's agent.
+
+    Parameters
+    ----------
+    config, params : the home, and the market it is in
+    query : callable
+        Asks a contract at the committed state.
+    submit : callable
+        Hands in a signed transaction; raises `Refused`.
+    finality : Finality
+        Told of every transaction submitted.
+    key : SigningKey
+        The home's; its meter's key is derived from it.
+    memory : Path
+        File of what the home must remember.
+    now_ms, behind : callables
+        Real time [ms], and how many blocks this node lacks.
+    """
+
+    def __init__(
+        self,
+        config: HomeConfig,
+        params: MarketParams,
+        query: Callable[[str, str, dict[str, Plain]], Plain],
+        submit: Callable[[bytes], CheckedTransaction],
+        finality: Finality,
+        key: SigningKey,
+        memory: Path,
+        now_ms: Callable[[], int],
+        behind: Callable[[], int],
+    ) -> None:
+        self._params = params
+        self._clock = params.clock()
+        self._query = query
+        self._submit = submit
+        self._finality = finality
+        self._key = key
+        self._meter = key.derive("meter")
+        self._memory = memory
+        self._now_ms = now_ms
+        self._behind = behind
+        self._wake = asyncio.Event()
+        self._nonces: dict[str, int] = {}
+        self._traded_slot = 0
+        self._cleared_slot = 0
+        self.deliveries: list[Delivery] = []
+        self.refused: dict[str, int] = {}
+        self.manager = HomeEnergyManager(config, _remembered(memory))
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what there is to tell of this home, as a plain map."""
+        battery = self.manager.config.battery
+        slot = self._clock.slot_at(self._now_ms())
+        number = client.home(self._query, self._key.address).number
+        account = client.account(self._query, self._key.address)
+        total = client.total(self._query, number)
+        last = self.deliveries[-1] if self.deliveries else None
+        return {
+            "number": number,
+            "slot": slot,
+            "market_ms": self._clock.market_ms(self._now_ms()),
+            "battery_wh": battery.capacity_wh if battery else 0,
+            "stored_wh": self.manager.state.stored_uwh // MICRO,
+            "load_wh": last.load_wh if last else 0,
+            "pv_wh": last.pv_wh if last else 0,
+            "balance_micro": account.balance_micro,
+            "held_micro": account.held_micro,
+            "bought_wh": total.bought_wh,
+            "sold_wh": total.sold_wh,
+            "total_micro": total.total_micro,
+            "grid_only_micro": total.grid_only_micro,
+            "saved_micro": total.saved_micro,
+            "refused": dict(self.refused),
+        }
+
+    # -- events ------------------------------------------------------------------------------
+
+    def applied(self, block: Block, certificate: Certificate, result: BlockResult) -> None:
+        """Take note of an applied block: clearings, and how this home's transactions ended."""
+        del block, certificate
+        for event in result.events:
+            if event.contract == "market" and event.name == "slot_cleared":
+                self._cleared_slot = max(self._cleared_slot, int(event.data["slot"]))
+                self._wake.set()
+        for receipt in result.receipts:
+            if receipt.code != "ok":
+                self._count(receipt.reason)
+
+    # -- the day's course --------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Trade and deliver, slot by slot."""
+        while True:
+            self._wake.clear()
+            try:
+                await self._deliver_due()
+                await self._trade_due()
+            except (HemsError, QueryError) as error:
+                # One slot is lost, the next may do; the grid serves this one.
+                log.warning("this slot is left to the grid: %s", error)
+            try:
+                await asyncio.wait_for(self._wake.wait(), self._pause_s())
+            except TimeoutError:
+                continue
+
+    def _pause_s(self) -> float:
+        """Return the time to the next thing the clock asks for. [s]"""
+        now_ms = self._now_ms()
+        clock = self._clock
+        moments = [clock.slot_end_real_ms(clock.slot_at(now_ms))]
+        target = clock.next_gate_slot(now_ms)
+        moments.append(clock.gate_close_real_ms(target))
+        if target > self._traded_slot:
+            moments.append(self._patience_ends_ms(target))
+        later = [moment - now_ms for moment in moments if moment > now_ms]
+        return min([*later, IDLE_S * 1000]) / 1000 + 0.002
+
+    def _patience_ends_ms(self, target: int) -> int:
+        slot_real_ms = self._clock.slot_ms / self._clock.time_lapse
+        closed_ms = self._clock.gate_close_real_ms(target - 1)
+        return closed_ms + int(CLEARING_PATIENCE * slot_real_ms)
+
+    # -- before the slot ---------------------------------------------------------------------
+
+    async def _trade_due(self) -> None:
+        now_ms = self._now_ms()
+        target = self._clock.next_gate_slot(now_ms)
+        if target <= self._traded_slot or self._behind() > BEHIND_MAX:
+            return
+        waiting = self._cleared_slot < target - 1 and now_ms < self._patience_ends_ms(target)
+        if waiting and client.slot_summary(self._query, target - 1).status == "open":
+            return
+        self._traded_slot = target
+        self._note_contracts(self._clock.slot_at(now_ms), target - 1)
+        view = self._market_view(target)
+        start_ms = self._clock.slot_start_market_ms(target)
+        self._begin_at(now_ms)
+        planned = await asyncio.to_thread(
+            self.manager.plan_slot, start_ms, self._params.slot_ms, view
+        )
+        ahead = (start_ms - (self.manager.state.next_slot_ms or 0)) // self._params.slot_ms
+        grid_wh = float(planned.plan.import_wh[ahead] - planned.plan.export_wh[ahead])
+        gate_ms = self._clock.gate_close_real_ms(target)
+        for order in _one_side(planned.orders, grid_wh):
+            call = client.post_order(
+                target,
+                "buy" if order.side == "bid" else "sell",
+                order.energy_wh,
+                order.price_micro_per_kwh,
+            )
+            self._send(call, self._key, gate_ms + ORDER_GRACE_MS)
+
+    def _begin_at(self, now_ms: int) -> None:
+        """A home without a past, or with too long a gap, begins with the slot after this one."""
+        state = self.manager.state
+        next_ms = self._clock.slot_start_market_ms(self._clock.slot_at(now_ms) + 1)
+        gap_ms = next_ms - (state.next_slot_ms or 0)
+        if state.next_slot_ms is None or gap_ms > CATCH_UP_SLOTS_MAX * self._params.slot_ms:
+            self.manager.state = HomeState(state.stored_uwh, next_ms)
+
+    def _note_contracts(self, first: int, last: int) -> None:
+        """Tell the manager what is contracted in the slots that are cleared and not delivered."""
+        number = client.home(self._query, self._key.address).number
+        for slot in range(first, last + 1):
+            start_ms = self._clock.slot_start_market_ms(slot)
+            if start_ms < (self.manager.state.next_slot_ms or 0):
+                continue
+            net_wh = sum(
+                trade.energy_wh * ((trade.buyer == number) - (trade.seller == number))
+                for trade in client.trades_of_slot(self._query, slot)
+                if not trade.backstop
+            )
+            if net_wh:
+                self.manager.commit(start_ms, net_wh)
+        self._remember()
+
+    def _market_view(self, slot: int) -> MarketView:
+        prices = client.prices(self._query, slot)
+        tariffs: dict[int, int] = {}
+
+        def tariff(moment_ms: int) -> int:
+            number = moment_ms // self._params.slot_ms
+            if number not in tariffs:
+                tariffs[number] = client.grid_price(self._query, number).tariff_micro_per_kwh
+            return tariffs[number]
+
+        return MarketView(
+            tariff,
+            prices.feed_in_micro_per_kwh,
+            Suggested(prices.suggested_sell_micro_per_kwh, prices.suggested_buy_micro_per_kwh),
+            self._params.penalty_micro_per_kwh,
+        )
+
+    # -- after the slot ----------------------------------------------------------------------
+
+    async def _deliver_due(self) -> None:
+        now_ms = self._now_ms()
+        state = self.manager.state
+        if state.next_slot_ms is None:
+            return
+        self._begin_at(now_ms)
+        slot = (self.manager.state.next_slot_ms or 0) // self._params.slot_ms
+        last = self._clock.slot_at(now_ms) - 1
+        while slot <= last:
+            if now_ms >= self._clock.window_end_real_ms(slot):
+                # Nobody takes its reading any more; the manager makes it up with the next slot.
+                slot += 1
+                continue
+            self._note_contracts(slot, slot)
+            delivery = await asyncio.to_thread(
+                self.manager.deliver,
+                self._clock.slot_start_market_ms(slot),
+                self._params.slot_ms,
+                self._market_view(slot),
+            )
+            self._remember()
+            self.deliveries = [*self.deliveries, delivery][-DELIVERIES_KEPT:]
+            call = client.post_reading(slot, delivery.import_wh, delivery.export_wh, slot + 1)
+            valid_ms = min(now_ms + READING_VALID_MS, self._clock.window_end_real_ms(slot))
+            self._send(call, self._meter, valid_ms)
+            slot += 1
+
+    # -- small helpers -----------------------------------------------------------------------
+
+    def _send(self, call: client.Call, key: SigningKey, valid_until_ms: int) -> None:
+        # Nonces need only rise: by the clock they do so over restarts, too.
+        nonce = max(self._nonces.get(key.address, 0) + 1, self._now_ms())
+        self._nonces[key.address] = nonce
+        signed = client.sign_call(call, key, self._params.chain_id, nonce, valid_until_ms)
+        try:
+            self._submit(signed.raw)
+        except Refused as refused:
+            log.info("%s %s was refused: %s", call.contract, call.entry, refused)
+            self._count(refused.code)
+        else:
+            self._finality.submitted(signed.tx_id)
+
+    def _count(self, code: str) -> None:
+        self.refused[code] = self.refused.get(code, 0) + 1
+
+    def _remember(self) -> None:
+        new = self._memory.with_suffix(".new")
+        with new.open("w") as file:
+            json.dump(self.manager.state.to_plain(), file)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self._memory)
+
+
+def _remembered(memory: Path) -> HomeState | None:
+    try:
+        return HomeState.from_plain(json.loads(memory.read_text()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{memory}: what this home remembers cannot be read ({error}); "
+            "move it away to begin anew with the battery at its lowest wish"
+        ) from None
+
+
+def _one_side(orders: list[Order], grid_wh: float) -> list[Order]:
+    """Keep one side: the market takes a home as buyer or as seller of a slot, not as both.
+
+    `grid_wh` is what the plan takes from the grid (positive) or gives to it. A home that does
+    neither has its battery to live on: it may sell from it.
+    """
+    preferred, other = ("bid", "ask") if grid_wh > 0 else ("ask", "bid")
+    for side in (preferred, other):
+        chosen = [order for order in orders if order.side == side]
+        if chosen:
+            return chosen
+    return []

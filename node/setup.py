@@ -1,0 +1,90 @@
+"""The files of one home: made by `commonwatt init` and the testnet, read by the daemon.
+
+<directory>/
+    node.toml      settings
+    node.key       the node's key, readable by its owner only
+    genesis.json   the community's genesis
+    data/          database, write-ahead log, peer book, control socket, lock
+"""
+
+import stat
+from pathlib import Path
+from typing import Final
+
+from node.config import Config
+from node.errors import ConfigError
+from node.wal import Wal
+from wire.errors import KeyFormatError
+from wire.keys import SigningKey
+
+CONFIG_NAME: Final = "node.toml"
+KEY_NAME: Final = "node.key"
+GENESIS_NAME: Final = "genesis.json"
+DATA_NAME: Final = "data"
+WAL_NAME: Final = "wal"
+DATABASE_NAME: Final = "chain.db"
+PEERS_NAME: Final = "peers.json"
+HOME_NAME: Final = "home.json"
+
+
+def create_home(directory: Path, settings: str, key: SigningKey | None = None) -> SigningKey:
+    """Make the files of a new home, with an empty write-ahead log: it has never signed anything.
+
+    Raises
+    ------
+    ConfigError
+        There are such files already; nothing is overwritten.
+    """
+    for name in (CONFIG_NAME, KEY_NAME, DATA_NAME):
+        if (directory / name).exists():
+            raise ConfigError(f"{directory / name} exists already; nothing was changed")
+    key = key or SigningKey.generate()
+    try:
+        data = directory / DATA_NAME
+        data.mkdir(parents=True, mode=0o700)
+        file = directory / KEY_NAME
+        file.touch(mode=0o600, exist_ok=False)
+        file.write_text(key.seed.hex() + "\n")
+        (directory / CONFIG_NAME).write_text(settings)
+        Wal.create(data / WAL_NAME)
+    except OSError as error:
+        raise ConfigError(f"{error.filename or directory}: {error.strerror}") from None
+    return key
+
+
+def read_key(path: Path) -> SigningKey:
+    """Read a key file.
+
+    Raises
+    ------
+    ConfigError
+        It is missing, open to others, or not a key. The message never shows what it holds.
+    """
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise ConfigError(f"{path}: the key cannot be read ({reason})") from None
+    if stat.S_IMODE(mode) & 0o077:
+        raise ConfigError(f"{path}: others may read this key; run chmod 600 {path}")
+    try:
+        return SigningKey(bytes.fromhex(text))
+    except (ValueError, KeyFormatError):
+        raise ConfigError(f"{path}: not a key; it holds 64 hexadecimal digits") from None
+
+
+def data_directory(config: Config) -> Path:
+    """Return the data directory, made if it is missing.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be made.
+    """
+    data = config.path(config.node.data)
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(f"{data}: {error.strerror}") from None
+    return data

@@ -1,0 +1,133 @@
+"""Catching up: ask the neighbours how far they are, fetch decided blocks, apply them in order.
+
+Gossip and votes are lossy by design; this is what makes every home arrive at the same place
+anyway. Nothing a neighbour sends is believed: each block is checked against its certificate, and
+executed, before it counts.
+"""
+
+import asyncio
+import logging
+import random
+from typing import Final
+
+from consensus.messages import BLOCK_BYTES_MAX, Block, Certificate
+from node.chain import BadBlock, Chain
+from node.messages import (
+    QUESTION_BYTES_MAX,
+    SYNC_BLOCKS_MAX,
+    SYNC_BYTES_MAX,
+    Blocks,
+    GetBlocks,
+    GetStatus,
+    Status,
+)
+from node.network.base import RESPONSE_BYTES_MAX, Network, NetworkError
+from node.store import Store
+from wire.codec import decode, encode
+from wire.errors import DecodeError
+
+log = logging.getLogger("commonwatt.sync")
+
+PROTOCOL: Final = "sync"
+ASK_EVERY_S: Final = 5.0
+ASK_PEERS_MAX: Final = 3
+CERTIFICATE_BYTES_MAX: Final = 16_384
+
+
+class Sync:
+    """Answers questions about the chain, and asks them while this home is behind."""
+
+    def __init__(self, chain: Chain, store: Store, network: Network) -> None:
+        self._chain = chain
+        self._store = store
+        self._network = network
+        self._heights: dict[str, int] = {}
+        self._wake = asyncio.Event()
+        network.on_request(PROTOCOL, self._answer)
+        network.on_peer(self._on_peer)
+
+    @property
+    def behind(self) -> int:
+        """How many blocks the furthest known neighbour is ahead."""
+        return max(max(self._heights.values(), default=0) - self._chain.height, 0)
+
+    def heard(self, peer: str, height: int) -> None:
+        """Note that `peer` knows a decided block at `height`."""
+        if height > self._heights.get(peer, -1) and peer in {
+            p.peer_id for p in self._network.peers()
+        }:
+            self._heights[peer] = height
+        if height > self._chain.height:
+            self._wake.set()
+
+    def _on_peer(self, peer: str, came: bool) -> None:
+        if came:
+            self._wake.set()
+        else:
+            self._heights.pop(peer, None)
+
+    # -- answering ---------------------------------------------------------------------------
+
+    async def _answer(self, peer: str, data: bytes) -> bytes:
+        question = decode(data, GetStatus | GetBlocks, QUESTION_BYTES_MAX)  # type: ignore[arg-type]
+        if isinstance(question, GetStatus):
+            return encode(Status(self._chain.height, self._chain.head_hash))
+        count = min(max(question.count, 0), SYNC_BLOCKS_MAX)
+        # Everybody makes the genesis block; it has no certificate and is never sent.
+        first = max(question.first, 1)
+        stored = await self._store.blocks(first, count, SYNC_BYTES_MAX)
+        return encode(Blocks([(block.block, block.certificate) for block in stored]))
+
+    # -- asking ------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Ask a few neighbours every few seconds; fetch whenever one is ahead."""
+        while True:
+            self._wake.clear()
+            peers = [peer.peer_id for peer in self._network.peers()]
+            random.shuffle(peers)  # not for secrecy: only to spread the questions
+            await asyncio.gather(*(self._ask_status(peer) for peer in peers[:ASK_PEERS_MAX]))
+            while self.behind:
+                if not await self._fetch():
+                    break
+            try:
+                await asyncio.wait_for(self._wake.wait(), ASK_EVERY_S)
+            except TimeoutError:
+                continue
+            # A notice usually brings its own block; fetch only what it did not.
+            await asyncio.sleep(0.2)
+
+    async def _ask_status(self, peer: str) -> None:
+        try:
+            answer = await self._network.request(peer, PROTOCOL, encode(GetStatus()), 5.0)
+            self._heights[peer] = decode(answer, Status, QUESTION_BYTES_MAX).height
+        except NetworkError:
+            self._heights.pop(peer, None)
+        except DecodeError as error:
+            self._network.penalize(peer, f"malformed status: {error}")
+
+    async def _fetch(self) -> bool:
+        """Fetch and apply one run of blocks from a neighbour that is ahead; tell if it helped."""
+        first = self._chain.height + 1
+        ahead = [peer for peer, height in self._heights.items() if height >= first]
+        if not ahead:
+            return False
+        peer = random.choice(ahead)  # noqa: S311 - spreads the load, keeps no secret
+        try:
+            question = encode(GetBlocks(first, SYNC_BLOCKS_MAX))
+            answer = await self._network.request(peer, PROTOCOL, question, 30.0)
+            pairs = decode(answer, Blocks, RESPONSE_BYTES_MAX).blocks
+            if not pairs or len(pairs) > SYNC_BLOCKS_MAX:
+                raise BadBlock(f"{len(pairs)} blocks in answer to {SYNC_BLOCKS_MAX}")
+            for raw_block, raw_certificate in pairs:
+                block = decode(raw_block, Block, BLOCK_BYTES_MAX)
+                certificate = decode(raw_certificate, Certificate, CERTIFICATE_BYTES_MAX)
+                await self._chain.apply_certified(block, certificate)
+        except NetworkError as error:
+            log.info("fetching blocks from %s failed: %s", peer, error)
+            self._heights.pop(peer, None)
+        except (BadBlock, DecodeError) as error:
+            log.warning("peer %s sent a bad block: %s", peer, error)
+            self._heights.pop(peer, None)
+            self._network.penalize(peer, str(error))
+        return self._chain.height >= first

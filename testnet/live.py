@@ -1,0 +1,173 @@
+"""The live view of a street in the terminal: homes, the last slots, the chain."""
+
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from testnet.processes import HomeProcess
+from testnet.report import Observations
+from testnet.street import Street
+
+SLOTS_SHOWN: Final = 8
+BAR_CHARS: Final = 10
+SPARKS: Final = "▁▂▃▄▅▆▇█"
+MICRO: Final = 1_000_000
+
+
+class LiveView:
+    """A screen that is drawn again at each poll. Does nothing if it is not enabled."""
+
+    def __init__(self, street: Street, enabled: bool) -> None:
+        self._street = street
+        self._zone = ZoneInfo(street.plan.zone)
+        self._live = Live(console=Console(), auto_refresh=False) if enabled else None
+
+    def __enter__(self) -> "LiveView":
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, seen: Observations, processes: list[HomeProcess]) -> None:
+        """Draw what has been seen."""
+        if self._live is not None:
+            self._live.update(self.render(seen, processes), refresh=True)
+
+    def render(self, seen: Observations, processes: list[HomeProcess]) -> Group:
+        """Return the screen."""
+        return Group(
+            self._headline(seen), self._homes(seen, processes), self._slots(seen), self._foot()
+        )
+
+    def _headline(self, seen: Observations) -> Panel:
+        alive = [seen.status[name] for name in seen.alive()]
+        if not alive or seen.first_block_s is None:
+            ready = len(alive)
+            return Panel(f"starting: {ready} of {len(seen.names)} homes are up", title="Commonwatt")
+        best = max(alive, key=lambda status: status["height"])
+        market_ms = max(s["home"]["market_ms"] for s in alive if s["home"])
+        moment = datetime.fromtimestamp(market_ms / 1000, UTC).astimezone(self._zone)
+        slots = list(seen.slots.values())
+        traded = sum(slot["traded_wh"] for slot in slots) / 1000
+        saved = sum(s["home"]["saved_micro"] for s in alive if s["home"]) / MICRO
+        p95 = [s["finality_ms"]["p95"] for s in alive if s["finality_ms"]["p95"]]
+        text = Text()
+        text.append(f"{moment:%a %d %b %H:%M}", "bold")
+        text.append(f"  ×{self._street.plan.time_lapse}   ")
+        text.append(f"height {best['height']}   {len(slots)} slots settled   ")
+        text.append(f"{traded:.2f} kWh between neighbours   ")
+        text.append(f"saved {saved:.2f}", "green")
+        if p95:
+            text.append(f"   final in {max(p95) / 1000:.1f} s (p95)")
+        return Panel(text, title="Commonwatt", subtitle=best["chain_id"])
+
+    def _homes(self, seen: Observations, processes: list[HomeProcess]) -> Table:
+        table = Table(expand=True, box=None, pad_edge=False, header_style="dim")
+        for name, justify in (
+            ("home", "left"),
+            ("height", "right"),
+            ("peers", "right"),
+            ("load", "right"),
+            ("sun", "right"),
+            ("battery", "left"),
+            ("bought", "right"),
+            ("sold", "right"),
+            ("bill", "right"),
+            ("saved", "right"),
+            ("MiB", "right"),
+        ):
+            table.add_column(name, justify=justify)  # type: ignore[arg-type]
+        restarts = {process.name: process.restarts for process in processes}
+        for name in seen.names:
+            status = seen.status.get(name)
+            if status is None or status["home"] is None:
+                table.add_row(Text(name, "dim"), Text("starting", "dim"))
+                continue
+            table.add_row(*_home_row(name, status, name in seen.up, restarts.get(name, 0)))
+        return table
+
+    def _slots(self, seen: Observations) -> Table:
+        table = Table(expand=True, box=None, pad_edge=False, header_style="dim")
+        for title in ("slot", "bids", "asks", "trades", "kWh", "price", "grid", "tariff"):
+            table.add_column(title, justify="right")
+        numbers = sorted(seen.slots)
+        width = self._street.plan.slot_minutes * 60
+        for number in numbers[-SLOTS_SHOWN:]:
+            slot = seen.slots[number]
+            at = datetime.fromtimestamp(number * width, UTC).astimezone(self._zone)
+            low, high = slot["low_micro_per_kwh"] / MICRO, slot["high_micro_per_kwh"] / MICRO
+            price = f"{low:.3f}–{high:.3f}" if slot["trades"] else "–"
+            table.add_row(
+                f"{at:%H:%M}",
+                str(slot["bids"]),
+                str(slot["asks"]),
+                str(slot["trades"]),
+                f"{slot['traded_wh'] / 1000:.2f}",
+                price,
+                f"{(slot['grid_wh'] - slot['fed_in_wh']) / 1000:+.2f}",
+                f"{slot['tariff_micro_per_kwh'] / MICRO:.3f}",
+            )
+        table.caption = "traded " + _spark([seen.slots[n]["traded_wh"] for n in numbers[-48:]])
+        table.caption_justify = "left"
+        return table
+
+    def _foot(self) -> Text:
+        return Text(f"{self._street.directory}   Ctrl-C stops the street", "dim")
+
+
+def _home_row(name: str, status: dict[str, Any], up: bool, restarts: int) -> list[Text | str]:
+    home = status["home"]
+    title = Text(name, "bold" if status["authority"] is not None else "")
+    if status["authority"] is not None:
+        title.append(" ★" if status["voting"] else " ☆", "yellow")
+    if not up:
+        title.append(" away", "red")
+    elif restarts:
+        title.append(f" ↻{restarts}", "dim")
+    saved = home["saved_micro"] / MICRO
+    behind = f" (−{status['behind']})" if status["behind"] else ""
+    return [
+        title,
+        f"{status['height']}{behind}",
+        str(len(status["peers"])),
+        f"{home['load_wh']}",
+        f"{home['pv_wh']}" if home["pv_wh"] else "",
+        _battery(home["stored_wh"], home["battery_wh"]),
+        f"{home['bought_wh'] / 1000:.2f}",
+        f"{home['sold_wh'] / 1000:.2f}",
+        f"{home['total_micro'] / MICRO:.2f}",
+        Text(f"{saved:.2f}", "green" if saved > 0 else ""),
+        f"{status['rss_mib']:.0f}",
+    ]
+
+
+def _battery(stored_wh: int, capacity_wh: int) -> Text:
+    if not capacity_wh:
+        return Text("")
+    share = min(max(stored_wh / capacity_wh, 0.0), 1.0)
+    full = round(share * BAR_CHARS)
+    text = Text("█" * full, "green" if share > 0.25 else "yellow")
+    text.append("░" * (BAR_CHARS - full), "dim")
+    return text.append(f" {share * 100:3.0f} %")
+
+
+def _spark(values: list[int]) -> str:
+    highest = max(values, default=0)
+    if not highest:
+        return "–"
+    return "".join(SPARKS[value * (len(SPARKS) - 1) // highest] for value in values)

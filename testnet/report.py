@@ -1,0 +1,213 @@
+"""What a run of a street has shown, gathered from the homes and checked by itself.
+
+Nothing here is taken on trust from one sum: trades, bills and readings of every settled slot are
+fetched and added up again, and what the homes hold is compared at one height.
+"""
+
+import asyncio
+import statistics
+import time
+from typing import Any
+
+from node.api.control import ask
+from node.errors import ControlError
+from node.setup import DATA_NAME
+from testnet.street import Street
+
+
+class Observations:
+    """What has been seen of the homes so far."""
+
+    def __init__(self, names: list[str], begun: float) -> None:
+        self.names = names
+        self.begun = begun
+        self.status: dict[str, dict[str, Any]] = {}
+        self.up: set[str] = set()
+        self.slots: dict[int, dict[str, Any]] = {}
+        self.first_block_s: float | None = None
+        self.all_connected_s: float | None = None
+        self.resumed_slots: set[int] | None = None
+
+    def take_status(self, name: str, status: dict[str, Any]) -> None:
+        """Note what a home says of itself."""
+        self.status[name] = status
+        self.up.add(name)
+        if self.first_block_s is None and status["height"] > 0:
+            self.first_block_s = time.monotonic() - self.begun
+        connected = [self.status[n]["peers"] for n in self.up]
+        if (
+            self.all_connected_s is None
+            and len(self.up) == len(self.names)
+            and all(len(peers) >= min(2, len(self.names) - 1) for peers in connected)
+        ):
+            self.all_connected_s = time.monotonic() - self.begun
+
+    def lost(self, name: str) -> None:
+        """Note that a home does not answer."""
+        self.up.discard(name)
+
+    def take_slots(self, slots: list[dict[str, Any]]) -> None:
+        """Note settled slots. Those settled before this run do not count for it."""
+        if self.resumed_slots is None:
+            self.resumed_slots = {slot["slot"] for slot in slots}
+        for slot in slots:
+            if slot["slot"] not in self.resumed_slots:
+                self.slots[slot["slot"]] = slot
+
+    def alive(self) -> list[str]:
+        """Return the homes that answer, in order."""
+        return [name for name in self.names if name in self.up]
+
+    @property
+    def slots_settled(self) -> int:
+        """How many slots have been settled in this run."""
+        return len(self.slots)
+
+
+async def final_report(
+    street: Street, seen: Observations, restarts: dict[str, int], slots_asked: int | None
+) -> dict[str, Any]:
+    """Ask the homes once more, check what they say against each other, and return the report."""
+    settled = sorted(seen.slots)[:slots_asked]
+    at = await _same_height(street, seen)
+    first = seen.alive()[0]
+    books = [await _ask(street, first, "slot", slot=number) for number in settled]
+    money = await _ask(street, first, "money")
+    slots = [book["summary"] for book in books]
+    bills = [bill for book in books for bill in book["bills"]]
+    total_micro = sum(bill["total_micro"] for bill in bills)
+    grid_only_micro = sum(bill["grid_only_micro"] for bill in bills)
+    latencies = [seen.status[name]["finality_ms"] for name in street.names if name in seen.status]
+    p50s = [item["p50"] for item in latencies if item["p50"] is not None]
+    p95s = [item["p95"] for item in latencies if item["p95"] is not None]
+    return {
+        "homes": len(street.names),
+        "slots": len(settled),
+        "trades": sum(slot["trades"] for slot in slots),
+        "traded_wh": sum(slot["traded_wh"] for slot in slots),
+        "grid_wh": sum(slot["grid_wh"] for slot in slots),
+        "fed_in_wh": sum(slot["fed_in_wh"] for slot in slots),
+        "money_conserved": money_conserved(money),
+        "state_roots_equal": len({root for _, root in at.values()}) == 1,
+        "energy_balanced": all(energy_balanced(book) for book in books),
+        "bills_add_up": all(bills_add_up(book) for book in books),
+        "height": min(height for height, _ in at.values()),
+        "finality_ms": {
+            "p50": round(statistics.median(p50s), 1) if p50s else None,
+            "p95": round(max(p95s), 1) if p95s else None,
+        },
+        "savings_percent": (
+            round(100 * (grid_only_micro - total_micro) / abs(grid_only_micro), 2)
+            if grid_only_micro
+            else None
+        ),
+        "all_connected_s": _rounded(seen.all_connected_s),
+        "first_block_s": _rounded(seen.first_block_s),
+        "per_slot": [
+            {
+                name: slot[name]
+                for name in (
+                    "slot",
+                    "bids",
+                    "asks",
+                    "trades",
+                    "traded_wh",
+                    "low_micro_per_kwh",
+                    "high_micro_per_kwh",
+                    "readings",
+                    "grid_wh",
+                    "fed_in_wh",
+                )
+            }
+            for slot in slots
+        ],
+        "nodes": [
+            {
+                "id": name,
+                "height": at[name][0] if name in at else None,
+                "state_root": at[name][1] if name in at else None,
+                "rss_mib": seen.status[name]["rss_mib"] if name in seen.status else None,
+                "cpu_s": seen.status[name]["cpu_s"] if name in seen.status else None,
+                "uptime_s": seen.status[name]["uptime_s"] if name in seen.status else None,
+                "peers": len(seen.status[name]["peers"]) if name in seen.status else None,
+                "restarts": restarts.get(name, 0),
+            }
+            for name in street.names
+        ],
+    }
+
+
+def money_conserved(money: dict[str, int]) -> bool:
+    """All accounts together hold what was minted and not redeemed, to the micro-unit."""
+    held = money["balances_micro"] + money["held_micro"]
+    return held == money["minted_micro"] - money["redeemed_micro"]
+
+
+def energy_balanced(book: dict[str, Any]) -> bool:
+    """In a slot: homes' imports − exports = grid energy − fed-in energy; sold = bought = traded."""
+    slot, bills = book["summary"], book["bills"]
+    peer_wh = sum(trade["energy_wh"] for trade in book["trades"] if trade["seller"])
+    imported = sum(bill["import_wh"] for bill in bills)
+    exported = sum(bill["export_wh"] for bill in bills)
+    return bool(
+        imported - exported == slot["grid_wh"] - slot["fed_in_wh"]
+        and imported == slot["import_wh"]
+        and exported == slot["export_wh"]
+        and peer_wh
+        == slot["traded_wh"]
+        == sum(bill["bought_wh"] for bill in bills)
+        == sum(bill["sold_wh"] for bill in bills)
+    )
+
+
+def bills_add_up(book: dict[str, Any]) -> bool:
+    """Each bill is the sum of its home's trades and its grid legs at the slot's prices."""
+    slot = book["summary"]
+    tariff, feed_in = slot["tariff_micro_per_kwh"], slot["feed_in_micro_per_kwh"]
+    peer = [trade for trade in book["trades"] if trade["seller"]]
+    for bill in book["bills"]:
+        cost = sum(trade["cost_micro"] for trade in peer if trade["buyer"] == bill["home"])
+        income = sum(trade["cost_micro"] for trade in peer if trade["seller"] == bill["home"])
+        grid = bill["grid_wh"] * tariff // 1000
+        fed_in = bill["fed_in_wh"] * feed_in // 1000
+        if bill["total_micro"] != cost - income + grid - fed_in + bill["penalty_micro"]:
+            return False
+    return all(
+        trade["cost_micro"] == trade["energy_wh"] * trade["price_micro_per_kwh"] // 1000
+        for trade in peer
+    )
+
+
+async def _same_height(street: Street, seen: Observations) -> dict[str, tuple[int, str]]:
+    """Return every living home's (height, state root) at one height that all have reached.
+
+    The root is the one each home has computed and stored with its own block.
+    """
+    names = seen.alive()
+    for name, status in zip(
+        names, await asyncio.gather(*(_status(street, name) for name in names)), strict=True
+    ):
+        if status is None:
+            seen.lost(name)
+        else:
+            seen.take_status(name, status)
+    alive = seen.alive()
+    height = min(seen.status[name]["height"] for name in alive)
+    blocks = await asyncio.gather(*(_ask(street, n, "block", height=height) for n in alive))
+    return {name: (height, block["state_root"]) for name, block in zip(alive, blocks, strict=True)}
+
+
+async def _status(street: Street, name: str) -> dict[str, Any] | None:
+    try:
+        status: dict[str, Any] = await _ask(street, name, "status")
+    except ControlError:
+        return None
+    return status
+
+
+async def _ask(street: Street, name: str, question: str, **arguments: Any) -> Any:
+    return await ask(street.home(name) / DATA_NAME, question, **arguments)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)

@@ -1,0 +1,298 @@
+"""Makes a street: genesis, keys and settings of every home, in one directory.
+
+<directory>/
+    street.json     names of the homes, in order, and how the street was made
+    regulator.key   the regulator's key: mints and redeems money, registers homes
+    home-01/ ...    one directory per home (`node.setup`)
+"""
+
+import json
+import os
+import shutil
+import socket
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from hems.config import CommunityHome, HomeConfig
+from hems.neighbourhood import Neighbourhood, built_in, replayed
+from market.genesis import HomeEntry, MarketParams
+from node.config import Config, NetworkSection, NodeSection, settings_text
+from node.errors import StartError
+from node.genesis import (
+    AUTHORITIES_MAX,
+    AUTHORITIES_MIN,
+    GENESIS_VERSION,
+    ChainParams,
+    Genesis,
+    write_genesis,
+)
+from node.setup import GENESIS_NAME, create_home
+from wire.keys import SigningKey
+
+STREET_NAME: Final = "street.json"
+REGULATOR_NAME: Final = "regulator.key"
+CONTAINER_PORT: Final = 4600
+HOMES_MAX: Final = 200
+# A Monday in the month the built-in community was measured in, in the morning: sun soon.
+MARKET_START: Final = datetime(2025, 11, 3, 9, 0)
+OFFSET_YEARS: Final = 10
+BALANCE_MICRO: Final = 200_000_000
+IMPORT_CAP_W: Final = 15_000
+EXPORT_CAP_W: Final = 10_000
+# Time of use and feed-in of CE's table 2, by local minute of the day. [micro AUD per kWh]
+TARIFF_BANDS: Final = (
+    (0, 177_000),
+    (7 * 60, 277_100),
+    (14 * 60, 541_100),
+    (20 * 60, 277_100),
+    (22 * 60, 177_000),
+)
+FEED_IN_MICRO_PER_KWH: Final = 100_000
+DAYS_REPLAYED: Final = 7
+
+
+class StreetError(StartError):
+    """The street cannot be made, or the directory does not hold one."""
+
+
+class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was asked for. `data` is the absolute path of a file to replay, or empty."""
+
+    homes: int = 12
+    authorities: int = 4
+    slot_minutes: int = 15
+    time_lapse: int = 60
+    data: str = ""
+    seed: int = 1
+    zone: str = "Australia/Sydney"
+
+    def check(self) -> None:
+        """Raise `StreetError` for what cannot be."""
+        if not AUTHORITIES_MIN <= self.authorities <= min(self.homes, AUTHORITIES_MAX):
+            raise StreetError(
+                f"{self.authorities} authorities of {self.homes} homes: "
+                f"{AUTHORITIES_MIN} to {AUTHORITIES_MAX} are needed, each in a home of its own"
+            )
+        if self.homes > HOMES_MAX:
+            raise StreetError(f"{self.homes} homes: one machine's street has at most {HOMES_MAX}")
+        if self.slot_minutes not in (5, 10, 15, 20, 30, 60):
+            raise StreetError(f"slots of {self.slot_minutes} minutes: use 5, 10, 15, 20, 30 or 60")
+        if not 1 <= self.time_lapse <= 3_600:
+            raise StreetError(f"time lapse {self.time_lapse}: 1 (real time) to 3600")
+
+
+class Street(NamedTuple):
+    """A street on disk."""
+
+    directory: Path
+    plan: StreetPlan
+    names: list[str]
+    notes: list[str]
+
+    def home(self, name: str) -> Path:
+        """Return the directory of a home."""
+        return self.directory / name
+
+
+def open_street(directory: Path) -> Street | None:
+    """Return the street that lies in a directory, or None if there is none."""
+    file = directory / STREET_NAME
+    if not file.exists():
+        return None
+    try:
+        content = json.loads(file.read_text())
+        plan = msgspec.convert(content["plan"], StreetPlan)
+        return Street(directory, plan, list(content["names"]), [])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StreetError(f"{file}: not a street's description ({error})") from None
+
+
+def create_street(
+    directory: Path,
+    plan: StreetPlan,
+    containers: bool = False,
+    owner: int | None = None,
+) -> Street:
+    """Make a street in a directory.
+
+    Parameters
+    ----------
+    directory : Path
+        May hold empty home directories (container volumes); anything else is left alone and
+        refused.
+    plan : StreetPlan
+    containers : bool
+        Homes listen on all addresses of a host of their own name, instead of loopback ports.
+    owner : int, optional
+        User id that shall own the homes' files.
+
+    Raises
+    ------
+    StreetError, DataError
+    """
+    plan.check()
+    names = [f"home-{number:02d}" for number in range(1, plan.homes + 1)]
+    if directory.exists() and (unknown := sorted(set(os.listdir(directory)) - set(names))):
+        raise StreetError(f"{directory} holds {unknown[0]}, which is not a street's; use another")
+    neighbourhood = _neighbourhood(plan)
+    keys = [SigningKey.generate() for _ in names]
+    regulator = SigningKey.generate()
+    genesis = _genesis(plan, names, keys, regulator, neighbourhood.homes)
+    genesis.check()
+    addresses = _addresses(names, keys, containers)
+    directory.mkdir(parents=True, exist_ok=True)
+    for place, (name, key, home) in enumerate(zip(names, keys, neighbourhood.homes, strict=True)):
+        listen, dial = addresses[place]
+        network = NetworkSection(
+            listen=listen,
+            announce=(dial.partition("/p2p/")[0],) if containers else (),
+            bootstrap=_bootstrap(place, plan.authorities, addresses),
+        )
+        config = Config(node=NodeSection(name=name), network=network, home=home)
+        create_home(directory / name, settings_text(config), key)
+        write_genesis(genesis, directory / name / GENESIS_NAME)
+        if owner is not None:
+            _give(directory / name, owner)
+    key_file = directory / REGULATOR_NAME
+    key_file.touch(mode=0o600)
+    key_file.write_text(regulator.seed.hex() + "\n")
+    # Last: a street without it is one whose making was interrupted.
+    content = {"plan": msgspec.to_builtins(plan), "names": names}
+    (directory / STREET_NAME).write_text(json.dumps(content, indent=1) + "\n")
+    return Street(directory, plan, names, neighbourhood.notes)
+
+
+def remove_street(street: Street) -> None:
+    """Remove a street's files."""
+    shutil.rmtree(street.directory)
+
+
+def _neighbourhood(plan: StreetPlan) -> Neighbourhood:
+    if not plan.data:
+        return built_in(plan.homes, plan.seed, plan.zone)
+    return replayed(
+        Path(plan.data),
+        plan.homes,
+        _market_start_ms(plan.zone),
+        run_days=DAYS_REPLAYED,
+        seed=plan.seed,
+        zone=plan.zone,
+    )
+
+
+def _genesis(
+    plan: StreetPlan,
+    names: list[str],
+    keys: list[SigningKey],
+    regulator: SigningKey,
+    homes: list[HomeConfig],
+) -> Genesis:
+    start_ms = _market_start_ms(plan.zone)
+    genesis_ms = time.time_ns() // 1_000_000
+    market = MarketParams(
+        chain_id=f"street-{keys[0].address[2:10]}",
+        genesis_ms=genesis_ms,
+        market_start_ms=start_ms,
+        time_lapse=plan.time_lapse,
+        slot_minutes=plan.slot_minutes,
+        currency="AUD",
+        utc_offsets=utc_offsets(plan.zone, start_ms),
+        tariffs=((0, TARIFF_BANDS),),
+        feed_in=((0, FEED_IN_MICRO_PER_KWH),),
+        regulator=regulator.address,
+        homes=tuple(
+            _entry(name, key, home) for name, key, home in zip(names, keys, homes, strict=True)
+        ),
+    )
+    authorities = tuple(key.public for key in keys[: plan.authorities])
+    return Genesis(GENESIS_VERSION, authorities, ChainParams(), market)
+
+
+def _entry(name: str, key: SigningKey, home: HomeConfig) -> HomeEntry:
+    pv_w = home.source.pv_peak_w if isinstance(home.source, CommunityHome) else 0
+    sells = home.battery is not None or pv_w > 0
+    return HomeEntry(
+        address=key.address,
+        meter=key.derive("meter").address,
+        name=name,
+        role="prosumer" if sells else "consumer",
+        import_cap_w=home.import_cap_w or IMPORT_CAP_W,
+        export_cap_w=(home.export_cap_w or EXPORT_CAP_W) if sells else 0,
+        battery_wh=home.battery.capacity_wh if home.battery else 0,
+        pv_w=pv_w,
+        balance_micro=BALANCE_MICRO,
+    )
+
+
+def _market_start_ms(zone: str) -> int:
+    return int(MARKET_START.replace(tzinfo=ZoneInfo(zone)).timestamp()) * 1000
+
+
+def utc_offsets(zone: str, start_ms: int) -> tuple[tuple[int, int], ...]:
+    """Return the zone's dated offsets from UTC, for the contract, which knows no zones.
+
+    `[[from_ms, minutes], ...]`, from before the start for some years: clocks that change are found
+    by looking at every hour's offset.
+    """
+    place = ZoneInfo(zone)
+    moment = datetime.fromtimestamp(start_ms // 1000, ZoneInfo("UTC")) - timedelta(days=1)
+    end = moment + timedelta(days=366 * OFFSET_YEARS)
+    rows: list[tuple[int, int]] = []
+    hour = timedelta(hours=1)
+    moment = moment.replace(minute=0, second=0, microsecond=0)
+    while moment < end:
+        offset = moment.astimezone(place).utcoffset() or timedelta()
+        minutes = int(offset.total_seconds()) // 60
+        if not rows or rows[-1][1] != minutes:
+            # The first row holds for all time before it, too.
+            rows.append((int(moment.timestamp()) * 1000 if rows else 0, minutes))
+        moment += hour
+    return tuple(rows)
+
+
+def _addresses(names: list[str], keys: list[SigningKey], containers: bool) -> list[tuple[str, str]]:
+    """Return (listen, dial) multiaddresses of each home."""
+    if containers:
+        return [
+            (
+                f"/ip4/0.0.0.0/tcp/{CONTAINER_PORT}",
+                f"/dns4/{name}/tcp/{CONTAINER_PORT}/p2p/{key.peer_id}",
+            )
+            for name, key in zip(names, keys, strict=True)
+        ]
+    listen = [f"/ip4/127.0.0.1/tcp/{port}" for port in free_ports(len(names))]
+    return [
+        (address, f"{address}/p2p/{key.peer_id}") for address, key in zip(listen, keys, strict=True)
+    ]
+
+
+def free_ports(count: int) -> list[int]:
+    """Return loopback TCP ports that are free now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for item in sockets:
+            item.bind(("127.0.0.1", 0))
+        return [item.getsockname()[1] for item in sockets]
+    finally:
+        for item in sockets:
+            item.close()
+
+
+def _bootstrap(place: int, authorities: int, addresses: list[tuple[str, str]]) -> tuple[str, ...]:
+    """Authorities know each other; every other home knows two of them."""
+    if place < authorities:
+        known = [other for other in range(authorities) if other != place]
+    else:
+        known = [place % authorities, (place + 1) % authorities]
+    return tuple(addresses[other][1] for other in known)
+
+
+def _give(directory: Path, owner: int) -> None:
+    os.chown(directory, owner, owner)
+    for path in directory.rglob("*"):
+        os.chown(path, owner, owner)

@@ -1,0 +1,151 @@
+"""`commonwatt testnet up`: a street on this machine, from nothing to trading, and its report."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from node.api.control import ask
+from node.errors import ControlError
+from node.setup import DATA_NAME
+from testnet.live import LiveView
+from testnet.processes import GridError, HomeProcess, start_all, stop_all
+from testnet.report import Observations, final_report
+from testnet.street import Street, StreetError, StreetPlan, create_street, open_street
+
+POLL_S: Final = 1.0
+POLL_TIMEOUT_S: Final = 5.0
+# A street that has not made its first block by then never will.
+START_TIMEOUT_S: Final = 180.0
+EXIT_OK: Final = 0
+EXIT_BROKEN: Final = 1
+
+
+class Options(NamedTuple):
+    """What was typed; None where nothing was."""
+
+    homes: int | None
+    authorities: int | None
+    slot_minutes: int | None
+    time_lapse: int | None
+    slots: int | None
+    data: Path | None
+    directory: Path | None
+    as_json: bool
+
+
+async def up(options: Options) -> int:
+    """Run a street until it is stopped or has settled enough slots; return the exit code.
+
+    Raises
+    ------
+    StreetError, DataError
+        It cannot be made, or does not fit what is in the directory.
+    GridError
+        A home cannot run.
+    """
+    begun = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        directory = options.directory
+        if directory is None:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="commonwatt-")))
+        street = _prepare(options, directory)
+        for note in street.notes:
+            print(f"commonwatt: {note}", file=sys.stderr)  # noqa: T201 - for a person
+        processes = [HomeProcess(name, street.home(name)) for name in street.names]
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        try:
+            await start_all(processes)
+            report = await _watch(street, processes, options, stop, begun)
+        finally:
+            await stop_all(processes)
+    if options.as_json and report is not None:
+        print(json.dumps(report, indent=1))  # noqa: T201 - the command's output
+    sound = report is None or (report["money_conserved"] and report["state_roots_equal"])
+    return EXIT_OK if sound else EXIT_BROKEN
+
+
+def _prepare(options: Options, directory: Path) -> Street:
+    """Open the directory's street, or make one."""
+    asked = {
+        name: value
+        for name, value in (
+            ("homes", options.homes),
+            ("authorities", options.authorities),
+            ("slot_minutes", options.slot_minutes),
+            ("time_lapse", options.time_lapse),
+            ("data", str(options.data.resolve()) if options.data else None),
+        )
+        if value is not None
+    }
+    street = open_street(directory)
+    if street is None:
+        return create_street(directory, msgspec.convert(asked, StreetPlan))
+    for name, value in asked.items():
+        kept = getattr(street.plan, name)
+        if kept != value:
+            raise StreetError(
+                f"{directory} holds a street with {name} = {kept}; it cannot become {value}. "
+                "Leave the option out to resume it, or use another directory"
+            )
+    return street
+
+
+async def _watch(
+    street: Street,
+    processes: list[HomeProcess],
+    options: Options,
+    stop: asyncio.Event,
+    begun: float,
+) -> dict[str, Any] | None:
+    """Poll the homes until it is time to stop; return the report, None if there is none yet."""
+    seen = Observations(street.names, begun)
+    with LiveView(street, enabled=not options.as_json and sys.stdout.isatty()) as view:
+        while not stop.is_set():
+            await _poll(street, seen)
+            failed = [process.failure for process in processes if process.failure]
+            if failed:
+                raise GridError(failed[0])
+            view.show(seen, processes)
+            if options.slots is not None and seen.slots_settled >= options.slots:
+                break
+            if seen.first_block_s is None and time.monotonic() - begun > START_TIMEOUT_S:
+                raise GridError(
+                    f"no block after {START_TIMEOUT_S:.0f} s; {processes[0].name} says: "
+                    f"{processes[0].last_words()}"
+                )
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), POLL_S)
+    if seen.first_block_s is None:
+        return None
+    restarts = {process.name: process.restarts for process in processes}
+    return await final_report(street, seen, restarts, options.slots)
+
+
+async def _poll(street: Street, seen: Observations) -> None:
+    async def status(name: str) -> None:
+        directory = street.home(name) / DATA_NAME
+        try:
+            seen.take_status(name, await ask(directory, "status", timeout_s=POLL_TIMEOUT_S))
+        except ControlError:
+            seen.lost(name)
+
+    await asyncio.gather(*(status(name) for name in street.names))
+    for name in seen.alive():
+        try:
+            slots = await ask(
+                street.home(name) / DATA_NAME, "slots", timeout_s=POLL_TIMEOUT_S, count=50
+            )
+        except (ControlError, msgspec.MsgspecError):
+            continue
+        seen.take_slots(slots)
+        break
