@@ -31,6 +31,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from consensus.authorities import (
+    AuthoritySet,
     Signer,
     Verifier,
     build_certificate,
@@ -211,7 +212,9 @@ class Core:
         """R4."""
         if event.height <= self.height:
             raise InvariantError(f"height {event.height} entered after {self.height}")
-        if not self.height:
+        if self.height:
+            self._renumber_peers(event.authorities)
+        else:
             self._effects.append(SetTimer(Timer(TIMER_SUMMARY, 0, 0), self.params.summary_ms))
         self._reset(event)
         if self._lost_memory:
@@ -251,8 +254,22 @@ class Core:
         self._commit: Commit | None = None
         self._reported: set[tuple[int, int, int]] = set()
         self._memory.enter_height(event.height)
+
+    def _renumber_peers(self, authorities: AuthoritySet) -> None:
+        """Peers keep their keys, not their indices, when the set changes."""
+        if authorities == self.authorities:
+            return
+        index_of = {public: index for index, public in enumerate(authorities.publics)}
+        indices = {
+            index: index_of[public]
+            for index, public in enumerate(self._publics)
+            if public in index_of
+        }
+        self._held.renumber(indices)
         self._peer_heights = {
-            sender: height for sender, height in self._peer_heights.items() if sender < self.n
+            indices[sender]: height
+            for sender, height in self._peer_heights.items()
+            if sender in indices
         }
 
     def _reinstate(self, records: list[WalRecord]) -> None:

@@ -11,8 +11,8 @@ The driver's duties:
    clock, at least the parent's + 1; `header.proposer` this node) and `CheckBlock` with
    `BlockChecked`, whenever they are ready. `valid` must be a function of the chain alone
    (`validate.check_block`, then execution): the same on every node, whatever the time.
-4. Give each received message the wall clock of its arrival, and the authority index its stream
-   belongs to. A stranger's messages are not for the core.
+4. Give each received message the wall clock of its arrival, and its sender's index in
+   `core.authorities` at that moment. A stranger's messages are not for the core.
 """
 
 from typing import Final, TypeAlias

@@ -1,6 +1,6 @@
 """Votes of one round, kept by (voter, value), and messages held for heights to come."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from consensus.events import Received
@@ -141,6 +141,16 @@ class HeldMessages:
         if has_room:
             held.append(event)
         return has_room
+
+    def renumber(self, indices: Mapping[int, int]) -> None:
+        """Give senders their indices in a new set; forget those who are not in it."""
+        self._held = {
+            indices[sender]: [
+                Received(event.message, indices[sender], event.now_ms) for event in held
+            ]
+            for sender, held in self._held.items()
+            if sender in indices
+        }
 
     def take(self, height: int) -> list[Received]:
         """Remove and return the messages of `height`; forget those of lower heights."""

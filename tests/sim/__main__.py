@@ -1,20 +1,24 @@
 """`python -m tests.sim`: run many seeds, print how fast, and each seed that breaks a property."""
 
+# ruff: noqa: T201
 import argparse
 import os
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import islice
 
+from tests.sim.mutants import MUTANTS
 from tests.sim.world import Result, run_seed
 
 CHUNK = 16
 
 
-def _run_chunk(jobs: list[tuple[int, int]]) -> list[Result]:
-    return [run_seed(seed, n) for seed, n in jobs]
+def _run_chunk(jobs: list[tuple[int, int]], mutant: str | None) -> list[Result]:
+    mutation = MUTANTS[mutant] if mutant else None
+    return [run_seed(seed, n, mutation) for seed, n in jobs]
 
 
 def _chunks(jobs: Iterator[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
@@ -27,19 +31,19 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=200, help="runs, spread over the sizes")
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--nodes", default="4,7,10", help="numbers of authorities")
+    parser.add_argument("--mutant", choices=MUTANTS, help="run this seeded bug instead")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     options = parser.parse_args()
     sizes = [int(size) for size in options.nodes.split(",")]
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     jobs = ((seed, sizes[seed % len(sizes)]) for seed in seeds)
     started = time.perf_counter()
+    run = partial(_run_chunk, mutant=options.mutant)
     if options.jobs == 1:
-        results = [result for chunk in _chunks(jobs) for result in _run_chunk(chunk)]
+        results = [result for chunk in _chunks(jobs) for result in run(chunk)]
     else:
         with ProcessPoolExecutor(options.jobs) as pool:
-            results = [
-                result for chunk in pool.map(_run_chunk, list(_chunks(jobs))) for result in chunk
-            ]
+            results = [result for chunk in pool.map(run, _chunks(jobs)) for result in chunk]
     seconds = time.perf_counter() - started
     bad = [result for result in results if result.violation]
     for result in bad:

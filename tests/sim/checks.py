@@ -6,7 +6,9 @@ from consensus.authorities import AuthoritySet, verify_certificate
 from consensus.errors import CertificateRefused, EvidenceRefused
 from consensus.evidence import check_evidence
 from consensus.messages import (
+    NO_ROUND,
     PRECOMMIT,
+    PROPOSAL,
     Block,
     Certificate,
     Evidence,
@@ -14,6 +16,7 @@ from consensus.messages import (
     Vote,
     header_hash,
 )
+from consensus.wal import LockRecord, ProposalRecord, VoteRecord, WalRecord
 from tests.sim import keys
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ class Violation(Exception):
 
 
 class Checker:
-    """Agreement, validity, integrity, certificate soundness, and that nobody honest is convicted."""
+    """Agreement, validity, integrity, sound certificates, and nobody honest is convicted."""
 
     def __init__(self, chain_id: str, honest: set[bytes]) -> None:
         self.chain_id = chain_id
@@ -38,7 +41,7 @@ class Checker:
         self, node: "SimNode", block: Block, certificate: Certificate, authorities: AuthoritySet
     ) -> None:
         """Integrity, validity, certificate soundness, agreement."""
-        if node.public not in self.honest:
+        if not node.is_honest:
             return
         header = block.header
         hash_ = header_hash(header)
@@ -46,6 +49,10 @@ class Checker:
             raise Violation(f"integrity: {node} decides {header.height} on {len(node.chain) - 1}")
         if header.parent_hash != node.tip_hash:
             raise Violation(f"validity: {node} decides a block on another parent")
+        if not node.world.is_valid(block, hash_, node.chain[-1][0].header):
+            raise Violation(f"validity: {node} decides a block that is not valid")
+        if header.time_ms > node.world.now_ms + node.world.ahead_ms_max:
+            raise Violation(f"time: {node} decides a block from the future")
         try:
             verify_certificate(
                 certificate, authorities, self.chain_id, PRECOMMIT, verifier=keys.verify
@@ -61,19 +68,19 @@ class Checker:
                 f"at {node}, {hash_.hex()[:8]}"
             )
 
-    def on_say(self, node: "SimNode", message: Vote | Proposal, speaker: bytes) -> None:
-        """No honest node contradicts itself, over all its restarts."""
-        if speaker not in self.honest or speaker != node.public:
-            return
+    def on_say(self, node: "SimNode", message: Vote | Proposal) -> None:
+        """What an honest node says is on its disk, and never contradicts what it said before."""
         if type(message) is Vote:
-            key = (speaker, message.height, message.round, message.kind)
-            value = (message.block_hash, 0)
+            key = (node.public, message.height, message.round, message.kind)
+            value = (message.block_hash, NO_ROUND)
         else:
-            key = (speaker, message.height, message.round, 0)
+            key = (node.public, message.height, message.round, PROPOSAL)
             value = (header_hash(message.block.header), message.valid_round)  # type: ignore[union-attr]
         other = self._said.setdefault(key, value)
         if other != value:
             raise Violation(f"contradiction: {node} says two things at {key[1:]}")
+        if key[1:] not in map(_place, node.disk.records):
+            raise Violation(f"durability: {node} says {key[1:]} before it is on the disk")
 
     def on_evidence(self, node: "SimNode", evidence: Evidence, authorities: AuthoritySet) -> None:
         """Evidence is sound and convicts nobody honest."""
@@ -85,3 +92,13 @@ class Checker:
         for offender in offence.offenders:
             if offender in self.honest:
                 raise Violation(f"evidence: {node} convicts an honest authority")
+
+
+def _place(record: WalRecord) -> tuple[int, int, int] | None:
+    match record:
+        case ProposalRecord(proposal):
+            return proposal.height, proposal.round, PROPOSAL
+        case VoteRecord(vote) | LockRecord(precommit=vote):
+            return vote.height, vote.round, vote.kind
+        case _:
+            return None

@@ -1,7 +1,10 @@
 """One simulated node: a driver as `consensus.events` asks for, around the real core."""
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from consensus import events
 from consensus.authorities import AuthoritySet, verify_certificate
@@ -25,10 +28,14 @@ from consensus.validate import check_block
 from tests.sim import keys
 from tests.sim.checks import Violation
 from tests.sim.disk import Disk
+from tests.sim.liar import twist
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
+LIES_SHARE = 0.1
+BAD_BLOCKS_SHARE = 0.3
+FAR_FUTURE_MS = 60_000
 NO_EVIDENCE_ROOT = evidence_root(())
 SYNC_BLOCKS_MAX = 32
 
@@ -52,7 +59,20 @@ class SimNode:
         self.skew_ms = 0
         self.speed = 1.0
         self.restarts = -1
+        self.lies = False
+        self.is_honest = False
         self.core: Core
+        self._effects: dict[type, Callable[[Any], None]] = {
+            events.Persist: self._persist,
+            events.Broadcast: self._broadcast,
+            events.Send: self._send,
+            events.SetTimer: self._set_timer,
+            events.BuildBlock: self._ask_build,
+            events.CheckBlock: self._ask_check,
+            events.Decide: self._decide,
+            events.ReportEvidence: self._report,
+            events.Misbehaved: self._accuse,
+        }
 
     def __repr__(self) -> str:
         return f"node {self.slot}" + (f" (twin {self.salt})" if self.salt else "")
@@ -130,43 +150,51 @@ class SimNode:
                         self.disk.tear(effect.record, world.rng)
                     world.crashed(self)
                     return
-            kind = type(effect)
-            if kind is events.Broadcast:
-                self._say(effect.message, None)  # type: ignore[union-attr]
-            elif kind is events.Send:
-                publics = self.core.authorities.publics
-                self._say(effect.message, publics[effect.to])  # type: ignore[union-attr]
-            elif kind is events.SetTimer:
-                delay_ms = int(effect.delay_ms * self.speed)  # type: ignore[union-attr]
-                world.schedule(self, delay_ms, ("timer", effect.timer))  # type: ignore[union-attr]
-            elif kind is events.Persist:
-                self.disk.append(effect.record)  # type: ignore[union-attr]
-            elif kind is events.BuildBlock:
-                what = ("build", effect.height, effect.round)  # type: ignore[union-attr]
-                world.schedule(self, world.work_ms(), what)
-            elif kind is events.CheckBlock:
-                what = ("check", effect.block, effect.block_hash)  # type: ignore[union-attr]
-                world.schedule(self, world.work_ms(), what)
-            elif kind is events.Decide:
-                self._decide(effect.block, effect.certificate)  # type: ignore[union-attr]
-            elif kind is events.ReportEvidence:
-                world.checker.on_evidence(self, effect.evidence, self.core.authorities)  # type: ignore[union-attr]
-            elif kind is events.Misbehaved:
-                raise Violation(f"{self} says {effect}, and nobody here misbehaves so")
+            self._effects[type(effect)](effect)
 
-    def _say(self, message: ConsensusMessage, to: bytes | None) -> None:
+    def _persist(self, effect: events.Persist) -> None:
+        self.disk.append(effect.record)
+
+    def _broadcast(self, effect: events.Broadcast) -> None:
+        message = effect.message
+        if self.is_honest and type(message) in (Vote, Proposal):
+            self.world.checker.on_say(self, message)
+        self._send_to(message, None)
+
+    def _send(self, effect: events.Send) -> None:
+        self._send_to(effect.message, self.core.authorities.publics[effect.to])
+
+    def _send_to(self, message: ConsensusMessage, to: bytes | None) -> None:
         world = self.world
-        if type(message) is Vote:
-            speaker = self.core.authorities.publics[message.voter]
-            world.checker.on_say(self, message, speaker)
-        elif type(message) is Proposal:
-            speaker = self.core.authorities.publics[message.proposer]
-            world.checker.on_say(self, message, speaker)
         for other in world.nodes:
-            if other.slot != self.slot and (to is None or other.public == to):
-                world.network.send(self.slot, other.slot, message)
+            if other is self or (to is not None and other.public != to):
+                continue
+            world.network.send(self.slot, other.slot, message)
+            if self.lies and world.rng.random() < LIES_SHARE:
+                lie = twist(message, world.rng, world.n)
+                world.network.send(self.slot, other.slot, lie, lie=True)
 
-    def _decide(self, block: Block, certificate: Certificate) -> None:
+    def _set_timer(self, effect: events.SetTimer) -> None:
+        self.world.schedule(self, int(effect.delay_ms * self.speed), ("timer", effect.timer))
+
+    def _ask_build(self, effect: events.BuildBlock) -> None:
+        what = ("build", effect.height, effect.round)
+        self.world.schedule(self, self.world.work_ms(), what)
+
+    def _ask_check(self, effect: events.CheckBlock) -> None:
+        what = ("check", effect.block, effect.block_hash)
+        self.world.schedule(self, self.world.work_ms(), what)
+
+    def _report(self, effect: events.ReportEvidence) -> None:
+        self.world.checker.on_evidence(self, effect.evidence, self.core.authorities)
+
+    def _accuse(self, effect: events.Misbehaved) -> None:
+        accused = self.core.authorities.publics[effect.sender]
+        if accused in self.world.checker.honest:
+            raise Violation(f"{self} accuses an honest peer: {effect}")
+
+    def _decide(self, effect: events.Decide) -> None:
+        block, certificate = effect.block, effect.certificate
         authorities = self.core.authorities
         self.world.checker.on_decide(self, block, certificate, authorities)
         self.world.schedule(self, self.world.work_ms(), ("apply", block, certificate))
@@ -209,8 +237,18 @@ class SimNode:
             proposer=authorities.index_of(self.public) or 0,
             tx_root=tx_root(txs),
         )
+        if self.lies and world.rng.random() < BAD_BLOCKS_SHARE:
+            header = self._spoiled(header)
         block = Block(header, txs, certificate)
         self._handle(events.BlockBuilt(height, round_, block))
+
+    def _spoiled(self, header: Header) -> Header:
+        choice = self.world.rng.randrange(3)
+        if choice == 0:
+            return replace(header, state_root=header.parent_hash)
+        if choice == 1:
+            return replace(header, time_ms=max(0, header.time_ms - FAR_FUTURE_MS))
+        return replace(header, time_ms=header.time_ms + FAR_FUTURE_MS)
 
     def _check(self, block: Block, hash_: bytes) -> None:
         if block.header.height == len(self.chain):

@@ -22,18 +22,25 @@ from wire.codec import encode
 
 CHAIN_ID = "simulated"
 BLOCK_INTERVAL_MS = 1_000
-FAULTY_MS = 40_000
+CHAOS_MS = 40_000
+DUEL_MS = 25_000
 HEALING_MS = 400_000
-HEIGHTS_AFTER_HEALING = 4
+HEIGHTS_AFTER_HEALING = 3
 # Nobody's crash lasts longer, except that of those who are dead.
 DOWN_MS_MAX = 12_000
+
+
+class Faithless(Core):
+    """A faulty authority that keeps no lock."""
+
+    def _may_prevote(self, hash_: bytes, valid_round: int) -> bool:
+        return True
 
 
 class Mutation:
     """How a mutant differs; the real thing by default."""
 
     core: type[Core] = Core
-    quorum_delta = 0
 
     def recovered(self, records: list[WalRecord]) -> list[WalRecord]:
         """What the core gets to see of the WAL."""
@@ -104,7 +111,10 @@ class World:
             self.nodes.append(SimNode(self, len(self.nodes), self.publics[slot], 1))
         for node in self.nodes:
             node.skew_ms = rng.randint(-faults.skew_ms, faults.skew_ms)
+            node.is_honest = node.public in honest
+            node.lies = not node.is_honest and rng.random() < 0.5
             node.speed = 1 + faults.drift * (2 * rng.random() - 1)
+        self.ahead_ms_max = self.params.time_bound_max_ms + faults.skew_ms
         self.lazy = {node.slot for node in self.nodes if rng.random() < 0.2}
 
     # -- what nodes use
@@ -121,9 +131,10 @@ class World:
 
     def make_core(self, node: SimNode) -> Core:
         """Make a node's core, or a mutant."""
-        return self.mutation.core(
-            CHAIN_ID, node.public, keys.signer_of(node.public), keys.verify, self.params
-        )
+        kind = self.mutation.core
+        if not node.is_honest and node.slot % 2:
+            kind = Faithless
+        return kind(CHAIN_ID, node.public, keys.signer_of(node.public), keys.verify, self.params)
 
     def recovered(self, records: list[WalRecord]) -> list[WalRecord]:
         return self.mutation.recovered(records)
@@ -194,7 +205,8 @@ class World:
             for node in self.nodes:
                 node.boot()
             self._later(self.rng.randint(500, 4_000), ("nemesis",))
-            self._run_until(start_ms + FAULTY_MS, None)
+            faulty_ms = DUEL_MS if self.network.faults.duel_rounds else CHAOS_MS
+            self._run_until(start_ms + faulty_ms, None)
             self._heal()
             self._run_until(self.now_ms + HEALING_MS, self._goal())
         except Violation as error:
@@ -235,11 +247,7 @@ class World:
             raise Violation(f"liveness: {HEALING_MS} ms after healing, not at {goal}: {states}")
 
     def _living(self) -> list[SimNode]:
-        return [
-            node
-            for node in self.nodes
-            if node.slot not in self.dead_slots and node.public in self.checker.honest
-        ]
+        return [node for node in self.nodes if node.slot not in self.dead_slots and node.is_honest]
 
     def _goal(self) -> int:
         return max(len(node.chain) for node in self.nodes) - 1 + HEIGHTS_AFTER_HEALING
