@@ -217,6 +217,8 @@ class Core:
         else:
             self._effects.append(SetTimer(Timer(TIMER_SUMMARY, 0, 0), self.params.summary_ms))
         self._reset(event)
+        if event.parent is not None:
+            self._repair.remember(event.parent)
         if self._lost_memory:
             self._lost_memory = False
             self._effects.append(Persist(AbstainRecord(self._abstain_heights)))
@@ -491,6 +493,8 @@ class Core:
             ours = past.decided.certificate
             if ours.height != certificate.height or ours.block_hash == certificate.block_hash:
                 continue
+            if past.authorities is None:
+                return
             try:
                 verify_certificate(
                     certificate, past.authorities, self.chain_id, verifier=self._verifier

@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from consensus.authorities import AuthoritySet
-from consensus.messages import Block, Certificate, ConsensusMessage, Evidence
+from consensus.messages import Block, Certificate, ConsensusMessage, Decided, Evidence
 from consensus.wal import WalRecord
 
 
@@ -47,10 +47,16 @@ class Timer(_Plain, frozen=True):
 
 
 class EnterHeight(_Plain, frozen=True):
-    """The previous block is applied; `authorities` decide this height. Heights only rise."""
+    """The previous block is applied; `authorities` decide this height. Heights only rise.
+
+    `parent` is that block with its certificate, for peers that have not decided it yet: after a
+    restart the core would not have it, and if few others do, they would wait for ever. Genesis
+    has none. With `abstain` nothing is signed at this height.
+    """
 
     height: int
     authorities: AuthoritySet
+    parent: Decided | None = None
     abstain: bool = False
 
 

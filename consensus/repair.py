@@ -32,10 +32,10 @@ DECIDED_KEPT: Final = 4
 
 
 class PastDecision(NamedTuple):
-    """A block decided here, the set that did, and the tick at which it was."""
+    """A block decided here, the set that did if that is known, and the tick at which it was."""
 
     decided: Decided
-    authorities: AuthoritySet
+    authorities: AuthoritySet | None
     tick: int
 
 
@@ -54,8 +54,11 @@ class Repair:
         self.tick += 1
         self._answered.clear()
 
-    def remember(self, decided: Decided, authorities: AuthoritySet) -> None:
+    def remember(self, decided: Decided, authorities: AuthoritySet | None = None) -> None:
         """Keep a decided block for peers that are behind."""
+        height = decided.certificate.height
+        if any(past.decided.certificate.height == height for past in self.past):
+            return
         self.past.append(PastDecision(decided, authorities, self.tick))
 
     def summary(self, core: "Core") -> VoteSummary:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 REPLAYED_MAX = 64
-DUEL_HEIGHTS = 2
+DUEL_HEIGHTS = 1
 
 
 class Faults:
@@ -130,8 +130,12 @@ class Network:
         style = rng.random()
         if style < 0.2:
             return set()
-        if style < 0.6:
-            sides = [rng.randint(0, 1 if style < 0.5 else 2) for _ in slots]
+        if style < 0.4:
+            sides = [rng.randint(0, 1 if style < 0.35 else 2) for _ in slots]
             return {(a, b) for a in slots for b in slots if sides[a] != sides[b]}
         share = rng.choice((0.2, 0.35, 0.7))
-        return {(a, b) for a in slots for b in slots if rng.random() < share}
+        if style < 0.6:
+            return {(a, b) for a in slots for b in slots if rng.random() < share}
+        # Some see everything, the others little: one may lock, or decide, alone.
+        seeing = {slot for slot in slots if rng.random() < share}
+        return {(a, b) for a in slots for b in slots if b not in seeing and rng.random() < 0.6}

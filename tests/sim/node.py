@@ -16,6 +16,7 @@ from consensus.messages import (
     Block,
     Certificate,
     ConsensusMessage,
+    Decided,
     Header,
     Proposal,
     Vote,
@@ -212,7 +213,9 @@ class SimNode:
     def _enter(self, replace_wal: bool = True) -> None:
         world = self.world
         height = len(self.chain)
-        effects = self.core.handle(events.EnterHeight(height, world.authorities(height)))
+        block, certificate = self.chain[-1]
+        parent = Decided(block, certificate) if certificate is not None else None
+        effects = self.core.handle(events.EnterHeight(height, world.authorities(height), parent))
         if replace_wal:
             self.disk.replace(self.core.wal_records())
         interval_ms = world.begin_delay_ms(self)

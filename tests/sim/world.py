@@ -16,16 +16,17 @@ from consensus.params import Params
 from consensus.wal import WalRecord
 from tests.sim import keys
 from tests.sim.checks import Checker, Violation
-from tests.sim.network import Faults, Network
+from tests.sim.network import DUEL_HEIGHTS, Faults, Network
 from tests.sim.node import SimNode, genesis_block, is_valid, state_after
 from wire.codec import encode
 
 CHAIN_ID = "simulated"
 BLOCK_INTERVAL_MS = 1_000
 CHAOS_MS = 40_000
-DUEL_MS = 25_000
+DUEL_MS = 40_000
+DUEL_SUMMARY_MS = 4_000
 HEALING_MS = 400_000
-HEIGHTS_AFTER_HEALING = 3
+HEIGHTS_AFTER_HEALING = 2
 # Nobody's crash lasts longer, except that of those who are dead.
 DOWN_MS_MAX = 12_000
 
@@ -81,7 +82,6 @@ class World:
         self.n = n
         self.rng = Random(seed * 1_000 + n)
         self.mutation = mutation or Mutation()
-        self.params = params or Params()
         self.now_ms = 1_000_000
         self.messages = 0
         self._queue: list[tuple[int, int, int, int, object]] = []
@@ -91,6 +91,9 @@ class World:
         rng = self.rng
         f = (n - 1) // 3
         faults = faults if faults is not None else Faults(rng)
+        self.params = params or Params()
+        if faults.duel_rounds and params is None:
+            self.params = msgspec.structs.replace(self.params, summary_ms=DUEL_SUMMARY_MS)
         twins = twins if twins is not None else rng.randint(0, f)
         budget = f - twins
         dead = rng.randint(0, budget) if faults.crashes else 0
@@ -205,10 +208,14 @@ class World:
             for node in self.nodes:
                 node.boot()
             self._later(self.rng.randint(500, 4_000), ("nemesis",))
-            faulty_ms = DUEL_MS if self.network.faults.duel_rounds else CHAOS_MS
-            self._run_until(start_ms + faulty_ms, None)
+            if self.network.faults.duel_rounds:
+                self._run_until(start_ms + DUEL_MS, DUEL_HEIGHTS)
+            else:
+                self._run_until(start_ms + CHAOS_MS, None)
             self._heal()
-            self._run_until(self.now_ms + HEALING_MS, self._goal())
+            goal = self._goal()
+            if not self._run_until(self.now_ms + HEALING_MS, goal):
+                raise Violation(self._stuck(goal))
         except Violation as error:
             violation = str(error)
         except Exception as error:
@@ -220,7 +227,8 @@ class World:
             self.checker.evidence,
         )  # fmt: skip
 
-    def _run_until(self, end_ms: int, goal: int | None) -> None:
+    def _run_until(self, end_ms: int, goal: int | None) -> bool:
+        """Run until the time, or until all who live have applied height `goal`; tell if so."""
         queue, nodes = self._queue, self.nodes
         while queue and queue[0][0] <= end_ms:
             self.now_ms, _, slot, sender, what = heapq.heappop(queue)
@@ -235,16 +243,18 @@ class World:
             elif what[0] == node.generation:  # type: ignore[index]
                 node.fire(what[1])  # type: ignore[index]
                 if goal is not None and what[1][0] == "apply" and self._reached(goal):  # type: ignore[index]
-                    return
+                    return True
         self.now_ms = end_ms
-        if goal is not None:
-            behind = [node for node in self._living() if len(node.chain) <= goal]
-            states = [
-                f"{node}: height {node.core.height} round {node.core.round} "
-                f"step {node.core.step} locked {node.core.locked_round}"
-                for node in behind
-            ]
-            raise Violation(f"liveness: {HEALING_MS} ms after healing, not at {goal}: {states}")
+        return False
+
+    def _stuck(self, goal: int) -> str:
+        states = [
+            f"{node}: height {node.core.height} round {node.core.round} "
+            f"step {node.core.step} locked {node.core.locked_round}"
+            for node in self._living()
+            if len(node.chain) <= goal
+        ]
+        return f"liveness: {HEALING_MS} ms after healing, not at {goal}: {states}"
 
     def _living(self) -> list[SimNode]:
         return [node for node in self.nodes if node.slot not in self.dead_slots and node.is_honest]
