@@ -95,6 +95,9 @@ def _quieten() -> None:
         logger.propagate = False
         if not logger.handlers:
             logger.addHandler(logging.NullHandler())
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("libp2p."):
+            logging.getLogger(name).setLevel(logging.NOTSET)
     # It logs by the root logger's functions, which install a handler for the whole process.
     swarm_connection.logging = _QUIET
 

@@ -27,6 +27,7 @@ from node.network._talk import Listener, SettleAsked, Talk, shielded
 from node.network.base import GossipCheck, NetworkError
 
 BOOK_SAVE_S: Final = 30.0
+PUBLISHING_MAX: Final = 1_024
 
 
 class Settings(NamedTuple):
@@ -81,6 +82,9 @@ class Side:
         self._token: trio.lowlevel.TrioToken
         self._peers = Peers(settings.limits, settings.allowed, counts, offences)
         self._book = PeerBook(settings.book_path)
+        self._publishing, self._to_publish = trio.open_memory_channel[tuple[str, bytes]](
+            PUBLISHING_MAX
+        )
         self.addresses: list[str] = []
 
     @property
@@ -114,7 +118,12 @@ class Side:
                     await self._gossip.subscribe(topic)
                 for address in self._wanted:
                     self._dialer.want(address)
-                for daemon in (self._dialer.run, self._exchange.run, self._save_book_for_ever):
+                for daemon in (
+                    self._dialer.run,
+                    self._exchange.run,
+                    self._publish_for_ever,
+                    self._save_book_for_ever,
+                ):
                     self._manager.run_daemon_task(daemon)
                 started(self, self._token)
                 await trio.sleep_forever()
@@ -162,6 +171,11 @@ class Side:
                     nursery.start_soon(_close_quietly, connection.muxed_conn.secured_conn)
         if self._book.changed:
             self._book.save()
+
+    async def _publish_for_ever(self) -> None:
+        """Publish in the order of the orders; tasks of their own would be shuffled."""
+        async for topic, data in self._to_publish:
+            await self._gossip.publish(topic, data)
 
     async def _save_book_for_ever(self) -> None:
         while True:
@@ -214,7 +228,10 @@ class Side:
 
     def publish(self, topic: str, data: bytes) -> None:
         """Gossip a message."""
-        self._manager.run_task(self._gossip.publish, topic, data)
+        try:
+            self._publishing.send_nowait((topic, data))
+        except trio.WouldBlock:
+            self._counts["gossip_dropped"] += 1
 
     def want(self, address: str) -> None:
         """Keep a connection."""

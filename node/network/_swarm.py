@@ -12,6 +12,7 @@ from libp2p.crypto.ed25519 import create_new_key_pair as ed25519_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as x25519_key_pair
 from libp2p.host.basic_host import BasicHost
 from libp2p.io.exceptions import IOException
+from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.network.exceptions import SwarmException
@@ -189,6 +190,19 @@ class PeerRefused(SecurityUpgradeFailure):  # type: ignore[misc]
     """The gate did not take a peer."""
 
 
+class _NoAutoConnector(AutoConnector):  # type: ignore[misc]
+    """Dials nobody: our dialer knows whom (guard 16), this one keeps a list of all who left."""
+
+    async def start(self) -> None:
+        """Not."""
+
+    async def maybe_connect(self) -> None:
+        """Not."""
+
+    def record_disconnect(self, peer_id: ID) -> None:
+        """Not."""
+
+
 class GuardedSwarm(Swarm):  # type: ignore[misc]
     """libp2p's connections, dialled only by our dialer and released when they end."""
 
@@ -209,9 +223,9 @@ class GuardedSwarm(Swarm):  # type: ignore[misc]
                 outbound_upgrade_timeout=UPGRADE_TIMEOUT_S,
                 inbound_stream_protocol_negotiation_timeout=NEGOTIATE_TIMEOUT_S,
                 outbound_stream_protocol_negotiation_timeout=NEGOTIATE_TIMEOUT_S,
-                auto_connect_interval=86_400.0,
             ),
         )
+        self.auto_connector = _NoAutoConnector(swarm=self)
         self._gate = gate
         self._pending: Counter[str] = Counter()
         self.upgrading: set[ID] = set()

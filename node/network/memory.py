@@ -454,4 +454,4 @@ class _Gossip:
     def __init__(self, author: str, topic: str, data: bytes) -> None:
         self.topic = topic
         self.data = data
-        self.message_id = hashlib.sha256(f"{author}/".encode() + data).digest()[:20]
+        self.message_id = hashlib.sha256(f"{author}/{topic}\0".encode() + data).digest()[:20]
