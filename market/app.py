@@ -175,7 +175,10 @@ class Application:
         state = state_module.load(items)
         if state.items.get(PARAMS_KEY) != encode(self.params.fingerprint()):
             raise StateError("the stored state belongs to another genesis than the one given")
-        stored_height, time_ms = decode_plain(state.items[HEIGHT_KEY], _BLOCK_BYTES_MAX)
+        block = state.items.get(HEIGHT_KEY)
+        if block is None:
+            raise StateError("the stored state names no block")
+        stored_height, time_ms = decode_plain(block, _BLOCK_BYTES_MAX)
         if stored_height != height:
             raise StateError(f"the stored state is of height {stored_height}, not {height}")
         money = count_money(state)

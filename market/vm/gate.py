@@ -12,6 +12,7 @@ malicious contract that two thirds of the authorities approve.
 """
 
 import ast
+import functools
 import hashlib
 from collections.abc import Mapping
 from importlib import resources
@@ -24,6 +25,7 @@ FUNCTION_NODES_MAX: Final = 3_000
 NESTING_MAX: Final = 60
 INT_BITS_MAX: Final = 128
 LITERAL_CHARS_MAX: Final = 1_024
+PROGRAMS_KEPT_MAX: Final = 64
 EXPORTS_NAME: Final = "EXPORTS"
 HOOKS: Final = frozenset({"instantiate", "migrate", "on_block"})
 KINDS: Final = frozenset({"execute", "query", "internal"})
@@ -98,8 +100,9 @@ def fingerprint() -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+@functools.lru_cache(maxsize=PROGRAMS_KEPT_MAX)
 def check(name: str, source: str) -> Program:
-    """Pass a contract's text through the gate.
+    """Pass a contract's text through the gate. A pure function: its results are kept.
 
     Raises
     ------
@@ -344,15 +347,14 @@ class _Guard(ast.NodeTransformer):
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
         self.generic_visit(node)
-        if any(isinstance(operator, ast.In | ast.NotIn) for operator in node.ops):
-            if len(node.ops) > 1:
-                raise _refuse(node, "syntax", "a chain of comparisons with `in`")
+        if len(node.ops) > 1:
+            raise _refuse(node, "syntax", "a chain of comparisons: join two with `and`")
+        if isinstance(node.ops[0], ast.In | ast.NotIn):
             if not isinstance(node.comparators[0], ast.Tuple | ast.Constant):
                 node.comparators = [_call("_pay", node.comparators[0])]
                 if not _is_literal(node.left):
                     node.left = _call("_scalar", node.left)
-            return node
-        if not any(_is_literal(side) for side in (node.left, *node.comparators)):
+        elif not _is_literal(node.left) and not _is_literal(node.comparators[0]):
             node.left = _call("_scalar", node.left)
         return node
 

@@ -26,7 +26,10 @@ HOME_KEYS = [SigningKey(bytes([number]) * 32) for number in range(1, 9)]
 METER_KEYS = [key.derive("meter") for key in HOME_KEYS]
 
 
-def params(homes: int = 4, balance_micro: int = 10_000_000, **changes: object) -> MarketParams:
+def params(
+    homes: int | tuple[HomeEntry, ...] = 4, balance_micro: int = 10_000_000, **changes: object
+) -> MarketParams:
+    count = homes if isinstance(homes, int) else 0
     entries = tuple(
         HomeEntry(
             address=key.address,
@@ -37,9 +40,7 @@ def params(homes: int = 4, balance_micro: int = 10_000_000, **changes: object) -
             export_cap_w=10_000,
             balance_micro=balance_micro,
         )
-        for number, key, meter in zip(
-            range(1, homes + 1), HOME_KEYS, METER_KEYS, strict=False
-        )
+        for number, key, meter in zip(range(1, count + 1), HOME_KEYS, METER_KEYS, strict=False)
     )
     base = MarketParams(
         chain_id="street",
@@ -49,7 +50,7 @@ def params(homes: int = 4, balance_micro: int = 10_000_000, **changes: object) -
         slot_minutes=15,
         currency="AUD",
         regulator=REGULATOR.address,
-        homes=entries,
+        homes=entries if isinstance(homes, int) else homes,
         utc_offsets=((0, 0),),
         tariffs=((0, ((0, TARIFF),)),),
         feed_in=((0, FEED_IN),),
@@ -76,7 +77,9 @@ class Street:
             self._nonces[key.address] = nonce
         return client.sign_call(call, key, "street", nonce, self.time_ms + valid_ms)
 
-    def block(self, txs: Iterable[CheckedTransaction] = (), at_ms: int | None = None) -> BlockResult:
+    def block(
+        self, txs: Iterable[CheckedTransaction] = (), at_ms: int | None = None
+    ) -> BlockResult:
         """Make a block at `at_ms` since genesis, a second after the last one by default."""
         self.height += 1
         self.time_ms = self.time_ms + 1_000 if at_ms is None else START_MS + at_ms
