@@ -1,0 +1,185 @@
+"""A street as a stranger runs it: real processes, real network, real disks.
+
+Slow; `.ci/run` runs these. One authority is killed without warning in the second test.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consensus.wal import LockRecord, ProposalRecord, VoteRecord, scan
+from node.api.control import ask
+from node.errors import ControlError
+from node.setup import DATA_NAME, WAL_NAME
+from testnet.processes import HomeProcess, start_all, stop_all
+from testnet.report import bills_add_up, energy_balanced, money_conserved
+from testnet.street import Street, StreetPlan, create_street
+
+pytestmark = pytest.mark.slow
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+NSW = SHARED / "nsw_smart_grid_smart_city_load_2012-2014.csv.gz"
+
+
+def run_street(*arguments: str) -> tuple[int, dict[str, Any], str]:
+    """Run `commonwatt testnet up` to its end; return exit code, report and standard error."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "cli", "testnet", "up", "--json", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
+
+
+def check_report(report: dict[str, Any], homes: int, slots: int) -> None:
+    assert report["homes"] == homes
+    assert report["slots"] == slots
+    assert report["trades"] > 0
+    assert report["traded_wh"] > 0
+    assert report["money_conserved"]
+    assert report["state_roots_equal"]
+    assert report["energy_balanced"]
+    assert report["bills_add_up"]
+    assert len(report["nodes"]) == homes
+    assert len({node["state_root"] for node in report["nodes"]}) == 1
+    assert all(node["restarts"] == 0 for node in report["nodes"])
+
+
+def test_the_built_in_street_trades_and_resumes(tmp_path: Path) -> None:
+    street = str(tmp_path / "street")
+    code, report, errors = run_street("--slots", "8", "--time-lapse", "180", "--dir", street)
+    assert code == 0, errors
+    check_report(report, homes=12, slots=8)
+    code, again, errors = run_street("--slots", "2", "--dir", street)
+    assert code == 0, errors
+    check_report(again, homes=12, slots=2)
+    assert again["height"] > report["height"]
+    assert again["per_slot"][0]["slot"] > report["per_slot"][-1]["slot"]
+    code, _, errors = run_street("--slots", "2", "--homes", "5", "--dir", street)
+    assert code == 2
+    assert "it cannot become 5" in errors
+
+
+@pytest.mark.skipif(not NSW.exists(), reason="the measurements lie beside the repository")
+def test_a_street_replays_measurements() -> None:
+    code, report, errors = run_street("--slots", "8", "--time-lapse", "180", "--data", str(NSW))
+    assert code == 0, errors
+    check_report(report, homes=12, slots=8)
+
+
+@pytest.fixture
+async def street(tmp_path: Path) -> AsyncIterator[tuple[Street, list[HomeProcess]]]:
+    made = create_street(
+        tmp_path / "street", StreetPlan(homes=6, authorities=4, time_lapse=180, slot_minutes=15)
+    )
+    homes = [HomeProcess(name, made.home(name)) for name in made.names]
+    try:
+        await start_all(homes)
+        yield made, homes
+    finally:
+        await stop_all(homes)
+
+
+async def status(street: Street, name: str) -> dict[str, Any] | None:
+    try:
+        answer: dict[str, Any] = await ask(street.home(name) / DATA_NAME, "status")
+    except ControlError:
+        return None
+    return answer
+
+
+async def reached(street: Street, name: str, height: int, timeout_s: float = 90) -> dict[str, Any]:
+    async with asyncio.timeout(timeout_s):
+        while True:
+            seen = await status(street, name)
+            if seen is not None and seen["height"] >= height:
+                return seen
+            await asyncio.sleep(0.3)
+
+
+async def test_a_killed_authority_comes_back_and_never_votes_twice(
+    street: tuple[Street, list[HomeProcess]],
+) -> None:
+    made, homes = street
+    victim = homes[1]
+    await reached(made, "home-01", 8)
+    await reached(made, victim.name, 5)
+    pid = victim.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    # The others go on without it, whatever it was in the middle of.
+    before = await reached(made, "home-01", 1)
+    after = await reached(made, "home-01", before["height"] + 3)
+    # It is started again from its directory, catches up and votes.
+    back = await reached(made, victim.name, after["height"] + 3)
+    assert victim.restarts == 1
+    assert back["voting"]
+    height = (await reached(made, "home-01", 1))["height"]
+    await asyncio.gather(*(reached(made, name, height) for name in made.names))
+    roots = [
+        (await ask(made.home(name) / DATA_NAME, "block", height=height))["state_root"]
+        for name in made.names
+    ]
+    assert len(set(roots)) == 1
+    own = victim.directory / DATA_NAME / WAL_NAME
+    before_restart, after_restart = signed_values(own)
+    assert after_restart > before_restart
+    for name in made.names[:4]:
+        signed_values(made.home(name) / DATA_NAME / WAL_NAME)
+
+
+def signed_values(wal: Path) -> tuple[int, int]:
+    """Check that a log holds one value per height, round and kind; return its height range."""
+    found = scan(wal.read_bytes())
+    assert found.damage is None
+    signed: dict[tuple[int, int, int], object] = {}
+    for record in found.records:
+        match record:
+            case VoteRecord(vote) | LockRecord(precommit=vote):
+                key, value = (vote.height, vote.round, vote.kind), vote.block_hash
+            case ProposalRecord(proposal):
+                key, value = (proposal.height, proposal.round, 0), proposal.block.header
+            case _:
+                continue
+        assert signed.setdefault(key, value) == value, f"two values signed at {key}"
+    heights = [height for height, _, _ in signed]
+    return min(heights), max(heights)
+
+
+async def test_books_of_a_running_street_add_up(
+    street: tuple[Street, list[HomeProcess]],
+) -> None:
+    made, _ = street
+    directory = made.home("home-05") / DATA_NAME
+    async with asyncio.timeout(120):
+        while True:
+            try:
+                slots = await ask(directory, "slots", count=10)
+            except ControlError:
+                slots = []
+            if sum(slot["trades"] for slot in slots) > 3:
+                break
+            await asyncio.sleep(1)
+    for slot in slots:
+        book = await ask(directory, "slot", slot=slot["slot"])
+        assert energy_balanced(book)
+        assert bills_add_up(book)
+        # The checks themselves can fail: one watt-hour or micro-unit is enough.
+        if book["bills"] and slot["trades"]:
+            book["bills"][0]["total_micro"] += 1
+            assert not bills_add_up(book)
+            book["bills"][0]["import_wh"] += 1
+            assert not energy_balanced(book)
+    money = await ask(directory, "money")
+    assert money_conserved(money)
+    assert not money_conserved({**money, "held_micro": money["held_micro"] + 1})
