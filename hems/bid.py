@@ -4,7 +4,7 @@ The plan's cost as a function of the slot's net trade is convex and piecewise li
 the dual of the slot's balance. Solving again with the trade fixed at a few quantities gives the
 mean slope between them: exact values of selling or buying that much, however the battery would
 have to be used for it. Selling is offered where its cost is below the tariff, buying where its
-value is above the feed-in price. Convexity puts every ask of a home above its every bid.
+value is above the feed-in price. Within the grid's prices every ask of a home is above its bids.
 
 A truthful order earns nothing under pay-as-ask. `shading` moves its price from the true value
 towards the contract's suggested price (never beyond, and never against the home), so that both

@@ -20,7 +20,6 @@ from hems.sources.community import CommunitySource
 from hems.sources.replay import ReplaySource
 from hems.sources.wide import read_wide
 
-
 PV_SCALE_MAX: Final = 100.0
 
 

@@ -79,7 +79,7 @@ def follow(
     action_wh = 0
     if battery is not None:
         action_wh = _action(battery, stored_uwh, step_ms, need_wh, traded_wh, intent, limits)
-        own_wh = max(0, pv_wh + max(traded_wh, 0) - load_wh)
+        own_wh = max(0, pv_wh - load_wh) + max(0, traded_wh)
         charge_max_wh = battery.charge_max_wh(stored_uwh, step_ms)
         if not battery.grid_charging:
             charge_max_wh = min(charge_max_wh, own_wh)

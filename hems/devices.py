@@ -38,8 +38,8 @@ class Battery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     wear_micro_per_kwh : int
         Cost of ageing for each kWh taken out of it. [micro/kWh]
     grid_charging : bool
-        Whether it may be charged from the grid. Without it, only own production and what was
-        bought from neighbours may go in.
+        Whether it may be charged from the grid. Without it, only surplus of own production and
+        what was bought from neighbours may go in.
 
     Raises
     ------

@@ -11,8 +11,9 @@ Bounds hold the power limit, the range of the state of charge (CE 10), the caps 
 what may be charged from; costs are prices and wear. Import never being cheaper than export, and
 losses or wear above zero, no optimum charges and discharges at once: binaries are not needed.
 
-The dual of a balance row is what one more kWh would be worth to this home in that step. A solver
-is kept between solves; the next differs in bounds and costs only and starts from the last basis.
+The dual of a balance row (with that of the charging bound, where own surplus is what limits it) is
+what one more kWh would be worth to this home in that step. A solver is kept between solves; the
+next differs in bounds and costs only and starts from the last basis.
 """
 
 import math
@@ -229,22 +230,20 @@ class _Model:
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         battery, steps = self.battery, self.steps
         hours = given.step_ms / HOUR_MS
-        bought = np.maximum(given.traded_wh, 0.0)
         cost = np.zeros((_KINDS, steps))
         lower = np.zeros((_KINDS, steps))
         upper = np.full((_KINDS, steps), math.inf)
         power_kwh = battery.power_limit_w * hours / 1000
         upper[_CHARGE] = power_kwh
         if not battery.grid_charging:
-            own_kwh = np.maximum(given.pv_wh + bought - given.load_wh, 0.0) / 1000
-            upper[_CHARGE] = np.minimum(power_kwh, own_kwh)
+            upper[_CHARGE] = np.minimum(power_kwh, storable_wh(given) / 1000)
         upper[_DISCHARGE] = power_kwh
         cost[_CHARGE] = _DELAY_COST * np.arange(steps)
         cost[_DISCHARGE] = battery.wear_micro_per_kwh / MICRO + cost[_CHARGE]
         cost[_IMPORT] = given.import_micro_per_kwh / MICRO
         cost[_EXPORT] = -given.export_micro_per_kwh / MICRO
         cost[_CURTAIL] = _CURTAIL_COST
-        upper[_CURTAIL] = (given.pv_wh + bought) / 1000
+        upper[_CURTAIL] = (given.pv_wh + np.maximum(given.traded_wh, 0.0)) / 1000
         dearest = max(float(cost[_IMPORT].max()), _CURTAIL_COST)
         cost[_EXCESS] = _EXCESS_FACTOR * dearest
         upper[_EXCESS] = 0.0 if limits.import_w is None else math.inf
@@ -272,7 +271,12 @@ class _Model:
         solution = self._highs.getSolution()
         steps = self.steps
         columns = np.array(solution.col_value)[: _KINDS * steps].reshape(_KINDS, steps) * 1000
-        duals = np.array(solution.row_dual)[:steps] * MICRO
+        duals = np.array(solution.row_dual)[:steps]
+        if not self.battery.grid_charging:
+            # One more kWh of surplus is also one more that may be charged.
+            power_wh = self.battery.power_limit_w * given.step_ms / HOUR_MS
+            allows = (given.pv_wh > given.load_wh) & (storable_wh(given) < power_wh)
+            duals = duals - np.where(allows, np.array(solution.col_dual)[:steps], 0.0)
         return _priced(
             given,
             self.battery,
@@ -282,9 +286,20 @@ class _Model:
             columns[_EXPORT],
             columns[_CURTAIL],
             columns[_STORED],
-            duals,
+            duals * MICRO,
             "lp",
         )
+
+
+def storable_wh(given: PlanInput) -> FloatArray:
+    """Return what a battery may take without grid charging: own surplus and purchases. [Wh]
+
+    What was bought from neighbours may be stored while own load runs from the grid. (Were load to
+    come first, buying more could be worth more than buying less, and no order book has a place
+    for such a buyer.)
+    """
+    surplus: FloatArray = np.maximum(given.pv_wh - given.load_wh, 0.0)
+    return surplus + np.maximum(given.traded_wh, 0.0)
 
 
 def grid_room_wh(given: PlanInput, limits: Limits) -> tuple[FloatArray, FloatArray]:
@@ -318,12 +333,11 @@ def rule_plan(given: PlanInput, battery: Battery | None, limits: Limits) -> Plan
         level = given.stored_wh
         into, out = battery.charge_ppm / MICRO, battery.discharge_ppm / MICRO
         power = battery.power_limit_w * given.step_ms / HOUR_MS
-        bought = np.maximum(given.traded_wh, 0.0)
+        own = storable_wh(given)
         for t in range(steps):
-            own = max(0.0, given.pv_wh[t] + bought[t] - given.load_wh[t])
             room = max(0.0, battery.max_uwh / MICRO - level) / into
             there = max(0.0, level - battery.min_uwh / MICRO) * out
-            charge[t] = min(max(-need[t], 0.0), own, power[t], room)
+            charge[t] = min(max(-need[t], 0.0), own[t], power[t], room)
             discharge[t] = min(max(need[t], 0.0), power[t], there)
             level += charge[t] * into - discharge[t] / out
             stored[t] = level

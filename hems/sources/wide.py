@@ -46,6 +46,8 @@ MISSING: Final = -1
 
 _UWH_PER_KWH: Final = 1_000_000_000
 _PV: Final = "_pv"
+# Two hours of 5-minute steps: a repeated hour twice.
+_REPEATED_ROWS_MAX: Final = 24
 _KW: Final = "_kw"
 
 
@@ -212,14 +214,14 @@ class _Reader:
         if label.tzinfo is not None or label.second or label.microsecond:
             raise self._error(f"time {text!r}: give local wall-clock time in whole minutes")
         minute = civil.day_number(label.date()) * 1440 + label.hour * 60 + label.minute
-        if before and minute <= before[-1] and not self._repeated(label):
+        if before and minute <= before[-1] and not self._repeated(label, minute, before):
             what = "duplicate time" if minute == before[-1] else "times must ascend;"
             raise self._error(f"{what} {text!r}")
         return minute
 
-    def _repeated(self, label: datetime) -> bool:
-        """Tell whether clocks showed this label twice."""
-        if self.zone is None:
+    def _repeated(self, label: datetime, minute: int, before: list[int]) -> bool:
+        """Tell whether this is the second time that clocks showed this label."""
+        if self.zone is None or before[-_REPEATED_ROWS_MAX:].count(minute) > 1:
             return False
         first = label.replace(tzinfo=self.zone, fold=0).utcoffset()
         second = label.replace(tzinfo=self.zone, fold=1).utcoffset()
