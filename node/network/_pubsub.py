@@ -54,7 +54,7 @@ class Ear(Protocol):
         """Learn that a peer passed on what it must not."""
 
     def gossip_ready(self, peer_id: ID) -> None:
-        """Learn that a peer's first RPC, with its subscriptions, has been taken."""
+        """Learn that gossip flows both ways: a peer's subscriptions came, and ours can go."""
 
     def peer_failed(self, peer_id: ID, what: str, error: Exception) -> None:
         """Learn that what a peer sent made `what` fail."""
@@ -128,6 +128,18 @@ class GuardedGossipSub(GossipSub):  # type: ignore[misc]
         for topic, peers in list(self.back_off.items()):
             self.back_off[topic] = {peer: until for peer, until in peers.items() if until > now_s}
 
+    def _get_peers_to_send(
+        self, topic_ids: Any, msg_forwarder: ID, origin: ID, msg_id: bytes | None = None
+    ) -> Any:
+        """Send what this node says to all its peers, what it passes on to the mesh.
+
+        GossipSub 1.1's flood publishing, which 0.8.1 lacks: a peer that is not in the mesh yet
+        hears the first message too, and one hop is saved.
+        """
+        if msg_forwarder != origin or self.pubsub is None or origin != self.pubsub.my_id:
+            return super()._get_peers_to_send(topic_ids, msg_forwarder, origin, msg_id)
+        return set().union(*(self.pubsub.peer_topics.get(topic, ()) for topic in topic_ids))
+
     def _check_equivocation(self, msg: Any) -> bool:
         """Skip it: it would keep a thousand messages, and consensus has its own evidence."""
         return True
@@ -176,6 +188,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         self._ear = ear
         self._topics = topics
         self._own_id = self.my_id.to_bytes()
+        self._heard: set[ID] = set()
         self._replace_seen()
         # In seconds it would start below the last run's after a quick restart (guard 6).
         self.counter = time.time_ns()
@@ -215,6 +228,15 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         if stream is not None and stream.muxed_conn.is_closed:
             self._drop_stream(peer_id)
         await super()._handle_new_peer(peer_id)
+        # A subscription that arrived before this stream was up did not graft the peer.
+        for topic, peers in list(self.peer_topics.items()):
+            if peer_id in peers:
+                await self.router.on_peer_subscribed(peer_id, topic)
+        self._tell_if_ready(peer_id)
+
+    def _tell_if_ready(self, peer_id: ID) -> None:
+        if peer_id in self.peers and peer_id in self._heard:
+            self._ear.gossip_ready(peer_id)
 
     def _handle_dead_peer(self, peer_id: ID) -> None:
         """Forget a peer that is gone; only open another stream to one that is here.
@@ -223,6 +245,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         subscribed to on the other.
         """
         if not self._peer_is_connected(peer_id):
+            self._heard.discard(peer_id)
             super()._handle_dead_peer(peer_id)
             return
         self._drop_stream(peer_id)
@@ -262,7 +285,8 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
                 await self.router.handle_rpc(rpc, peer_id)
             if first:
                 first = False
-                self._ear.gossip_ready(peer_id)
+                self._heard.add(peer_id)
+                self._tell_if_ready(peer_id)
 
     async def push_msg(self, msg_forwarder: ID, msg: Any) -> None:
         """Check a message, once, deliver it and pass it on."""

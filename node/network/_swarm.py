@@ -23,6 +23,7 @@ from libp2p.security.noise.patterns import PatternXX
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
 from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.stream_muxer.exceptions import MuxedConnError, MuxedStreamError
+from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
 from libp2p.stream_muxer.yamux.yamux import (
     FLAG_SYN,
     TYPE_PING,
@@ -168,11 +169,22 @@ class GuardedYamux(Yamux):  # type: ignore[misc]
         return bytes(await super()._read_data_body(length))
 
 
+class _Muxers(MuxerMultistream):  # type: ignore[misc]
+    """Makes the muxer it is given; libp2p's makes its own Yamux, whatever class it is told."""
+
+    async def new_conn(self, conn: Any, peer_id: ID) -> Any:
+        protocol, muxer = await self._selector.select(
+            conn, conn.is_initiator, self.negotiate_timeout
+        )
+        return self._annotate_connection(muxer(conn, peer_id, conn.is_initiator), conn, protocol)
+
+
 class _Upgrader(TransportUpgrader):  # type: ignore[misc]
     """Asks the gate as soon as a peer has proved who it is, before it gets any stream."""
 
     def __init__(self, gate: Gate, security: Any, muxers: Any) -> None:
         super().__init__(security, muxers)
+        self.muxer_multistream = _Muxers(muxers, NEGOTIATE_TIMEOUT_S)
         self._gate = gate
 
     async def upgrade_security(
