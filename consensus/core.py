@@ -91,6 +91,7 @@ from consensus.wal import (
     DecisionRecord,
     LockRecord,
     ProposalRecord,
+    RoundRecord,
     VoteRecord,
     WalRecord,
 )
@@ -254,6 +255,8 @@ class Core:
         # The highest round each authority is known to have reached.
         self._reached = [NO_ROUND] * self.n
         self._commit: Commit | None = None
+        # To be persisted with the first thing said in this round.
+        self._way_here: RoundRecord | None = None
         self._reported: set[tuple[int, int, int]] = set()
         self._memory.enter_height(event.height)
 
@@ -303,6 +306,9 @@ class Core:
                 self._memory.block_to_log(hash_, proposal.block)
             case VoteRecord(vote):
                 self._reinstate_vote(vote)
+            case RoundRecord(votes=votes):
+                for vote in votes:
+                    self._count(vote)
             case LockRecord(_, round_, block, pol, precommit):
                 if block is not None:
                     self._keep_block(pol.block_hash, block, round_)
@@ -608,6 +614,12 @@ class Core:
         """R5, L11-21."""
         self.round = number
         self.step = STEP_PROPOSE
+        before = self.rounds.get(number - 1)
+        if before is not None and before.precommits.has_quorum_of_any():
+            votes = before.precommits.one_of_each()
+            self._way_here = RoundRecord(self.height, number, votes)
+        else:
+            self._way_here = None
         self._forget_old_rounds()
         self._set_timer(TIMER_PROPOSE)
         if not self._has_turn():
@@ -729,6 +741,10 @@ class Core:
         return Vote(kind, self.epoch, self.height, self.round, hash_, self.index, signature)
 
     def _persist(self, record: WalRecord) -> None:
+        if self._way_here is not None:
+            self._memory.records.append(self._way_here)
+            self._effects.append(Persist(self._way_here))
+            self._way_here = None
         self._memory.records.append(record)
         self._effects.append(Persist(record))
 

@@ -10,6 +10,7 @@ from consensus.wal import (
     DecisionRecord,
     LockRecord,
     ProposalRecord,
+    RoundRecord,
     VoteRecord,
     WalRecord,
 )
@@ -106,7 +107,7 @@ def record_height(record: WalRecord) -> int:
             return proposal.height
         case VoteRecord(vote):
             return vote.height
-        case LockRecord(height) | DecisionRecord(height):
+        case RoundRecord(height) | LockRecord(height) | DecisionRecord(height):
             return height
         case AbstainRecord():
             return 0
@@ -119,7 +120,7 @@ def record_round(record: WalRecord) -> int:
             return proposal.round
         case VoteRecord(vote):
             return vote.round
-        case LockRecord(_, round_):
+        case RoundRecord(_, round_) | LockRecord(_, round_):
             return round_
         case DecisionRecord() | AbstainRecord():
             return NO_ROUND

@@ -64,6 +64,13 @@ class Tally:
         """Tell whether a quorum of distinct authorities has voted, for whatever value."""
         return self.voters.bit_count() >= self.quorum
 
+    def one_of_each(self) -> tuple[Vote, ...]:
+        """Return one vote of each voter."""
+        votes: dict[int, Vote] = {}
+        for by_voter in self.by_value.values():
+            votes.update(by_voter)
+        return tuple(votes.values())
+
     def bitmaps(self) -> Iterator[tuple[bytes, int]]:
         """Yield each value and the bitmap of its voters."""
         for value, votes in self.by_value.items():

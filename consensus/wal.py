@@ -13,10 +13,13 @@ a whole record look like one that was cut short.
 
 import struct
 import zlib
-from typing import Final, NamedTuple, TypeAlias
+from typing import Annotated, Final, NamedTuple, TypeAlias
+
+from msgspec import Meta
 
 from consensus.errors import InvariantError
 from consensus.messages import (
+    AUTHORITIES_MAX,
     BLOCK_BYTES_MAX,
     CERTIFICATE_BYTES_MAX,
     Block,
@@ -44,6 +47,18 @@ class VoteRecord(Message, frozen=True, tag="wvt"):
     """A prevote, or a nil precommit, that this node signed."""
 
     vote: Vote
+
+
+class RoundRecord(Message, frozen=True, tag="wrd"):
+    """The precommits, one of each of a quorum, that ended the round before `round`.
+
+    Whoever speaks in a round can show others the way there, also after a restart: else those who
+    missed one of these votes, when its voter has gone, would wait for it for ever.
+    """
+
+    height: Unsigned
+    round: Round
+    votes: Annotated[tuple[Vote, ...], Meta(max_length=AUTHORITIES_MAX)]
 
 
 class LockRecord(Message, frozen=True, tag="wlk"):
@@ -74,7 +89,9 @@ class AbstainRecord(Message, frozen=True, tag="wab"):
     heights: Unsigned
 
 
-WalRecord: TypeAlias = ProposalRecord | VoteRecord | LockRecord | DecisionRecord | AbstainRecord
+WalRecord: TypeAlias = (
+    ProposalRecord | VoteRecord | RoundRecord | LockRecord | DecisionRecord | AbstainRecord
+)
 
 _TYPES: Final[dict[int, type[WalRecord]]] = {
     1: ProposalRecord,
@@ -82,6 +99,7 @@ _TYPES: Final[dict[int, type[WalRecord]]] = {
     3: LockRecord,
     4: DecisionRecord,
     5: AbstainRecord,
+    6: RoundRecord,
 }
 _NUMBERS: Final = {kind: number for number, kind in _TYPES.items()}
 _HEAD: Final = struct.Struct(">IB")

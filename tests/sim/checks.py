@@ -11,6 +11,7 @@ from consensus.messages import (
     PROPOSAL,
     Block,
     Certificate,
+    DuplicateVote,
     Evidence,
     Proposal,
     Vote,
@@ -35,6 +36,8 @@ class Checker:
         self.honest = honest
         self.decisions: dict[int, bytes] = {}
         self.evidence = 0
+        self._heard: dict[tuple[int, int, bytes, int, int, int], set[bytes]] = {}
+        self._reported: set[tuple[int, int, bytes, int, int, int]] = set()
         self._said: dict[tuple[bytes, int, int, int], tuple[bytes, int]] = {}
 
     def on_decide(
@@ -82,6 +85,15 @@ class Checker:
         if key[1:] not in map(_place, node.disk.records):
             raise Violation(f"durability: {node} says {key[1:]} before it is on the disk")
 
+    def on_hear(self, node: "SimNode", vote: Vote) -> None:
+        """Who has heard a faulty authority contradict itself reports it."""
+        voter = node.core.authorities.publics[vote.voter]
+        key = (node.slot, node.generation, voter, vote.height, vote.round, vote.kind)
+        values = self._heard.setdefault(key, set())
+        values.add(vote.block_hash)
+        if len(values) > 1 and key not in self._reported:
+            raise Violation(f"accountability: {node} does not report a double vote")
+
     def on_evidence(self, node: "SimNode", evidence: Evidence, authorities: AuthoritySet) -> None:
         """Evidence is sound and convicts nobody honest."""
         try:
@@ -89,6 +101,12 @@ class Checker:
         except EvidenceRefused as refused:
             raise Violation(f"evidence: {node} reports what proves nothing: {refused}") from None
         self.evidence += 1
+        if isinstance(evidence, DuplicateVote):
+            vote = evidence.first
+            voter = offence.offenders[0]
+            self._reported.add(
+                (node.slot, node.generation, voter, vote.height, vote.round, vote.kind)
+            )
         for offender in offence.offenders:
             if offender in self.honest:
                 raise Violation(f"evidence: {node} convicts an honest authority")

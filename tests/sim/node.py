@@ -116,9 +116,26 @@ class SimNode:
     # -- events
 
     def receive(self, message: ConsensusMessage, sender: bytes) -> None:
-        index = self.core.authorities.index_of(sender)
-        if index is not None:
-            self._handle(events.Received(message, index, self.now_ms))
+        core = self.core
+        index = core.authorities.index_of(sender)
+        if index is None:
+            return
+        watched = type(message) is Vote and self.is_honest and self._would_keep(message)
+        self._handle(events.Received(message, index, self.now_ms))
+        if watched:
+            self.world.checker.on_hear(self, message)  # type: ignore[arg-type]
+
+    def _would_keep(self, vote: Vote) -> bool:
+        """Whether the core must take in this vote, so that it must notice a contradiction."""
+        core = self.core
+        if core.decided or vote.height != core.height or vote.voter >= core.n:
+            return False
+        if vote.epoch != core.epoch or not -4 <= vote.round - core.round <= 4:
+            return False
+        voter = core.authorities.publics[vote.voter]
+        return voter not in self.world.checker.honest and keys.verify(
+            voter, core._vote_bytes(vote), vote.signature
+        )
 
     def fire(self, what: tuple) -> None:  # type: ignore[type-arg]
         """Something this node scheduled has come."""

@@ -29,6 +29,7 @@ HEALING_MS = 400_000
 HEIGHTS_AFTER_HEALING = 2
 # Nobody's crash lasts longer, except that of those who are dead.
 DOWN_MS_MAX = 12_000
+DUEL_DOWN_MS_MAX = 2_000
 
 
 class Faithless(Core):
@@ -196,7 +197,11 @@ class World:
         node.crash()
         if node.slot in self.dead_slots and self.rng.random() < 0.3:
             return
-        self._later(self.rng.randint(100, DOWN_MS_MAX), ("up", node.slot))
+        self._later(self._down_ms(), ("up", node.slot))
+
+    def _down_ms(self) -> int:
+        longest_ms = DUEL_DOWN_MS_MAX if self.network.faults.duel_rounds else DOWN_MS_MAX
+        return self.rng.randint(100, longest_ms)
 
     # -- the run
 
@@ -290,8 +295,23 @@ class World:
             if not node.up:
                 node.boot()
             return
-        self._do_harm()
-        self._later(self.rng.randint(500, 6_000), ("nemesis",))
+        if self.network.faults.duel_rounds:
+            self._harm_duellist()
+            self._later(self.rng.randint(200, 3_000), ("nemesis",))
+        else:
+            self._do_harm()
+            self._later(self.rng.randint(500, 6_000), ("nemesis",))
+
+    def _harm_duellist(self) -> None:
+        rng, faults = self.rng, self.network.faults
+        if not faults.crashes:
+            return
+        if faults.rot and self.frail_slots and rng.random() < 0.4:
+            self._damage(wipe=False)
+            return
+        node = rng.choice(self.nodes)
+        if node.up:
+            node.fuse = rng.randrange(8)
 
     def _do_harm(self) -> None:
         rng, faults = self.rng, self.network.faults
@@ -313,7 +333,7 @@ class World:
         node = self.nodes[self.rng.choice(self.frail_slots)]
         if node.up:
             node.crash()
-            self._later(self.rng.randint(100, DOWN_MS_MAX), ("up", node.slot))
+            self._later(self._down_ms(), ("up", node.slot))
         if wipe:
             node.wipe()
         else:
