@@ -37,12 +37,13 @@ class Caps(NamedTuple):
 
     compute: int  # [gas]
     storage_bytes: int
+    events: int
 
 
-TRANSACTION_CAPS: Final = Caps(compute=200_000, storage_bytes=65_536)
-HOOK_CAPS: Final = Caps(compute=100_000_000, storage_bytes=64 * 1_048_576)
-QUERY_CAPS: Final = Caps(compute=20_000_000, storage_bytes=1_048_576)
-DEPLOY_CAPS: Final = Caps(compute=10_000_000, storage_bytes=16 * 1_048_576)
+TRANSACTION_CAPS: Final = Caps(compute=200_000, storage_bytes=65_536, events=64)
+HOOK_CAPS: Final = Caps(compute=400_000_000, storage_bytes=256 * 1_048_576, events=65_536)
+QUERY_CAPS: Final = Caps(compute=20_000_000, storage_bytes=1_048_576, events=64)
+DEPLOY_CAPS: Final = Caps(compute=20_000_000, storage_bytes=16 * 1_048_576, events=64)
 
 
 class Meter:

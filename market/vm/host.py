@@ -30,7 +30,6 @@ from wire.codec import DEPTH_MAX, INT_MAX, INT_MIN, TEXT_BYTES_MAX, Plain, encod
 from wire.keys import verify
 
 CALL_DEPTH_MAX: Final = 6
-EVENTS_MAX: Final = 1_024
 EVENT_BYTES_MAX: Final = 65_536
 NAME_CHARS_MAX: Final = 64
 MESSAGE_CHARS_MAX: Final = 300
@@ -245,8 +244,8 @@ class Host:
         self.meter.charge_bytes("emit", len(data))
         if len(data) > EVENT_BYTES_MAX:
             raise Fault("event_size", f"an event has at most {EVENT_BYTES_MAX} bytes")
-        if len(self.events) >= EVENTS_MAX:
-            raise Fault("event_count", f"a call emits at most {EVENTS_MAX} events")
+        if len(self.events) >= self.meter.caps.events:
+            raise Fault("event_count", f"a call emits at most {self.meter.caps.events} events")
         self.events.append(Event(self._frames[-1], name, from_text(data)))
 
     @_kept

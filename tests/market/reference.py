@@ -1,6 +1,7 @@
 """Matching and settlement once more, in plain Python, written from the mechanism's text and not
 from the contracts."""
 
+from collections import Counter
 from typing import NamedTuple
 
 BUY, SELL = 0, 1
@@ -48,8 +49,7 @@ def match_by_the_watt_hour(orders: list[Row], tariff: int, rule: str) -> list[Ma
             break
         pairs.append((bid, ask))
     matches: list[Match] = []
-    for bid, ask in dict.fromkeys(pairs):
-        energy = pairs.count((bid, ask))
+    for (bid, ask), energy in Counter(pairs).items():
         price = {"ask": ask.price, "bid": bid.price, "mid": (bid.price + ask.price) // 2}[rule]
         if ask is grid:
             price = tariff
@@ -82,11 +82,8 @@ def settle_home(
     sold = sum(m.energy_wh for m in matches if m.seller == home)
     paid = sum(m.cost for m in matches if m.buyer == home and m.seller != GRID)
     earned = sum(m.cost for m in matches if m.seller == home)
-    if reading is None:
-        # A silent seller delivered nothing, a silent buyer took all.
-        actual = -(bought + backstop)
-    else:
-        actual = reading[1] - reading[0]
+    # A silent seller delivered nothing, a silent buyer took all.
+    actual = -(bought + backstop) if reading is None else reading[1] - reading[0]
     difference = actual - (sold - bought)
     total = paid - earned
     if difference >= 0:

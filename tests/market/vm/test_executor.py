@@ -15,9 +15,10 @@ from wire.codec import encode
 from wire.keys import SigningKey
 
 HOST = """
-EXPORTS = {"put": "execute", "get": "query", "many": "execute", "scan": "query", "delete": "execute",
-           "say": "execute", "refuse": "execute", "where": "query", "hash": "query",
-           "verify": "query", "checks": "execute", "write_then_fail": "execute", "secret": "internal"}
+EXPORTS = {"put": "execute", "get": "query", "many": "execute", "scan": "query",
+           "delete": "execute", "say": "execute", "refuse": "execute", "where": "query",
+           "hash": "query", "verify": "query", "checks": "execute",
+           "write_then_fail": "execute", "secret": "internal"}
 def put(key, value):
     kv_put(key, value)
 def get(key):

@@ -1,4 +1,4 @@
-"""Bombs are stopped, always at the same tick; faults are faults; our own bugs are nobody's fault."""
+"""Bombs are stopped, always at the same tick; faults are faults; our bugs are nobody's fault."""
 
 import pytest
 
@@ -169,10 +169,10 @@ def f():
             pass
 """
     turns = set()
+    plain_emit = Host.emit
     for _ in range(3):
         machine = Machine(c=source)
         seen: list[int] = []
-        plain_emit = Host.emit
 
         def emit(self: Host, name: str, data: str, seen: list[int] = seen) -> None:
             seen.append(int(data))
@@ -180,7 +180,7 @@ def f():
 
         Host.emit = emit  # type: ignore[method-assign]
         try:
-            outcome = machine.run("c", "f", Caps(50_000, 1_000))
+            outcome = machine.run("c", "f", Caps(50_000, 1_000, 1_000))
         finally:
             Host.emit = plain_emit  # type: ignore[method-assign]
         assert outcome.error is not None
@@ -241,7 +241,19 @@ def attribute():
 
 @pytest.mark.parametrize(
     "entry",
-    "index key types unpack zero missing bad_key bad_scan bad_event null_put attribute".split(),
+    [
+        "index",
+        "key",
+        "types",
+        "unpack",
+        "zero",
+        "missing",
+        "bad_key",
+        "bad_scan",
+        "bad_event",
+        "null_put",
+        "attribute",
+    ],
 )
 def test_a_contract_bug_is_a_fault_without_the_engines_words(entry: str) -> None:
     outcome = Machine(c=FAULTY).run("c", entry)

@@ -1,0 +1,73 @@
+"""Random traffic for a street: what homes, meters and the regulator may send, right and wrong."""
+
+import random
+
+from market import client
+from market.client import Call
+from tests.market.street import HOME_KEYS, METER_KEYS, REGULATOR, SLOT_MS, START_MS
+from wire.keys import SigningKey
+
+HOMES = 6
+
+
+class Traffic:
+    """A seeded stream of transactions that follows the market's time."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._sequence = 0
+
+    def next_step_ms(self) -> int:
+        """How far the next block is from the last one. [ms]"""
+        return self._random.choice([1_000, 30_000, 60_000, 240_000, 600_000])
+
+    def transaction(self, time_ms: int) -> tuple[SigningKey, Call]:
+        """Return a sender and what it asks for."""
+        random_ = self._random
+        slot = time_ms // SLOT_MS
+        kind = random_.random()
+        number = random_.randrange(HOMES)
+        if kind < 0.45:
+            return HOME_KEYS[number], self._order(slot, number)
+        if kind < 0.82:
+            self._sequence += 1
+            read = slot - random_.choice([0, 1, 1, 1, 1, 1, 2, 2, 3])
+            sequence = self._sequence - random_.choice([0] * 12 + [9])
+            return METER_KEYS[self._sequence % HOMES], client.post_reading(
+                read, self._energy(), self._energy(), max(1, sequence)
+            )
+        if kind < 0.88:
+            order_id = f"{slot + random_.randrange(1, 4)}-{random_.randrange(1, 12)}"
+            return HOME_KEYS[number], client.withdraw_order(order_id)
+        return self._money(number)
+
+    def _order(self, slot: int, number: int) -> Call:
+        random_ = self._random
+        side = ["buy", "sell"][number % 2 ^ (random_.random() < 0.1)]
+        price = random_.choice([200_000, 250_000, random_.randrange(0, 260_000)])
+        ahead = random_.choice([0, 1, 1, 2, 2, 2, 2, 2, 2, 3, 3, 3, 200])
+        return client.post_order(slot + ahead, side, self._energy(), price)
+
+    def _energy(self) -> int:
+        random_ = self._random
+        usual = random_.randrange(1, 900)
+        return random_.choice([0, 500, usual, usual, usual, usual, random_.randrange(-500, 3_000)])
+
+    def _money(self, number: int) -> tuple[SigningKey, Call]:
+        random_ = self._random
+        amount = random_.choice([0, 1, 1_000, random_.randrange(1, 600_000)])
+        home = HOME_KEYS[number]
+        other = random_.choice([*HOME_KEYS[:HOMES], REGULATOR]).address
+        return random_.choice(
+            [
+                (home, client.transfer(other, amount)),
+                (home, client.pay_arrears(amount)),
+                (REGULATOR, client.mint(other, amount)),
+                (REGULATOR, client.redeem(amount)),
+                (home, client.redeem(amount)),
+                (home, Call("market", "post_order", {"slot": None, "side": [], "energy_wh": {},
+                                                     "price_micro_per_kwh": "x"})),
+                (METER_KEYS[number], Call("settlement", "post_reading", {"slot": START_MS,
+                 "import_wh": [1], "export_wh": "é", "sequence": -(2**63)})),
+            ]
+        )  # fmt: skip
