@@ -21,6 +21,7 @@ Files end in `.csv` or `.csv.gz`. Anything else is refused with one `DataError`.
 import csv
 import gzip
 import math
+import zlib
 from array import array
 from collections.abc import Iterator
 from datetime import datetime, tzinfo
@@ -37,6 +38,9 @@ from hems.errors import DataError
 FILE_BYTES_MAX: Final = 256 * 1_048_576
 ROWS_MAX: Final = 1_100_000
 COLUMNS_MAX: Final = 2_000
+CELLS_MAX: Final = 50_000_000
+YEAR_MIN: Final = 1970
+YEAR_MAX: Final = 2200
 STEP_MINUTES_MIN: Final = 5
 STEP_MINUTES_MAX: Final = 60
 ZERO_SHARE_MAX: Final = 0.01
@@ -122,7 +126,7 @@ def read_wide(
             return _Reader(path, zone, missing_rows).read(file, only)
     except UnicodeDecodeError:
         raise DataError(f"{path}: not text in UTF-8; give a .csv or .csv.gz file") from None
-    except (OSError, EOFError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{path}: cannot be read: {reason}") from None
 
@@ -211,6 +215,8 @@ class _Reader:
             label = datetime.fromisoformat(text.strip())
         except ValueError:
             raise self._error(f"time {text[:40]!r} is not YYYY-MM-DD HH:MM[:SS]") from None
+        if not YEAR_MIN <= label.year <= YEAR_MAX:
+            raise self._error(f"time {text!r}: years {YEAR_MIN} to {YEAR_MAX} can be read")
         if label.tzinfo is not None or label.second or label.microsecond:
             raise self._error(f"time {text!r}: give local wall-clock time in whole minutes")
         minute = civil.day_number(label.date()) * 1440 + label.hour * 60 + label.minute
@@ -267,8 +273,11 @@ class _Reader:
         # Whole days only: what comes before the first midnight or after the last is left out.
         first_day = -(-min(minutes) // 1440)
         days = (max(minutes) + step) // 1440 - first_day
-        if days * steps_per_day > 2 * ROWS_MAX:
-            raise DataError(f"{self.path}: {days} days from first to last row; too many")
+        if days * steps_per_day * len(columns) > CELLS_MAX:
+            raise DataError(
+                f"{self.path}: {days} days of {len(columns)} columns from the first to the last "
+                f"row; more than {CELLS_MAX} values"
+            )
         if days < 1:
             raise DataError(f"{self.path}: not one whole day of data")
         place = np.array(minutes, np.int64) // step - first_day * steps_per_day

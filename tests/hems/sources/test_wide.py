@@ -1,3 +1,4 @@
+import contextlib
 import gzip
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -6,6 +7,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hems import civil
 from hems.errors import DataError
@@ -237,10 +240,42 @@ def test_what_is_no_table_is_refused(write: Write, tmp_path: Path) -> None:
         read_wide(tmp_path / "cut.csv.gz")
 
 
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_whatever_the_bytes_only_a_data_error(tmp_path: Path, data: st.DataObject) -> None:
+    lines = table(header="time,a,b_pv,b", row=lambda at: "1,2,3")
+    raw = text(lines).encode()
+    if data.draw(st.booleans()):
+        raw = gzip.compress(raw, mtime=0)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(raw) - 1))
+        end = data.draw(st.integers(at, min(len(raw), at + 40)))
+        raw = raw[:at] + data.draw(st.binary(max_size=20)) + raw[end:]
+    path = tmp_path / ("homes.csv.gz" if raw[:2] == b"\x1f\x8b" else "homes.csv")
+    path.write_bytes(raw)
+    with contextlib.suppress(DataError):
+        read = read_wide(path, SYDNEY, missing_rows=data.draw(st.booleans()))
+        assert all(home.load_uwh.min() >= MISSING for home in read.homes)
+
+
+def test_times_far_apart_are_refused_before_they_take_memory(write: Write) -> None:
+    lines = [*table(days=2), *table(days=1, start=datetime(2199, 1, 1))[1:]]
+    path = write(text(lines))
+    with pytest.raises(DataError, match="rows are missing"):
+        read_wide(path)
+    lines = [*table(days=2), "2201-01-01 00:00,1"]
+    with pytest.raises(DataError, match=r"line 50: time .* years 1970 to 2200"):
+        read_wide(write(text(lines)))
+
+
 def test_limits_are_kept(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(text(table()))
     monkeypatch.setattr(wide, "ROWS_MAX", 20)
     with pytest.raises(DataError, match="more than 20 rows"):
+        read_wide(path)
+    monkeypatch.setattr(wide, "ROWS_MAX", 1000)
+    monkeypatch.setattr(wide, "CELLS_MAX", 47)
+    with pytest.raises(DataError, match=r"2 days of 1 columns .* more than 47 values"):
         read_wide(path)
     monkeypatch.setattr(wide, "FILE_BYTES_MAX", 20)
     with pytest.raises(DataError, match="larger than 20 bytes"):
