@@ -9,9 +9,11 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-from consensus.authorities import AuthoritySet
-from consensus.errors import BlockRefused
+from consensus.authorities import AuthoritySet, verify_certificate
+from consensus.errors import BlockRefused, CertificateRefused
 from consensus.messages import (
+    BLOCK_BYTES_MAX,
+    CERTIFICATE_BYTES_MAX,
     PROTOCOL_VERSION,
     ZERO_HASH,
     Block,
@@ -22,14 +24,41 @@ from consensus.messages import (
     header_hash,
     tx_root,
 )
-from consensus.validate import check_block
+from consensus.validate import GENESIS_HEIGHT, body_problem, check_block
 from market.app import Application, BlockEnv, BlockResult
 from node.genesis import Genesis
+from node.store import StoredBlock
 from node.verifier import TransactionVerifier
-from wire.codec import encode
+from wire.codec import decode, encode
 from wire.transaction import CheckedTransaction, Refused
 
 _EMPTY_ROOT: Final = tx_root(())
+
+
+def proven_block(
+    stored: StoredBlock, authorities: AuthoritySet, chain_id: str
+) -> tuple[Block, Certificate | None]:
+    """Decode a block from the disk with the certificate that proves it; genesis has none.
+
+    Raises
+    ------
+    DecodeError, BlockRefused, CertificateRefused
+        Either is damaged, or the certificate is not that block's.
+    """
+    block = decode(stored.block, Block, BLOCK_BYTES_MAX)
+    block_hash = header_hash(block.header)
+    if block.header.height != stored.height or block_hash != stored.block_hash:
+        raise BlockRefused("header", "it is not the block that was stored there")
+    problem = body_problem(block)
+    if problem:
+        raise BlockRefused("body", problem)
+    if stored.height == GENESIS_HEIGHT:
+        return block, None
+    certificate = decode(stored.certificate, Certificate, CERTIFICATE_BYTES_MAX)
+    if certificate.block_hash != block_hash or certificate.height != stored.height:
+        raise CertificateRefused("it is another block's")
+    verify_certificate(certificate, authorities, chain_id)
+    return block, certificate
 
 
 class BlockMaker:

@@ -10,6 +10,7 @@ A home without a seat among the authorities has no core: it applies certified bl
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -17,34 +18,42 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from consensus import events as ev
 from consensus.authorities import AuthoritySet, verify_certificate
 from consensus.core import Core
-from consensus.errors import BlockRefused, CertificateRefused
+from consensus.errors import BlockRefused, CertificateRefused, ConsensusError
 from consensus.messages import (
-    BLOCK_BYTES_MAX,
-    CERTIFICATE_BYTES_MAX,
     Block,
     Certificate,
+    Decided,
     Header,
+    Vote,
     decode_message,
     header_hash,
 )
+from consensus.wal import LockRecord, VoteRecord, WalRecord
 from market.app import Application, BlockResult
-from node.blocks import BlockMaker
-from node.errors import InvariantError, StoreError
+from market.errors import MarketError
+from node.blocks import BlockMaker, proven_block
+from node.errors import InvariantError
 from node.genesis import Genesis
 from node.mempool import Mempool
 from node.network.base import Network
 from node.store import Store, StoredBlock
 from node.wal import Wal
-from wire.codec import decode, encode
-from wire.errors import DecodeError
+from wire.codec import encode
+from wire.errors import DecodeError, WireError
 from wire.keys import SigningKey, peer_id_of
 
 log = logging.getLogger("commonwatt.chain")
 
 PROTOCOL: Final = "consensus"
-INPUTS_MAX: Final = 4_096
+MESSAGES_MAX: Final = 4_096
 # Executed proposals of the height in progress; a few rounds may each bring another.
 RESULTS_MAX: Final = 16
+
+# What reading rows that are not ours may end in: they can break the loading anywhere.
+_UNREADABLE: Final = (
+    *(ConsensusError, MarketError, WireError, sqlite3.Error),
+    *(LookupError, TypeError, ValueError),
+)
 
 Listener: TypeAlias = Callable[[Block, Certificate, BlockResult], None]
 
@@ -110,7 +119,9 @@ class Chain:
         self.index = authorities.index_of(key.public)
         self._peers = [peer_id_of(public) for public in authorities.publics]
         self._indices = {peer: index for index, peer in enumerate(self._peers)}
-        self._inputs: asyncio.Queue[ev.Event | _Certified | _Failed] = asyncio.Queue(INPUTS_MAX)
+        # What others send is bounded by `_on_message`; timers, answers and failures are few and
+        # nobody repeats them, so they always find room.
+        self._inputs: asyncio.Queue[ev.Event | _Certified | _Failed] = asyncio.Queue()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="execution")
         self._results: dict[bytes, BlockResult] = {}
         self._jobs: set[asyncio.Task[None]] = set()
@@ -118,6 +129,9 @@ class Chain:
         self._core: Core | None = None
         self._listeners: list[Listener] = []
         self._head: Head | None = None
+        # The block at the head with its proof, for peers that lack it; told to the core once.
+        self._parent: Decided | None = None
+        self._last_vote: Vote | None = None
         self._mempool: Mempool | None = None
         self.counts = {"blocks": 0, "dropped_inputs": 0, "evidence": 0, "refused_blocks": 0}
         if self.index is not None:
@@ -165,7 +179,7 @@ class Chain:
         Raises
         ------
         StoreError
-            The stored state is not the one its last certificate proves.
+            The stored state is not the one its last certificate proves. The text is one line.
         """
         self._mempool = mempool
         if self._store.height < 0:
@@ -180,6 +194,8 @@ class Chain:
             self._key.sign,
             params=self._genesis.chain.consensus,
         )
+        for record in self._wal.records:
+            self._note_signed(record)
         self._core.recover(self._wal.records)
         if self._wal.damage is not None:
             log.warning(
@@ -194,26 +210,26 @@ class Chain:
         await self._write(block, None, result)
 
     async def _load(self) -> None:
-        stored = await self._store.block(self._store.height)
+        height = self._store.height
+        stored = await self._store.block(height)
         if stored is None:
-            raise StoreError(f"the block at height {self._store.height} is missing")
+            raise self._store.damaged(f"the block at height {height} is missing")
         try:
-            block = decode(stored.block, Block, BLOCK_BYTES_MAX)
-            certificate = (
-                decode(stored.certificate, Certificate, CERTIFICATE_BYTES_MAX)
-                if stored.certificate
-                else None
-            )
-        except DecodeError as error:
-            raise StoreError(f"the block at height {stored.height} is damaged: {error}") from None
-        items = [item async for item in self._store.state()]
-        await self._in_worker(lambda: self._app.load(items, stored.height))
+            block, certificate = proven_block(stored, self.authorities, self._genesis.chain_id)
+        except _UNREADABLE as error:
+            raise self._store.damaged(f"the block at height {height}: {error}") from None
+        try:
+            items = [item async for item in self._store.state()]
+            await self._in_worker(lambda: self._app.load(items, height))
+        except _UNREADABLE as error:
+            raise self._store.damaged(f"the state at height {height}: {error}") from None
         if self._app.state_root != block.header.state_root:
-            raise StoreError(
-                f"the state at height {stored.height} is not the one its certificate proves; "
-                "move the database away and start again: this home then fetches the chain anew"
+            raise self._store.damaged(
+                f"the state at height {height} is not the one its certificate proves"
             )
         self._head = Head(block.header, stored.block_hash, certificate)
+        if certificate is not None:
+            self._parent = Decided(block, certificate)
 
     # -- running -----------------------------------------------------------------------------
 
@@ -250,17 +266,16 @@ class Chain:
         await done
 
     def _put(self, event: ev.Event) -> None:
-        try:
-            self._inputs.put_nowait(event)
-        except asyncio.QueueFull:
-            # Messages are sent again, timers and answers are not; but a queue this long means that
-            # this node is far too slow to matter, and sync will bring it back.
-            self.counts["dropped_inputs"] += 1
+        self._inputs.put_nowait(event)
 
     def _on_message(self, peer: str, data: bytes) -> None:
         sender = self._indices.get(peer)
         if sender is None:
             self._network.penalize(peer, "consensus messages are for authorities")
+            return
+        if self._inputs.qsize() >= MESSAGES_MAX:
+            # Summaries bring it again once there is room.
+            self.counts["dropped_inputs"] += 1
             return
         try:
             message = decode_message(data)
@@ -277,6 +292,7 @@ class Chain:
         for effect in effects:
             if isinstance(effect, ev.Persist):
                 self._wal.append(effect.record)
+                self._note_signed(effect.record)
                 unsynced = True
                 continue
             if unsynced:
@@ -285,6 +301,11 @@ class Chain:
             await self._do(effect)
         if unsynced:
             await asyncio.to_thread(self._wal.sync)
+
+    def _note_signed(self, record: WalRecord) -> None:
+        match record:
+            case VoteRecord(vote) | LockRecord(precommit=vote):
+                self._last_vote = vote
 
     async def _do(self, effect: ev.Effect) -> None:
         match effect:
@@ -375,9 +396,12 @@ class Chain:
         try:
             await self._apply_foreign(item.block, item.certificate)
         except BadBlock as bad:
-            item.done.set_exception(bad)
+            # Who waited may have been stopped meanwhile.
+            if not item.done.done():
+                item.done.set_exception(bad)
         else:
-            item.done.set_result(None)
+            if not item.done.done():
+                item.done.set_result(None)
 
     async def _apply_foreign(self, block: Block, certificate: Certificate) -> None:
         head = self.head
@@ -406,6 +430,7 @@ class Chain:
                     f"a certified block at height {height} is refused here: {refused}"
                 ) from None
         await self._apply(block, certificate, result)
+        self._parent = Decided(block, certificate)
         await self._enter()
 
     async def _decide(self, block: Block, certificate: Certificate) -> None:
@@ -452,11 +477,19 @@ class Chain:
         """Begin work on the height after the head."""
         if self._core is None:
             return
-        await self._perform(self._core.handle(ev.EnterHeight(self.height + 1, self.authorities)))
+        parent, self._parent = self._parent, None
+        entered = ev.EnterHeight(self.height + 1, self.authorities, parent)
+        await self._perform(self._core.handle(entered))
         if self._wal.bulky:
-            # The store is durable below this height, so the log needs this height's records only.
-            await asyncio.to_thread(self._wal.rewrite, self._core.wal_records())
+            await self._shorten_log(self._core)
         self.consider_block()
+
+    async def _shorten_log(self, core: Core) -> None:
+        # The store is durable below this height, so the core needs this height's records only. The
+        # last vote stays beside them: should the database be lost, and the heights come by again,
+        # it tells what this node may not sign any more.
+        last = [VoteRecord(self._last_vote)] if self._last_vote is not None else []
+        await asyncio.to_thread(self._wal.rewrite, [*last, *core.wal_records()])
 
     def consider_block(self) -> None:
         """Set the moment at which there is reason for the next block; call when one arises."""

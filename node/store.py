@@ -16,6 +16,9 @@ import aiosqlite
 from node.errors import GenesisError, StoreError
 
 SCHEMA_VERSION: Final = 1
+_REMEDY: Final = (
+    "move the database away and start again: this home then fetches the chain from its neighbours"
+)
 
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -65,25 +68,21 @@ class Store:
             try:
                 async with db.execute("SELECT COUNT(*) FROM sqlite_master") as rows:
                     row = await rows.fetchone()
+                if row is not None and row[0] == 0:
+                    await _create(db, genesis_hash)
+                height = await _examine(db, path, genesis_hash)
                 await db.execute("PRAGMA journal_mode=WAL")
                 await db.execute("PRAGMA synchronous=FULL")
-                if row is not None and row[0] == 0:
-                    await db.executescript(_SCHEMA)
-                    await db.execute(
-                        "INSERT INTO meta VALUES ('schema', ?), ('genesis', ?)",
-                        (SCHEMA_VERSION, genesis_hash),
-                    )
-                    await db.commit()
-                height = await _examine(db, path, genesis_hash)
             except BaseException:
                 await db.close()
                 raise
         except sqlite3.Error as error:
-            raise StoreError(
-                f"{path}: the database is damaged ({error}); move it away and start again: "
-                "this home then fetches the chain from its neighbours"
-            ) from None
+            raise _damaged(path, str(error)) from None
         return cls(path, db, height)
+
+    def damaged(self, what: str) -> StoreError:
+        """Return the error that says what is wrong with this database, and what to do."""
+        return _damaged(self._path, what)
 
     async def close(self) -> None:
         """Close the file; idempotent."""
@@ -151,6 +150,15 @@ class Store:
                 yield key, value
 
 
+async def _create(db: aiosqlite.Connection, genesis_hash: bytes) -> None:
+    # One transaction: a crash in between leaves an empty file, which is made again.
+    await db.executescript(f"BEGIN; {_SCHEMA}")
+    await db.execute(
+        "INSERT INTO meta VALUES ('schema', ?), ('genesis', ?)", (SCHEMA_VERSION, genesis_hash)
+    )
+    await db.commit()
+
+
 async def _examine(db: aiosqlite.Connection, path: Path, genesis_hash: bytes) -> int:
     """Return the height of a sound database of this genesis."""
     async with db.execute("PRAGMA quick_check(1)") as rows:
@@ -171,6 +179,11 @@ async def _examine(db: aiosqlite.Connection, path: Path, genesis_hash: bytes) ->
     async with db.execute("SELECT COALESCE(MAX(height), -1) FROM blocks") as rows:
         row = await rows.fetchone()
     return int(row[0]) if row else -1
+
+
+def _damaged(path: Path, what: str) -> StoreError:
+    text = " ".join(what.split())
+    return StoreError(f"{path}: the database is damaged ({text}); {_REMEDY}")
 
 
 def _short(value: object) -> str:
