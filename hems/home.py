@@ -60,6 +60,13 @@ class HomeState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     next_slot_ms: int | None = None
     committed_wh: dict[int, int] = {}
 
+    def __post_init__(self) -> None:
+        if self.stored_uwh < 0 or len(self.committed_wh) > COMMITMENTS_MAX:
+            raise ConfigError(
+                f"a home stores 0 micro-Wh or more, not {self.stored_uwh}, and is contracted in at "
+                f"most {COMMITMENTS_MAX} slots, not {len(self.committed_wh)}"
+            )
+
     def to_plain(self) -> dict[str, Any]:
         """Return it as a map of integers with text keys."""
         return {
@@ -135,7 +142,13 @@ class HomeEnergyManager:
         self.zone = civil.zone_of(config.zone)
         self.source = source if source is not None else open_source(config.source, self.zone)
         self.state = state if state is not None else HomeState(_initial_uwh(config))
-        self._planner = Planner(config.battery, config.limits)
+        battery = config.battery
+        if battery is not None:
+            # Only where the battery was changed for a smaller one: it is full then.
+            most_uwh = battery.capacity_wh * MICRO
+            stored_uwh = min(self.state.stored_uwh, most_uwh)
+            self.state = HomeState(stored_uwh, self.state.next_slot_ms, self.state.committed_wh)
+        self._planner = Planner(battery, config.limits)
 
     @property
     def soc(self) -> float | None:
@@ -152,9 +165,8 @@ class HomeEnergyManager:
         if done_ms is not None and slot_start_ms < done_ms:
             raise ConfigError(f"slot {slot_start_ms} is delivered; nothing can be contracted in it")
         committed = {**self.state.committed_wh, slot_start_ms: net_wh}
-        if len(committed) > COMMITMENTS_MAX:
-            raise ConfigError(f"commitments for more than {COMMITMENTS_MAX} slots")
-        self.state = msgspec.structs.replace(self.state, committed_wh=committed)
+        next_ms, stored_uwh = self.state.next_slot_ms, self.state.stored_uwh
+        self.state = HomeState(stored_uwh, next_ms, committed)
 
     def plan_slot(self, slot_start_ms: int, slot_ms: int, market: MarketView) -> SlotPlan:
         """Plan from the next undelivered slot on and make orders for the slot given.
@@ -267,7 +279,7 @@ class HomeEnergyManager:
                 "divide a day can be planned"
             )
         if self.state.next_slot_ms is None:
-            self.state = msgspec.structs.replace(self.state, next_slot_ms=slot_start_ms)
+            self.state = HomeState(self.state.stored_uwh, slot_start_ms, self.state.committed_wh)
         ahead, rest = divmod(slot_start_ms - (self.state.next_slot_ms or 0), slot_ms)
         if rest or not 0 <= ahead <= slots_max:
             raise ConfigError(

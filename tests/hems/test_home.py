@@ -2,16 +2,18 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 import numpy as np
 import pytest
 
 from hems import civil, neighbourhood
-from hems.bid import Suggested
+from hems.bid import BidSettings, Suggested
 from hems.config import CommunityHome, HomeConfig
 from hems.devices import Battery
 from hems.errors import ConfigError
 from hems.home import (
     CATCH_UP_SLOTS_MAX,
+    COMMITMENTS_MAX,
     LEAD_SLOTS_MAX,
     Delivery,
     HomeEnergyManager,
@@ -179,3 +181,32 @@ def test_a_state_that_is_none_is_refused() -> None:
         HomeState.from_plain({"stored_uwh": "much"})
     with pytest.raises(ConfigError, match="not a home's state"):
         HomeState.from_plain({"energy": 1})
+    with pytest.raises(ConfigError, match="not -5"):
+        HomeState.from_plain({"stored_uwh": -5})
+    with pytest.raises(ConfigError, match="at most 192 slots"):
+        HomeState(0, 0, dict.fromkeys(range(COMMITMENTS_MAX + 1), 1))
+
+
+def test_a_smaller_battery_than_before_is_full() -> None:
+    config = HomeConfig(source=CommunityHome(home=0), battery=Battery(capacity_wh=1000))
+    home = HomeEnergyManager(config, HomeState(4_000_000_000, START_MS), Fixed(100, 0))
+    assert home.soc == 1.0
+    assert home.deliver(START_MS, SLOT_MS, MARKET).stored_wh <= 1000
+
+
+def test_nothing_is_offered_where_the_grid_leaves_no_room() -> None:
+    level = MarketView(lambda _: 100_000, 100_000, Suggested(100_000, 100_000))
+    assert manager(200, 0).plan_slot(START_MS, SLOT_MS, level).orders == []
+    below = MarketView(lambda _: 50_000, 100_000)
+    assert manager(0, 200).plan_slot(START_MS, SLOT_MS, below).orders == []
+
+
+def test_caution_offers_less_than_the_mean_surplus() -> None:
+    config = neighbourhood.built_in(1, pv_share=1.0, battery=None).homes[0]
+    noon = START_MS + 12 * civil.HOUR_MS
+    sold = []
+    for caution in (0.0, 0.5, 1.0):
+        bold = msgspec.structs.replace(config, bidding=BidSettings(caution=caution))
+        orders = HomeEnergyManager(bold).plan_slot(noon, SLOT_MS, MARKET).orders
+        sold.append(sum(order.energy_wh for order in orders if order.side == "ask"))
+    assert sold[0] > sold[1] > sold[2]
