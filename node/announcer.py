@@ -19,6 +19,7 @@ from consensus.messages import (
     Certificate,
     header_hash,
 )
+from consensus.validate import body_problem
 from market.app import BlockResult
 from node.chain import BadBlock, Chain
 from node.messages import GOSSIPED_BODY_BYTES_MAX, DecidedNotice
@@ -45,14 +46,21 @@ class Announcer:
         self._sync = sync
         self._network = network
         self._heard_height = 0
+        self._applying_height = 0
         self._tasks: set[asyncio.Task[None]] = set()
         network.on_gossip(topic, self._receive, self._check)
         chain.on_applied(self._applied)
 
+    def close(self) -> None:
+        """Drop what is still to be said or applied."""
+        for task in self._tasks:
+            task.cancel()
+
     def _applied(self, block: Block, certificate: Certificate, result: BlockResult) -> None:
         del result
         chain, header = self._chain, block.header
-        if chain.index is None:
+        # What came ready from a neighbour, as while catching up, is news to nobody else.
+        if chain.index is None or header.height != chain.decided_height:
             return
         place = (chain.index - header.proposer) % chain.authorities.n
         if place <= chain.authorities.f:
@@ -87,7 +95,8 @@ class Announcer:
         certificate, block = _open(data)
         height = certificate.height
         self._heard_height = max(self._heard_height, height)
-        if block is not None and height == self._chain.height + 1:
+        if block is not None and self._applying_height < height == self._chain.height + 1:
+            self._applying_height = height
             self._later(0.0, lambda: self._apply(peer, block, certificate))
         else:
             self._sync.heard(peer, height)
@@ -106,7 +115,12 @@ class Announcer:
 
         task = asyncio.create_task(wait())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a notice could not be handled", exc_info=error)
 
 
 def _open(data: bytes) -> tuple[Certificate, Block | None]:
@@ -120,4 +134,7 @@ def _open(data: bytes) -> tuple[Certificate, Block | None]:
     block = decode(notice.body, Block, BLOCK_BYTES_MAX)
     if header_hash(block.header) != certificate.block_hash:
         raise BadBlock("the notice's block is not the one its certificate is for")
+    problem = body_problem(block)
+    if problem:
+        raise BadBlock(f"the notice's block: {problem}")
     return certificate, block

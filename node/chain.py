@@ -133,6 +133,8 @@ class Chain:
         self._parent: Decided | None = None
         self._last_vote: Vote | None = None
         self._mempool: Mempool | None = None
+        # The last height that this node has seen votes decide; others came ready from neighbours.
+        self.decided_height = 0
         self.counts = {"blocks": 0, "dropped_inputs": 0, "evidence": 0, "refused_blocks": 0}
         if self.index is not None:
             network.on_send(PROTOCOL, self._on_message)
@@ -440,6 +442,7 @@ class Chain:
         if result is None:
             head = self.head.header
             result = await self._in_worker(lambda: self._maker.execute(block, head))
+        self.decided_height = block.header.height
         await self._apply(block, certificate, result)
         await self._enter()
 

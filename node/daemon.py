@@ -180,7 +180,8 @@ class Node:
         )
         self.network.on_gossip(transactions, self.mempool.receive, self.mempool.gossip_check)
         self.sync = Sync(self.chain, store, self.network)
-        Announcer(chain_id, blocks, self.chain, self.sync, self.network)
+        announcer = Announcer(chain_id, blocks, self.chain, self.sync, self.network)
+        self._stack.callback(announcer.close)
         finality = Finality()
         self.chain.on_applied(finality.applied)
         self.household: Household | None = None

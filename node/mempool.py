@@ -78,8 +78,6 @@ class Mempool:
         except DecodeError as error:
             log.warning("peer %s sent a malformed batch: %s", peer, error)
             return False
-        if not 0 < len(batch.transactions) <= BATCH_TRANSACTIONS_MAX:
-            return False
         results = self._verifier.check(batch.transactions, self._now_ms())
         # An expired or early one may be honest delay; anything else an honest node never sends.
         return not any(

@@ -1,7 +1,10 @@
 """What nodes say to each other beside consensus: batches, decided blocks, questions of sync."""
 
-from typing import Final
+from typing import Annotated, Final
 
+from msgspec import Meta
+
+from consensus.messages import Hash, Unsigned
 from wire.codec import Message
 
 BATCH_TRANSACTIONS_MAX: Final = 64
@@ -17,14 +20,14 @@ QUESTION_BYTES_MAX: Final = 256
 class TransactionBatch(Message, frozen=True, tag="txs"):
     """Signed transactions, encoded. `sequence` makes a repeated batch a new gossip message."""
 
-    sequence: int
-    transactions: list[bytes]
+    sequence: Unsigned
+    transactions: Annotated[list[bytes], Meta(min_length=1, max_length=BATCH_TRANSACTIONS_MAX)]
 
 
 class DecidedNotice(Message, frozen=True, tag="decided"):
     """A block has been decided. `body` is the encoded block, or empty when it is too large."""
 
-    height: int
+    height: Unsigned
     certificate: bytes
     body: bytes
 
@@ -36,18 +39,18 @@ class GetStatus(Message, frozen=True, tag="get-status"):
 class Status(Message, frozen=True, tag="status"):
     """The height of the last applied block, and its hash."""
 
-    height: int
-    block_hash: bytes
+    height: Unsigned
+    block_hash: Hash
 
 
 class GetBlocks(Message, frozen=True, tag="get-blocks"):
     """Decided blocks from `first` on, please."""
 
-    first: int
-    count: int
+    first: Unsigned
+    count: Annotated[int, Meta(ge=1, le=SYNC_BLOCKS_MAX)]
 
 
 class Blocks(Message, frozen=True, tag="blocks"):
     """Decided blocks in order of height: encoded (block, certificate) pairs."""
 
-    blocks: list[tuple[bytes, bytes]]
+    blocks: Annotated[list[tuple[bytes, bytes]], Meta(max_length=SYNC_BLOCKS_MAX)]

@@ -2,7 +2,7 @@
 
 Gossip and votes are lossy by design; this is what makes every home arrive at the same place
 anyway. Nothing a neighbour sends is believed: each block is checked against its certificate, and
-executed, before it counts.
+executed, before it counts. What a neighbour only claims is believed until it fails to show it.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import logging
 import random
 from typing import Final
 
-from consensus.messages import BLOCK_BYTES_MAX, Block, Certificate
+from consensus.messages import BLOCK_BYTES_MAX, CERTIFICATE_BYTES_MAX, Block, Certificate
 from node.chain import BadBlock, Chain
 from node.messages import (
     QUESTION_BYTES_MAX,
@@ -31,7 +31,7 @@ log = logging.getLogger("commonwatt.sync")
 PROTOCOL: Final = "sync"
 ASK_EVERY_S: Final = 5.0
 ASK_PEERS_MAX: Final = 3
-CERTIFICATE_BYTES_MAX: Final = 16_384
+FETCH_TIMEOUT_S: Final = 30.0
 
 
 class Sync:
@@ -42,17 +42,24 @@ class Sync:
         self._store = store
         self._network = network
         self._heights: dict[str, int] = {}
+        # Neighbours that did not show the blocks they claimed: still asked, no longer believed.
+        self._doubted: set[str] = set()
+        self._proven_height = 0
         self._wake = asyncio.Event()
         network.on_request(PROTOCOL, self._answer)
         network.on_peer(self._on_peer)
 
     @property
     def behind(self) -> int:
-        """How many blocks the furthest known neighbour is ahead."""
-        return max(max(self._heights.values(), default=0) - self._chain.height, 0)
+        """How many blocks are known to be missing here: proven, or claimed by the credible."""
+        claims = (height for peer, height in self._heights.items() if peer not in self._doubted)
+        return max(max(claims, default=0), self._proven_height, self._chain.height) - (
+            self._chain.height
+        )
 
     def heard(self, peer: str, height: int) -> None:
-        """Note that `peer` knows a decided block at `height`."""
+        """Note that a block at `height` is proven to be decided; `peer` may have it."""
+        self._proven_height = max(self._proven_height, height)
         if height > self._heights.get(peer, -1) and peer in {
             p.peer_id for p in self._network.peers()
         }:
@@ -65,6 +72,7 @@ class Sync:
             self._wake.set()
         else:
             self._heights.pop(peer, None)
+            self._doubted.discard(peer)
 
     # -- answering ---------------------------------------------------------------------------
 
@@ -72,10 +80,9 @@ class Sync:
         question = decode(data, GetStatus | GetBlocks, QUESTION_BYTES_MAX)  # type: ignore[arg-type]
         if isinstance(question, GetStatus):
             return encode(Status(self._chain.height, self._chain.head_hash))
-        count = min(max(question.count, 0), SYNC_BLOCKS_MAX)
         # Everybody makes the genesis block; it has no certificate and is never sent.
         first = max(question.first, 1)
-        stored = await self._store.blocks(first, count, SYNC_BYTES_MAX)
+        stored = await self._store.blocks(first, question.count, SYNC_BYTES_MAX)
         return encode(Blocks([(block.block, block.certificate) for block in stored]))
 
     # -- asking ------------------------------------------------------------------------------
@@ -87,9 +94,8 @@ class Sync:
             peers = [peer.peer_id for peer in self._network.peers()]
             random.shuffle(peers)  # not for secrecy: only to spread the questions
             await asyncio.gather(*(self._ask_status(peer) for peer in peers[:ASK_PEERS_MAX]))
-            while self.behind:
-                if not await self._fetch():
-                    break
+            while peer := self._one_ahead():
+                await self._fetch(peer)
             try:
                 await asyncio.wait_for(self._wake.wait(), ASK_EVERY_S)
             except TimeoutError:
@@ -104,30 +110,43 @@ class Sync:
         except NetworkError:
             self._heights.pop(peer, None)
         except DecodeError as error:
+            self._heights.pop(peer, None)
             self._network.penalize(peer, f"malformed status: {error}")
 
-    async def _fetch(self) -> bool:
-        """Fetch and apply one run of blocks from a neighbour that is ahead; tell if it helped."""
+    def _one_ahead(self) -> str | None:
+        """Return a neighbour that is ahead, if there is one; a doubted one only if no other is."""
+        ahead = [peer for peer, height in self._heights.items() if height > self._chain.height]
+        credible = [peer for peer in ahead if peer not in self._doubted]
+        # Random to spread the load, not to keep a secret.
+        return random.choice(credible or ahead) if ahead else None  # noqa: S311
+
+    async def _fetch(self, peer: str) -> None:
+        """Fetch one run of blocks and apply it; a neighbour that cannot is no longer ahead."""
         first = self._chain.height + 1
-        ahead = [peer for peer, height in self._heights.items() if height >= first]
-        if not ahead:
-            return False
-        peer = random.choice(ahead)  # noqa: S311 - spreads the load, keeps no secret
         try:
             question = encode(GetBlocks(first, SYNC_BLOCKS_MAX))
-            answer = await self._network.request(peer, PROTOCOL, question, 30.0)
+            answer = await self._network.request(peer, PROTOCOL, question, FETCH_TIMEOUT_S)
             pairs = decode(answer, Blocks, RESPONSE_BYTES_MAX).blocks
-            if not pairs or len(pairs) > SYNC_BLOCKS_MAX:
-                raise BadBlock(f"{len(pairs)} blocks in answer to {SYNC_BLOCKS_MAX}")
-            for raw_block, raw_certificate in pairs:
+            if not pairs:
+                # It may have passed a notice on before it had the block itself.
+                self._doubt(peer)
+                return
+            for height, (raw_block, raw_certificate) in enumerate(pairs, first):
                 block = decode(raw_block, Block, BLOCK_BYTES_MAX)
                 certificate = decode(raw_certificate, Certificate, CERTIFICATE_BYTES_MAX)
+                if block.header.height != height:
+                    raise BadBlock(f"block {block.header.height} in the place of {height}")
                 await self._chain.apply_certified(block, certificate)
         except NetworkError as error:
             log.info("fetching blocks from %s failed: %s", peer, error)
-            self._heights.pop(peer, None)
+            self._doubt(peer)
         except (BadBlock, DecodeError) as error:
             log.warning("peer %s sent a bad block: %s", peer, error)
-            self._heights.pop(peer, None)
+            self._doubt(peer)
             self._network.penalize(peer, str(error))
-        return self._chain.height >= first
+        else:
+            self._doubted.discard(peer)
+
+    def _doubt(self, peer: str) -> None:
+        if self._heights.pop(peer, None) is not None:
+            self._doubted.add(peer)
