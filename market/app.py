@@ -14,6 +14,7 @@ is written. An executed transaction uses up its nonce, however it ends.
 Queries may run in another thread than `execute`; `commit` waits for them.
 """
 
+import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -39,6 +40,8 @@ HEIGHT_KEY: Final = "chain/block"
 NONCE_PREFIX: Final = "chain/nonce/"
 _NONCE_BYTES_MAX: Final = 16
 _BLOCK_BYTES_MAX: Final = 64
+
+_log = logging.getLogger(__name__)
 
 
 class BlockEnv(NamedTuple):
@@ -105,6 +108,7 @@ class Application:
         self._state = State()
         self._tree: Tree = None
         self._money = Money()
+        self._hook_failed = False
         self._lock = threading.RLock()
 
     # -- state
@@ -237,6 +241,7 @@ class Application:
         with self._lock:
             self._state.apply(result.writes)
             self._tree, self._money = result.tree, result.money
+            self._hook_failed = any(event.name == "hook_failed" for event in result.events)
             self.height, self._time_ms = decode_plain(
                 self._state.items[HEIGHT_KEY], _BLOCK_BYTES_MAX
             )
@@ -268,9 +273,10 @@ class Application:
         """Return the first block time after `after_ms` at which `on_block` has work.
 
         That is a gate closure or a settlement window's end; or at once, if a slot is fully read
-        and waits to be settled, or work was left over from the last block.
+        and waits to be settled, or work was left over from the last block. A hook that has just
+        failed is tried again in the next block, whenever that comes.
         """
-        if self.height >= 0 and self._has_work():
+        if self.height >= 0 and not self._hook_failed and self._has_work():
             return after_ms + 1
         return self.clock.next_deadline_ms(after_ms)
 
@@ -306,6 +312,7 @@ class Application:
         if outcome.error is None:
             return _events(outcome.events)
         # The chain goes on without the hook's writes: no money moves, and every node sees it.
+        _log.error("%s.on_block failed: %s; %s", name, outcome.error, outcome.detail)
         data = {"kind": outcome.error.kind, "reason": outcome.error.reason}
         return [Event(name, "hook_failed", data)]
 
@@ -328,6 +335,8 @@ class Application:
         outcome = self._executor.run(
             journal, tx.contract, tx.entry, tx.args, call_env, TRANSACTION_CAPS
         )
+        if outcome.detail:
+            _log.warning("%s.%s: %s; %s", tx.contract, tx.entry, outcome.error, outcome.detail)
         journal.put(NONCE_PREFIX + checked.sender, encode(tx.nonce))
         journal.settle()
         return _receipt(checked.tx_id, outcome)
@@ -437,7 +446,11 @@ def _genesis_arguments(params: MarketParams) -> dict[str, Plain]:
             "accounts": [[params.regulator, 0], *accounts],
             "keepers": ["market", "settlement"],
         },
-        "registry": {"regulator": params.regulator, "homes": homes},
+        "registry": {
+            "regulator": params.regulator,
+            "homes": homes,
+            "first_slot": params.market_start_ms // params.slot_ms,
+        },
         "tariff": {
             "utc_offsets": params.utc_offsets,
             "tariffs": params.tariffs,

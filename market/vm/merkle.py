@@ -11,6 +11,7 @@ A proof lists the sibling hashes from the root down, and the leaf met at the end
 the key's own (inclusion), another's, or none (absence).
 """
 
+import bisect
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
@@ -149,7 +150,7 @@ def _join(left: Tree, right: Tree) -> Tree:
 def _update(tree: Tree, changes: list[_Change], bit: int) -> Tree:
     """Apply path-sorted `changes`, all of this subtree, which divides at `bit`."""
     if type(tree) is Node:
-        cut = _cut(changes, bit)
+        cut = bisect.bisect_left(changes, 1, key=lambda change: change[0] >> bit & 1)
         left = _update(tree.left, changes[:cut], bit - 1) if cut else tree.left
         right = _update(tree.right, changes[cut:], bit - 1) if cut < len(changes) else tree.right
         if left is tree.left and right is tree.right:
@@ -165,17 +166,5 @@ def _update(tree: Tree, changes: list[_Change], bit: int) -> Tree:
 def _build(leaves: list[Leaf], bit: int) -> Tree:
     if len(leaves) < 2:
         return leaves[0] if leaves else None
-    cut = _cut([(leaf.path, leaf) for leaf in leaves], bit)
+    cut = bisect.bisect_left(leaves, 1, key=lambda leaf: leaf.path >> bit & 1)
     return _join(_build(leaves[:cut], bit - 1), _build(leaves[cut:], bit - 1))
-
-
-def _cut(changes: Sequence[_Change], bit: int) -> int:
-    """Return where the sorted `changes` turn right at `bit`."""
-    low, high = 0, len(changes)
-    while low < high:
-        middle = (low + high) // 2
-        if changes[middle][0] >> bit & 1:
-            high = middle
-        else:
-            low = middle + 1
-    return low

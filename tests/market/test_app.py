@@ -200,6 +200,8 @@ def test_a_failing_hook_moves_nothing_and_says_so(monkeypatch: pytest.MonkeyPatc
         "market", "fault", "contract_fault"
     )
     assert set(result.writes) == {"chain/block"}
+    # The failed hook is no reason to make blocks without end.
+    assert street.app.next_deadline_ms(street.time_ms) > street.time_ms + 1
 
 
 def test_a_broken_law_stops_the_node() -> None:

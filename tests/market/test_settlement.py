@@ -225,6 +225,7 @@ def test_a_home_registered_later_is_metered_from_the_next_slot() -> None:
     assert street.send(REGULATOR, call).code == "ok"
     assert client.home(street.query, HOME_KEYS[2].address).since_slot == SLOT
     street.block(at_ms=SLOT * SLOT_MS - START_MS)
+    assert street.read(1, SLOT - 2, 1, 0).reason == "too_late"
     assert street.read(3, SLOT - 1, 1, 0).reason == "too_late"
     for number in (1, 2):
         assert street.read(number, SLOT - 1, 10, 0).code == "ok"

@@ -120,6 +120,8 @@ def test_hash_and_signature(machine: Machine) -> None:
         ({"n": 1, "text": "", "address": ""}, "1 to 3 characters"),
         ({"n": 1, "text": 5, "address": ""}, "must be text"),
         ({"n": 1, "text": "abc", "address": "cw12"}, "must be an address"),
+        ({"n": 1, "text": "abc", "address": "cw" + "g" * 40}, "must be an address"),
+        ({"n": 1, "text": "abc", "address": ["cw"]}, "must be an address"),
     ],
 )
 def test_argument_checks_say_what_would_be_right(machine: Machine, args: dict, words: str) -> None:

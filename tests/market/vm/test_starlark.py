@@ -3,7 +3,7 @@
 import pytest
 
 from market.errors import HostFailure
-from market.vm.gas import HOOK_CAPS, Caps
+from market.vm.gas import COST, HOOK_CAPS, Caps
 from market.vm.host import Host
 from tests.market.vm.machine import Machine
 
@@ -199,8 +199,10 @@ def f(n):
 """
     machine = Machine(c=source)
     few, many = machine.run("c", "f", n=10), machine.run("c", "f", n=50_000)
-    assert few.gas < 1_000
-    assert 50_000 <= many.gas <= 52_000
+    # Exact, on every machine: `enter` the arguments, and the callbacks by the
+    # thousand ticks.
+    assert few.gas == COST["enter"] + len('{"n":10}') // COST["bytes_per_gas"]
+    assert many.gas == few.gas + 50_000
 
 
 def test_storage_has_its_own_cap(machine: Machine) -> None:
