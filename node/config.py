@@ -14,8 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hems.config import CommunityHome, HomeConfig, ReplayHome
-from hems.devices import Battery
+from hems.config import HomeConfig
 from node.errors import ConfigError
 
 ENVIRONMENT_PREFIX: Final = "COMMONWATT_"
@@ -93,11 +92,12 @@ def load_config(
             raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{file}: not TOML: {error}") from None
+    _check_names(tree, origin)
     _add_environment(tree, environment)
     for path, value in (flags or {}).items():
         section, _, name = path.partition(".")
         tree.setdefault(section, {})[name] = value
-    _check_names(tree, origin)
+    _check_names(tree, "flags")
     try:
         config = msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
@@ -108,6 +108,13 @@ def load_config(
 
 def _add_environment(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
     for section, kind in _SECTIONS.items():
+        prefix = f"{ENVIRONMENT_PREFIX}{section}_".upper()
+        known = {prefix + field.name.upper() for field in msgspec.structs.fields(kind)}
+        unknown = {name for name in environment if name.startswith(prefix)} - known
+        if unknown:
+            raise ConfigError(
+                f"environment: unknown {min(unknown)}; known are {_list(sorted(known))}"
+            )
         for field in msgspec.structs.fields(kind):
             text = environment.get(f"{ENVIRONMENT_PREFIX}{section}_{field.name}".upper())
             if text is None:
@@ -123,29 +130,44 @@ def _check_names(tree: dict[str, Any], origin: str) -> None:
     for section, content in tree.items():
         if section not in known:
             raise ConfigError(f"{origin}: unknown section [{section}]; known are {_list(known)}")
-        kind = _SECTIONS.get(section, HomeConfig)
-        _check_keys(content, kind, section, origin)
-    home = tree.get("home", {})
-    if isinstance(home.get("battery"), dict):
-        _check_keys(home["battery"], Battery, "home.battery", origin)
-    source = home.get("source")
-    if isinstance(source, dict):
-        sources = {"community": CommunityHome, "replay": ReplayHome}
-        kind = sources.get(source.get("kind", ""))
-        if kind is None:
-            raise ConfigError(f"{origin}: home.source.kind is one of {_list(sources)}")
-        _check_keys(source, kind, "home.source", origin)
+        _check_table(content, _SECTIONS.get(section, HomeConfig), section, origin)
 
 
-def _check_keys(content: Any, kind: Any, section: str, origin: str) -> None:
+def _check_table(content: Any, kind: Any, section: str, origin: str) -> None:
     if not isinstance(content, dict):
-        raise ConfigError(f"{origin}: [{section}] is a table")
-    known = [field.encode_name for field in msgspec.structs.fields(kind)]
-    for name in content:
-        if name not in known and name != "kind":
+        raise ConfigError(f"{origin}: [{section}] is a table, not {type(content).__name__}")
+    tag = kind.__struct_config__.tag_field
+    types = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    for name, value in content.items():
+        if name == tag:
+            continue
+        if name not in types:
+            known = [*([tag] if tag else []), *types]
             raise ConfigError(
                 f"{origin}: unknown key {name!r} in [{section}]; known are {_list(known)}"
             )
+        kinds = _structs_in(types[name])
+        if kinds:
+            where = f"{section}.{name}"
+            _check_table(value, _chosen(kinds, value, where, origin), where, origin)
+
+
+def _structs_in(kind: Any) -> list[Any]:
+    """Return the tables a setting may be: itself, or the members of a union."""
+    members = typing.get_args(kind) or (kind,)
+    return [item for item in members if isinstance(item, type) and issubclass(item, msgspec.Struct)]
+
+
+def _chosen(kinds: list[Any], value: Any, where: str, origin: str) -> Any:
+    """Return the one of several tables that `value` names by its tag."""
+    if len(kinds) == 1 or not isinstance(value, dict):
+        return kinds[0]
+    tags = {kind.__struct_config__.tag: kind for kind in kinds}
+    tag_field = kinds[0].__struct_config__.tag_field
+    tag = value.get(tag_field)
+    if not isinstance(tag, str) or tag not in tags:
+        raise ConfigError(f"{origin}: {where}.{tag_field} is one of {_list(tags)}")
+    return tags[tag]
 
 
 def check_values(config: Config, origin: str) -> None:
@@ -208,5 +230,5 @@ def _toml_value(value: Any) -> str:
         return repr(value)
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
-    # JSON's escapes are TOML's too.
-    return msgspec.json.encode(str(value)).decode()
+    # JSON's escapes are TOML's too; TOML wants one more.
+    return msgspec.json.encode(str(value)).decode().replace("\x7f", "\\u007f")

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import logging
 import signal
+import sqlite3
 import sys
 import time
 from pathlib import Path
@@ -77,7 +78,7 @@ def run(config: Config, until_stdin_closes: bool = False) -> int:
     except (StartError, HemsError, NetworkError) as error:
         print(f"commonwatt: {error}", file=sys.stderr)  # noqa: T201 - for a person
         return EXIT_SETUP
-    except (NodeError, MarketError, ConsensusError):
+    except (NodeError, MarketError, ConsensusError, OSError, sqlite3.Error):
         log.critical("stopped by an error that must not be", exc_info=True)
         return EXIT_FAILED
     return EXIT_OK

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from consensus.messages import BLOCK_BYTES_MAX
 from consensus.params import Params
 from market.errors import ParamsError
 from market.genesis import MarketParams
@@ -24,6 +25,10 @@ GENESIS_VERSION: Final = 1
 GENESIS_BYTES_MAX: Final = 4 * 1_048_576
 AUTHORITIES_MIN: Final = 4
 AUTHORITIES_MAX: Final = 32
+# The rest of the largest block is for header, certificate and the framing of the transactions.
+TRANSACTIONS_BYTES_MAX: Final = BLOCK_BYTES_MAX - 131_072
+TIMER_MS_MIN: Final = 10
+TIMER_MS_MAX: Final = 600_000
 
 
 class ChainParams(Message, frozen=True, tag="chain-params"):
@@ -40,13 +45,20 @@ class ChainParams(Message, frozen=True, tag="chain-params"):
         bounds = {
             "block_interval_ms": (100, 60_000),
             "heartbeat_ms": (1_000, 600_000),
-            "block_bytes_max": (65_536, 2 * 1_048_576),
+            "block_bytes_max": (65_536, TRANSACTIONS_BYTES_MAX),
             "block_transactions_max": (16, 16_384),
         }
         for name, (low, high) in bounds.items():
             value = getattr(self, name)
             if not low <= value <= high:
                 raise GenesisError(f"chain.{name} is {value}, allowed are {low} to {high}")
+        for name in Params.__struct_fields__:
+            value = getattr(self.consensus, name)
+            low = 0 if "growth" in name else TIMER_MS_MIN
+            if not low <= value <= TIMER_MS_MAX:
+                raise GenesisError(
+                    f"chain.consensus.{name} is {value}, allowed are {low} to {TIMER_MS_MAX}"
+                )
 
 
 class Genesis(Message, frozen=True, tag="genesis"):
@@ -106,17 +118,20 @@ def read_genesis(path: Path) -> Genesis:
         It is missing, not JSON, or something in it cannot be; the message names it.
     """
     try:
-        text = path.read_bytes()
+        with path.open("rb") as file:
+            text = file.read(GENESIS_BYTES_MAX + 1)
     except OSError as error:
         raise GenesisError(f"{path}: cannot be read ({error.strerror})") from None
     if len(text) > GENESIS_BYTES_MAX:
-        raise GenesisError(f"{path}: {len(text)} bytes, at most {GENESIS_BYTES_MAX} are read")
+        raise GenesisError(f"{path}: more than the {GENESIS_BYTES_MAX} bytes that are read")
     try:
-        value = _typed(Genesis, json.loads(text), "genesis")
+        tree = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise GenesisError(f"{path}: not JSON: {error}") from None
+    try:
+        value = _typed(Genesis, tree, "genesis")
         genesis = decode(encode(value), Genesis, GENESIS_BYTES_MAX)
         genesis.check()
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise GenesisError(f"{path}: not JSON: {error}") from None
     except (GenesisError, WireError) as error:
         raise GenesisError(f"{path}: {error}") from None
     return genesis
@@ -133,18 +148,25 @@ def _readable(value: Any) -> Any:
 
 
 def _typed(kind: Any, value: Any, where: str) -> Any:
-    """Undo `_readable`. Types of plain fields are checked by the decoder afterwards."""
-    origin = typing.get_origin(kind)
-    if origin in (list, tuple) and isinstance(value, list):
-        inner = typing.get_args(kind)[0]
-        return [_typed(inner, item, f"{where}[{place}]") for place, item in enumerate(value)]
+    """Undo `_readable`, naming what is of the wrong kind."""
+    inner = typing.get_args(kind)
+    if typing.get_origin(kind) is tuple and isinstance(value, list):
+        kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
+        if len(kinds) != len(value):
+            raise GenesisError(f"{where} has {len(value)} elements, not {len(kinds)}")
+        return tuple(
+            _typed(kinds[place], item, f"{where}[{place}]") for place, item in enumerate(value)
+        )
     if kind is bytes:
         try:
             return bytes.fromhex(value)
         except (TypeError, ValueError):
             raise GenesisError(f"{where} is hexadecimal text, not {value!r}") from None
     if not (isinstance(kind, type) and issubclass(kind, Message)):
-        return value
+        try:
+            return msgspec.convert(value, kind)
+        except msgspec.ValidationError as error:
+            raise GenesisError(f"{where}: {error}") from None
     if not isinstance(value, dict):
         raise GenesisError(f"{where} is an object, not {type(value).__name__}")
     fields = {field.name: field for field in msgspec.structs.fields(kind)}

@@ -39,6 +39,7 @@ BEHIND_MAX: Final = 2
 # After a gate closes its clearing is awaited for this share of a slot, then trading goes on.
 CLEARING_PATIENCE: Final = 0.3
 DELIVERIES_KEPT: Final = 96
+SENT_KEPT: Final = 1_000
 IDLE_S: Final = 30.0
 READING_VALID_MS: Final = 3_600_000
 ORDER_GRACE_MS: Final = 2_000
@@ -88,6 +89,8 @@ class Household:
         self._behind = behind
         self._wake = asyncio.Event()
         self._nonces: dict[str, int] = {}
+        # Transactions of this home that no block has decided yet.
+        self._sent: dict[bytes, None] = {}
         self._traded_slot = 0
         self._cleared_slot = 0
         self.deliveries: list[Delivery] = []
@@ -130,7 +133,8 @@ class Household:
                 self._cleared_slot = max(self._cleared_slot, int(event.data["slot"]))
                 self._wake.set()
         for receipt in result.receipts:
-            if receipt.code != "ok":
+            mine = self._sent.pop(receipt.tx_id, None) is not None
+            if mine and receipt.code != "ok":
                 self._count(receipt.reason)
 
     # -- the day's course --------------------------------------------------------------------
@@ -281,6 +285,9 @@ class Household:
             self._count(refused.code)
         else:
             self._finality.submitted(signed.tx_id)
+            self._sent[signed.tx_id] = None
+            while len(self._sent) > SENT_KEPT:
+                self._sent.pop(next(iter(self._sent)))
 
     def _count(self, code: str) -> None:
         self.refused[code] = self.refused.get(code, 0) + 1

@@ -19,16 +19,22 @@ class DirectoryLock:
         self._fd: int | None = None
 
     def __enter__(self) -> "DirectoryLock":
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise LockedError(f"{self._path}: cannot be opened ({error.strerror})") from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
             os.close(fd)
             raise LockedError(
                 f"{self._path.parent} is in use by another process (pid {holder or 'unknown'}); "
                 "stop it first, or give this node a directory of its own"
             ) from None
+        except OSError as error:
+            os.close(fd)
+            raise LockedError(f"{self._path}: cannot be locked ({error.strerror})") from None
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         self._fd = fd

@@ -26,6 +26,8 @@ PER_SENDER_MAX: Final = 64
 POOL_S: Final = 0.05
 # What has not been decided after this long was lost on the way: say it again.
 REPEAT_S: Final = 4.0
+# No honest node sends these, whatever it has seen of the chain: contracts come with the genesis.
+_DISHONEST: Final = ("unknown_contract", "unknown_entry", "bad_arguments")
 
 
 class Mempool:
@@ -79,11 +81,17 @@ class Mempool:
             log.warning("peer %s sent a malformed batch: %s", peer, error)
             return False
         results = self._verifier.check(batch.transactions, self._now_ms())
-        # An expired or early one may be honest delay; anything else an honest node never sends.
-        return not any(
-            isinstance(result, Refused) and result.code not in ("expired", "valid_too_long")
-            for result in results
-        )
+        return all(self._may_be_honest(result) for result in results)
+
+    def _may_be_honest(self, result: CheckedTransaction | Refused) -> bool:
+        if isinstance(result, Refused):
+            # Delay, or a clock that is off.
+            return result.code in ("expired", "valid_too_long")
+        try:
+            self._admit(result)
+        except Refused as refused:
+            return refused.code not in _DISHONEST
+        return True
 
     def receive(self, peer: str, data: bytes) -> None:
         """Take in a batch that passed `gossip_check`."""
@@ -114,9 +122,10 @@ class Mempool:
         except Refused as refused:
             self._count(refused)
             raise
-        self._own[result.tx_id] = time.monotonic()
-        self._outbox.append(raw)
-        self._wake.set()
+        if result.tx_id not in self._own:
+            self._own[result.tx_id] = time.monotonic()
+            self._outbox.append(result.raw)
+            self._wake.set()
         return result
 
     def _insert(self, checked: CheckedTransaction) -> None:
@@ -139,11 +148,11 @@ class Mempool:
         while True:
             try:
                 await asyncio.wait_for(self._wake.wait(), REPEAT_S)
-            except TimeoutError:
-                self._repeat()
-            else:
                 await asyncio.sleep(POOL_S)
+            except TimeoutError:
+                pass
             self._wake.clear()
+            self._repeat()
             raws, self._outbox = self._outbox, []
             for batch in _batches(raws):
                 self._sequence += 1

@@ -24,6 +24,7 @@ DATA_NAME: Final = "data"
 WAL_NAME: Final = "wal"
 DATABASE_NAME: Final = "chain.db"
 PEERS_NAME: Final = "peers.json"
+KEY_FILE_CHARS_MAX: Final = 1_024
 HOME_NAME: Final = "home.json"
 
 
@@ -62,8 +63,9 @@ def read_key(path: Path) -> SigningKey:
     """
     try:
         mode = path.stat().st_mode
-        text = path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open() as file:
+            text = file.read(KEY_FILE_CHARS_MAX).strip()
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         raise ConfigError(f"{path}: the key cannot be read ({reason})") from None
     if stat.S_IMODE(mode) & 0o077:

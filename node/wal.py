@@ -46,15 +46,14 @@ class Wal:
         except OSError as error:
             raise StoreError(f"{path}: cannot be read ({error.strerror})") from None
         else:
-            damage = scan(data).damage
+            # The file is born whole, with its first bytes: one without them has lost what it held.
+            begun = data.startswith(MAGIC)
+            damage = scan(data).damage if begun else "the file does not begin as it was made"
         if damage is not None:
             if data:
                 # Kept for whoever wants to know what happened.
                 path.with_suffix(".damaged").write_bytes(data)
             data = MAGIC + Framer().frame(AbstainRecord(ABSTAIN_HEIGHTS))
-            _replace(path, data)
-        elif len(data) < len(MAGIC):
-            data = MAGIC
             _replace(path, data)
         found = scan(data)
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)

@@ -67,7 +67,11 @@ class Answers:
     async def status(self, question: Mapping[str, Any]) -> Any:
         """The node's status and its home's."""
         snapshot = self._status.snapshot()
-        snapshot["home"] = self._household.snapshot() if self._household is not None else None
+        try:
+            snapshot["home"] = self._household.snapshot() if self._household is not None else None
+        except QueryError:
+            # The market does not know this home (yet); the node has its status all the same.
+            snapshot["home"] = None
         return snapshot
 
     async def slots(self, question: Mapping[str, Any]) -> Any:
@@ -115,10 +119,7 @@ class Answers:
         args = question.get("args", {})
         if not isinstance(args, dict):
             raise ControlError("args is an object")
-        try:
-            return self._app.query(str(question.get("contract")), str(question.get("entry")), args)
-        except QueryError as error:
-            raise ControlError(str(error)) from None
+        return self._app.query(str(question.get("contract")), str(question.get("entry")), args)
 
     async def submit(self, question: Mapping[str, Any]) -> Any:
         """Hand in a signed transaction."""

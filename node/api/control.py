@@ -14,14 +14,18 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from market.errors import QueryError
 from node.errors import ControlError
 from wire.transaction import Refused
 
 log = logging.getLogger("commonwatt.control")
 
 SOCKET_NAME: Final = "control.sock"
+CONNECTIONS_MAX: Final = 32
 QUESTION_BYTES_MAX: Final = 65_536
 ANSWER_BYTES_MAX: Final = 8 * 1_048_576
+
+_TOO_LARGE: Final = f"a question has at most {QUESTION_BYTES_MAX} bytes"
 
 Answer: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[Any]]
 
@@ -33,7 +37,7 @@ class ControlServer:
         self._directory = directory
         self._answers = answers
         self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
         """Listen. A socket left by a dead process is replaced; the directory's lock is ours."""
@@ -49,32 +53,49 @@ class ControlServer:
         if self._server is None:
             return
         self._server.close()
-        for writer in list(self._open):
-            writer.close()
         self._server = None
+        serving = list(self._open.values())
+        for task in serving:
+            task.cancel()
+        # The parts that answer are closed next.
+        await asyncio.gather(*serving, return_exceptions=True)
         (self._directory / SOCKET_NAME).unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open.add(writer)
+        task = asyncio.current_task()
+        if task is None or len(self._open) >= CONNECTIONS_MAX:
+            writer.write(_line(_error("busy", f"at most {CONNECTIONS_MAX} connections at once")))
+            writer.close()
+            return
+        self._open[writer] = task
         try:
             while True:
                 try:
                     line = await reader.readline()
                 except ValueError:
-                    answer = _error("too_large", f"at most {QUESTION_BYTES_MAX} bytes per question")
-                    writer.write(msgspec.json.encode(answer) + b"\n")
+                    writer.write(_line(_error("too_large", _TOO_LARGE)))
                     break
                 if not line:
                     break
-                writer.write(msgspec.json.encode(await self._answer(line)) + b"\n")
+                writer.write(await self._answer(line))
                 await writer.drain()
         except ConnectionError:
             pass
         finally:
-            self._open.discard(writer)
+            del self._open[writer]
             writer.close()
 
-    async def _answer(self, line: bytes) -> dict[str, Any]:
+    async def _answer(self, line: bytes) -> bytes:
+        try:
+            answer = _line(await self._find_answer(line))
+        except (msgspec.MsgspecError, TypeError, ValueError):
+            log.exception("an answer cannot be written as JSON")
+            return _line(_error("internal", "the node could not answer; its log says why"))
+        if len(answer) > ANSWER_BYTES_MAX:
+            return _line(_error("too_large", "the answer is too long; ask for less"))
+        return answer
+
+    async def _find_answer(self, line: bytes) -> dict[str, Any]:
         try:
             question = msgspec.json.decode(line, type=dict[str, Any])
         except (msgspec.MsgspecError, RecursionError, ValueError) as error:
@@ -88,6 +109,8 @@ class ControlServer:
             return {"ok": await answer(question)}
         except Refused as refused:
             return _error(refused.code, refused.message)
+        except QueryError as error:
+            return _error(error.code, error.message)
         except ControlError as error:
             return _error("bad_question", str(error))
         except Exception:
@@ -103,25 +126,34 @@ async def ask(directory: Path, name: str, *, timeout_s: float = 10.0, **argument
     ControlError
         Nobody answers there, or the question was refused.
     """
+    question = _line({"ask": name, **arguments})
+    if len(question) > QUESTION_BYTES_MAX:
+        raise ControlError(f"too_large: {_TOO_LARGE}")
     try:
         async with asyncio.timeout(timeout_s):
             with _short(directory) as path:
                 reader, writer = await asyncio.open_unix_connection(path, limit=ANSWER_BYTES_MAX)
             try:
-                writer.write(msgspec.json.encode({"ask": name, **arguments}) + b"\n")
+                writer.write(question)
                 line = await reader.readline()
             finally:
                 writer.close()
     except TimeoutError:
         raise ControlError(f"the node in {directory} did not answer in {timeout_s:g} s") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ControlError(f"no node is running in {directory} ({error})") from None
+    except ValueError:
+        raise ControlError(f"the node in {directory} gave too long an answer") from None
     if not line:
         raise ControlError(f"the node in {directory} closed without an answer")
     answer = msgspec.json.decode(line)
     if "error" in answer:
         raise ControlError(f"{answer['code']}: {answer['error']}")
     return answer["ok"]
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(value) + b"\n"
 
 
 def _error(code: str, sentence: str) -> dict[str, Any]:
