@@ -23,13 +23,16 @@ class Limits(msgspec.Struct, frozen=True):
     """Limits per peer, and how many peers to have.
 
     A proposal of the largest size every second, with its votes, stays below the rates; GossipSub
-    itself cannot carry more than a few hundred messages per second on one core.
+    itself cannot carry more than a few hundred messages per second on one core. What one author
+    may gossip is limited apart from what its neighbours pass on, or it could have them banned.
     """
 
     messages_per_s: int = 200
     messages_burst: int = 2_000
     bytes_per_s: int = 4 * 1_048_576
     bytes_burst: int = 64 * 1_048_576
+    author_messages_per_s: int = 50
+    author_burst: int = 500
     streams_max: int = 64
     requests_max: int = 16
     offences_max: int = 10
@@ -77,6 +80,26 @@ class Budget:
         if not self._bytes.take(size, now_s):
             return "more bytes per second than allowed"
         return None
+
+
+class Authors:
+    """What the authors of gossip may still say, whoever passes it on."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._rates: OrderedDict[bytes, Rate] = OrderedDict()
+
+    def afford(self, author: bytes, now_s: float) -> bool:
+        """Charge an author for one message; False if it is over its limit."""
+        rate = self._rates.get(author)
+        if rate is None:
+            rate = Rate(self._limits.author_messages_per_s, self._limits.author_burst, now_s)
+            self._rates[author] = rate
+            if len(self._rates) > REMEMBERED_PEERS_MAX:
+                self._rates.popitem(last=False)
+        else:
+            self._rates.move_to_end(author)
+        return rate.take(1, now_s)
 
 
 class _Record:

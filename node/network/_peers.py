@@ -204,6 +204,11 @@ class Peers:
                 self._close(live)
                 state = None
         if state is None:
+            if len(self._states) >= self._limits.peers_max:
+                # Several were admitted at once, when there was room for one.
+                self._counts["refused"] += 1
+                self._close([connection])
+                return
             state = self._states[peer_id] = PeerState(peer_id, self._limits)
             self._run(self._attend, state)
         state.connections.append(connection)

@@ -44,6 +44,9 @@ class Ear(Protocol):
     def gossip_affordable(self, peer_id: ID, size: int, messages: int) -> bool:
         """Charge a peer for an RPC; False once it is over its limits."""
 
+    def gossip_author(self, forwarder: ID, author: bytes) -> bool:
+        """Tell whether an author, by its signature, may say something now."""
+
     def gossip_valid(self, forwarder: ID, topic: str, data: bytes) -> bool:
         """Check a message before it is passed on."""
 
@@ -304,6 +307,8 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
                 return
             if not _signed(msg):
                 self._ear.gossip_invalid(msg_forwarder, "gossip that its author did not sign")
+                return
+            if not self._ear.gossip_author(msg_forwarder, msg.from_id):
                 return
             if not self._ear.gossip_valid(msg_forwarder, topic, data):
                 return

@@ -17,7 +17,7 @@ from node.network._book import PeerBook
 from node.network._bridge import Inbox, Outbox
 from node.network._dialer import Dialer
 from node.network._exchange import Exchange
-from node.network._limits import Limits, Offences
+from node.network._limits import Authors, Limits, Offences
 from node.network._manager import Manager
 from node.network._peers import Peers, PeerState, told
 from node.network._pubsub import GuardedGossipSub, GuardedPubsub
@@ -81,6 +81,7 @@ class Side:
         self._exchange: Exchange
         self._token: trio.lowlevel.TrioToken
         self._peers = Peers(settings.limits, settings.allowed, counts, offences)
+        self._authors = Authors(settings.limits)
         self._book = PeerBook(settings.book_path)
         self._publishing, self._to_publish = trio.open_memory_channel[tuple[str, bytes]](
             PUBLISHING_MAX
@@ -252,6 +253,17 @@ class Side:
     def gossip_affordable(self, peer_id: ID, size: int, messages: int) -> bool:
         """Charge a peer for an RPC."""
         return self._peers.afford(peer_id, size, messages)
+
+    def gossip_author(self, forwarder: ID, author: bytes) -> bool:
+        """Ask whether an author is a member that does not say too much."""
+        allowed = self._settings.allowed
+        if allowed is not None and not allowed(ID(author).to_base58()):
+            self.gossip_invalid(forwarder, "gossip of an author who is not of this community")
+            return False
+        if self._authors.afford(author, trio.current_time()):
+            return True
+        self._counts["gossip_dropped"] += 1
+        return False
 
     def gossip_valid(self, forwarder: ID, topic: str, data: bytes) -> bool:
         """Run the application's check."""
