@@ -111,6 +111,9 @@ def check(name: str, source: str) -> Program:
     """
     if len(source) > SOURCE_CHARS_MAX:
         raise Rejected("source_size", f"{len(source)} characters, at most {SOURCE_CHARS_MAX}")
+    if "\\" in source:
+        # Which escapes are valid differs between versions of Python.
+        raise Rejected("syntax", f"{name}: a backslash; texts are written without escapes")
     try:
         tree = ast.parse(source)
         _check_depth(tree)
@@ -272,6 +275,8 @@ class _Guard(ast.NodeTransformer):
         for name in names:
             if isinstance(name, str) and name != "_" and (name.startswith("_") or "__" in name):
                 raise _refuse(node, "name", f"{name}: a name neither starts with _ nor holds __")
+            if isinstance(name, str) and not name.isascii():
+                raise _refuse(node, "name", f"{name}: a name is ASCII")
         return cast(ast.AST, super().visit(node))
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:

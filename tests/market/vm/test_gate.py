@@ -68,6 +68,8 @@ REFUSED = {
     "deep": (f"def f():\n    return {'-' * 80}1\n", "nesting"),
     "long function": ("def f():\n" + "    a = 1\n" * 2_000, "function_size"),
     "long text of code": ("#" * 70_000, "source_size"),
+    "escape": ("def f():\n    return '\\p'\n", "syntax"),
+    "name beyond ASCII": ("def f():\n    é = 1\n    return é\n", "name"),
     "broken": ("def f(:\n", "syntax"),
     "null byte": ("def f():\n    return 1\x00\n", "syntax"),
 }
