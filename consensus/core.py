@@ -455,10 +455,14 @@ class Core:
         """Its block is not kept, but its proposer has reached that round."""
         if proposal.round > self.round + ROUNDS_AHEAD_MAX:
             self._misbehaved(sender, "a proposal of a round far ahead")
-        elif proposal.round > self._reached[proposal.proposer] and proposal_signature_is_good(
+        elif proposal.round <= self._reached[proposal.proposer]:
+            return
+        elif proposal_signature_is_good(
             proposal, hash_, self.authorities, self.chain_id, self._verifier
         ):
             self._reached[proposal.proposer] = proposal.round
+        else:
+            self._misbehaved(sender, "a proposal with a wrong signature")
 
     def _keep_proposal(self, proposal: Proposal, hash_: bytes, timely: bool) -> None:
         slot = self._slot(proposal.round)

@@ -16,9 +16,9 @@ from tests.sim.world import Result, run_seed
 CHUNK = 16
 
 
-def _run_chunk(jobs: list[tuple[int, int]], mutant: str | None) -> list[Result]:
+def _run_chunk(jobs: list[tuple[int, int]], mutant: str | None, kind: str) -> list[Result]:
     mutation = MUTANTS[mutant] if mutant else None
-    return [run_seed(seed, n, mutation) for seed, n in jobs]
+    return [run_seed(seed, n, mutation, kind) for seed, n in jobs]
 
 
 def _chunks(jobs: Iterator[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
@@ -32,13 +32,14 @@ def main() -> int:
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--nodes", default="4,7,10", help="numbers of authorities")
     parser.add_argument("--mutant", choices=MUTANTS, help="run this seeded bug instead")
+    parser.add_argument("--faults", choices=("any", "chaos", "duel"), default="any")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     options = parser.parse_args()
     sizes = [int(size) for size in options.nodes.split(",")]
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     jobs = ((seed, sizes[seed % len(sizes)]) for seed in seeds)
     started = time.perf_counter()
-    run = partial(_run_chunk, mutant=options.mutant)
+    run = partial(_run_chunk, mutant=options.mutant, kind=options.faults)
     if options.jobs == 1:
         results = [result for chunk in _chunks(jobs) for result in run(chunk)]
     else:
@@ -47,7 +48,8 @@ def main() -> int:
     seconds = time.perf_counter() - started
     bad = [result for result in results if result.violation]
     for result in bad:
-        again = f"--first-seed {result.seed} --seeds 1 --nodes {result.nodes} --jobs 1"
+        again = f"--first-seed {result.seed} --seeds 1 --nodes {result.nodes}"
+        again += f" --faults {options.faults}" if options.faults != "any" else ""
         print(f"seed {result.seed} n={result.nodes}: {result.violation}\n    again: {again}")
     simulated = sum(result.simulated_ms for result in results) / 1000
     print(

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 REPLAYED_MAX = 64
 DUEL_HEIGHTS = 1
+DUELS_SHARE = 0.7
 
 
 class Faults:
@@ -28,7 +29,7 @@ class Faults:
         if rng is None:
             return
         self.torn = rng.random() < 0.5
-        if rng.random() < 0.5:
+        if rng.random() < DUELS_SHARE:
             self.duel_rounds = rng.randint(1, 7)
             self.crashes = rng.random() < 0.4
             self.rot = self.crashes and rng.random() < 0.4

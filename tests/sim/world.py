@@ -22,7 +22,7 @@ from wire.codec import encode
 
 CHAIN_ID = "simulated"
 BLOCK_INTERVAL_MS = 1_000
-CHAOS_MS = 40_000
+CHAOS_MS = 30_000
 DUEL_MS = 40_000
 DUEL_SUMMARY_MS = 4_000
 HEALING_MS = 400_000
@@ -340,6 +340,12 @@ class World:
             node.disk.rot(self.rng)
 
 
-def run_seed(seed: int, n: int, mutation: Mutation | None = None) -> Result:
-    """Run one seed with the faults it draws."""
-    return World(seed, n, mutation=mutation).run()
+def run_seed(seed: int, n: int, mutation: Mutation | None = None, kind: str = "any") -> Result:
+    """Run one seed with the faults it draws, of any kind, or only `duel` or only `chaos`."""
+    if kind == "any":
+        return World(seed, n, mutation=mutation).run()
+    rng = Random(seed)
+    faults = Faults(rng)
+    while (faults.duel_rounds > 0) != (kind == "duel"):
+        faults = Faults(rng)
+    return World(seed, n, faults=faults, mutation=mutation).run()
