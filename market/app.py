@@ -119,7 +119,8 @@ class Application:
 
     def state_items(self) -> list[tuple[str, bytes]]:
         """Return the committed key-value pairs, in key order."""
-        return sorted(self._state.items.items())
+        with self._lock:
+            return sorted(self._state.items.items())
 
     def prove(self, key: str) -> Proof:
         """Return the proof of what the committed state holds at `key`, be it nothing."""

@@ -12,9 +12,9 @@ from market.vm.starlark import StarlarkEngine
 PIECES = [
     "lambda x: x", "while True:", "1.5", "*", "**", "_add", "__class__", "(", ")", "[", "]", ":",
     "yield 1", "async def f():", "f'{x}'", "b''", "...", "@", ":=", "\x00", "é", "\ud800", "\t",
-    "'",    '"""', "#", "\\", "import os", "global x", "del x", "match x:\n    case 1: pass", "not", "0x",
-    "1_000", "1j", "is", "None", "True", "print", "eval", "{*x}", "[*x]", "//", "%", "=", "==",
-    "\n",
+    "'", '"""', "#", "\\", "import os", "global x", "del x", "match x:\n    case 1: pass", "not",
+    "0x", "1_000", "1j", "is", "None", "True", "print", "eval", "{*x}", "[*x]", "//", "%", "=",
+    "==", "\n",
 ]  # fmt: skip
 
 
