@@ -115,6 +115,9 @@ def street_up(
     as_json: Annotated[
         bool, typer.Option("--json", help="No live view; print one report at the end.")
     ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="Save the last screen of the live view as SVG.")
+    ] = None,
 ) -> None:
     """Start a street of homes, one process each, and watch it trade. Ctrl-C stops it."""
     from testnet.up import Options, up
@@ -128,6 +131,7 @@ def street_up(
         data=data,
         directory=directory,
         as_json=as_json,
+        picture=picture,
     )
     raise typer.Exit(asyncio.run(up(options)))
 
@@ -181,12 +185,11 @@ def _print_status(answer: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run the command line; what a person can mend is one line and exit code 2."""
-    from hems.errors import HemsError
     from node.errors import ControlError, StartError
 
     try:
         app()
-    except (StartError, HemsError) as error:
+    except StartError as error:
         typer.echo(f"commonwatt: {error}", err=True)
         sys.exit(EXIT_SETUP)
     except ControlError as error:

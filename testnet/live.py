@@ -1,6 +1,8 @@
 """The live view of a street in the terminal: homes, the last slots, the chain."""
 
+import io
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -16,6 +18,7 @@ from testnet.report import Observations
 from testnet.street import Street
 
 SLOTS_SHOWN: Final = 8
+PICTURE_COLUMNS: Final = 108
 BAR_CHARS: Final = 10
 SPARKS: Final = "▁▂▃▄▅▆▇█"
 MICRO: Final = 1_000_000
@@ -48,6 +51,12 @@ class LiveView:
         if self._live is not None:
             self._live.update(self.render(seen, processes), refresh=True)
 
+    def save(self, seen: Observations, processes: list[HomeProcess], file: Path) -> None:
+        """Save the screen as an SVG picture."""
+        console = Console(record=True, width=PICTURE_COLUMNS, file=io.StringIO())
+        console.print(self.render(seen, processes))
+        console.save_svg(str(file), title="commonwatt testnet up")
+
     def render(self, seen: Observations, processes: list[HomeProcess]) -> Group:
         """Return the screen."""
         return Group(
@@ -69,8 +78,7 @@ class LiveView:
         text = Text()
         text.append(f"{moment:%a %d %b %H:%M}", "bold")
         text.append(f"  ×{self._street.plan.time_lapse}   ")
-        text.append(f"height {best['height']}   {len(slots)} slots settled   ")
-        text.append(f"{traded:.2f} kWh between neighbours   ")
+        text.append(f"height {best['height']}   {len(slots)} slots   {traded:.2f} kWh traded   ")
         text.append(f"saved {saved:.2f}", "green")
         if p95:
             text.append(f"   final in {max(p95) / 1000:.1f} s (p95)")

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from node.errors import StartError
+
 EXIT_SETUP: Final = 2
 RESTART_AFTER_S: Final = 1.0
 RESTARTS_MAX: Final = 20
@@ -21,7 +23,7 @@ STOP_TIMEOUT_S: Final = 10.0
 LOG_TAIL_CHARS: Final = 2_000
 
 
-class GridError(Exception):
+class GridError(StartError):
     """The grid cannot start or go on; the message is for the person who asked for it."""
 
 

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from hems.config import CommunityHome, HomeConfig
+from hems.errors import HemsError
 from hems.neighbourhood import Neighbourhood, built_in, replayed
 from market.genesis import HomeEntry, MarketParams
 from node.config import Config, NetworkSection, NodeSection, settings_text
@@ -133,7 +134,8 @@ def create_street(
 
     Raises
     ------
-    StreetError, DataError
+    StreetError
+        The plan or its data cannot be, or the directory holds something else.
     """
     plan.check()
     names = [f"home-{number:02d}" for number in range(1, plan.homes + 1)]
@@ -173,16 +175,19 @@ def remove_street(street: Street) -> None:
 
 
 def _neighbourhood(plan: StreetPlan) -> Neighbourhood:
-    if not plan.data:
-        return built_in(plan.homes, plan.seed, plan.zone)
-    return replayed(
-        Path(plan.data),
-        plan.homes,
-        _market_start_ms(plan.zone),
-        run_days=DAYS_REPLAYED,
-        seed=plan.seed,
-        zone=plan.zone,
-    )
+    try:
+        if not plan.data:
+            return built_in(plan.homes, plan.seed, plan.zone)
+        return replayed(
+            Path(plan.data),
+            plan.homes,
+            _market_start_ms(plan.zone),
+            run_days=DAYS_REPLAYED,
+            seed=plan.seed,
+            zone=plan.zone,
+        )
+    except HemsError as error:
+        raise StreetError(str(error)) from None
 
 
 def _genesis(

@@ -39,6 +39,7 @@ class Options(NamedTuple):
     data: Path | None
     directory: Path | None
     as_json: bool
+    picture: Path | None = None
 
 
 async def up(options: Options) -> int:
@@ -46,7 +47,7 @@ async def up(options: Options) -> int:
 
     Raises
     ------
-    StreetError, DataError
+    StreetError
         It cannot be made, or does not fit what is in the directory.
     GridError
         A home cannot run.
@@ -127,6 +128,8 @@ async def _watch(
                 await asyncio.wait_for(stop.wait(), POLL_S)
     if seen.first_block_s is None:
         return None
+    if options.picture is not None:
+        view.save(seen, processes, options.picture)
     restarts = {process.name: process.restarts for process in processes}
     return await final_report(street, seen, restarts, options.slots)
 

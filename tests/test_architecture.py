@@ -1,0 +1,96 @@
+"""The house's walls: who imports whom, and what the deterministic rooms never touch."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = {"cli", "consensus", "hems", "market", "node", "study", "testnet", "wire"}
+MAY_IMPORT = {
+    "wire": set(),
+    "hems": set(),
+    "consensus": {"wire"},
+    "market": {"wire"},
+    "node": {"consensus", "hems", "market", "wire"},
+    "testnet": {"hems", "market", "node", "wire"},
+    "study": {"hems", "market"},
+    "cli": {"node", "study", "testnet"},
+}
+DETERMINISTIC = ("consensus", "market")
+OUTSIDE = {
+    "asyncio",
+    "datetime",
+    "math",
+    "multiprocessing",
+    "numpy",
+    "os",
+    "pathlib",
+    "random",
+    "secrets",
+    "selectors",
+    "signal",
+    "socket",
+    "ssl",
+    "subprocess",
+    "time",
+    "trio",
+    "uuid",
+}
+
+
+def sources(room: str) -> list[Path]:
+    if room == "cli":
+        return [ROOT / "cli.py"]
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+def imports(file: Path) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield node.lineno, name.name.partition(".")[0]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.lineno, node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_rooms_open_only_the_doors_they_have(room: str) -> None:
+    assert sources(room)
+    for file in sources(room):
+        for line, name in imports(file):
+            if name in ROOMS and name != room:
+                assert name in MAY_IMPORT[room], f"{file}:{line} imports {name}"
+
+
+@pytest.mark.parametrize("room", DETERMINISTIC)
+def test_deterministic_rooms_touch_nothing_that_varies(room: str) -> None:
+    for file in sources(room):
+        for line, name in imports(file):
+            assert name not in OUTSIDE, f"{file}:{line} imports {name}"
+        for node in ast.walk(ast.parse(file.read_text())):
+            where = f"{file}:{getattr(node, 'lineno', 0)}"
+            is_float = isinstance(node, ast.Constant) and isinstance(node.value, float)
+            assert not is_float, f"{where}: a float"
+            is_division = isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(
+                node.op, ast.Div
+            )
+            assert not is_division, f"{where}: division that makes floats"
+
+
+def test_only_the_network_knows_libp2p_and_trio() -> None:
+    for room in sorted(ROOMS):
+        for file in sources(room):
+            if (ROOT / "node" / "network") in file.parents:
+                continue
+            for line, name in imports(file):
+                assert name not in ("libp2p", "trio", "multiaddr"), f"{file}:{line} imports {name}"
+
+
+def test_signatures_are_checked_in_one_place() -> None:
+    for room in sorted(ROOMS):
+        for file in sources(room):
+            for line, name in imports(file):
+                if name == "nacl":
+                    assert file == ROOT / "wire" / "keys.py", f"{file}:{line} imports {name}"
