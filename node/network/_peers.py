@@ -10,7 +10,6 @@ from libp2p.peer.id import ID
 
 from node.network._bridge import Outbox
 from node.network._limits import Budget, Limits, Offences, QuietLog
-from node.network._swarm import PeerRefused
 
 # Two connections this young were dialled from both sides at once; an older one is a leftover.
 YOUNG_S: Final = 5.0
@@ -158,11 +157,6 @@ class Peers:
 
     def stranger_failed(self, address: str, error: Exception) -> None:
         """Count and log a connection that did not become a peer."""
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, PeerRefused):
-                return
-            cause = cause.__cause__
         self._counts["hostile"] += 1
         reason = f"a connection that is none of ours: {told(error)}"
         self._quiet.warn(address, reason, trio.current_time())

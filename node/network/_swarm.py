@@ -191,6 +191,7 @@ class _Upgrader(TransportUpgrader):  # type: ignore[misc]
         self, raw_conn: Any, is_initiator: bool, peer_id: ID | None = None
     ) -> Any:
         secured = await super().upgrade_security(raw_conn, is_initiator, peer_id)
+        raw_conn.is_member = True
         reason = self._gate.refusal(secured.get_remote_peer(), is_initiator)
         if reason is not None:
             await secured.close()
@@ -267,7 +268,9 @@ class GuardedSwarm(Swarm):  # type: ignore[misc]
         try:
             muxed = await super().upgrade_inbound_raw_conn(raw_conn, maddr)
         except Exception as error:
-            self._gate.stranger_failed(address, error)
+            # A member that thought better of it, because the other's dial was first, is none.
+            if not getattr(raw_conn, "is_member", False):
+                self._gate.stranger_failed(address, error)
             raise
         finally:
             self._pending[address] -= 1
