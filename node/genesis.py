@@ -18,7 +18,7 @@ from market.errors import ParamsError
 from market.genesis import MarketParams
 from node.errors import GenesisError
 from wire.codec import Message, decode, encode
-from wire.errors import WireError
+from wire.errors import EncodeError, WireError
 from wire.keys import PUBLIC_KEY_BYTES
 
 GENESIS_VERSION: Final = 1
@@ -164,8 +164,10 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
             raise GenesisError(f"{where} is hexadecimal text, not {value!r}") from None
     if not (isinstance(kind, type) and issubclass(kind, Message)):
         try:
-            return msgspec.convert(value, kind)
-        except msgspec.ValidationError as error:
+            plain = msgspec.convert(value, kind)
+            encode(plain)
+            return plain
+        except (msgspec.ValidationError, EncodeError) as error:
             raise GenesisError(f"{where}: {error}") from None
     if not isinstance(value, dict):
         raise GenesisError(f"{where} is an object, not {type(value).__name__}")

@@ -76,7 +76,8 @@ class Store:
             except BaseException:
                 await db.close()
                 raise
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            # SQLite's own sentences may quote what is damaged, and then are no text.
             raise _damaged(path, str(error)) from None
         return cls(path, db, height)
 
