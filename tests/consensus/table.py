@@ -1,4 +1,4 @@
-"""A table of authorities, of whom one is the core under test and the others say what a test wants."""
+"""A table of authorities: one is the core under test, the others say what a test wants."""
 
 from typing import Any, TypeVar
 
@@ -47,9 +47,7 @@ class Table:
         self.parent = replace(self.genesis.header, height=height - 1)
         self.core = self.new_core(me)
         if options.pop("enter", True):
-            self.effects = self.core.handle(
-                events.EnterHeight(height, self.authorities, **options)
-            )
+            self.effects = self.core.handle(events.EnterHeight(height, self.authorities, **options))
 
     def new_core(self, me: int) -> Core:
         public = keys.public_of(me)
@@ -85,9 +83,7 @@ class Table:
         hash_ = header_hash(block.header)
         signed = proposal_signed_bytes(CHAIN_ID, 0, self.height, round_, hash_, valid_round)
         signature = keys.signer_of(self.publics[proposer])(signed)
-        return Proposal(
-            0, self.height, round_, block, valid_round, pol, proposer, signature
-        )
+        return Proposal(0, self.height, round_, block, valid_round, pol, proposer, signature)
 
     def vote(self, kind: int, voter: int, value: bytes = NIL, round_: int = 0) -> Vote:
         signed = vote_signed_bytes(kind, CHAIN_ID, 0, self.height, round_, value)

@@ -17,7 +17,7 @@ CHUNK = 16
 
 
 def _run_chunk(jobs: list[tuple[int, int]], mutant: str | None, kind: str) -> list[Result]:
-    mutation = MUTANTS[mutant] if mutant else None
+    mutation = MUTANTS[mutant].mutation if mutant else None
     return [run_seed(seed, n, mutation, kind) for seed, n in jobs]
 
 

@@ -1,0 +1,21 @@
+"""Each seeded bug is found by the simulator."""
+
+import pytest
+
+from tests.sim.mutants import MUTANTS, hunt
+
+# Those that take more than a second or two.
+RARE = {"stale proof unlocks", "no proof unlocks", "peers not renumbered"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in RARE else []) for name in MUTANTS],
+)
+def test_is_found(name):
+    found = hunt(name)
+    assert found is not None, f"{MUTANTS[name].seeds} seeds do not find {name!r}"
+
+
+def test_the_rare_ones_are_named_right():
+    assert MUTANTS.keys() >= RARE
