@@ -45,6 +45,7 @@ class Sync:
         # Neighbours that did not show the blocks they claimed: still asked, no longer believed.
         self._doubted: set[str] = set()
         self._proven_height = 0
+        self._newcomers: dict[str, None] = {}
         self._wake = asyncio.Event()
         network.on_request(PROTOCOL, self._answer)
         network.on_peer(self._on_peer)
@@ -69,8 +70,10 @@ class Sync:
 
     def _on_peer(self, peer: str, came: bool) -> None:
         if came:
+            self._newcomers[peer] = None
             self._wake.set()
         else:
+            self._newcomers.pop(peer, None)
             self._heights.pop(peer, None)
             self._doubted.discard(peer)
 
@@ -88,12 +91,17 @@ class Sync:
     # -- asking ------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Ask a few neighbours every few seconds; fetch whenever one is ahead."""
+        """Ask a few neighbours while no block comes by itself; fetch whenever one is ahead."""
+        asked_at = -1
         while True:
             self._wake.clear()
-            peers = [peer.peer_id for peer in self._network.peers()]
-            random.shuffle(peers)  # not for secrecy: only to spread the questions
-            await asyncio.gather(*(self._ask_status(peer) for peer in peers[:ASK_PEERS_MAX]))
+            if self._chain.height == asked_at or self.behind or self._newcomers:
+                peers = [peer.peer_id for peer in self._network.peers()]
+                random.shuffle(peers)  # not for secrecy: only to spread the questions
+                asked = dict.fromkeys([*self._newcomers, *peers][:ASK_PEERS_MAX])
+                self._newcomers.clear()
+                await asyncio.gather(*(self._ask_status(peer) for peer in asked))
+            asked_at = self._chain.height
             while peer := self._one_ahead():
                 await self._fetch(peer)
             try:

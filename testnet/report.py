@@ -5,13 +5,13 @@ fetched and added up again, and what the homes hold is compared at one height.
 """
 
 import asyncio
-import statistics
 import time
 from typing import Any
 
 from node.api.control import ask
 from node.errors import ControlError
 from node.setup import DATA_NAME
+from node.status import summary_ms
 from testnet.street import Street
 
 
@@ -77,9 +77,9 @@ async def final_report(
     bills = [bill for book in books for bill in book["bills"]]
     total_micro = sum(bill["total_micro"] for bill in bills)
     grid_only_micro = sum(bill["grid_only_micro"] for bill in bills)
-    latencies = [seen.status[name]["finality_ms"] for name in street.names if name in seen.status]
-    p50s = [item["p50"] for item in latencies if item["p50"] is not None]
-    p95s = [item["p95"] for item in latencies if item["p95"] is not None]
+    latencies_ms: list[float] = []
+    for name in at:
+        latencies_ms += await _ask(street, name, "latencies")
     return {
         "homes": len(street.names),
         "slots": len(settled),
@@ -92,10 +92,7 @@ async def final_report(
         "energy_balanced": all(energy_balanced(book) for book in books),
         "bills_add_up": all(bills_add_up(book) for book in books),
         "height": min(height for height, _ in at.values()),
-        "finality_ms": {
-            "p50": round(statistics.median(p50s), 1) if p50s else None,
-            "p95": round(max(p95s), 1) if p95s else None,
-        },
+        "finality_ms": summary_ms(latencies_ms),
         "savings_percent": (
             round(100 * (grid_only_micro - total_micro) / abs(grid_only_micro), 2)
             if grid_only_micro

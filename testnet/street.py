@@ -118,6 +118,7 @@ def create_street(
     plan: StreetPlan,
     containers: bool = False,
     owner: int | None = None,
+    chain: ChainParams = ChainParams(),  # noqa: B008 - immutable
 ) -> Street:
     """Make a street in a directory.
 
@@ -131,6 +132,8 @@ def create_street(
         Homes listen on all addresses of a host of their own name, instead of loopback ports.
     owner : int, optional
         User id that shall own the homes' files.
+    chain : ChainParams
+        How blocks are made.
 
     Raises
     ------
@@ -144,7 +147,7 @@ def create_street(
     neighbourhood = _neighbourhood(plan)
     keys = [SigningKey.generate() for _ in names]
     regulator = SigningKey.generate()
-    genesis = _genesis(plan, names, keys, regulator, neighbourhood.homes)
+    genesis = _genesis(plan, names, keys, regulator, neighbourhood.homes, chain)
     genesis.check()
     addresses = _addresses(names, keys, containers)
     directory.mkdir(parents=True, exist_ok=True)
@@ -196,6 +199,7 @@ def _genesis(
     keys: list[SigningKey],
     regulator: SigningKey,
     homes: list[HomeConfig],
+    chain: ChainParams,
 ) -> Genesis:
     start_ms = _market_start_ms(plan.zone)
     genesis_ms = time.time_ns() // 1_000_000
@@ -215,7 +219,7 @@ def _genesis(
         ),
     )
     authorities = tuple(key.public for key in keys[: plan.authorities])
-    return Genesis(GENESIS_VERSION, authorities, ChainParams(), market)
+    return Genesis(GENESIS_VERSION, authorities, chain, market)
 
 
 def _entry(name: str, key: SigningKey, home: HomeConfig) -> HomeEntry:

@@ -4,6 +4,7 @@ status                      what the node says of itself (`node.status`), with i
 slots      {count}          the last settled slots, newest last
 slot       {slot}           one slot: summary, trades, bills
 homes                       registered homes with their accounts and totals
+latencies                   how long this home's transactions took to be final, each [ms]
 money                       what was minted and redeemed, and what all accounts hold
 query      {contract, entry, args}      a contract's query
 submit     {transaction}    hand in a signed transaction, hexadecimal
@@ -57,6 +58,7 @@ class Answers:
             "slots": self.slots,
             "slot": self.slot,
             "homes": self.homes,
+            "latencies": self.latencies,
             "money": self.money,
             "query": self.query,
             "submit": self.submit,
@@ -99,6 +101,10 @@ class Answers:
             }
             for home in client.homes(self._app.query)
         ]
+
+    async def latencies(self, question: Mapping[str, Any]) -> Any:
+        """The last finality latencies of this home's transactions."""
+        return [round(latency, 1) for latency in self._finality.latencies_ms]
 
     async def money(self, question: Mapping[str, Any]) -> Any:
         """The money supply, and what all accounts hold."""
