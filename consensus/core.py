@@ -2,7 +2,7 @@
 
 Everything that changes the state of agreement is in this file. Theory of operation:
 
-A *height* decides one block. Rules R1 to R26 are stated in docs/spec/consensus.md; `Ln` below are
+A *height* decides one block. Rules R1 to R27 are stated in docs/spec/consensus.md; `Ln` below are
 lines of the paper's pseudo-code.
 
     EnterHeight ──> idle (round −1) ──BeginRounds, a proposal of round 0, or f+1 peers──> round 0
@@ -19,8 +19,8 @@ the timers run).
 
 Each event first adds to what is known (`_on_...`), then `_advance` applies rules until none
 applies. A rule that signs something makes, in this order, a `Persist` and a `Broadcast`: what left
-this node is on its disk, with all it must remember to never contradict it. `_sign` is the last
-guard: it gives one signature per height, round and kind, and never goes back.
+this node is on its disk, with all it must remember to never contradict it. `Memory.sign` is the
+last guard: it gives one signature per height, round and kind, and never goes back.
 
 Messages are lost. Nothing here resends by itself; instead every `summary_ms` a node says what it
 holds (`VoteSummary`) and peers send what it lacks, a proof of a later lock, or the decided block
@@ -138,8 +138,11 @@ class Core:
         self.chain_id = chain_id
         self.public = public
         self.params = params or Params()
-        self.height = 0
+        # Nothing is known before the first `EnterHeight`.
+        self.height = self.epoch = self.n = self.f = 0
+        self.index: int | None = None
         self.decided = True
+        self.blocks: dict[bytes, Block] = {}
         self._signer = signer
         self._verifier = verifier
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -248,7 +251,7 @@ class Core:
         self.locked_round = self.valid_round = NO_ROUND
         self._valid_pol: Certificate | None = None
         self.rounds: dict[int, Round] = {}
-        self.blocks: dict[bytes, Block] = {}
+        self.blocks = {}
         self._verdicts: dict[bytes, bool] = {}
         # Quorums of prevotes for a block, by round, that are not yet the valid value.
         self._polkas: dict[int, bytes] = {}
@@ -621,7 +624,7 @@ class Core:
         before = self.rounds.get(number - 1)
         if before is not None and before.precommits.has_quorum_of_any():
             votes = before.precommits.one_of_each()
-            self._way_here = RoundRecord(self.height, number, votes)
+            self._way_here = RoundRecord(self.height, number, votes)  # R27
         else:
             self._way_here = None
         self._forget_old_rounds()

@@ -739,7 +739,15 @@ def test_r26_a_reproposed_block_keeps_its_builder(table):
     assert votes_said(effects) == [(PREVOTE, 1, hash_of(block))]
 
 
-# -- a follower
+# -- before the first height, and without a vote
+
+
+def test_before_the_first_height_it_listens_to_nobody_and_may_be_asked():
+    table = Table(enter=False)
+    assert not table.hear(table.vote(PREVOTE, 1, NIL), 1)
+    core = table.core
+    assert (core.height, core.seen_height, core.abstaining) == (0, 0, True)
+    assert core.wal_records() == []
 
 
 def test_a_follower_decides_and_never_signs():
