@@ -36,7 +36,7 @@ class Hub:
         self._links: dict[tuple[str, str], _Link] = {}
         self._queue: list[tuple[float, int, _Link, Callable[[], None]]] = []
         self._count = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: tuple[float, asyncio.TimerHandle] | None = None
 
     # -- controls
 
@@ -127,11 +127,11 @@ class Hub:
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         due_s = self._queue[0][0]
-        if self._timer is not None and not self._timer.cancelled():
-            if self._timer.when() <= due_s:
+        if self._timer is not None:
+            if self._timer[0] <= due_s:
                 return
-            self._timer.cancel()
-        self._timer = loop.call_at(due_s, self._pump, loop)
+            self._timer[1].cancel()
+        self._timer = (due_s, loop.call_at(due_s, self._pump, loop))
 
     def _pump(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None

@@ -333,4 +333,4 @@ async def test_peers_refuse_to_be_more_than_allowed(real: Street) -> None:
         homes[-1].network.want(victim.address)
     await until(lambda: victim.count("refused") >= 1)
     await until(lambda: len(victim.network.peers()) == 2)
-    assert sum(bool(home.network.peers()) for home in homes) == 2
+    await until(lambda: sum(bool(home.network.peers()) for home in homes) == 2)
