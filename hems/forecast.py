@@ -70,7 +70,7 @@ def blend(
     ConfigError
         Negative or too long horizon, no steps per day, arrays of other shapes.
     """
-    lagged = _same_time(history_wh, steps_per_day, horizon, HISTORY_DAYS)
+    lagged = same_time(history_wh, steps_per_day, horizon, HISTORY_DAYS)
     month = _mean(lagged)
     same_weekday = _mean(_same_weekdays(lagged, _days_ahead(steps_per_day, horizon)))
     yesterday = lagged[0]
@@ -98,11 +98,12 @@ def same_time_mean(
 
     Without weather no learned model has beaten it; see docs/hems.md.
     """
-    lagged = _same_time(history_wh, steps_per_day, horizon, days)
+    lagged = same_time(history_wh, steps_per_day, horizon, days)
     return _with_quantiles(_filled(_mean(lagged), history_wh, fallback_wh), lagged)
 
 
-def _offsets(horizon: Horizon) -> IntArray:
+def offsets_of(horizon: Horizon) -> IntArray:
+    """Return which steps after the history a horizon means. Raises `ConfigError`."""
     offsets = np.arange(horizon) if isinstance(horizon, int) else np.asarray(horizon)
     if offsets.ndim != 1 or len(offsets) > HORIZON_STEPS_MAX or (offsets < 0).any():
         raise ConfigError(f"a horizon is 0 to {HORIZON_STEPS_MAX} steps after the history")
@@ -111,17 +112,17 @@ def _offsets(horizon: Horizon) -> IntArray:
 
 def _days_ahead(steps_per_day: int, horizon: Horizon) -> IntArray:
     """Return for each step of the horizon how many whole days after the history's end it is."""
-    days: IntArray = _offsets(horizon) // steps_per_day
+    days: IntArray = offsets_of(horizon) // steps_per_day
     return days
 
 
-def _same_time(
+def same_time(
     history_wh: FloatArray, steps_per_day: int, horizon: Horizon, days: int
 ) -> FloatArray:
     """Return the same time of the last `days` days, newest first, shape (days, horizon)."""
     if history_wh.ndim != 1 or steps_per_day < 1 or days < 1:
         raise ConfigError("history is one flat array, with at least one step per day")
-    offsets = _offsets(horizon)
+    offsets = offsets_of(horizon)
     newest = len(history_wh) + offsets % steps_per_day - steps_per_day
     places = newest - steps_per_day * np.arange(days)[:, None]
     if len(history_wh) == 0:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
-from hems import bid, civil, control, forecast
+from hems import bid, civil, control, forecast, intraday
 from hems.bid import Band, Order, Suggested
 from hems.civil import DAY_MS, MINUTE_MS, FloatArray, IntArray
 from hems.config import HomeConfig, open_source
@@ -321,9 +321,12 @@ class HomeEnergyManager:
         # The hour that is repeated when clocks go back is forecast like its first time.
         offsets = np.maximum(ahead - first, 0)
         typical = typical_load_wh(ahead, steps_per_day)
+        dark = np.zeros(slots)
+        load_ahead = forecast.blend(load, steps_per_day, offsets, typical)
+        pv_ahead = forecast.same_time_mean(pv, steps_per_day, offsets, fallback_wh=dark)
         return (
-            forecast.blend(load, steps_per_day, offsets, typical),
-            forecast.same_time_mean(pv, steps_per_day, offsets, fallback_wh=np.zeros(slots)),
+            intraday.persist_load(load_ahead, load, steps_per_day, offsets),
+            intraday.persist_pv(pv_ahead, pv, steps_per_day, offsets),
         )
 
     def _cautious(

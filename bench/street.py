@@ -1,0 +1,185 @@
+"""What a street earns by trading: homes planned, matched and settled as the market does it.
+
+    uv run python -m bench.street [--homes 12] [--days 2] [--seeds 1,2,3] [--slot-minutes 15]
+
+As in a running street a slot is traded two slots after the last delivered one. Matching is
+`high_low`, pay as ask; a seller's shortfall pays tariff and penalty. A home's saving is what the
+same meter readings would have cost at the grid's prices alone, minus what they did cost.
+"""
+
+import argparse
+import statistics
+import time
+from datetime import date
+from typing import Final, NamedTuple
+
+from bench.machine import describe
+from hems import civil
+from hems.bid import Order, Suggested
+from hems.config import HomeConfig
+from hems.home import Delivery, HomeEnergyManager, MarketView, SlotPlan
+from hems.neighbourhood import built_in
+
+ZONE: Final = "Australia/Sydney"
+FIRST_DAY: Final = date(2026, 11, 20)
+FEED_IN: Final = 100_000
+PENALTY: Final = 50_000
+LEAD_SLOTS: Final = 2
+REMEMBERED: Final = 32
+
+
+class HomeTotal(NamedTuple):
+    """A home's run. [Wh, micro]"""
+
+    bought_wh: int
+    sold_wh: int
+    shortfall_wh: int
+    penalty_micro: int
+    saved_micro: int
+
+
+class Trade(NamedTuple):
+    """Energy between two homes, by their places in the street."""
+
+    buyer: int
+    seller: int
+    energy_wh: int
+    ask_micro_per_kwh: int
+    bid_micro_per_kwh: int
+
+
+def tariff(at_ms: int) -> int:
+    """Return CE table 2's price of a moment. [micro/kWh]"""
+    zone = civil.zone_of(ZONE)
+    hour = (at_ms + civil.offset_ms(at_ms, zone)) // civil.HOUR_MS % 24
+    if hour < 7 or hour >= 22:
+        return 177_000
+    return 541_100 if 14 <= hour < 20 else 277_100
+
+
+def match(orders: list[list[Order]]) -> list[Trade]:
+    """Match each home's orders: dearest bid with cheapest ask, while they cross."""
+    bids = sorted(
+        [-o.price_micro_per_kwh, i, o.energy_wh]
+        for i, own in enumerate(orders)
+        for o in own
+        if o.side == "bid"
+    )
+    asks = sorted(
+        [o.price_micro_per_kwh, i, o.energy_wh]
+        for i, own in enumerate(orders)
+        for o in own
+        if o.side == "ask"
+    )
+    trades = []
+    while bids and asks and -bids[0][0] >= asks[0][0]:
+        energy_wh = min(bids[0][2], asks[0][2])
+        trades.append(Trade(bids[0][1], asks[0][1], energy_wh, asks[0][0], -bids[0][0]))
+        for book in (bids, asks):
+            book[0][2] -= energy_wh
+            if book[0][2] == 0:
+                book.pop(0)
+    return trades
+
+
+def one_side(planned: SlotPlan) -> list[Order]:
+    """Keep the side the plan is on: the market takes a home as buyer or as seller."""
+    plan = planned.plan
+    grid_wh = plan.import_wh[LEAD_SLOTS] - plan.export_wh[LEAD_SLOTS]
+    sides = ("bid", "ask") if grid_wh > 0 else ("ask", "bid")
+    for side in sides:
+        chosen = [order for order in planned.orders if order.side == side]
+        if chosen:
+            return chosen
+    return []
+
+
+def settle(delivery: Delivery, trades: list[Trade], home: int) -> HomeTotal:
+    """Return a home's slot as the settlement contract bills it."""
+    price = tariff(delivery.slot_start_ms)
+    bought = sum(t.energy_wh for t in trades if t.buyer == home)
+    sold = sum(t.energy_wh for t in trades if t.seller == home)
+    paid = sum(
+        t.energy_wh * t.ask_micro_per_kwh // 1000 * ((t.buyer == home) - (t.seller == home))
+        for t in trades
+    )
+    net_wh = delivery.import_wh - delivery.export_wh
+    grid_wh = net_wh + sold - bought
+    shortfall = min(sold, max(0, grid_wh))
+    penalty = shortfall * PENALTY // 1000
+    cost = paid + max(0, grid_wh) * price // 1000 - max(0, -grid_wh) * FEED_IN // 1000 + penalty
+    alone = max(0, net_wh) * price // 1000 - max(0, -net_wh) * FEED_IN // 1000
+    return HomeTotal(bought, sold, shortfall, penalty, alone - cost)
+
+
+def run(configs: list[HomeConfig], days: int, slot_ms: int) -> list[HomeTotal]:
+    """Let homes trade for some days; return each one's total."""
+    homes = [HomeEnergyManager(config) for config in configs]
+    start_ms = civil.day_start_ms(civil.day_number(FIRST_DAY), civil.zone_of(ZONE))
+    slots = days * civil.DAY_MS // slot_ms
+    accepted: list[tuple[int, int]] = []
+    cleared: dict[int, list[Trade]] = {}
+    totals = [HomeTotal(0, 0, 0, 0, 0)] * len(homes)
+    for home in homes:
+        home.plan_slot(start_ms, slot_ms, MarketView(tariff, FEED_IN))
+    for slot in range(slots):
+        target_ms = start_ms + (slot + LEAD_SLOTS) * slot_ms
+        view = MarketView(tariff, FEED_IN, _suggested(accepted, target_ms), PENALTY)
+        trades = match([one_side(home.plan_slot(target_ms, slot_ms, view)) for home in homes])
+        cleared[target_ms] = trades
+        accepted += [(t.ask_micro_per_kwh, t.bid_micro_per_kwh) for t in trades]
+        now_ms = start_ms + slot * slot_ms
+        for i, home in enumerate(homes):
+            net_wh = sum(t.energy_wh * ((t.buyer == i) - (t.seller == i)) for t in trades)
+            if net_wh:
+                home.commit(target_ms, net_wh)
+            one = settle(home.deliver(now_ms, slot_ms, view), cleared.get(now_ms, []), i)
+            totals[i] = HomeTotal(*(a + b for a, b in zip(totals[i], one, strict=True)))
+    return totals
+
+
+def _suggested(accepted: list[tuple[int, int]], at_ms: int) -> Suggested:
+    """Return CE 5 and 6 without imbalance: root mean squares of what was accepted last."""
+    low, high = FEED_IN, tariff(at_ms)
+    last = accepted[-REMEMBERED:] or [((low + high) // 2,) * 2]
+    prices = [
+        round(statistics.fmean(p * p for p in side) ** 0.5) for side in zip(*last, strict=True)
+    ]
+    return Suggested(*(min(max(price, low), high) for price in prices))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--homes", type=int, default=12)
+    parser.add_argument("--days", type=int, default=2)
+    parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--slot-minutes", type=int, default=15)
+    arguments = parser.parse_args()
+    slot_ms = arguments.slot_minutes * civil.MINUTE_MS
+    print(describe())
+    print(f"{arguments.homes} homes, {arguments.days} days, slots of {arguments.slot_minutes} min")
+    print(
+        "seed battery  traded kWh  short kWh  penalties  worst saving  losers  saving of all  CPU s"
+    )
+    for seed in map(int, arguments.seeds.split(",")):
+        for stores in (True, False):
+            configs = built_in(arguments.homes, seed=seed).homes
+            if not stores:
+                configs = built_in(arguments.homes, seed=seed, battery=None).homes
+            begin = time.process_time()
+            totals = run(configs, arguments.days, slot_ms)
+            spent = time.process_time() - begin
+            print(
+                f"{seed:4} {'yes' if stores else 'no':7}"
+                f" {sum(t.sold_wh for t in totals) / 1000:11.1f}"
+                f" {sum(t.shortfall_wh for t in totals) / 1000:10.1f}"
+                f" {sum(t.penalty_micro for t in totals) / 1e6:10.2f}"
+                f" {min(t.saved_micro for t in totals) / 1e6:13.3f}"
+                f" {sum(t.saved_micro < 0 for t in totals):7}"
+                f" {sum(t.saved_micro for t in totals) / 1e6:14.2f} {spent:6.1f}"
+            )
+
+
+if __name__ == "__main__":
+    main()
