@@ -50,6 +50,7 @@ def main() -> int:
     for result in bad:
         again = f"--first-seed {result.seed} --seeds 1 --nodes {result.nodes}"
         again += f" --faults {options.faults}" if options.faults != "any" else ""
+        again += f" --mutant '{options.mutant}'" if options.mutant else ""
         print(f"seed {result.seed} n={result.nodes}: {result.violation}\n    again: {again}")
     simulated = sum(result.simulated_ms for result in results) / 1000
     print(
