@@ -9,6 +9,7 @@ import logging
 import socket
 from typing import Any, Final
 
+import libp2p.io.trio as trio_io
 import libp2p.network.connection.swarm_connection as swarm_connection
 import libp2p.protocol_muxer.multiselect_communicator as multiselect_communicator
 import libp2p.pubsub.gossipsub as gossipsub
@@ -43,6 +44,7 @@ def apply() -> None:
         module.env_to_send_in_RPC = _sender_record
     multiselect_communicator.read_delim = _read_delim_bounded
     yamux.YamuxStream = LeanYamuxStream
+    trio_io.TrioTCPStream.get_remote_address = _remote_address
     tcp._set_reuse_flags = _set_reuse_address_only
 
 
@@ -150,6 +152,18 @@ async def _read_delim_bounded(reader: Any) -> bytes:
     if not line.isascii():
         raise ParseError("a negotiation line that is not ASCII")
     return bytes(line[:-1])
+
+
+def _remote_address(stream: Any) -> tuple[str, int] | None:
+    """Return host and port of the other end; 0.8.1 knows no such pair of an IPv6 socket."""
+    if stream._cached_remote_address is None:
+        try:
+            host, port = stream.stream.socket.getpeername()[:2]
+        except OSError:
+            return None
+        stream._cached_remote_address = (str(host), int(port))
+    known: tuple[str, int] = stream._cached_remote_address
+    return known
 
 
 def _set_reuse_address_only(listener: Any) -> None:

@@ -28,6 +28,11 @@ from node.network.base import GossipCheck, NetworkError
 
 BOOK_SAVE_S: Final = 30.0
 PUBLISHING_MAX: Final = 1_024
+_FAMILIES: Final = {
+    "dns": trio.socket.AF_UNSPEC,
+    "dns4": trio.socket.AF_INET,
+    "dns6": trio.socket.AF_INET6,
+}
 
 
 class Settings(NamedTuple):
@@ -210,7 +215,8 @@ class Side:
         peer_id = ID.from_base58(check_peer(address))
         self._counts["dials"] += 1
         try:
-            await self._host.get_network().dial_addr(Multiaddr(address), peer_id)
+            resolved = Multiaddr(await _resolve(address))
+            await self._host.get_network().dial_addr(resolved, peer_id)
         # Whatever the other end of an address does in a handshake: it was not the peer.
         except Exception as error:
             self._counts["dials_failed"] += 1
@@ -333,6 +339,22 @@ async def _close_quietly(connection: Any) -> None:
         await connection.close()
     except (*ENDED, BaseLibp2pError):
         return
+
+
+async def _resolve(address: str) -> str:
+    """Return an address with its host's name looked up as the system does, hosts file and all.
+
+    libp2p asks name servers only, which know no `localhost` and no container's `extra_hosts`.
+    """
+    parts = address.split("/")
+    family = _FAMILIES.get(parts[1])
+    if family is None:
+        return address
+    found = await trio.socket.getaddrinfo(parts[2], None, family, trio.socket.SOCK_STREAM)
+    family, host = found[0][0], found[0][4][0]
+    parts[1] = "ip6" if family == trio.socket.AF_INET6 else "ip4"
+    parts[2] = str(host)
+    return "/".join(parts)
 
 
 def _seen_address(state: PeerState) -> str:
