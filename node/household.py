@@ -150,7 +150,9 @@ class Household:
                 # One slot is lost, the next may do; the grid serves this one.
                 log.warning("this slot is left to the grid: %s", error)
             try:
-                await asyncio.wait_for(self._wake.wait(), self._pause_s())
+                # Not `wait_for`: it swallows a cancellation that comes with the event.
+                async with asyncio.timeout(self._pause_s()):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 

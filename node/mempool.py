@@ -147,7 +147,9 @@ class Mempool:
         """Gossip what this home submits, pooled; say again what stays undecided."""
         while True:
             try:
-                await asyncio.wait_for(self._wake.wait(), REPEAT_S)
+                # Not `wait_for`: it swallows a cancellation that comes with the event.
+                async with asyncio.timeout(REPEAT_S):
+                    await self._wake.wait()
                 await asyncio.sleep(POOL_S)
             except TimeoutError:
                 pass

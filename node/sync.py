@@ -105,7 +105,9 @@ class Sync:
             while peer := self._one_ahead():
                 await self._fetch(peer)
             try:
-                await asyncio.wait_for(self._wake.wait(), ASK_EVERY_S)
+                # Not `wait_for`: it swallows a cancellation that comes with the event.
+                async with asyncio.timeout(ASK_EVERY_S):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
             # A notice usually brings its own block; fetch only what it did not.

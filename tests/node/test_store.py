@@ -1,5 +1,8 @@
 """The chain on disk: one height or the next, never between; damage is one line."""
 
+# ruff: noqa: ASYNC220, ASYNC240 - nothing else runs meanwhile
+
+import contextlib
 import random
 import signal
 import sqlite3
@@ -36,11 +39,21 @@ async def state_of(store: Store) -> dict[str, bytes]:
     return {key: value async for key, value in store.state()}
 
 
+class _Sound(Exception):
+    """The database was opened."""
+
+
+async def must_not_open(path: Path) -> None:
+    store = await Store.open(path, GENESIS)
+    await store.close()
+    raise _Sound
+
+
 async def refused(path: Path, kind: type[StartError] = StoreError) -> str:
     """Return the one line with which a database is refused; the file stays as it is."""
     before = path.read_bytes()
     with pytest.raises(kind) as caught:
-        await Store.open(path, GENESIS)
+        await must_not_open(path)
     assert path.read_bytes() == before
     line = str(caught.value)
     assert "\n" not in line
@@ -194,14 +207,9 @@ async def test_flipped_bytes_are_refused_or_harm_only_contents(tmp_path: Path) -
         for _ in range(200):
             rotten[draw.randrange(len(rotten))] ^= draw.randrange(1, 256)
         path.write_bytes(rotten)
-        try:
-            store = await Store.open(path, GENESIS)
-        except StartError as error:
-            assert "\n" not in str(error)
-            assert path.read_bytes() == rotten
+        with contextlib.suppress(_Sound):
+            await refused(path, StartError)
             found += 1
-        else:
-            await store.close()
     assert found > 20
 
 

@@ -1,0 +1,322 @@
+"""Pending transactions: what is refused and why, what is sent, repeated, handed out, forgotten."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+import node.mempool
+from market import client
+from market.app import Application, BlockEnv
+from node.mempool import PER_SENDER_MAX, Mempool
+from node.messages import BATCH_BYTES_MAX, BATCH_TRANSACTIONS_MAX, TransactionBatch
+from node.network.base import GOSSIP_BYTES_MAX
+from node.verifier import TransactionVerifier
+from tests.node.grid import key_of, make_genesis
+from wire.codec import decode, encode
+from wire.keys import SigningKey
+from wire.transaction import VALIDITY_MS_MAX, CheckedTransaction, Refused
+
+GENESIS = make_genesis()
+START_MS = GENESIS.market.genesis_ms
+TRANSFER = client.transfer(key_of(1).address, 5)
+
+
+def founded() -> Application:
+    app = Application(GENESIS.market)
+    app.commit(app.genesis())
+    return app
+
+
+def signed(
+    nonce: int = 1,
+    sender: int | SigningKey = 0,
+    call: client.Call = TRANSFER,
+    valid_ms: int = 60_000,
+    chain_id: str = "grid",
+) -> CheckedTransaction:
+    key = key_of(sender) if isinstance(sender, int) else sender
+    return client.sign_call(call, key, chain_id, nonce, START_MS + valid_ms)
+
+
+class Home:
+    """A mempool over a real market, with what it published."""
+
+    def __init__(self) -> None:
+        self.app = founded()
+        self.now_ms = START_MS
+        self.published: list[bytes] = []
+        self.arrivals = 0
+        self.fail = False
+        self.pool = Mempool(
+            TransactionVerifier("grid"),
+            self.app.check,
+            self._publish,
+            lambda: self.now_ms,
+            self._arrived,
+        )
+
+    async def _publish(self, data: bytes) -> None:
+        if self.fail:
+            raise RuntimeError("no network")
+        self.published.append(data)
+
+    def _arrived(self) -> None:
+        self.arrivals += 1
+
+    def batches(self) -> list[list[bytes]]:
+        return [self.opened(data).transactions for data in self.published]
+
+    @staticmethod
+    def opened(data: bytes) -> TransactionBatch:
+        return decode(data, TransactionBatch, GOSSIP_BYTES_MAX)
+
+    def refused(self, checked: CheckedTransaction | bytes) -> str:
+        raw = checked if isinstance(checked, bytes) else checked.raw
+        with pytest.raises(Refused) as caught:
+            self.pool.submit(raw)
+        assert caught.value.message
+        return caught.value.code
+
+    def decide(self, *transactions: CheckedTransaction) -> None:
+        env = BlockEnv(self.app.height + 1, self.now_ms + 1)
+        self.app.commit(self.app.execute(env, transactions))
+        self.pool.decided([checked.tx_id for checked in transactions])
+
+    def reaped(self, bytes_max: int = 10**6, count_max: int = 1_000) -> list[int]:
+        return [item.tx.nonce for item in self.pool.reap(self.now_ms, bytes_max, count_max)]
+
+
+@contextlib.asynccontextmanager
+async def running(home: Home) -> AsyncIterator[None]:
+    task = asyncio.create_task(home.pool.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setattr(node.mempool, "POOL_S", 0.01)
+    monkeypatch.setattr(node.mempool, "REPEAT_S", 0.1)
+    return Home()
+
+
+BAD = {
+    "malformed": b"junk",
+    "bad_signature": signed().raw[:-1] + bytes([signed().raw[-1] ^ 1]),
+    "wrong_chain": signed(chain_id="other"),
+    "expired": signed(valid_ms=-1),
+    "valid_too_long": signed(valid_ms=VALIDITY_MS_MAX + 1),
+    "unknown_contract": signed(call=client.Call("lottery", "play", {})),
+    "unknown_entry": signed(call=client.Call("ledger", "play", {})),
+    "bad_arguments": signed(call=client.Call("ledger", "transfer", {"address": "x"})),
+    "stranger": signed(sender=SigningKey(b"x" * 32)),
+}
+
+
+@pytest.mark.parametrize("code", BAD)
+async def test_what_is_refused_says_why_and_is_never_sent(home: Home, code: str) -> None:
+    async with running(home):
+        assert home.refused(BAD[code]) == code
+        assert home.pool.refused == {code: 1}
+        await asyncio.sleep(0.05)
+    assert not home.published
+    assert len(home.pool) == home.arrivals == 0
+
+
+async def test_a_transaction_too_large_is_refused_before_it_is_read(home: Home) -> None:
+    fat = signed(call=client.Call("ledger", "transfer", {"address": "x" * 9_000}))
+    assert home.refused(fat) == "malformed"
+    assert home.refused(b"\x93" * 100_000) == "malformed"
+
+
+async def test_a_used_nonce_is_refused(home: Home) -> None:
+    home.decide(signed(5))
+    assert home.refused(signed(5)) == "bad_nonce"
+    assert home.refused(signed(4)) == "bad_nonce"
+    home.pool.submit(signed(6).raw)
+
+
+async def test_one_sender_cannot_fill_the_pool(home: Home) -> None:
+    for nonce in range(1, PER_SENDER_MAX + 1):
+        home.pool.submit(signed(nonce).raw)
+    assert home.refused(signed(PER_SENDER_MAX + 1)) == "too_many_pending"
+    home.pool.submit(signed(1, sender=1).raw)
+    home.decide(signed(1))
+    home.pool.submit(signed(PER_SENDER_MAX + 1).raw)
+    assert len(home.pool) == home.arrivals - 1 == PER_SENDER_MAX + 1
+
+
+@pytest.mark.parametrize("bound", ["TRANSACTIONS_MAX", "BYTES_MAX"])
+async def test_a_full_pool_refuses(home: Home, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
+    size = len(signed().raw)
+    monkeypatch.setattr(node.mempool, bound, 3 if bound == "TRANSACTIONS_MAX" else 3 * size)
+    for nonce in range(1, 4):
+        home.pool.submit(signed(nonce).raw)
+    assert home.refused(signed(4)) == "mempool_full"
+    home.decide(signed(1), signed(2))
+    home.pool.submit(signed(4).raw)
+    home.pool.submit(signed(5).raw)
+    assert home.refused(signed(6)) == "mempool_full"
+
+
+async def test_what_is_handed_in_together_leaves_together(home: Home) -> None:
+    async with running(home):
+        raws = [home.pool.submit(signed(nonce).raw).raw for nonce in range(1, 6)]
+        await asyncio.sleep(0.06)
+        assert home.batches() == [raws]
+
+
+async def test_batches_keep_both_bounds(home: Home) -> None:
+    senders = range(5)
+    small = [signed(n, sender) for sender in senders for n in range(1, PER_SENDER_MAX)]
+    for checked in small:
+        home.pool.submit(checked.raw)
+    async with running(home):
+        await asyncio.sleep(0.06)
+    sizes = [len(batch) for batch in home.batches()]
+    assert sizes[:-1] == [BATCH_TRANSACTIONS_MAX] * (len(sizes) - 1)
+    assert [raw for batch in home.batches() for raw in batch] == [c.raw for c in small]
+
+
+async def test_large_transactions_leave_in_more_batches(home: Home) -> None:
+    call = client.Call("ledger", "transfer", {"address": "x" * 7_900, "amount_micro": 1})
+    large = [signed(nonce, call=call) for nonce in range(1, 31)]
+    for checked in large:
+        home.pool.submit(checked.raw)
+    async with running(home):
+        await asyncio.sleep(0.06)
+    assert len(home.published) >= 3
+    assert [raw for batch in home.batches() for raw in batch] == [c.raw for c in large]
+    for data, batch in zip(home.published, home.batches(), strict=True):
+        assert sum(map(len, batch)) <= BATCH_BYTES_MAX
+        assert len(data) <= GOSSIP_BYTES_MAX
+
+
+async def test_what_is_handed_in_twice_is_sent_once(home: Home) -> None:
+    async with running(home):
+        for _ in range(50):
+            home.pool.submit(signed().raw)
+        await asyncio.sleep(0.05)
+        assert home.batches() == [[signed().raw]]
+    assert home.arrivals == 1
+
+
+async def test_what_stays_undecided_is_said_again_until_it_is_decided(home: Home) -> None:
+    first, second = signed(1), signed(1, sender=1)
+    async with running(home):
+        home.pool.submit(first.raw)
+        home.pool.submit(second.raw)
+        await asyncio.sleep(0.05)
+        home.decide(first)
+        await asyncio.sleep(0.3)
+    assert home.batches()[0] == [first.raw, second.raw]
+    assert len(home.batches()) > 1
+    assert all(batch == [second.raw] for batch in home.batches()[1:])
+    # Said again it is another message, or nobody would pass it on.
+    assert len(set(home.published)) == len(home.published)
+
+
+async def test_it_is_said_again_also_while_new_ones_keep_coming(home: Home) -> None:
+    async with running(home):
+        home.pool.submit(signed(1).raw)
+        for nonce in range(2, 14):
+            await asyncio.sleep(0.03)
+            home.pool.submit(signed(nonce).raw)
+    said = [raw for batch in home.batches() for raw in batch]
+    assert said.count(signed(1).raw) > 1
+
+
+async def test_what_came_from_others_is_not_said_by_this_home(home: Home) -> None:
+    async with running(home):
+        home.pool.receive("peer", encode(TransactionBatch(1, [signed().raw])))
+        await asyncio.sleep(0.25)
+    assert len(home.pool) == 1
+    assert not home.published
+
+
+async def test_a_network_that_fails_once_is_tried_again(home: Home) -> None:
+    home.fail = True
+    async with running(home):
+        home.pool.submit(signed().raw)
+        await asyncio.sleep(0.05)
+        home.fail = False
+        await asyncio.sleep(0.2)
+    assert home.batches()[0] == [signed().raw]
+
+
+@pytest.mark.parametrize("code", BAD)
+async def test_a_batch_with_one_bad_transaction_is_not_passed_on(home: Home, code: str) -> None:
+    bad = BAD[code]
+    raw = bad if isinstance(bad, bytes) else bad.raw
+    batch = encode(TransactionBatch(1, [signed(1).raw, raw, signed(2).raw]))
+    # Late, early or from a home this node has not heard of yet: that may be honest.
+    honest = code in ("expired", "valid_too_long", "stranger")
+    assert home.pool.gossip_check("peer", batch) == honest
+    home.pool.receive("peer", batch)
+    assert [item.tx.nonce for item in home.pool.pending()] == [1, 2]
+    assert home.pool.refused == {code: 1}
+
+
+async def test_what_is_no_batch_is_not_passed_on(home: Home) -> None:
+    raw = signed().raw
+    good = encode(TransactionBatch(1, [raw]))
+    assert home.pool.gossip_check("peer", good)
+    many = [signed(nonce).raw for nonce in range(1, BATCH_TRANSACTIONS_MAX + 2)]
+    assert home.pool.gossip_check("peer", encode(TransactionBatch(1, many[:-1])))
+    for bad in (
+        b"",
+        b"junk",
+        good + b"\0",
+        good[:-1],
+        raw,
+        encode(TransactionBatch(1, [])),
+        encode(TransactionBatch(-1, [raw])),
+        encode(TransactionBatch(1, many)),
+        encode(["txs", 1, [raw], 2]),
+        encode(["txs", 1, "x"]),
+        b"\xdd\xff\xff\xff\xff",
+        good + bytes(GOSSIP_BYTES_MAX),
+    ):
+        assert not home.pool.gossip_check("peer", bad)
+
+
+async def test_a_block_takes_each_senders_in_order_of_nonce(home: Home) -> None:
+    for nonce, sender in ((30, 0), (5, 1), (10, 0), (20, 0), (4, 1)):
+        home.pool.submit(signed(nonce, sender).raw)
+    assert home.reaped() == [10, 4, 20, 30, 5]
+    assert home.reaped(count_max=3) == [10, 4, 20]
+    size = len(signed(10).raw)
+    assert home.reaped(bytes_max=2 * size + size // 2) == [10, 4]
+    assert home.reaped(bytes_max=1) == []
+
+
+async def test_a_block_takes_only_what_is_valid_at_its_time(home: Home) -> None:
+    home.pool.submit(signed(1, valid_ms=50).raw)
+    home.pool.submit(signed(2).raw)
+    assert home.reaped() == [1, 2]
+    home.now_ms += 51
+    assert home.reaped() == [2]
+
+
+async def test_a_block_clears_what_it_decided_made_stale_or_outlived(home: Home) -> None:
+    home.pool.submit(signed(5).raw)
+    home.pool.submit(signed(7).raw)
+    home.pool.submit(signed(9).raw)
+    home.pool.submit(signed(1, sender=1, valid_ms=50).raw)
+    home.pool.submit(signed(1, sender=2).raw)
+    home.now_ms += 51
+    home.decide(signed(7))
+    left = [(item.sender, item.tx.nonce) for item in home.pool.pending()]
+    assert left == [(key_of(0).address, 9), (key_of(2).address, 1)]
+    assert home.pool.refused == {"bad_nonce": 1, "expired": 1}
+    home.decide(signed(9), signed(1, sender=2))
+    assert len(home.pool) == 0
+    # All room is given back.
+    for nonce in range(10, 10 + PER_SENDER_MAX):
+        home.pool.submit(signed(nonce).raw)
