@@ -105,6 +105,8 @@ STEP_PRECOMMIT: Final = PRECOMMIT
 ROUNDS_KEPT_AHEAD: Final = 8
 ROUNDS_KEPT_BEHIND: Final = 32
 PROPOSALS_KEPT_AHEAD: Final = 2
+# Between blocks there is little to repair: one summary in so many ticks (R23).
+IDLE_TICKS: Final = 4
 BLOCKS_KEPT_BEHIND: Final = 3
 ABSTAIN_HEIGHTS: Final = 2
 # Each rule moves a step, a round or a flag forward, so far fewer ever apply to one event.
@@ -551,7 +553,8 @@ class Core:
         kind, height, number = event.timer.kind, event.timer.height, event.timer.round
         if kind == TIMER_SUMMARY:
             self._repair.next_tick()
-            if self.index is not None:
+            idle = self.round == NO_ROUND or self.decided
+            if self.index is not None and (not idle or self._repair.tick % IDLE_TICKS == 0):
                 self._effects.append(Broadcast(self._repair.summary(self)))
             self._effects.append(SetTimer(event.timer, self.params.summary_ms))
             return

@@ -42,10 +42,11 @@ class PastDecision(NamedTuple):
 class Repair:
     """One node's side of the exchange of summaries. A *tick* is the time between two of its own."""
 
-    __slots__ = ("_answered", "past", "tick")
+    __slots__ = ("_answered", "_said", "past", "tick")
 
     def __init__(self) -> None:
         self.tick = 0
+        self._said = 0
         self.past: deque[PastDecision] = deque(maxlen=DECIDED_KEPT)
         self._answered: dict[int, int] = {}
 
@@ -63,9 +64,10 @@ class Repair:
 
     def summary(self, core: "Core") -> VoteSummary:
         """Say where this node is and which votes it holds."""
+        self._said += 1
         if core.decided:
             height = core.height + 1
-            return VoteSummary(core.epoch, height, NO_ROUND, NO_ROUND, self.tick, False, ())
+            return VoteSummary(core.epoch, height, NO_ROUND, NO_ROUND, self._said, False, ())
         slot = core.rounds.get(core.round)
         wanted = dict.fromkeys((core.round, core.round - 1, core.valid_round))
         return VoteSummary(
@@ -73,7 +75,7 @@ class Repair:
             core.height,
             core.round,
             core.valid_round,
-            self.tick,
+            self._said,
             slot is not None and slot.proposal is not None,
             vote_sets(core.rounds, wanted),
         )
