@@ -62,15 +62,12 @@ def init(
 
 
 @app.command()
-def run(
-    config: ConfigOption,
-    until_stdin_closes: Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)] = False,
-) -> None:
+def run(config: ConfigOption) -> None:
     """Run one home's daemon until it is stopped."""
-    from node.config import load_config
-    from node.daemon import run as run_daemon
+    from node.launch import command, environment
 
-    raise typer.Exit(run_daemon(load_config(config, os.environ), until_stdin_closes))
+    line = command(config)
+    os.execve(line[0], line, environment())  # noqa: S606 - our own interpreter and module
 
 
 @app.command()

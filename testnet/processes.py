@@ -7,14 +7,13 @@ pipe whose other end is ours: should this process die in any way, they notice an
 
 import asyncio
 import contextlib
-import os
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from node.errors import StartError
+from node.launch import command, environment
 
 EXIT_SETUP: Final = 2
 RESTART_AFTER_S: Final = 1.0
@@ -76,20 +75,14 @@ class HomeProcess:
     async def _spawn(self) -> None:
         with self.log_path.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                "-m",
-                "cli",
-                "run",
-                "--config",
-                str(self.directory / "node.toml"),
+                *command(self.directory / "node.toml"),
                 "--until-stdin-closes",
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 # A group of its own: Ctrl-C is for us, who then stop the homes in order.
                 process_group=0,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env=environment(),
             )
 
     async def _keep(self) -> None:

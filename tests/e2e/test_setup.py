@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 import pytest
 
 import cli
+from node.__main__ import main
 from node.lock import DirectoryLock
 from node.setup import DATA_NAME
 from testnet.street import Street, StreetPlan, create_street
@@ -62,8 +63,15 @@ def contents(directory: Path) -> dict[Path, bytes]:
 
 
 @pytest.fixture
-def run(commonwatt: Command) -> Runner:
-    return lambda home: commonwatt("run", "--config", str(home / "node.toml"))
+def run(capsys: pytest.CaptureFixture[str]) -> Runner:
+    """Return the daemon's start, inside this process."""
+
+    def start(home: Path) -> Done:
+        code = main(["--config", str(home / "node.toml")])
+        out = capsys.readouterr()
+        return Done(code, out.out, out.err)
+
+    return start
 
 
 def test_an_unknown_key(home: Path, run: Runner) -> None:
