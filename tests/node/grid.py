@@ -27,6 +27,8 @@ from wire.errors import DecodeError
 from wire.keys import SigningKey
 from wire.transaction import CheckedTransaction
 
+Alter = Callable[[ConsensusMessage], ConsensusMessage]
+
 MARKET_START_MS = 1_762_128_000_000  # a slot's start, 2025-11-03 00:00 UTC
 BALANCE_MICRO = 100_000_000
 QUICK = Params(
@@ -107,7 +109,7 @@ class SpyNetwork(MemoryNetwork):
         super().__init__(peer_id, hub)
         self.spoken = spoken
         self.penalties: list[tuple[str, str]] = []
-        self.alter: Callable[[ConsensusMessage], ConsensusMessage] | None = None
+        self.alter: Alter | None = None
 
     def send(self, peer_id: str, protocol: str, data: bytes) -> bool:
         if protocol == PROTOCOL:
@@ -135,6 +137,7 @@ class Member:
         self.directory = grid.directory / f"home-{number}"
         self.data = self.directory / DATA_NAME
         self.spoken: list[ConsensusMessage] = []
+        self.alter: Alter | None = None
         others = [other for other in range(grid.authorities) if other != number]
         self.config = Config(
             node=NodeSection(name=f"home-{number}"),
@@ -159,8 +162,12 @@ class Member:
 
     @property
     def votes(self) -> list[Vote]:
-        """All votes that this home has sent, over all its lives."""
-        return [message for message in self.spoken if isinstance(message, Vote)]
+        """All votes of its own that this home has sent, over all its lives."""
+        return [
+            message
+            for message in self.spoken
+            if isinstance(message, Vote) and message.voter == self.number
+        ]
 
     async def start(self, bootstrap: Sequence[str] | None = None) -> "Member":
         """Start it from its directory; raises what the daemon would."""
@@ -169,6 +176,7 @@ class Member:
             network = msgspec.structs.replace(config.network, bootstrap=tuple(bootstrap))
             config = msgspec.structs.replace(config, network=network)
         self.network = SpyNetwork(self.peer_id, self.grid.hub, self.spoken)
+        self.network.alter = self.alter
         node = Node(config, self.grid.genesis, self.key, self.data, self.network)
         await node.__aenter__()
         self._running = node
