@@ -12,16 +12,19 @@ sides meet there: an ask is at most max(value, suggested sell price), a bid at l
 suggested buy price), and whenever there is something to gain the orders still cross.
 """
 
+import math
 from typing import Final, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 
-from hems.civil import HOUR_MS
+from hems.civil import HOUR_MS, FloatArray
 from hems.errors import ConfigError
 from hems.plan import MICRO, Plan, PlanInput, Planner
 
 ORDERS_PER_SIDE_MAX: Final = 4
+# Every order is a transaction: an uncertain curve is told in this many steps.
+EXPECTED_STEPS: Final = 3
 
 Side = Literal["bid", "ask"]
 
@@ -61,14 +64,14 @@ class BidSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     `shading`: 0 is truthful, 1 asks and bids the suggested price. `order_wh_min`: smaller orders
     are not sent. `gain_micro_per_kwh_min`: least difference to the grid's price worth an order.
-    `caution`: how far towards the forecast's bad quantile a home without a battery counts on its
-    surplus before it sells it.
+    `caution`: the share of what may come, the best of it, that is not counted on: 0 takes the
+    mean of all, 1 the worst alone.
     """
 
     shading: float = 0.5
     order_wh_min: int = 10
     gain_micro_per_kwh_min: int = 1_000
-    caution: float = 0.25
+    caution: float = 0.4
 
     def __post_init__(self) -> None:
         for name in ("shading", "caution"):
@@ -114,6 +117,103 @@ def value_curve(
             segments.append(Segment(side, point_wh - before_wh, -sign * slope))  # type: ignore[arg-type]
             before_wh, before_micro = point_wh, cost_micro
     return plan, segments
+
+
+def expected_curve(
+    segments: list[Segment],
+    surplus_errors_wh: FloatArray,
+    band: Band,
+    shortfall_micro_per_kwh: int = 0,
+    export_room_wh: float = math.inf,
+    caution: float = 0.0,
+) -> list[Segment]:
+    """Return the expected value of trading where the slot's surplus is not certain.
+
+    A watt-hour more of surplus does to the home what a watt-hour bought does. So its marginal
+    value of trading y, given V(y) for the forecast, is the mean of V(y + error) over the errors.
+    Beyond the battery V is tariff and penalty on the side of selling (the tariff on that of
+    buying) and feed-in on the other: without battery that is the newsvendor's price, an ask of
+    `feed_in + P(surplus < sold) * (tariff + penalty - feed_in)`; with enough in the battery the
+    curve stays what it was.
+
+    Parameters
+    ----------
+    segments : list of Segment
+        Of `value_curve`.
+    surplus_errors_wh : float array, shape (scenarios,)
+        Equally likely errors of the forecast's surplus, what came minus what was forecast. [Wh]
+    band : Band
+    shortfall_micro_per_kwh : int
+        Penalty, beside the tariff, for energy sold and not delivered. [micro/kWh]
+    export_room_wh : float
+        The most that may be sold. [Wh]
+    caution : float
+        See `BidSettings`. Errors of one day go together, and their spread is estimated: a home
+        that took the plain mean would lose for hours before it gains. The mean is therefore
+        taken over the worse part (the conditional value at risk).
+
+    Returns
+    -------
+    list of Segment
+        At most `EXPECTED_STEPS` on either side, bids with falling, asks with rising values.
+    """
+    if len(surplus_errors_wh) == 0 or np.ptp(surplus_errors_wh) < 1.0:
+        return segments
+    feed_in, tariff = band
+    surplus_errors_wh = np.sort(surplus_errors_wh)
+    counted = max(1, round((1 - caution) * len(surplus_errors_wh)))
+    found: list[Segment] = []
+    sides: tuple[tuple[Side, float, int], ...] = (
+        ("bid", 1.0, tariff),
+        ("ask", -1.0, tariff + shortfall_micro_per_kwh),
+    )
+    for side, sign, ceiling in sides:
+        if side == "bid":
+            errors_wh = surplus_errors_wh[len(surplus_errors_wh) - counted :]
+        else:
+            errors_wh = surplus_errors_wh[:counted]
+        edges, values = _steps(segments, feed_in, ceiling)
+        # Each step's edge moves with each error; between two moved edges the mean is constant.
+        moved = np.unique((edges[:, None] - errors_wh) * sign)
+        cuts = np.concatenate((np.zeros(1), moved[moved > 0.0]))
+        if side == "ask":
+            cuts = np.unique(np.minimum(cuts, max(0.0, export_room_wh)))
+        if len(cuts) < 2:
+            continue
+        middles = sign * (cuts[1:] + cuts[:-1]) / 2
+        places = np.searchsorted(edges, middles[:, None] + errors_wh)
+        found += _gathered(side, cuts, values[places].mean(axis=1), band)
+    return found
+
+
+def _steps(segments: list[Segment], low: int, high: int) -> tuple[FloatArray, FloatArray]:
+    """Return V as falling steps: edges by net trade, shape (n,), and values, shape (n + 1,)."""
+    asks = [s for s in segments if s.side == "ask"]
+    bids = [s for s in segments if s.side == "bid"]
+    sold = np.cumsum([s.energy_wh for s in asks])
+    bought = np.cumsum([s.energy_wh for s in bids])
+    edges = np.concatenate((-sold[::-1], np.zeros(1), bought))
+    values = [float(high)]
+    values += [s.value_micro_per_kwh for s in reversed(asks)]
+    values += [s.value_micro_per_kwh for s in bids]
+    values += [float(low)]
+    return edges, np.minimum.accumulate(np.clip(np.array(values), low, high))
+
+
+def _gathered(side: Side, cuts: FloatArray, values: FloatArray, band: Band) -> list[Segment]:
+    """Return few steps for many: equal energies of what is worth an order, at their mean value."""
+    if side == "ask":
+        worth = values < band.tariff_micro_per_kwh - 1
+    else:
+        worth = values > band.feed_in_micro_per_kwh + 1
+    count = int(np.argmin(np.append(worth, False)))
+    if count == 0:
+        return []
+    total = np.concatenate((np.zeros(1), np.cumsum(np.diff(cuts)[:count] * values[:count])))
+    ends = np.linspace(0.0, cuts[count], EXPECTED_STEPS + 1)
+    area = np.diff(np.interp(ends, cuts[: count + 1], total))
+    energy = np.diff(ends)
+    return [Segment(side, float(e), float(a / e)) for e, a in zip(energy, area, strict=True)]
 
 
 def orders_for_slot(

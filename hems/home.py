@@ -18,7 +18,7 @@ from hems.civil import DAY_MS, MINUTE_MS, FloatArray, IntArray
 from hems.config import HomeConfig, open_source
 from hems.errors import ConfigError
 from hems.forecast import HISTORY_DAYS, Forecast
-from hems.plan import Plan, PlanInput, Planner
+from hems.plan import Plan, PlanInput, Planner, grid_room_wh
 from hems.sources.base import Measurements, Source
 from hems.sources.community import LOAD_TYPES, load_profile_w
 
@@ -182,19 +182,20 @@ class HomeEnergyManager:
         ahead = self._slots_ahead(slot_start_ms, slot_ms)
         given, load, pv = self._given(slot_ms, max(FINE_STEPS, ahead + 1), market)
         shortfall = market.shortfall_micro_per_kwh
-        cautious = self._cautious(given, load, pv, ahead)
         plan, segments = bid.value_curve(self._planner, given, ahead, shortfall)
-        if cautious is not None:
-            asks = bid.value_curve(self._planner, cautious, ahead, shortfall)[1]
-            segments = [s for s in segments if s.side == "bid"]
-            segments += [s for s in asks if s.side == "ask"]
         tariff = market.tariff_micro_per_kwh(slot_start_ms)
         feed_in = max(0, market.feed_in_micro_per_kwh)
         orders = []
         # Without room between the grid's prices there is nothing to gain from a neighbour.
         if tariff > feed_in:
             band = Band(feed_in, tariff)
-            orders = bid.orders_for_slot(segments, band, market.suggested, self.config.bidding)
+            errors = forecast.surplus_errors_wh(load, pv, ahead)
+            room_wh = float(grid_room_wh(given, self.config.limits)[1][ahead])
+            settings = self.config.bidding
+            segments = bid.expected_curve(
+                segments, errors, band, shortfall, room_wh, settings.caution
+            )
+            orders = bid.orders_for_slot(segments, band, market.suggested, settings)
         return SlotPlan(slot_start_ms, plan, orders, load, pv)
 
     def deliver(self, slot_start_ms: int, slot_ms: int, market: MarketView) -> Delivery:
@@ -328,18 +329,6 @@ class HomeEnergyManager:
             intraday.persist_load(load_ahead, load, steps_per_day, offsets),
             intraday.persist_pv(pv_ahead, pv, steps_per_day, offsets),
         )
-
-    def _cautious(
-        self, given: PlanInput, load: Forecast, pv: Forecast, slot: int
-    ) -> PlanInput | None:
-        """Return the input with less surplus in the slot, for a home that cannot make it good."""
-        caution = self.config.bidding.caution
-        if self.config.battery is not None or caution == 0 or given.pv_wh[slot] == 0:
-            return None
-        load_wh, pv_wh = given.load_wh.copy(), given.pv_wh.copy()
-        load_wh[slot] += caution * (load.high_wh[slot] - load.mean_wh[slot])
-        pv_wh[slot] -= caution * (pv.mean_wh[slot] - pv.low_wh[slot])
-        return given._replace(load_wh=load_wh, pv_wh=pv_wh)
 
 
 def typical_load_wh(positions: IntArray, steps_per_day: int) -> FloatArray:

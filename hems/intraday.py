@@ -148,7 +148,8 @@ def _weighed(
 def _best(history_wh: FloatArray, steps_per_day: int) -> FloatArray:
     """Return the most energy of each step of the day to come in the last 28 days, 0 unknown."""
     lagged = same_time(history_wh, steps_per_day, steps_per_day, HISTORY_DAYS)
-    return np.max(np.where(np.isfinite(lagged), lagged, 0.0), axis=0)
+    best: FloatArray = np.max(np.where(np.isfinite(lagged), lagged, 0.0), axis=0)
+    return best
 
 
 def _narrowed(memory: Persistence, hours: FloatArray, trust: float) -> FloatArray:
