@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consensus.params import Params
@@ -136,6 +136,7 @@ def test_a_missing_or_huge_file_is_refused(tmp_path: Path) -> None:
     assert "more than the" in refused(tmp_path, "x" * (4 * 1_048_576 + 1))
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), st.lists))
 def test_any_json_is_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, value: object
