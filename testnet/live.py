@@ -1,12 +1,14 @@
 """The live view of a street in the terminal: homes, the last slots, the chain."""
 
 import io
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
@@ -55,7 +57,9 @@ class LiveView:
         """Save the screen as an SVG picture."""
         console = Console(record=True, width=PICTURE_COLUMNS, file=io.StringIO())
         console.print(self.render(seen, processes))
-        console.save_svg(str(file), title="commonwatt testnet up")
+        # Rich's template names a font on the web; the reader's own will do.
+        template = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+        console.save_svg(str(file), title="commonwatt testnet up", code_format=template)
 
     def render(self, seen: Observations, processes: list[HomeProcess]) -> Group:
         """Return the screen."""
