@@ -1,25 +1,32 @@
 """Whole nodes on the network's twin: agreement, restarts, late joiners, partitions, refusals."""
 
+import asyncio
+import itertools
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
 import node.chain
+import node.wal
 from consensus.messages import (
     NIL,
     PREVOTE,
     ConsensusMessage,
     Proposal,
     Vote,
+    VoteSummary,
+    decode_message,
     header_hash,
     proposal_signed_bytes,
 )
-from consensus.wal import AbstainRecord, LockRecord, VoteRecord, scan
+from consensus.wal import AbstainRecord, LockRecord, VoteRecord, WalRecord, scan
 from market import client
 from node.errors import ControlError, GenesisError, StoreError
 from node.setup import DATABASE_NAME, WAL_NAME
+from node.wal import Wal
 from tests.node.grid import (
     BALANCE_MICRO,
     MARKET_START_MS,
@@ -215,23 +222,40 @@ async def test_an_authority_that_lost_its_log_abstains_for_two_heights(tmp_path:
     assert not double_votes(one.votes)
 
 
-async def test_an_authority_that_lost_its_database_signs_nothing_old(tmp_path: Path) -> None:
+async def test_an_authority_that_lost_its_database_signs_nothing_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node.wal, "BULKY_BYTES", 1)
+    shortened: list[bytes] = []
+    rewrite = Wal.rewrite
+
+    def rewriting(wal: Wal, records: Sequence[WalRecord]) -> None:
+        rewrite(wal, records)
+        if wal._path.parent == one.data:
+            shortened.append(wal._path.read_bytes())
+
+    monkeypatch.setattr(Wal, "rewrite", rewriting)
     grid = busy_grid(tmp_path)
+    one = grid.members[0]
     async with running(grid, range(4)) as members:
-        one = members[0]
         await at_height(members, 5)
-        # As if the log had just been shortened.
-        await one.node.chain._shorten_log(one.node.chain._core)  # type: ignore[arg-type]
         await one.stop()
-        signed = max((vote.height, vote.round, vote.kind) for vote in one.votes)
-        said = len(one.votes)
         for file in one.data.glob(DATABASE_NAME + "*"):
             file.unlink()
+        # As if it had been stopped just after it shortened its log.
+        (one.data / WAL_NAME).write_bytes(shortened[-1])
+        signed = max(vote.height for vote in logged_votes(one))
+        said = len(one.spoken)
+        # Alone at the first height, with reason enough to make a block.
+        grid.hub.partition([one.peer_id])
         await one.start()
-        await at_height([one], signed[0] + 2)
-        await until(lambda: len(one.votes) > said, "it votes again")
-        assert min((v.height, v.round, v.kind) for v in one.votes[said:]) > signed
-    assert not double_votes(one.votes)
+        await asyncio.sleep(1.0)
+        assert one.height == 0
+        assert not any(isinstance(message, Vote) for message in one.spoken[said:])
+        grid.hub.heal()
+        await at_height([one], signed + 2)
+    late = [message for message in one.spoken[said:] if isinstance(message, Vote)]
+    assert all(vote.height > signed for vote in late if vote.voter == one.number)
 
 
 async def test_half_a_street_waits_and_the_whole_goes_on(tmp_path: Path) -> None:
@@ -400,21 +424,49 @@ async def test_votes_flooding_a_node_neither_stop_its_timers_nor_its_chain(
         await at_height(members, 3)
 
 
-async def test_a_block_of_a_peer_one_height_behind_comes_from_a_restarted_one(
-    tmp_path: Path,
-) -> None:
+async def test_a_restarted_authority_has_its_last_block_for_peers_behind(tmp_path: Path) -> None:
     grid = busy_grid(tmp_path)
     async with running(grid, range(4)) as members:
         await at_height(members, 2)
-    for member in grid.members:
-        await member.start()
-    try:
-        for member in grid.members:
-            core = member.node.chain._core
-            assert core is not None
-            await until(lambda: len(core._repair.past) > 0, "the head is known")  # noqa: B023
-    finally:
-        await grid.stop()
+    # Alone it decides nothing: what it knows it has from its disk.
+    async with running(grid, [2]) as (one,):
+        core = one.node.chain._core
+        assert core is not None
+        await until(lambda: len(core._repair.past) > 0, "the last block is known")
+        decided = core._repair.past[0].decided
+        assert header_hash(decided.block.header) == one.node.chain.head.hash
+        assert decided.certificate == one.node.chain.head.certificate
+
+
+async def test_nothing_signed_leaves_the_house_before_it_is_on_the_disk(tmp_path: Path) -> None:
+    grid = busy_grid(tmp_path)
+    async with running(grid, range(4)) as members:
+        wal, network = members[0].node.chain._wal, members[0].network
+        assert network is not None
+        append, sync, send = wal.append, wal.sync, network.send
+        done: list[str] = []
+
+        def appending(record: WalRecord) -> None:
+            done.append("append")
+            append(record)
+
+        def syncing() -> None:
+            sync()
+            done.append("sync")
+
+        def sending(peer_id: str, protocol: str, data: bytes) -> bool:
+            if protocol == node.chain.PROTOCOL and not isinstance(
+                decode_message(data), VoteSummary
+            ):
+                done.append("send")
+            return send(peer_id, protocol, data)
+
+        wal.append, wal.sync = appending, syncing  # type: ignore[method-assign]
+        network.send = sending  # type: ignore[method-assign]
+        await at_height(members, members[0].height + 4)
+    assert done.count("send") > 10
+    assert done.count("append") > 6
+    assert ("append", "send") not in set(itertools.pairwise(done))
 
 
 @pytest.mark.slow
