@@ -7,6 +7,7 @@ duty is the first record of the log that replaces it.
 """
 
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,9 @@ class Wal:
         self._fd = fd
         self._framer = Framer()
         self._size = 0
+        # A node that stops closes the file while a thread may still be at it; the number of a
+        # closed file is soon another file's.
+        self._lock = threading.Lock()
         self.records = records
         self.damage = damage
 
@@ -71,7 +75,8 @@ class Wal:
 
     def sync(self) -> None:
         """Make everything appended durable. Blocks; call it off the event loop."""
-        os.fdatasync(self._fd)
+        with self._lock:
+            os.fdatasync(self._fd)
 
     @property
     def bulky(self) -> bool:
@@ -79,19 +84,23 @@ class Wal:
         return self._size >= BULKY_BYTES
 
     def rewrite(self, records: Sequence[WalRecord]) -> None:
-        """Replace the log, whole or not at all, by these records."""
+        """Replace the log, whole or not at all, by these records; does nothing once closed."""
         framer = Framer()
         data = MAGIC + b"".join(framer.frame(record) for record in records)
-        _replace(self._path, data)
-        os.close(self._fd)
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-        self._cut(len(data), framer.crc)
+        with self._lock:
+            if self._fd < 0:
+                return
+            _replace(self._path, data)
+            os.close(self._fd)
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            self._cut(len(data), framer.crc)
 
     def close(self) -> None:
-        """Close the file; idempotent."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Close the file, after what a thread has begun; idempotent."""
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
 
     def _cut(self, length: int, crc: int) -> None:
         os.ftruncate(self._fd, length)

@@ -1,9 +1,12 @@
 """The write-ahead log's file: what survives a crash, and what counts as lost memory."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+import node.wal
 from consensus.messages import NIL, PREVOTE, Vote
 from consensus.wal import MAGIC, AbstainRecord, Framer, VoteRecord, WalRecord
 from node.errors import StoreError
@@ -129,3 +132,28 @@ def test_a_log_is_bulky_from_its_bound_on(path: Path) -> None:
     wal.close()
     wal.close()
     assert Wal.open(path).records == RECORDS[:1]
+
+
+def test_closing_waits_for_a_thread_that_rewrites(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wal = Wal.open(path)
+    begun, go_on = threading.Event(), threading.Event()
+    replace = node.wal._replace
+
+    def slowly(target: Path, data: bytes) -> None:
+        begun.set()
+        assert go_on.wait(10)
+        replace(target, data)
+
+    monkeypatch.setattr(node.wal, "_replace", slowly)
+    with ThreadPoolExecutor(2) as threads:
+        rewriting = threads.submit(wal.rewrite, RECORDS[:2])
+        assert begun.wait(10)
+        closing = threads.submit(wal.close)
+        assert not closing.done()
+        go_on.set()
+        rewriting.result(10)
+        closing.result(10)
+    wal.rewrite(RECORDS)
+    assert opened(path) == (RECORDS[:2], None)
