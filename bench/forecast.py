@@ -197,7 +197,7 @@ def show_intraday(load: WideData, pv: WideData, city: Path) -> None:
             score = step_forward(values, pv.steps_per_day, same_time_mean, persist_pv)
             show_leads(f"PV, {pv.name} (30 min)", score)
     if not city.is_dir():
-        print(f"no folder {city}; give CityLearn's with --city for PV it was not chosen on")
+        print(f"no folder {city}; give CityLearn's with --city for PV of another place")
         return
     for home in CITY_HOMES:
         score = step_forward(city_pv(city, home), 24, same_time_mean, persist_pv)

@@ -6,8 +6,8 @@ for a while (the persistence of the clear-sky index, with the best of 28 days at
 the place of a clear-sky model). A home's load has a shorter and weaker memory, and is corrected by
 energy: a kettle is no reason to scale the evening up.
 
-Times are in hours, so that the constants hold for slots of 5 to 60 minutes. They were chosen by
-walk-forward measurement; see docs/hems.md and `bench.forecast`.
+Times are in hours, so that the constants hold for slots of 5 to 60 minutes. How they
+were chosen, and on what, is in docs/hems.md; `bench.forecast` measures them.
 """
 
 import math

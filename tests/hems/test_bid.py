@@ -10,6 +10,7 @@ from hems.bid import (
     Order,
     Segment,
     Suggested,
+    expected_curve,
     orders_for_slot,
     value_curve,
 )
@@ -162,3 +163,73 @@ def test_settings_and_bands_that_cannot_be_are_refused() -> None:
     for band in (Band(300_000, 100_000), Band(-1, 100_000)):
         with pytest.raises(ConfigError, match="a band has"):
             orders_for_slot([], band)
+
+
+ERRORS = np.linspace(-500, 500, 11)
+
+
+def asks(segments: list[Segment]) -> list[Segment]:
+    return [s for s in segments if s.side == "ask"]
+
+
+def test_a_seller_without_battery_asks_the_newsvendors_price() -> None:
+    given = sunny_day()
+    slot = int(np.argmax(given.pv_wh - given.load_wh))
+    surplus = float((given.pv_wh - given.load_wh)[slot])
+    segments = value_curve(Planner(None), given, slot, 50_000)[1]
+    band = Band(100_000, 277_100)
+    curve = asks(expected_curve(segments, ERRORS, band, 50_000))
+    # Between two errors that differ by 100 Wh: sold up to q, short with the share of lower errors.
+    cuts = np.append(0.0, surplus + ERRORS)
+    cost = 100_000 + np.arange(11) / 11 * (277_100 + 50_000 - 100_000)
+    worth = cost < 277_100
+    total = float((np.diff(cuts) * cost)[worth].sum())
+    assert sum(s.energy_wh for s in curve) == pytest.approx(float(np.diff(cuts)[worth].sum()))
+    assert sum(s.energy_wh * s.value_micro_per_kwh for s in curve) == pytest.approx(total)
+    assert curve[0].value_micro_per_kwh == pytest.approx(100_000)
+
+
+def test_a_battery_that_can_make_it_good_sells_as_if_it_were_sure() -> None:
+    band = Band(100_000, 277_100)
+    sure = [Segment("ask", 2000.0, 150_000.0), Segment("bid", 2000.0, 150_000.0)]
+    curve = asks(expected_curve(sure, ERRORS, band, 50_000))
+    assert curve[0].value_micro_per_kwh == pytest.approx(150_000)
+    assert sum(s.energy_wh for s in curve) >= 1500
+    assert expected_curve(sure, np.zeros(11), band) == sure
+
+
+def test_a_home_with_nothing_left_hardly_sells_what_it_may_not_have() -> None:
+    band = Band(100_000, 277_100)
+    nothing = [Segment("bid", 300.0, 277_100.0)]
+    assert asks(expected_curve(nothing, ERRORS[:6] + 250, band, 50_000)) == []
+    sold = [
+        sum(s.energy_wh for s in asks(expected_curve([], ERRORS + 400, band, 50_000, caution=c)))
+        for c in (0.0, 0.4, 1.0)
+    ]
+    assert sold[0] > sold[1] > sold[2]
+
+
+def test_no_more_is_offered_than_may_be_exported() -> None:
+    segments = [Segment("ask", 1000.0, 120_000.0)]
+    curve = asks(expected_curve(segments, ERRORS, BAND, export_room_wh=600.0))
+    assert sum(s.energy_wh for s in curve) == pytest.approx(600)
+    assert asks(expected_curve(segments, ERRORS, BAND, export_room_wh=0.0)) == []
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32), st.integers(0, 23), st.booleans(), st.floats(0, 1))
+def test_the_expected_curve_is_ordered_and_within_the_band(
+    seed: int, slot: int, stores: bool, caution: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    given = day(rng, float(rng.uniform(500, 5000)))
+    band = Band(100_000, int(given.import_micro_per_kwh[slot]))
+    segments = value_curve(Planner(Battery() if stores else None), given, slot, 50_000)[1]
+    errors = rng.normal(0, rng.uniform(0, 800), 11)
+    curve = expected_curve(segments, errors, band, 50_000, caution=caution)
+    for side, direction in (("bid", -1), ("ask", 1)):
+        values = [s.value_micro_per_kwh for s in curve if s.side == side]
+        assert len(values) <= ORDERS_PER_SIDE_MAX
+        assert np.all(np.diff(values) * direction >= -2000)
+        assert all(band[0] - 1 <= v <= band[1] + 1 for v in values) or np.ptp(errors) < 1
+    assert all(s.energy_wh > 0 for s in curve)
