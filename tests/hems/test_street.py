@@ -7,9 +7,9 @@ from hems import civil
 from hems.devices import Battery
 from hems.neighbourhood import built_in
 
-# Before homes looked at the sky, and priced what they could not be sure of, the worst home of seed 2
-# lost 1.80 in a day of half hours and 3.10 in two days of quarter hours. Half hours are traded
-# further ahead and may lose more.
+# Before homes looked at the sky, and priced what they could not be sure of, the worst home of
+# seed 2 lost 1.80 in a day of half hours and 3.10 in two days of quarter hours. Half hours are
+# traded further ahead and may lose more.
 HALF_HOURS_LOSS_MICRO_MAX = 200_000
 QUARTER_HOURS_LOSS_MICRO_MAX = 100_000
 
