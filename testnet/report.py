@@ -18,15 +18,15 @@ from testnet.street import Street
 class Observations:
     """What has been seen of the homes so far."""
 
-    def __init__(self, names: list[str], begun: float) -> None:
+    def __init__(self, names: list[str], begun: float, first_slot: int) -> None:
         self.names = names
         self.begun = begun
+        self.first_slot = first_slot
         self.status: dict[str, dict[str, Any]] = {}
         self.up: set[str] = set()
         self.slots: dict[int, dict[str, Any]] = {}
         self.first_block_s: float | None = None
         self.all_connected_s: float | None = None
-        self.resumed_slots: set[int] | None = None
 
     def take_status(self, name: str, status: dict[str, Any]) -> None:
         """Note what a home says of itself."""
@@ -47,11 +47,9 @@ class Observations:
         self.up.discard(name)
 
     def take_slots(self, slots: list[dict[str, Any]]) -> None:
-        """Note settled slots. Those settled before this run do not count for it."""
-        if self.resumed_slots is None:
-            self.resumed_slots = {slot["slot"] for slot in slots}
+        """Note settled slots. Those delivered before this run do not count for it."""
         for slot in slots:
-            if slot["slot"] not in self.resumed_slots:
+            if slot["slot"] >= self.first_slot:
                 self.slots[slot["slot"]] = slot
 
     def alive(self) -> list[str]:

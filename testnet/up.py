@@ -14,7 +14,8 @@ import msgspec
 
 from node.api.control import ask
 from node.errors import ControlError
-from node.setup import DATA_NAME
+from node.genesis import read_genesis
+from node.setup import DATA_NAME, GENESIS_NAME
 from testnet.live import LiveView
 from testnet.processes import GridError, HomeProcess, start_all, stop_all
 from testnet.report import Observations, final_report
@@ -109,7 +110,8 @@ async def _watch(
     begun: float,
 ) -> dict[str, Any] | None:
     """Poll the homes until it is time to stop; return the report, None if there is none yet."""
-    seen = Observations(street.names, begun)
+    clock = read_genesis(street.home(street.names[0]) / GENESIS_NAME).market.clock()
+    seen = Observations(street.names, begun, clock.slot_at(time.time_ns() // 1_000_000))
     with LiveView(street, enabled=not options.as_json and sys.stdout.isatty()) as view:
         while not stop.is_set():
             await _poll(street, seen)
