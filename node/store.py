@@ -6,6 +6,7 @@ from the other homes; the write-ahead log (`node/wal.py`), which guards what thi
 is kept apart.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -64,6 +65,9 @@ class Store:
             It is damaged, or of another schema version. Nothing is overwritten.
         """
         try:
+            # A connection that aiosqlite cannot open leaves its thread with a last word for this
+            # loop, which may be closed by then; so what cannot be opened is found out before.
+            await asyncio.to_thread(lambda: sqlite3.connect(path).close())
             db = await aiosqlite.connect(path)
             try:
                 async with db.execute("SELECT COUNT(*) FROM sqlite_master") as rows:
