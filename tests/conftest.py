@@ -1,0 +1,16 @@
+"""What every test shares."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _no_daemon_keeps_the_log() -> Iterator[None]:
+    """Take away the handlers of a daemon that ran inside a test: its stream ends with the test."""
+    yield
+    root = logging.getLogger()
+    root.handlers[:] = [item for item in root.handlers if type(item) is not logging.StreamHandler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("commonwatt").setLevel(logging.NOTSET)
