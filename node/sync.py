@@ -68,6 +68,11 @@ class Sync:
         if height > self._chain.height:
             self._wake.set()
 
+    def hinted(self, peer: str) -> None:
+        """Ask this neighbour how far it is: it spoke of a block that cannot be judged here yet."""
+        self._newcomers[peer] = None
+        self._wake.set()
+
     def _on_peer(self, peer: str, came: bool) -> None:
         if came:
             self._newcomers[peer] = None
