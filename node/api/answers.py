@@ -8,7 +8,7 @@ latencies                   how long this home's transactions took to be final, 
 money                       what was minted and redeemed, and what all accounts hold
 query      {contract, entry, args}      a contract's query
 submit     {transaction}    hand in a signed transaction, hexadecimal
-transaction {id}            where a transaction was decided, if it was
+transaction {id}            where a transaction was decided, if it was, and how it ended
 block      {height}         a decided block's hash, roots and time
 """
 
@@ -18,8 +18,8 @@ from typing import Any, Final
 import msgspec
 
 from consensus.messages import BLOCK_BYTES_MAX, Block
-from market import client
-from market.app import Application
+from market import client, governance
+from market.app import Application, Receipt
 from market.errors import QueryError
 from node.api.control import Answer
 from node.errors import ControlError
@@ -109,10 +109,11 @@ class Answers:
     async def money(self, question: Mapping[str, Any]) -> Any:
         """The money supply, and what all accounts hold."""
         supply = client.money(self._app.query)
-        addresses = [home.address for home in client.homes(self._app.query)]
-        accounts = [
-            client.account(self._app.query, a) for a in (*addresses, self._app.params.regulator)
-        ]
+        # Whoever may hold money: homes, the regulator, and authorities that are no homes.
+        addresses = {home.address for home in client.homes(self._app.query)}
+        addresses |= {member.address for member in governance.members(self._app.query)}
+        addresses |= {self._app.params.regulator}
+        accounts = [client.account(self._app.query, address) for address in addresses]
         return {
             "minted_micro": supply.minted_micro,
             "redeemed_micro": supply.redeemed_micro,
@@ -138,12 +139,25 @@ class Answers:
         return {"id": checked.tx_id.hex()}
 
     async def transaction(self, question: Mapping[str, Any]) -> Any:
-        """The height at which a transaction was decided."""
+        """The height at which a transaction was decided, and its receipt."""
         try:
             tx_id = bytes.fromhex(str(question.get("id")))
         except ValueError:
             raise ControlError("id is hexadecimal text") from None
-        return {"height": await self._store.height_of(tx_id)}
+        height = await self._store.height_of(tx_id)
+        stored = None if height is None else await self._store.block(height)
+        if stored is None:
+            return {"height": height}
+        for receipt in decode(stored.receipts, tuple[Receipt, ...], len(stored.receipts)):
+            if receipt.tx_id == tx_id:
+                return {
+                    "height": height,
+                    "code": receipt.code,
+                    "reason": receipt.reason,
+                    "message": receipt.message,
+                    "events": [[e.contract, e.name, e.data] for e in receipt.events],
+                }
+        return {"height": height}
 
     async def block(self, question: Mapping[str, Any]) -> Any:
         """A decided block's header, in short."""
