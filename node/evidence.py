@@ -135,10 +135,12 @@ class EvidencePool:
 
     def report(self, evidence: Evidence) -> None:
         """Take in what this node's core has found, and tell all others."""
+        height = evidence_height(evidence)
         if isinstance(evidence, ConflictingCertificates):
-            log.critical("two blocks are final at one height, the chain is broken: %s", evidence)
+            log.critical("two blocks are final at height %d: the chain is broken", height)
         else:
-            log.warning("an authority broke the rules: %s", evidence)
+            kind = type(evidence).__name__
+            log.warning("an authority broke the rules at height %d: %s", height, kind)
         if self._take(evidence):
             self._say(evidence)
 
@@ -171,6 +173,9 @@ class EvidencePool:
         height, known = evidence_height(evidence), self._app.height
         if height > known + EARLY_BLOCKS_MAX:
             raise EvidenceRefused(f"height {height} is far ahead of {known}")
+        # Whoever is a little behind still counts what has just become too old.
+        if height < known - EVIDENCE_HEIGHTS_MAX - EARLY_BLOCKS_MAX:
+            raise EvidenceRefused(f"height {height} is too long ago")
         if (
             evidence.first.epoch == self._epochs.epoch_of(height)
             and self._epochs.of_height(height) is None
