@@ -12,6 +12,7 @@ looks on, so that it is ready when an epoch gives it a seat (and a seat that is 
 import asyncio
 import logging
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -51,6 +52,9 @@ log = logging.getLogger("commonwatt.chain")
 
 PROTOCOL: Final = "consensus"
 MESSAGES_MAX: Final = 4_096
+# Messages of the next epoch from peers that may have a seat in it, and the largest kept of them.
+EARLY_MAX: Final = 32
+EARLY_BYTES_MAX: Final = 65_536
 # Executed proposals of the height in progress; a few rounds may each bring another.
 RESULTS_MAX: Final = 16
 
@@ -134,6 +138,7 @@ class Chain:
         # What others send is bounded by `_on_message`; timers, answers and failures are few and
         # nobody repeats them, so they always find room.
         self._inputs: asyncio.Queue[ev.Event | _Heard | _Certified | _Failed] = asyncio.Queue()
+        self._early: deque[_Heard] = deque(maxlen=EARLY_MAX)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="execution")
         self._results: dict[bytes, BlockResult] = {}
         self._jobs: set[asyncio.Task[None]] = set()
@@ -305,10 +310,15 @@ class Chain:
         except DecodeError as error:
             self._network.penalize(peer, f"malformed consensus message: {error}")
             return
+        height = height_of(message)
+        heard = _Heard(peer, message, self._now_ms())
         if peer in self._indices:
-            self._inputs.put_nowait(_Heard(peer, message, self._now_ms()))
-        elif self._is_stranger(peer, height_of(message)):
+            self._inputs.put_nowait(heard)
+        elif self._is_stranger(peer, height):
             self._network.penalize(peer, "consensus messages are for authorities")
+        elif height == self.height + 2 and len(data) <= EARLY_BYTES_MAX:
+            # It is one block ahead; should that block end the epoch, this may be its authority.
+            self._early.append(heard)
 
     def _is_stranger(self, peer: str, height: int) -> bool:
         """Tell whether a peer has no seat at a height, nor had one just before.
@@ -536,6 +546,9 @@ class Chain:
         terms = self._app.terms()
         if terms.epoch == self.authorities.epoch:
             return
+        for heard in self._early:
+            self._inputs.put_nowait(heard)
+        self._early.clear()
         had_seat = self.index is not None
         self._seat(set_of(terms))
         self._params = chain_of(terms.chain)

@@ -192,8 +192,8 @@ class Node:
         self.network.on_gossip(proofs, self.evidence.receive, self.evidence.gossip_check)
         self.chain.on_applied(self.evidence.applied)
         self.sync = Sync(self.chain, store, self.network)
-        announcer = Announcer(chain_id, blocks, self.chain, self.sync, self.network)
-        self._stack.callback(announcer.close)
+        self._announcer = Announcer(chain_id, blocks, self.chain, self.sync, self.network)
+        self._stack.callback(self._announcer.close)
         finality = Finality()
         self.chain.on_applied(finality.applied)
         self.household: Household | None = None

@@ -4,11 +4,13 @@ import hashlib
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from consensus.authorities import AuthoritySet, voters_of
 from consensus.events import ReportEvidence
 from consensus.evidence import duplicate_vote
 from consensus.messages import (
+    NIL,
     PREVOTE,
     Block,
     Certificate,
@@ -22,6 +24,7 @@ from market.genesis import GovernanceParams
 from node.blocks import stored_block
 from node.chain import PROTOCOL
 from node.genesis import ChainParams, Genesis
+from node.messages import DecidedNotice
 from tests.node.grid import (
     BALANCE_MICRO,
     QUICK,
@@ -47,8 +50,8 @@ def changing_grid(directory: Path, homes: int = 6, authorities: int = 4) -> Grid
     return Grid(directory, with_epochs(genesis))
 
 
-def with_epochs(genesis: Genesis) -> Genesis:
-    rules = GovernanceParams(epoch_blocks=EPOCH, bond_micro=BOND)
+def with_epochs(genesis: Genesis, blocks: int = EPOCH) -> Genesis:
+    rules = GovernanceParams(epoch_blocks=blocks, bond_micro=BOND)
     return msgspec.structs.replace(genesis, governance=rules)
 
 
@@ -310,3 +313,56 @@ async def test_evidence_survives_a_restart_until_a_block_takes_it(tmp_path: Path
             lambda: not any(len(member.node.evidence) for member in members), "a block took it"
         )
         assert len(await evidence_in(finder)) == 1
+
+
+def prevote(number: int, chain_id: str, epoch: int, height: int) -> bytes:
+    signed = vote_signed_bytes(PREVOTE, chain_id, epoch, height, 0, NIL)
+    return encode(Vote(PREVOTE, epoch, height, 0, NIL, 0, key_of(number).sign(signed)))
+
+
+async def test_who_may_have_a_seat_that_is_not_known_here_is_no_stranger(tmp_path: Path) -> None:
+    blocks = 4  # of a second each
+    grid = Grid(tmp_path, with_epochs(make_genesis(6, time_lapse=1), blocks))
+    async with running(grid, range(6)) as members:
+        await at_height(members, blocks - 1)
+        hearer, follower = members[0], members[5]
+        assert hearer.network is not None
+        penalties = hearer.network.penalties
+        for epoch, height in ((9, 9 * blocks + 1), (1, blocks + 1)):
+            data = prevote(5, grid.genesis.chain_id, epoch, height)
+            hearer.node.chain._on_message(follower.peer_id, data)
+        assert not penalties
+        assert len(hearer.node.chain._early) == 1
+        # When the epoch has come, it turns out that there is no such seat.
+        await at_height(members, blocks + 1)
+        assert len(hearer.node.chain._early) == 0
+        for epoch, height in ((1, hearer.height + 1), (0, 1), (0, 3)):
+            data = prevote(5, grid.genesis.chain_id, epoch, height)
+            hearer.node.chain._on_message(follower.peer_id, data)
+        assert penalties == [(follower.peer_id, "consensus messages are for authorities")] * 3
+        hearer.node.chain._on_message(follower.peer_id, b"junk")
+        assert len(penalties) == 4
+
+
+async def test_a_notice_of_an_unknown_epoch_is_asked_about_and_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.announcer.UNPROVEN_MAX", 3)
+    grid = changing_grid(tmp_path, homes=5)
+    async with running(grid, range(5)) as members:
+        await at_height(members, 2)
+        announcer = members[4].node._announcer
+        _, certificate = await decided(members[0], 1)
+        far = msgspec.structs.replace(certificate, epoch=99, height=99 * EPOCH + 1)
+        notice = encode(DecidedNotice(far.height, encode(far), b""))
+        peer = members[0].peer_id
+        assert [announcer._check(peer, notice) for _ in range(5)] == [True] * 3 + [False] * 2
+        announcer._receive(peer, notice)
+        assert members[4].node.sync.behind < EPOCH
+        # Of an epoch that is known, a false certificate is an offence.
+        near = msgspec.structs.replace(certificate, height=2)
+        spoilt = encode(DecidedNotice(2, encode(near), b""))
+        assert not announcer._check(peer, spoilt)
+        announcer._receive(peer, spoilt)
+        assert members[4].network is not None
+        assert [name for name, _ in members[4].network.penalties] == [peer]
