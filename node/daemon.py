@@ -26,6 +26,7 @@ from market.errors import MarketError
 from node.announcer import Announcer
 from node.api.answers import Answers
 from node.api.control import ControlServer
+from node.bill import Bills
 from node.blocks import BlockMaker
 from node.chain import Chain
 from node.config import Config
@@ -47,6 +48,7 @@ from node.setup import (
     data_directory,
     read_key,
 )
+from node.snapshots import Snapshots
 from node.status import Finality, NodeStatus
 from node.store import Store
 from node.sync import Sync
@@ -191,7 +193,13 @@ class Node:
         )
         self.network.on_gossip(proofs, self.evidence.receive, self.evidence.gossip_check)
         self.chain.on_applied(self.evidence.applied)
-        self.sync = Sync(self.chain, store, self.network)
+        snapshots = Snapshots(data, config.sync.snapshot_every, self.app.state_copy)
+        snapshots.open()
+        self._stack.push_async_callback(snapshots.close)
+        self.chain.on_applied(snapshots.applied)
+        self.sync = Sync(
+            self.chain, store, self.network, snapshots, data, config.sync.snapshot_behind
+        )
         self._announcer = Announcer(chain_id, blocks, self.chain, self.sync, self.network)
         self._stack.callback(self._announcer.close)
         finality = Finality()
@@ -220,7 +228,8 @@ class Node:
             self.network,
             finality,
         )
-        told = Answers(self.status, self.household, self.app, self.mempool, store, finality)
+        bills = Bills(self.chain, self.app, self.sync)
+        told = Answers(self.status, self.household, self.app, self.mempool, store, finality, bills)
         self._control = ControlServer(data, told.table())
         await self.chain.open(self.mempool, self.evidence)
         self.evidence.load()
