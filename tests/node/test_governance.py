@@ -21,8 +21,10 @@ from consensus.messages import (
 from market import client, governance
 from market.client import Call
 from market.genesis import GovernanceParams
+from node.bill import BillReader
 from node.blocks import stored_block
 from node.chain import PROTOCOL
+from node.config import SyncSection
 from node.genesis import ChainParams, Genesis
 from node.messages import DecidedNotice
 from tests.node.grid import (
@@ -366,3 +368,24 @@ async def test_a_notice_of_an_unknown_epoch_is_asked_about_and_not_believed(
         announcer._receive(peer, spoilt)
         assert members[4].network is not None
         assert [name for name, _ in members[4].network.penalties] == [peer]
+
+
+async def test_a_snapshot_and_a_bill_are_proven_over_changed_sets(tmp_path: Path) -> None:
+    genesis = with_epochs(make_genesis(6, time_lapse=900, slot_minutes=5))
+    grid = Grid(tmp_path, genesis, sync=SyncSection(snapshot_every=5, snapshot_behind=5))
+    async with running(grid, range(5)) as members:
+        candidate, joiner = members[4], grid.members[5]
+        await sent(candidate, governance.stand())
+        passed = await agreed(governance.propose_add(candidate.key.address, 100), members[:3])
+        await at_height(members, after_vote(passed) + 8)
+        await joiner.start()
+        await at_height([joiner], members[0].height)
+        assert joiner.node.sync.counts["snapshots_loaded"] == 1
+        assert joiner.node.chain.authorities.n == 5
+        # It follows the sets that come, and can offer the proofs of those it has jumped over.
+        await at_height([joiner], joiner.height + EPOCH)
+        assert await same_root([*members, joiner])
+        reader = BillReader(grid.genesis)
+        proven = await reader.fetch(joiner.ask, members[1].key.address, None)
+        assert proven.epoch > 1
+        assert not joiner.network or not joiner.network.penalties
