@@ -36,6 +36,11 @@ class SignedHeader(Message, frozen=True, tag="shd"):
 SignedHeaders: TypeAlias = Annotated[tuple[SignedHeader, ...], Meta(max_length=HEADERS_MAX)]
 
 
+def ends_epoch(header: Header) -> bool:
+    """Tell whether another set decides the height after this header."""
+    return header.next_authorities_hash != header.authorities_hash
+
+
 class LightClient:
     """What is known to be final, without executing anything.
 

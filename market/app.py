@@ -20,7 +20,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from market import contracts
-from market.errors import ContractError, InvariantError, QueryError, Rejected, StateError
+from market.errors import (
+    ContractError,
+    InvariantError,
+    QueryError,
+    Rejected,
+    RootMismatch,
+    StateError,
+)
 from market.genesis import MarketParams
 from market.invariants import Money, check_block, count_money
 from market.vm import journal as state_module
@@ -88,6 +95,17 @@ class BlockResult(NamedTuple):
     money: Money
 
 
+class LoadedState(NamedTuple):
+    """A whole state, checked and ready to be `adopt`ed."""
+
+    state: State
+    tree: Tree
+    money: Money
+    executor: Executor
+    height: int
+    time_ms: int
+
+
 class Application:
     """One market: its contracts, its committed state, and how blocks change it.
 
@@ -121,6 +139,11 @@ class Application:
         """Return the committed key-value pairs, in key order."""
         with self._lock:
             return sorted(self._state.items.items())
+
+    def state_copy(self) -> dict[str, bytes]:
+        """Return the committed key-value pairs as they are now, in no order; quick."""
+        with self._lock:
+            return dict(self._state.items)
 
     def prove(self, key: str) -> Proof:
         """Return the proof of what the committed state holds at `key`, be it nothing."""
@@ -168,16 +191,30 @@ class Application:
     def load(self, items: Iterable[tuple[str, bytes]], height: int) -> None:
         """Take over stored state, after a restart: rebuild the index, the tree and the contracts.
 
-        The caller compares `state_root` with the block's.
+        The caller compares `state_root` with the block's. Errors as `prepare`.
+        """
+        self.adopt(self.prepare(items, height))
+
+    def prepare(
+        self, items: Iterable[tuple[str, bytes]], height: int, state_root: bytes | None = None
+    ) -> "LoadedState":
+        """Check a state and build what it needs to run, leaving the present one as it is.
+
+        With `state_root` nothing of the items is believed before they are found to have it.
 
         Raises
         ------
+        RootMismatch
+            The items do not have `state_root`.
         StateError
             The state belongs to another genesis, or was made with another engine, gate or costs.
         InvariantError
             Its money does not add up.
         """
         state = state_module.load(items)
+        tree = merkle.update(None, state.items)
+        if state_root is not None and merkle.root_of(tree) != state_root:
+            raise RootMismatch("the state does not have the state root of its block")
         if state.items.get(PARAMS_KEY) != encode(self.params.fingerprint()):
             raise StateError("the stored state belongs to another genesis than the one given")
         block = state.items.get(HEIGHT_KEY)
@@ -187,11 +224,17 @@ class Application:
         if stored_height != height:
             raise StateError(f"the stored state is of height {stored_height}, not {height}")
         money = count_money(state)
-        self._executor.restore(state)
+        executor = Executor(self._executor.engine)
+        executor.restore(state)
+        return LoadedState(state, tree, money, executor, height, time_ms)
+
+    def adopt(self, loaded: "LoadedState") -> None:
+        """Make a prepared state the committed one."""
         with self._lock:
-            self._state, self._money = state, money
-            self._tree = merkle.update(None, state.items)
-            self.height, self._time_ms = height, time_ms
+            self._state, self._tree, self._money = loaded.state, loaded.tree, loaded.money
+            self._executor = loaded.executor
+            self._hook_failed = False
+            self.height, self._time_ms = loaded.height, loaded.time_ms
 
     # -- transactions
     def check(self, tx: CheckedTransaction) -> None:

@@ -11,14 +11,15 @@ A home without a seat among the authorities has no core: it applies certified bl
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from consensus import events as ev
 from consensus.authorities import AuthoritySet, verify_certificate
 from consensus.core import Core
-from consensus.errors import BlockRefused, CertificateRefused, ConsensusError
+from consensus.errors import BlockRefused, CertificateRefused, ConsensusError, SnapshotRefused
+from consensus.light import SignedHeader, ends_epoch
 from consensus.messages import (
     Block,
     Certificate,
@@ -29,14 +30,14 @@ from consensus.messages import (
     header_hash,
 )
 from consensus.wal import LockRecord, VoteRecord, WalRecord
-from market.app import Application, BlockResult
-from market.errors import MarketError
+from market.app import Application, BlockResult, Receipt
+from market.errors import MarketError, RootMismatch
 from node.blocks import BlockMaker, proven_block
 from node.errors import InvariantError
 from node.genesis import Genesis
 from node.mempool import Mempool
 from node.network.base import Network
-from node.store import Store, StoredBlock
+from node.store import EpochEnd, Store, StoredBlock
 from node.wal import Wal
 from wire.codec import encode
 from wire.errors import DecodeError, WireError
@@ -62,6 +63,10 @@ class BadBlock(Exception):
     """A block or certificate from a neighbour that cannot be; the neighbour is to blame."""
 
 
+class BadSnapshot(Exception):
+    """A snapshot whose pairs are not the certified state; whoever offered it is to blame."""
+
+
 class Head(NamedTuple):
     """The last applied block."""
 
@@ -81,6 +86,16 @@ class _Certified(NamedTuple):
 
     block: Block
     certificate: Certificate
+    done: asyncio.Future[None]
+
+
+class _Jump(NamedTuple):
+    """A certified block with the state after it, and who waits for it to be taken over."""
+
+    block: Block
+    certificate: Certificate
+    epoch_ends: Sequence[SignedHeader]
+    pairs: Callable[[], Iterable[tuple[str, bytes]]]
     done: asyncio.Future[None]
 
 
@@ -121,7 +136,7 @@ class Chain:
         self._indices = {peer: index for index, peer in enumerate(self._peers)}
         # What others send is bounded by `_on_message`; timers, answers and failures are few and
         # nobody repeats them, so they always find room.
-        self._inputs: asyncio.Queue[ev.Event | _Certified | _Failed] = asyncio.Queue()
+        self._inputs: asyncio.Queue[ev.Event | _Certified | _Jump | _Failed] = asyncio.Queue()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="execution")
         self._results: dict[bytes, BlockResult] = {}
         self._jobs: set[asyncio.Task[None]] = set()
@@ -157,6 +172,11 @@ class Chain:
     def head_hash(self) -> bytes:
         """Hash of the last applied block."""
         return self.head.hash
+
+    @property
+    def next_authorities(self) -> AuthoritySet:
+        """The set that decides the height after the head."""
+        return self.authorities
 
     @property
     def voting(self) -> bool:
@@ -242,8 +262,8 @@ class Chain:
             item = await self._inputs.get()
             if isinstance(item, _Failed):
                 raise item.error
-            if isinstance(item, _Certified):
-                await self._take_certified(item)
+            if isinstance(item, _Certified | _Jump):
+                await self._take_foreign(item)
             elif self._core is not None:
                 await self._perform(self._core.handle(item))
 
@@ -265,6 +285,33 @@ class Chain:
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         await self._inputs.put(_Certified(block, certificate, done))
+        await done
+
+    async def jump(
+        self,
+        block: Block,
+        certificate: Certificate,
+        epoch_ends: Sequence[SignedHeader],
+        pairs: Callable[[], Iterable[tuple[str, bytes]]],
+    ) -> None:
+        """Take over the state after a block that a light client has found final.
+
+        Returns when it is durable and in force, or when the chain is that far already.
+
+        Parameters
+        ----------
+        epoch_ends : sequence of SignedHeader
+            The last headers of the epochs between the present head's and this block's.
+        pairs : callable
+            Reads the state's key-value pairs; called in the execution thread.
+
+        Raises
+        ------
+        BadSnapshot
+            The pairs are not those of the block's state root. Nothing has changed.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        await self._inputs.put(_Jump(block, certificate, epoch_ends, pairs, done))
         await done
 
     def _put(self, event: ev.Event) -> None:
@@ -394,16 +441,40 @@ class Chain:
 
     # -- applying ----------------------------------------------------------------------------
 
-    async def _take_certified(self, item: _Certified) -> None:
+    async def _take_foreign(self, item: _Certified | _Jump) -> None:
         try:
-            await self._apply_foreign(item.block, item.certificate)
-        except BadBlock as bad:
+            if isinstance(item, _Jump):
+                await self._jump(item)
+            else:
+                await self._apply_foreign(item.block, item.certificate)
+        except (BadBlock, BadSnapshot) as bad:
             # Who waited may have been stopped meanwhile.
             if not item.done.done():
                 item.done.set_exception(bad)
         else:
             if not item.done.done():
                 item.done.set_result(None)
+
+    async def _jump(self, item: _Jump) -> None:
+        header = item.block.header
+        if header.height <= self.height:
+            return
+        try:
+            loaded = await self._in_worker(
+                lambda: self._app.prepare(item.pairs(), header.height, header.state_root)
+            )
+        except (RootMismatch, SnapshotRefused) as error:
+            raise BadSnapshot(str(error)) from None
+        stored = _stored(item.block, item.certificate, ())
+        ends = [_epoch_end(signed) for signed in item.epoch_ends]
+        await self._store.replace_state(stored, loaded.state.items, ends)
+        await self._in_worker(lambda: self._app.adopt(loaded))
+        self._head = Head(header, stored.block_hash, item.certificate)
+        self._parent = Decided(item.block, item.certificate)
+        self._results.clear()
+        if self._mempool is not None:
+            self._mempool.decided(())
+        await self._enter()
 
     async def _apply_foreign(self, block: Block, certificate: Certificate) -> None:
         head = self.head
@@ -458,18 +529,14 @@ class Chain:
     async def _write(
         self, block: Block, certificate: Certificate | None, result: BlockResult
     ) -> None:
-        block_hash = header_hash(block.header)
-        stored = StoredBlock(
-            block.header.height,
-            block_hash,
-            encode(block),
-            encode(certificate) if certificate is not None else b"",
-            encode(result.receipts),
-        )
+        stored = _stored(block, certificate, result.receipts)
         tx_ids = [receipt.tx_id for receipt in result.receipts]
-        await self._store.commit(stored, tx_ids, result.writes)
+        end = None
+        if certificate is not None and ends_epoch(block.header):
+            end = _epoch_end(SignedHeader(block.header, certificate, self.next_authorities))
+        await self._store.commit(stored, tx_ids, result.writes, end)
         await self._in_worker(lambda: self._app.commit(result))
-        self._head = Head(block.header, block_hash, certificate)
+        self._head = Head(block.header, stored.block_hash, certificate)
 
     async def _in_worker(self, work: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
@@ -508,3 +575,19 @@ class Chain:
         delay_s = max(due_ms - self._now_ms(), 0) / 1000
         loop = asyncio.get_running_loop()
         self._begin_timer = loop.call_later(delay_s, self._put, ev.BeginRounds(self.height + 1))
+
+
+def _stored(
+    block: Block, certificate: Certificate | None, receipts: Sequence[Receipt]
+) -> StoredBlock:
+    return StoredBlock(
+        block.header.height,
+        header_hash(block.header),
+        encode(block),
+        encode(certificate) if certificate is not None else b"",
+        encode(receipts),
+    )
+
+
+def _epoch_end(signed: SignedHeader) -> EpochEnd:
+    return EpochEnd(signed.header.epoch, signed.header.height, encode(signed))

@@ -45,6 +45,7 @@ from node.setup import (
     data_directory,
     read_key,
 )
+from node.snapshots import Snapshots
 from node.status import Finality, NodeStatus
 from node.store import Store
 from node.sync import Sync
@@ -180,7 +181,13 @@ class Node:
             self.chain.consider_block,
         )
         self.network.on_gossip(transactions, self.mempool.receive, self.mempool.gossip_check)
-        self.sync = Sync(self.chain, store, self.network)
+        snapshots = Snapshots(data, config.sync.snapshot_every, self.app.state_copy)
+        snapshots.open()
+        self._stack.push_async_callback(snapshots.close)
+        self.chain.on_applied(snapshots.applied)
+        self.sync = Sync(
+            self.chain, store, self.network, snapshots, data, config.sync.snapshot_behind
+        )
         announcer = Announcer(chain_id, blocks, self.chain, self.sync, self.network)
         self._stack.callback(announcer.close)
         finality = Finality()
