@@ -25,7 +25,6 @@ from consensus.messages import Block
 from consensus.sync_events import Effect, Event, PeerId, Timer
 from consensus.sync_messages import (
     ANSWER_BYTES_MAX,
-    BLOCKS_MAX,
     Blocks,
     Chunk,
     GetBlocks,
@@ -52,6 +51,8 @@ ANSWER_TIMEOUT_MS: Final = 15_000
 
 HEADERS_AHEAD_MAX: Final = 512
 BLOCKS_AHEAD_MAX: Final = 256
+# Short runs, so that every peer that can has a part in them.
+RUN_BLOCKS_MAX: Final = 16
 BLOCKS_BUFFER_BYTES_MAX: Final = 32 * 1_048_576
 REQUESTS_MAX: Final = 8
 BAD_SNAPSHOTS_MAX: Final = 64
@@ -386,7 +387,7 @@ class Sync:
             peer = self.peers.choose(_has(first))
             if peer is None:
                 return
-            last = min(first + BLOCKS_MAX - 1, end, peer.height)
+            last = min(first + RUN_BLOCKS_MAX - 1, end, peer.height)
             stop = first + 1
             while stop <= last and stop not in asked and stop not in self._bodies:
                 stop += 1
