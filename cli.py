@@ -4,9 +4,11 @@ Exit codes: 0 done, 1 failed while running, 2 something to be put right first (o
 """
 
 import asyncio
+import functools
 import json
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -86,6 +88,46 @@ def status(
         typer.echo(json.dumps(answer, indent=1))
     elif not quiet:
         _print_status(answer)
+
+
+@app.command()
+def bill(
+    config: ConfigOption = Path("node.toml"),
+    slot: Annotated[int | None, typer.Option(min=0, help="The slot's number.")] = None,
+    last: Annotated[bool, typer.Option("--last", help="The last settled slot.")] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Prove it from the genesis file, trusting no node."),
+    ] = False,
+    node: Annotated[
+        Path | None, typer.Option(help="Ask the node of this data directory instead.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Print this home's bill for a slot; with --verify, prove it."""
+    from node.api.control import ask
+    from node.bill import BillReader, bill_view
+    from node.config import load_config
+    from node.errors import ConfigError
+    from node.genesis import read_genesis
+    from node.setup import read_key
+
+    if (slot is None) != last:
+        raise ConfigError("give either --slot NUMBER or --last")
+    settings = load_config(config, os.environ)
+    address = read_key(settings.path(settings.node.key)).address
+    asked = functools.partial(ask, node or settings.path(settings.node.data))
+    if verify:
+        reader = BillReader(read_genesis(settings.path(settings.node.genesis)))
+        view = bill_view(asyncio.run(reader.fetch(asked, address, slot)))
+    else:
+        view = asyncio.run(asked("bill", address=address, slot=slot))
+    if as_json:
+        typer.echo(json.dumps(view, indent=1))
+    else:
+        _print_bill(view)
+    if view["bill"] is None:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @testnet_app.command("up")
@@ -180,16 +222,41 @@ def _print_status(answer: dict[str, Any]) -> None:
     typer.echo(f"  process  {answer['rss_mib']} MiB, {answer['cpu_s']} CPU s")
 
 
+def _print_bill(view: dict[str, Any]) -> None:
+    home, bill_now, proof = view["home"], view["bill"], view.get("proof")
+    if bill_now is None:
+        which = "any slot" if view["slot"] is None else f"slot {view['slot']}"
+        typer.echo(f"{home['name']}: there is no bill for {which}: not settled, or kept no more")
+    else:
+        typer.echo(f"{home['name']}  slot {view['slot']}")
+        for what, energy_wh, amount_micro in (
+            ("bought of neighbours", bill_now["bought_wh"], bill_now["trades_cost_micro"]),
+            ("sold to neighbours", bill_now["sold_wh"], -bill_now["trades_income_micro"]),
+            ("from the grid", bill_now["grid_wh"], bill_now["grid_cost_micro"]),
+            ("fed in", bill_now["fed_in_wh"], -bill_now["feed_in_income_micro"]),
+            ("penalty, fallen short", bill_now["shortfall_wh"], bill_now["penalty_micro"]),
+        ):
+            typer.echo(f"  {what:<22}{energy_wh:>8} Wh {amount_micro / 1e6:>12.6f}")
+        typer.echo(f"  {'total':<33} {bill_now['total_micro'] / 1e6:>12.6f}")
+        typer.echo(f"  {'by the grid alone':<33} {bill_now['grid_only_micro'] / 1e6:>12.6f}")
+    if proof is not None:
+        when = datetime.fromtimestamp(proof["time_ms"] / 1000, UTC)
+        typer.echo(
+            f"  proven by {proof['signatures']} authorities of epoch {proof['epoch']}: "
+            f"block {proof['height']} of {when:%Y-%m-%d %H:%M:%S} UTC, {proof['block_hash'][:16]}"
+        )
+
+
 def main() -> None:
     """Run the command line; what a person can mend is one line and exit code 2."""
-    from node.errors import ControlError, StartError
+    from node.errors import ControlError, ProofError, StartError
 
     try:
         app()
     except StartError as error:
         typer.echo(f"commonwatt: {error}", err=True)
         sys.exit(EXIT_SETUP)
-    except ControlError as error:
+    except (ControlError, ProofError) as error:
         typer.echo(f"commonwatt: {error}", err=True)
         sys.exit(EXIT_FAILED)
 

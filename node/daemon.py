@@ -27,6 +27,7 @@ from market.errors import MarketError
 from node.announcer import Announcer
 from node.api.answers import Answers
 from node.api.control import ControlServer
+from node.bill import Bills
 from node.blocks import BlockMaker
 from node.chain import Chain
 from node.config import Config
@@ -216,7 +217,8 @@ class Node:
             self.network,
             finality,
         )
-        told = Answers(self.status, self.household, self.app, self.mempool, store, finality)
+        bills = Bills(self.chain, self.app, self.sync)
+        told = Answers(self.status, self.household, self.app, self.mempool, store, finality, bills)
         self._control = ControlServer(data, told.table())
         await self.chain.open(self.mempool)
         await self.network.start()
