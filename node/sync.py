@@ -112,6 +112,11 @@ class Sync:
         """How many blocks are known to be missing here: proven, or claimed by the credible."""
         return self._machine.behind if self._machine is not None else 0
 
+    @property
+    def fetching_snapshot(self) -> bool:
+        """Whether a snapshot is on its way."""
+        return self._machine is not None and self._machine.fetching_snapshot
+
     def heard(self, peer: str, height: int) -> None:
         """Note that a block at `height` is proven to be decided; `peer` may have it."""
         self._events.put_nowait(ev.Heard(peer, height))

@@ -92,6 +92,7 @@ async def test_a_late_joiner_catches_up_by_a_snapshot(tmp_path: Path, small_chun
         assert [m.network.penalties for m in grid.members if m.network is not None] == [[]] * 5
 
 
+@pytest.mark.slow
 async def test_an_authority_that_was_long_away_jumps_and_votes_again(
     tmp_path: Path, small_chunks: int
 ) -> None:
@@ -205,6 +206,7 @@ async def test_a_restart_in_the_middle_keeps_the_chunks_that_came(
         await same_chain(joiner, members[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["before the database", "after the database"])
 async def test_a_crash_around_the_jump_leaves_a_whole_state(
     tmp_path: Path, small_chunks: int, monkeypatch: pytest.MonkeyPatch, point: str
@@ -254,6 +256,7 @@ async def test_a_damaged_snapshot_is_not_offered(tmp_path: Path, small_chunks: i
         assert manifest.height == height
 
 
+@pytest.mark.slow
 async def test_old_snapshots_go_and_half_made_ones_are_cleared(
     tmp_path: Path, small_chunks: int
 ) -> None:
