@@ -270,7 +270,7 @@ class Sync:
 
     async def _run(self, first: int, count: int) -> list[StoredBlock]:
         # Everybody makes the genesis block; it has no certificate and is never sent.
-        return await self._store.blocks(max(first, 1), count, BLOCKS_BYTES_MAX)
+        return await self._store.blocks(first, count, BLOCKS_BYTES_MAX) if first >= 1 else []
 
     async def _signed(self, stored: StoredBlock) -> SignedHeader:
         header = _head_of(stored.block).header
