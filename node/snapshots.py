@@ -165,6 +165,12 @@ class Spool:
         """
         return pairs_of(self._chunks(manifest))
 
+    def clear_up_to(self, height: int) -> None:
+        """Drop a snapshot that the chain has left behind, or that is not whole enough to tell."""
+        manifest = read_manifest(self.path)
+        if manifest is None or manifest.height <= height:
+            self.clear()
+
     def clear(self) -> None:
         """Drop whatever is here."""
         shutil.rmtree(self.path, ignore_errors=True)

@@ -136,6 +136,7 @@ class Sync:
         head = chain.head.header
         trusted = LightClient(head.chain_id, chain.next_authorities, head)
         machine = self._machine = Machine(trusted, self._snapshot_behind)
+        await asyncio.to_thread(self._spool.clear_up_to, head.height)
         try:
             await self._perform(machine.handle(ev.Start()))
             while True:
