@@ -4,9 +4,12 @@ Exit codes: 0 done, 1 failed while running, 2 something to be put right first (o
 """
 
 import asyncio
+import functools
 import json
 import os
 import sys
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -23,6 +26,12 @@ app = typer.Typer(
 )
 testnet_app = typer.Typer(help="A community of many homes on this machine.", no_args_is_help=True)
 app.add_typer(testnet_app, name="testnet")
+
+gov_app = typer.Typer(
+    help="Who decides blocks, and by which parameters: proposals and votes of the authorities.",
+    no_args_is_help=True,
+)
+app.add_typer(gov_app, name="gov")
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="The home's settings file.")]
 
@@ -86,6 +95,152 @@ def status(
         typer.echo(json.dumps(answer, indent=1))
     elif not quiet:
         _print_status(answer)
+
+
+class Action(StrEnum):
+    """What can be proposed."""
+
+    ADD = "add"
+    REMOVE = "remove"
+    SET = "set"
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")]
+
+
+@gov_app.command("propose")
+def gov_propose(
+    action: Annotated[Action, typer.Argument(help="add or remove an authority; set a parameter.")],
+    subject: Annotated[str, typer.Argument(help="The authority's address, or the parameter.")],
+    value: Annotated[int | None, typer.Argument(help="The parameter's new value.")] = None,
+    blocks: Annotated[int, typer.Option(help="How many blocks it may be voted on.")] = 1_000,
+    config: ConfigOption = Path("node.toml"),
+    as_json: JsonOption = False,
+) -> None:
+    """Propose a change of the authorities or of a parameter, and vote for it."""
+    from node.api.governor import proposal
+
+    done = _govern(config, proposal(action.value, subject, value, blocks))
+    number = next(data["number"] for _, name, data in done["events"] if name == "proposed")
+    _print_done(done, as_json, f"proposal {number} is open, you voted for it")
+
+
+@gov_app.command("vote")
+def gov_vote(
+    number: Annotated[int, typer.Argument(help="The proposal's number.")],
+    approve: Annotated[bool, typer.Option("--yes/--no", help="For it, or against.")] = True,
+    config: ConfigOption = Path("node.toml"),
+    as_json: JsonOption = False,
+) -> None:
+    """Vote on a proposal, once."""
+    from node.api.governor import vote
+
+    done = _govern(config, vote(number, approve))
+    ends = [name for _, name, _ in done["events"] if name in ("passed", "rejected")]
+    _print_done(done, as_json, f"proposal {number} is {ends[0] if ends else 'still open'}")
+
+
+@gov_app.command("stand")
+def gov_stand(config: ConfigOption = Path("node.toml"), as_json: JsonOption = False) -> None:
+    """Put up this home's bond and stand for a seat; an authority then proposes to add it."""
+    from node.api.governor import stand
+
+    _print_done(_govern(config, stand()), as_json, "this home stands for a seat")
+
+
+@gov_app.command("step-down")
+def gov_step_down(config: ConfigOption = Path("node.toml"), as_json: JsonOption = False) -> None:
+    """Stand for a seat no longer, and get the bond back."""
+    from node.api.governor import step_down
+
+    _print_done(_govern(config, step_down()), as_json, "this home stands for no seat")
+
+
+@gov_app.command("list")
+def gov_list(config: ConfigOption = Path("node.toml"), as_json: JsonOption = False) -> None:
+    """Show the authorities, the parameters and the proposals."""
+    from node.api.governor import overview
+    from node.config import load_config
+
+    found = asyncio.run(overview(load_config(config, os.environ)))
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        _print_overview(found)
+
+
+def _govern(config: Path, call: Any) -> dict[str, Any]:
+    from node.api.governor import decide
+    from node.config import load_config
+
+    return asyncio.run(decide(load_config(config, os.environ), call))
+
+
+def _print_done(done: dict[str, Any], as_json: bool, sentence: str) -> None:
+    typer.echo(json.dumps(done, indent=1) if as_json else f"block {done['height']}: {sentence}")
+
+
+def _print_overview(found: dict[str, Any]) -> None:
+    epoch = found["epoch"]
+    typer.echo(
+        f"epoch {epoch['epoch']}, blocks {epoch['first_height']} to {epoch['last_height']}; "
+        f"{epoch['quorum']} of {len(epoch['addresses'])} authorities decide"
+    )
+    for member in found["members"]:
+        state = "convicted" if member["convicted"] else member["seat"]
+        typer.echo(f"  {member['address']}  {state:9}  bond {member['bond_micro'] / 1e6:.2f}")
+    typer.echo("parameters")
+    for item in found["parameters"]:
+        bounds = f"{item['low']} to {item['high']}"
+        typer.echo(f"  {item['name']:22} {item['value']:>8}  ({bounds})")
+    typer.echo("proposals" if found["proposals"] else "no proposals")
+    for item in found["proposals"]:
+        value = f" to {item['value']}" if item["kind"] == "set" else ""
+        typer.echo(
+            f"  {item['number']:>3}  {item['kind']} {item['subject']}{value}: {item['status']}, "
+            f"{len(item['yes'])} for, {len(item['no'])} against, "
+            f"until block {item['expires_height']}"
+        )
+
+
+@app.command()
+def bill(
+    config: ConfigOption = Path("node.toml"),
+    slot: Annotated[int | None, typer.Option(min=0, help="The slot's number.")] = None,
+    last: Annotated[bool, typer.Option("--last", help="The last settled slot.")] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Prove it from the genesis file, trusting no node."),
+    ] = False,
+    node: Annotated[
+        Path | None, typer.Option(help="Ask the node of this data directory instead.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Print this home's bill for a slot; with --verify, prove it."""
+    from node.api.control import ask
+    from node.bill import BillReader, bill_view
+    from node.config import load_config
+    from node.errors import ConfigError
+    from node.genesis import read_genesis
+    from node.setup import read_key
+
+    if (slot is None) != last:
+        raise ConfigError("give either --slot NUMBER or --last")
+    settings = load_config(config, os.environ)
+    address = read_key(settings.path(settings.node.key)).address
+    asked = functools.partial(ask, node or settings.path(settings.node.data))
+    if verify:
+        reader = BillReader(read_genesis(settings.path(settings.node.genesis)))
+        view = bill_view(asyncio.run(reader.fetch(asked, address, slot)))
+    else:
+        view = asyncio.run(asked("bill", address=address, slot=slot))
+    if as_json:
+        typer.echo(json.dumps(view, indent=1))
+    else:
+        _print_bill(view)
+    if view["bill"] is None:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @testnet_app.command("up")
@@ -180,16 +335,41 @@ def _print_status(answer: dict[str, Any]) -> None:
     typer.echo(f"  process  {answer['rss_mib']} MiB, {answer['cpu_s']} CPU s")
 
 
+def _print_bill(view: dict[str, Any]) -> None:
+    home, bill_now, proof = view["home"], view["bill"], view.get("proof")
+    if bill_now is None:
+        which = "any slot" if view["slot"] is None else f"slot {view['slot']}"
+        typer.echo(f"{home['name']}: there is no bill for {which}: not settled, or kept no more")
+    else:
+        typer.echo(f"{home['name']}  slot {view['slot']}")
+        for what, energy_wh, amount_micro in (
+            ("bought of neighbours", bill_now["bought_wh"], bill_now["trades_cost_micro"]),
+            ("sold to neighbours", bill_now["sold_wh"], -bill_now["trades_income_micro"]),
+            ("from the grid", bill_now["grid_wh"], bill_now["grid_cost_micro"]),
+            ("fed in", bill_now["fed_in_wh"], -bill_now["feed_in_income_micro"]),
+            ("penalty, fallen short", bill_now["shortfall_wh"], bill_now["penalty_micro"]),
+        ):
+            typer.echo(f"  {what:<22}{energy_wh:>8} Wh {amount_micro / 1e6:>12.6f}")
+        typer.echo(f"  {'total':<33} {bill_now['total_micro'] / 1e6:>12.6f}")
+        typer.echo(f"  {'by the grid alone':<33} {bill_now['grid_only_micro'] / 1e6:>12.6f}")
+    if proof is not None:
+        when = datetime.fromtimestamp(proof["time_ms"] / 1000, UTC)
+        typer.echo(
+            f"  proven by {proof['signatures']} authorities of epoch {proof['epoch']}: "
+            f"block {proof['height']} of {when:%Y-%m-%d %H:%M:%S} UTC, {proof['block_hash'][:16]}"
+        )
+
+
 def main() -> None:
     """Run the command line; what a person can mend is one line and exit code 2."""
-    from node.errors import ControlError, StartError
+    from node.errors import ControlError, ProofError, StartError
 
     try:
         app()
     except StartError as error:
         typer.echo(f"commonwatt: {error}", err=True)
         sys.exit(EXIT_SETUP)
-    except ControlError as error:
+    except (ControlError, ProofError) as error:
         typer.echo(f"commonwatt: {error}", err=True)
         sys.exit(EXIT_FAILED)
 

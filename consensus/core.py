@@ -237,6 +237,7 @@ class Core:
             self._effects.append(Broadcast(self._repair.summary(self)))
 
     def _reset(self, event: EnterHeight) -> None:
+        self.params = event.params or self.params
         self.height = event.height
         self.authorities = event.authorities
         self.epoch = event.authorities.epoch

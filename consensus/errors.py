@@ -3,12 +3,15 @@
 ConsensusError
 ├── AuthoritySetError      keys that cannot be an authority set
 ├── CertificateRefused     a certificate that does not prove what it claims
+├── HeaderRefused          a header that cannot follow what is trusted
+├── ProofRefused           a state proof that proves nothing
+├── SnapshotRefused        a snapshot that is not what its manifest or its block says
 ├── EvidenceRefused        evidence that convicts nobody
 ├── BlockRefused           a block that may not follow its parent; carries a stable code
 └── InvariantError         what must never be: a bug here, or more than f faulty authorities
 
-What peers send is refused with one of the first four, or dropped and reported to the driver as
-`events.Misbehaved`. An `InvariantError` is never a peer's fault alone: the node must stop.
+What peers send is refused with one of those before the last, or dropped and reported to the driver
+as `events.Misbehaved`. An `InvariantError` is never a peer's fault alone: the node must stop.
 """
 
 
@@ -22,6 +25,18 @@ class AuthoritySetError(ConsensusError, ValueError):
 
 class CertificateRefused(ConsensusError):
     """The certificate does not prove what it claims."""
+
+
+class HeaderRefused(ConsensusError):
+    """The header cannot follow the trusted one."""
+
+
+class ProofRefused(ConsensusError):
+    """The proof does not show what is claimed of the state."""
+
+
+class SnapshotRefused(ConsensusError):
+    """The snapshot is not what its manifest, or the certified header, says."""
 
 
 class EvidenceRefused(ConsensusError):

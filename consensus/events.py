@@ -21,6 +21,7 @@ import msgspec
 
 from consensus.authorities import AuthoritySet
 from consensus.messages import Block, Certificate, ConsensusMessage, Decided, Evidence
+from consensus.params import Params
 from consensus.wal import WalRecord
 
 
@@ -51,13 +52,15 @@ class EnterHeight(_Plain, frozen=True):
 
     `parent` is that block with its certificate, for peers that have not decided it yet: after a
     restart the core would not have it, and if few others do, they would wait for ever. Genesis
-    has none. With `abstain` nothing is signed at this height.
+    has none. With `abstain` nothing is signed at this height. `params` replace the core's from
+    this height on.
     """
 
     height: int
     authorities: AuthoritySet
     parent: Decided | None = None
     abstain: bool = False
+    params: Params | None = None
 
 
 class BeginRounds(_Plain, frozen=True):

@@ -2,10 +2,12 @@
 
 `execute` is speculative and repeatable; `commit` takes its result over. A block runs in this order:
 
-1. each contract's `on_block`, in the order of instantiation: gate closures, settlements due;
-2. the transactions, in the block's order, each with a receipt;
-3. the conservation laws (`invariants.py`);
-4. the state root and the receipts' root.
+1. the convictions that its evidence proves;
+2. each contract's `on_block`, in the order of instantiation: gate closures, settlements due, and
+   in the last block of an epoch the authorities and parameters of the next;
+3. the transactions, in the block's order, each with a receipt;
+4. the conservation laws (`invariants.py`);
+5. the state root and the receipts' root.
 
 A transaction is executed if it is still valid, its sender is known, its nonce is above the
 sender's last one, and its entry and arguments exist; else its receipt says `rejected` and nothing
@@ -14,15 +16,23 @@ is written. An executed transaction uses up its nonce, however it ends.
 Queries may run in another thread than `execute`; `commit` waits for them.
 """
 
+import hashlib
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from market import contracts
-from market.errors import ContractError, InvariantError, QueryError, Rejected, StateError
-from market.genesis import MarketParams
-from market.invariants import Money, check_block, count_money
+from market.errors import (
+    ContractError,
+    InvariantError,
+    QueryError,
+    Rejected,
+    RootMismatch,
+    StateError,
+)
+from market.genesis import Founding, MarketParams
+from market.invariants import MEMBER_PREFIX, Money, check_block, count_money
 from market.vm import journal as state_module
 from market.vm import merkle
 from market.vm.engine import Engine
@@ -33,11 +43,17 @@ from market.vm.journal import Journal, State
 from market.vm.merkle import Proof, Tree
 from market.vm.starlark import StarlarkEngine
 from wire.codec import Message, Plain, decode_plain, encode
+from wire.keys import address_of
 from wire.transaction import CheckedTransaction, Refused
 
 PARAMS_KEY: Final = "chain/params"
 HEIGHT_KEY: Final = "chain/block"
 NONCE_PREFIX: Final = "chain/nonce/"
+EPOCH_PREFIX: Final = "governance/epoch/"
+CHAIN_PARAMS_KEY: Final = "governance/params"
+OFFENCE_PREFIX: Final = "governance/offence/"
+# So that keys sort as numbers do; `governance.star`: KEY_BASE.
+_EPOCH_BASE: Final = 1_000_000_000
 _NONCE_BYTES_MAX: Final = 16
 _BLOCK_BYTES_MAX: Final = 64
 
@@ -49,6 +65,22 @@ class BlockEnv(NamedTuple):
 
     height: int
     time_ms: int
+
+
+class Conviction(NamedTuple):
+    """What evidence in a block proves: the offence's identity and height, and who committed it."""
+
+    offence: bytes
+    height: int
+    offenders: tuple[str, ...]
+
+
+class Terms(NamedTuple):
+    """Who decides a block, in order of index, and by which parameters of the chain."""
+
+    epoch: int
+    authorities: tuple[bytes, ...]
+    chain: Mapping[str, int]
 
 
 class Event(Message, frozen=True, tag="event"):
@@ -75,7 +107,10 @@ class Receipt(Message, frozen=True, tag="receipt"):
 
 
 class BlockResult(NamedTuple):
-    """What a block does. `commit` wants it as `execute` made it."""
+    """What a block does. `commit` wants it as `execute` made it.
+
+    `next` are the terms of the block that follows.
+    """
 
     height: int
     receipts: tuple[Receipt, ...]
@@ -86,6 +121,18 @@ class BlockResult(NamedTuple):
     base_root: bytes
     tree: Tree
     money: Money
+    next: Terms
+
+
+class LoadedState(NamedTuple):
+    """A whole state, checked and ready to be `adopt`ed."""
+
+    state: State
+    tree: Tree
+    money: Money
+    executor: Executor
+    height: int
+    time_ms: int
 
 
 class Application:
@@ -97,10 +144,19 @@ class Application:
         Checked here. Raises `ParamsError`.
     engine : Engine, optional
         Only tests give another than the default.
+    founding : Founding, optional
+        The authorities that decide its blocks; nobody governs without.
     """
 
-    def __init__(self, params: MarketParams, engine: Engine | None = None) -> None:
+    def __init__(
+        self,
+        params: MarketParams,
+        engine: Engine | None = None,
+        founding: Founding = Founding(),  # noqa: B008 - immutable
+    ) -> None:
         self.params = params.check()
+        self.founding = founding
+        founding.governance.check()
         self.clock = params.clock()
         self.height = -1
         self._time_ms = params.genesis_ms
@@ -121,6 +177,11 @@ class Application:
         """Return the committed key-value pairs, in key order."""
         with self._lock:
             return sorted(self._state.items.items())
+
+    def state_copy(self) -> dict[str, bytes]:
+        """Return the committed key-value pairs as they are now, in no order; quick."""
+        with self._lock:
+            return dict(self._state.items)
 
     def prove(self, key: str) -> Proof:
         """Return the proof of what the committed state holds at `key`, be it nothing."""
@@ -143,10 +204,10 @@ class Application:
             raise InvariantError("genesis comes first")
         journal = Journal(self._state)
         journal.put(IDENTITY_KEY, encode(self._executor.identity()))
-        journal.put(PARAMS_KEY, encode(self.params.fingerprint()))
+        journal.put(PARAMS_KEY, self._fingerprint())
         env = BlockEnv(0, self.params.genesis_ms)
         events: list[Event] = []
-        arguments = _genesis_arguments(self.params)
+        arguments = _genesis_arguments(self.params, self.founding)
         for name in contracts.CONTRACTS:
             try:
                 self._executor.deploy(journal, name, contracts.source(name))
@@ -168,17 +229,31 @@ class Application:
     def load(self, items: Iterable[tuple[str, bytes]], height: int) -> None:
         """Take over stored state, after a restart: rebuild the index, the tree and the contracts.
 
-        The caller compares `state_root` with the block's.
+        The caller compares `state_root` with the block's. Errors as `prepare`.
+        """
+        self.adopt(self.prepare(items, height))
+
+    def prepare(
+        self, items: Iterable[tuple[str, bytes]], height: int, state_root: bytes | None = None
+    ) -> "LoadedState":
+        """Check a state and build what it needs to run, leaving the present one as it is.
+
+        With `state_root` nothing of the items is believed before they are found to have it.
 
         Raises
         ------
+        RootMismatch
+            The items do not have `state_root`.
         StateError
             The state belongs to another genesis, or was made with another engine, gate or costs.
         InvariantError
             Its money does not add up.
         """
         state = state_module.load(items)
-        if state.items.get(PARAMS_KEY) != encode(self.params.fingerprint()):
+        tree = merkle.update(None, state.items)
+        if state_root is not None and merkle.root_of(tree) != state_root:
+            raise RootMismatch("the state does not have the state root of its block")
+        if state.items.get(PARAMS_KEY) != self._fingerprint():
             raise StateError("the stored state belongs to another genesis than the one given")
         block = state.items.get(HEIGHT_KEY)
         if block is None:
@@ -187,11 +262,65 @@ class Application:
         if stored_height != height:
             raise StateError(f"the stored state is of height {stored_height}, not {height}")
         money = count_money(state)
-        self._executor.restore(state)
+        executor = Executor(self._executor.engine)
+        executor.restore(state)
+        return LoadedState(state, tree, money, executor, height, time_ms)
+
+    def adopt(self, loaded: "LoadedState") -> None:
+        """Make a prepared state the committed one."""
         with self._lock:
-            self._state, self._money = state, money
-            self._tree = merkle.update(None, state.items)
-            self.height, self._time_ms = height, time_ms
+            self._state, self._tree, self._money = loaded.state, loaded.tree, loaded.money
+            self._executor = loaded.executor
+            self._hook_failed = False
+            self.height, self._time_ms = loaded.height, loaded.time_ms
+
+    # -- governance
+    def terms(self) -> Terms:
+        """Return the terms of the block that follows the committed state."""
+        return self._terms(Journal(self._state), self.height)
+
+    def authorities(self, epoch: int) -> tuple[bytes, ...] | None:
+        """Return an epoch's public keys, None if it is not made yet or not kept any more.
+
+        Safe to call from any thread.
+        """
+        return _authorities(self._state.items.get(f"{EPOCH_PREFIX}{_EPOCH_BASE + epoch}"))
+
+    def epoch_of(self, height: int) -> int:
+        """Return the epoch that a height belongs to."""
+        return max(height - 1, 0) // self.founding.governance.epoch_blocks
+
+    def admissible(self, convictions: Iterable[Conviction]) -> list[bool]:
+        """Tell of each, after those before it, whether it convicts anybody not convicted yet."""
+        answers = []
+        convicted: set[str] = set()
+        for conviction in convictions:
+            fresh = {
+                address
+                for address in conviction.offenders
+                if address not in convicted and self._may_be_convicted(address)
+            }
+            known = OFFENCE_PREFIX + conviction.offence.hex() in self._state.items
+            answers.append(bool(fresh) and not known)
+            if answers[-1]:
+                convicted |= fresh
+        return answers
+
+    def _may_be_convicted(self, address: str) -> bool:
+        data = self._state.items.get(MEMBER_PREFIX + address)
+        return data is not None and not decode_plain(data, len(data))["convicted"]
+
+    def _terms(self, journal: Journal, height: int) -> Terms:
+        epoch = self.epoch_of(height + 1)
+        data = journal.get(f"{EPOCH_PREFIX}{_EPOCH_BASE + epoch}")
+        params = journal.get(CHAIN_PARAMS_KEY)
+        chain = {} if params is None else decode_plain(params, len(params))
+        return Terms(epoch, _authorities(data) or (), chain)
+
+    def _fingerprint(self) -> bytes:
+        return encode(
+            [self.params.fingerprint(), hashlib.sha256(encode(self.founding)).hexdigest()]
+        )
 
     # -- transactions
     def check(self, tx: CheckedTransaction) -> None:
@@ -211,8 +340,15 @@ class Application:
         """Return the last nonce that `address` has used, 0 if none."""
         return _nonce(self._state.items.get(NONCE_PREFIX + address))
 
-    def execute(self, env: BlockEnv, txs: Sequence[CheckedTransaction]) -> BlockResult:
+    def execute(
+        self,
+        env: BlockEnv,
+        txs: Sequence[CheckedTransaction],
+        convictions: Sequence[Conviction] = (),
+    ) -> BlockResult:
         """Execute a block over the committed state, which is left as it is.
+
+        Each conviction must be `admissible`.
 
         Raises
         ------
@@ -223,9 +359,16 @@ class Application:
         """
         journal = Journal(self._state)
         events: list[Event] = []
+        for conviction in convictions:
+            arguments: dict[str, Plain] = {
+                "offence": conviction.offence.hex(),
+                "height": conviction.height,
+                "addresses": list(conviction.offenders),
+            }
+            events += self._run_hook(journal, "governance", "convict", arguments, env)
         for name, exports in self._executor.exports().items():
             if "on_block" in exports:
-                events += self._run_hook(journal, name, env)
+                events += self._run_hook(journal, name, "on_block", {}, env)
         receipts = tuple(self._run_transaction(journal, env, tx) for tx in txs)
         return self._result(env, journal, receipts, events)
 
@@ -300,6 +443,7 @@ class Application:
         market_ms = self.clock.market_ms(env.time_ms)
         return {
             "sender": "",
+            "public_key": "",
             "tx_id": "",
             "height": env.height,
             "time_ms": env.time_ms,
@@ -307,13 +451,15 @@ class Application:
             "slot": market_ms // self.clock.slot_ms,
         }
 
-    def _run_hook(self, journal: Journal, name: str, env: BlockEnv) -> list[Event]:
-        outcome = self._executor.run(journal, name, "on_block", {}, self._env(env), HOOK_CAPS)
+    def _run_hook(
+        self, journal: Journal, name: str, entry: str, args: Mapping[str, Plain], env: BlockEnv
+    ) -> list[Event]:
+        outcome = self._executor.run(journal, name, entry, args, self._env(env), HOOK_CAPS)
         journal.settle()
         if outcome.error is None:
             return _events(outcome.events)
         # The chain goes on without the hook's writes: no money moves, and every node sees it.
-        _log.error("%s.on_block failed: %s; %s", name, outcome.error, outcome.detail)
+        _log.error("%s.%s failed: %s; %s", name, entry, outcome.error, outcome.detail)
         data = {"kind": outcome.error.kind, "reason": outcome.error.reason}
         return [Event(name, "hook_failed", data)]
 
@@ -333,6 +479,7 @@ class Application:
             return Receipt(checked.tx_id, error.kind, error.reason, error.message, 0, ())
         call_env = self._env(env)
         call_env["sender"], call_env["tx_id"] = checked.sender, checked.tx_id.hex()
+        call_env["public_key"] = tx.sender.hex()
         outcome = self._executor.run(
             journal, tx.contract, tx.entry, tx.args, call_env, TRANSACTION_CAPS
         )
@@ -351,8 +498,11 @@ class Application:
             sender != self.params.regulator
             and journal.get(f"registry/home/{sender}") is None
             and journal.get(f"registry/meter/{sender}") is None
+            and journal.get(MEMBER_PREFIX + sender) is None
         ):
-            raise Rejected("stranger", f"{sender} is neither home, meter nor regulator here")
+            raise Rejected(
+                "stranger", f"{sender} is neither home, meter, authority nor regulator here"
+            )
         last = _nonce(journal.get(NONCE_PREFIX + sender))
         if tx.nonce <= last:
             raise Rejected("bad_nonce", f"the nonce must be above {last}, it is {tx.nonce}")
@@ -378,7 +528,14 @@ class Application:
             base_root=self.state_root,
             tree=tree,
             money=money,
+            next=self._terms(journal, env.height),
         )
+
+
+def _authorities(data: bytes | None) -> tuple[bytes, ...] | None:
+    if data is None:
+        return None
+    return tuple(bytes.fromhex(public) for public, _ in decode_plain(data, len(data)))
 
 
 def _nonce(data: bytes | None) -> int:
@@ -396,7 +553,7 @@ def _receipt(tx_id: bytes, outcome: Outcome) -> Receipt:
     return Receipt(tx_id, error.kind, error.reason, error.message, outcome.gas, ())
 
 
-def _genesis_arguments(params: MarketParams) -> dict[str, Plain]:
+def _genesis_arguments(params: MarketParams, founding: Founding) -> dict[str, Plain]:
     """Return what each contract is instantiated with."""
     clock = params.clock()
     homes = [
@@ -412,7 +569,10 @@ def _genesis_arguments(params: MarketParams) -> dict[str, Plain]:
         }
         for home in params.homes
     ]
-    accounts = [[home.address, home.balance_micro] for home in params.homes]
+    authorities = [[public.hex(), address_of(public)] for public in founding.authorities]
+    balances = {params.regulator: 0} | {home.address: home.balance_micro for home in params.homes}
+    for _, address in authorities:
+        balances[address] = balances.get(address, 0) + founding.governance.bond_micro
     times = {
         "slot_ms": clock.slot_ms,
         "gate_lead_ms": clock.gate_lead_ms,
@@ -444,8 +604,8 @@ def _genesis_arguments(params: MarketParams) -> dict[str, Plain]:
     return {
         "ledger": {
             "regulator": params.regulator,
-            "accounts": [[params.regulator, 0], *accounts],
-            "keepers": ["market", "settlement"],
+            "accounts": [list(account) for account in balances.items()],
+            "keepers": ["market", "settlement", "governance"],
         },
         "registry": {
             "regulator": params.regulator,
@@ -461,4 +621,14 @@ def _genesis_arguments(params: MarketParams) -> dict[str, Plain]:
         },
         "market": market_rules | times,
         "settlement": settlement_rules | times,
+        "governance": {
+            "authorities": authorities,
+            "params": dict(founding.chain),
+            "rules": {
+                "epoch_blocks": founding.governance.epoch_blocks,
+                "bond_micro": founding.governance.bond_micro,
+                "expiry_blocks_max": founding.governance.expiry_blocks_max,
+                "evidence_blocks": founding.evidence_blocks,
+            },
+        },
     }

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 import msgspec
 
 from market.app import Event
-from wire.codec import Plain
+from wire.codec import Plain, decode_plain
 from wire.keys import SigningKey
 from wire.transaction import CheckedTransaction, Transaction, sign
 
@@ -423,6 +423,37 @@ def readings(query: Query, slot: int) -> list[Reading]:
 def _no_total(number: int) -> Total:
     zeros = dict.fromkeys(Total.__struct_fields__, 0)
     return Total(**{**zeros, "home": number})
+
+
+# -- where it stands in the state, for proofs
+
+SETTLED_KEY: Final = "settlement/settled"
+_VALUE_BYTES_MAX: Final = 65_536
+
+
+def home_key(address: str) -> str:
+    """Return the state's key of a home's registration."""
+    return f"registry/home/{address}"
+
+
+def bill_key(slot: int, number: int) -> str:
+    """Return the state's key of a home's bill for a slot."""
+    return f"settlement/bill/{slot}/{100_000 + number}"
+
+
+def read_home(value: bytes) -> Home:
+    """Decode what stands at a `home_key`. Raises `DecodeError` or `msgspec.ValidationError`."""
+    return _one(decode_plain(value, _VALUE_BYTES_MAX), Home)
+
+
+def read_settled(value: bytes) -> list[int]:
+    """Decode what stands at `SETTLED_KEY`: the settled slots that are kept. Errors as above."""
+    return _one(decode_plain(value, _VALUE_BYTES_MAX), list[int])
+
+
+def read_bill(value: bytes) -> Bill:
+    """Decode what stands at a `bill_key`. Errors as above."""
+    return _one(decode_plain(value, _VALUE_BYTES_MAX), Bill)
 
 
 # -- events

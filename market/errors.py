@@ -4,6 +4,7 @@ MarketError
 ├── ParamsError        genesis parameters that cannot be meant; says which, and what would be right
 ├── QueryError         a read-only question that was refused, with its stable code
 ├── StateError         stored state that is not this chain's, or damaged
+│   └── RootMismatch       ... or not the state that its block certifies
 ├── ContractError      how a contract call ends when it does not end well; recorded in its receipt
 │   ├── Revert             the contract said no, with a code of its own
 │   ├── OutOfGas           it used up its compute or its storage
@@ -35,6 +36,10 @@ class QueryError(MarketError):
 
 class StateError(MarketError):
     """State that was loaded is damaged, or belongs to another genesis, engine or cost table."""
+
+
+class RootMismatch(StateError):
+    """State that was loaded does not have the state root that is certified."""
 
 
 class ContractError(MarketError):

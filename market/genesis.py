@@ -24,6 +24,9 @@ TABLE_ROWS_MAX: Final = 1_000
 BANDS_MAX: Final = 96
 DAY_MINUTES: Final = 1_440
 SETTLE_WINDOW_SLOTS_MAX: Final = 200
+EPOCH_BLOCKS_MIN: Final = 4
+EPOCH_BLOCKS_MAX: Final = 100_000
+EXPIRY_BLOCKS_MAX: Final = 1_000_000
 HORIZON_SLOTS_MAX: Final = 7 * 288
 KEEP_SLOTS_MAX: Final = 8_000
 
@@ -49,6 +52,42 @@ class HomeEntry(Message, frozen=True, tag="home"):
     battery_wh: int = 0
     pv_w: int = 0
     balance_micro: int = 0
+
+
+class GovernanceParams(Message, frozen=True, tag="governance"):
+    """How authorities change the set and the parameters (`contracts/governance.star`).
+
+    Parameters
+    ----------
+    epoch_blocks : how many blocks an epoch has; within one, set and parameters stay.
+    bond_micro : what a seat's holder loses for breaking the rules; the first authorities' bonds
+        are minted at genesis, beside their balances.
+    expiry_blocks_max : the most blocks for which a proposal may be open.
+    """
+
+    epoch_blocks: int = 100
+    bond_micro: int = 10_000_000
+    expiry_blocks_max: int = 10_000
+
+    def check(self) -> "GovernanceParams":
+        """Return the parameters if they can be meant. Raises `ParamsError`."""
+        _between("epoch_blocks", self.epoch_blocks, EPOCH_BLOCKS_MIN, EPOCH_BLOCKS_MAX)
+        _between("bond_micro", self.bond_micro, 0, MONEY_MICRO_MAX)
+        _between("expiry_blocks_max", self.expiry_blocks_max, 1, EXPIRY_BLOCKS_MAX)
+        return self
+
+
+class Founding(Message, frozen=True, tag="founding"):
+    """The first authorities of the chain that a market runs on, and the chain's parameters.
+
+    `authorities` are Ed25519 public keys in their order; `evidence_blocks` is for how many blocks
+    evidence of an offence is taken. Without authorities (a study, a test) nobody governs.
+    """
+
+    authorities: tuple[bytes, ...] = ()
+    chain: tuple[tuple[str, int], ...] = ()
+    governance: GovernanceParams = GovernanceParams()
+    evidence_blocks: int = 10_000
 
 
 class MarketParams(Message, frozen=True, tag="market"):

@@ -4,7 +4,8 @@
 2. each (home, slot) is settled once: a bill is written once and never changed;
 3. energy, per bill: import − export = bought − sold + grid − fed in;
 4. each bill is the sum of its trades and grid legs;
-5. per slot: what homes bought from homes is what homes sold, in energy and in money.
+5. per slot: what homes bought from homes is what homes sold, in energy and in money;
+6. the bond of every authority and candidate is held on its account.
 
 A law that does not hold is a bug in a contract or in this program, never a user's doing. The node
 stops before it votes.
@@ -21,6 +22,7 @@ from market.vm.journal import State
 ACCOUNT_PREFIX: Final = "ledger/account/"
 SUPPLY_KEY: Final = "ledger/supply"
 BILL_PREFIX: Final = "settlement/bill/"
+MEMBER_PREFIX: Final = "governance/member/"
 
 _unpack: Final = msgspec.msgpack.Decoder().decode
 
@@ -45,6 +47,9 @@ def check_block(state: State, writes: Mapping[str, bytes | None], money: Money) 
     for key, data in writes.items():
         if key.startswith(ACCOUNT_PREFIX):
             in_accounts += _account(key, data) - _account(key, state.items.get(key))
+            _check_bond(state, writes, key.removeprefix(ACCOUNT_PREFIX))
+        elif key.startswith(MEMBER_PREFIX):
+            _check_bond(state, writes, key.removeprefix(MEMBER_PREFIX))
         elif key == SUPPLY_KEY:
             issued = _issued(data)
         elif key.startswith(BILL_PREFIX) and data is not None:
@@ -83,6 +88,19 @@ def _account(key: str, data: bytes | None) -> int:
     if min(row) < 0:
         raise InvariantError(f"{key}: negative: {row}")
     return row[0] + row[1]
+
+
+def _check_bond(state: State, writes: Mapping[str, bytes | None], address: str) -> None:
+    member, account = (
+        writes[key] if key in writes else state.items.get(key)
+        for key in (MEMBER_PREFIX + address, ACCOUNT_PREFIX + address)
+    )
+    if member is None:
+        return
+    bond_micro = _unpack(member)["bond_micro"]
+    held_micro = 0 if account is None else _unpack(account)[1]
+    if bond_micro > held_micro:
+        raise InvariantError(f"{address}: a bond of {bond_micro} micro, {held_micro} are held")
 
 
 def _issued(data: bytes | None) -> int:

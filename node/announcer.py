@@ -7,6 +7,7 @@ miss.
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -32,6 +33,10 @@ log = logging.getLogger("commonwatt.announcer")
 
 # How long an authority waits for each one before it in line.
 STAGGER_S: Final = 0.5
+# Notices of epochs not known here that are passed on unverified: no more, or a stranger could make
+# the whole neighbourhood carry what nobody has signed.
+UNPROVEN_MAX: Final = 64
+UNPROVEN_WINDOW_S: Final = 60.0
 
 
 class Announcer:
@@ -47,6 +52,8 @@ class Announcer:
         self._network = network
         self._heard_height = 0
         self._applying_height = 0
+        self._unproven = 0
+        self._unproven_since = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         network.on_gossip(topic, self._receive, self._check)
         chain.on_applied(self._applied)
@@ -85,15 +92,46 @@ class Announcer:
         """Tell whether a notice may be passed on. Runs in the network's thread."""
         try:
             certificate, _ = _open(data)
-            verify_certificate(certificate, self._chain.authorities, self._chain_id)
+            proven = self._is_proven(certificate)
         except (BadBlock, DecodeError, CertificateRefused) as error:
             log.warning("peer %s sent a bad notice: %s", peer, error)
             return False
+        return proven or self._may_pass_unproven()
+
+    def _is_proven(self, certificate: Certificate) -> bool:
+        """Verify a certificate; False if this node is too far behind to know its authorities.
+
+        Raises
+        ------
+        CertificateRefused
+            It proves nothing.
+        """
+        authorities = self._chain.epochs.of_height(certificate.height)
+        if authorities is None:
+            return False
+        verify_certificate(certificate, authorities, self._chain_id)
         return True
+
+    def _may_pass_unproven(self) -> bool:
+        """Who lags behind an epoch's end passes on a few notices that it cannot judge."""
+        now = time.monotonic()
+        if now - self._unproven_since >= UNPROVEN_WINDOW_S:
+            self._unproven_since, self._unproven = now, 0
+        self._unproven += 1
+        return self._unproven <= UNPROVEN_MAX
 
     def _receive(self, peer: str, data: bytes) -> None:
         certificate, block = _open(data)
         height = certificate.height
+        is_next = height == self._chain.height + 1 and block is not None
+        try:
+            # The next block is verified again where it is applied.
+            if not is_next and not self._is_proven(certificate):
+                self._sync.hinted(peer)
+                return
+        except CertificateRefused as refused:
+            self._network.penalize(peer, f"a notice's certificate: {refused}")
+            return
         self._heard_height = max(self._heard_height, height)
         if block is not None and self._applying_height < height == self._chain.height + 1:
             self._applying_height = height

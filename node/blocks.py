@@ -7,10 +7,10 @@ one certificate proves both order and state. All of this is a function of the ch
 
 import hashlib
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from consensus.authorities import AuthoritySet, verify_certificate
-from consensus.errors import BlockRefused, CertificateRefused
+from consensus.errors import BlockRefused, CertificateRefused, EvidenceRefused
 from consensus.messages import (
     BLOCK_BYTES_MAX,
     CERTIFICATE_BYTES_MAX,
@@ -18,6 +18,7 @@ from consensus.messages import (
     ZERO_HASH,
     Block,
     Certificate,
+    Evidence,
     Header,
     certificate_hash,
     evidence_root,
@@ -25,8 +26,10 @@ from consensus.messages import (
     tx_root,
 )
 from consensus.validate import GENESIS_HEIGHT, body_problem, check_block
-from market.app import Application, BlockEnv, BlockResult
-from node.genesis import Genesis
+from market.app import Application, BlockEnv, BlockResult, Conviction, Terms
+from node.epochs import Epochs, set_of
+from node.evidence import conviction_of
+from node.genesis import ChainParams, Genesis, chain_of
 from node.store import StoredBlock
 from node.verifier import TransactionVerifier
 from wire.codec import decode, encode
@@ -35,15 +38,13 @@ from wire.transaction import CheckedTransaction, Refused
 _EMPTY_ROOT: Final = tx_root(())
 
 
-def proven_block(
-    stored: StoredBlock, authorities: AuthoritySet, chain_id: str
-) -> tuple[Block, Certificate | None]:
-    """Decode a block from the disk with the certificate that proves it; genesis has none.
+def stored_block(stored: StoredBlock) -> Block:
+    """Decode a block from the disk.
 
     Raises
     ------
-    DecodeError, BlockRefused, CertificateRefused
-        Either is damaged, or the certificate is not that block's.
+    DecodeError, BlockRefused
+        It is damaged.
     """
     block = decode(stored.block, Block, BLOCK_BYTES_MAX)
     block_hash = header_hash(block.header)
@@ -52,13 +53,41 @@ def proven_block(
     problem = body_problem(block)
     if problem:
         raise BlockRefused("body", problem)
+    return block
+
+
+def stored_certificate(
+    stored: StoredBlock, authorities: AuthoritySet | None, chain_id: str
+) -> Certificate | None:
+    """Decode the certificate that proves a block on the disk; genesis has none.
+
+    Raises
+    ------
+    DecodeError, CertificateRefused
+        It is damaged, or not that block's.
+    """
     if stored.height == GENESIS_HEIGHT:
-        return block, None
+        return None
     certificate = decode(stored.certificate, Certificate, CERTIFICATE_BYTES_MAX)
-    if certificate.block_hash != block_hash or certificate.height != stored.height:
+    if certificate.block_hash != stored.block_hash or certificate.height != stored.height:
         raise CertificateRefused("it is another block's")
+    if authorities is None:
+        raise CertificateRefused("nothing says who decided it")
     verify_certificate(certificate, authorities, chain_id)
-    return block, certificate
+    return certificate
+
+
+class _Place(NamedTuple):
+    height: int
+    time_ms: int
+    parent_hash: bytes
+    proposer: int
+
+
+class _Body(NamedTuple):
+    txs: tuple[bytes, ...]
+    certificate: Certificate | None
+    evidence: tuple[Evidence, ...]
 
 
 class BlockMaker:
@@ -67,19 +96,20 @@ class BlockMaker:
     def __init__(
         self,
         genesis: Genesis,
-        authorities: AuthoritySet,
+        epochs: Epochs,
         app: Application,
         verifier: TransactionVerifier,
     ) -> None:
         self._genesis = genesis
-        self._authorities = authorities
+        self._epochs = epochs
         self._app = app
         self._verifier = verifier
-        self._params_hash = hashlib.sha256(encode(genesis.chain)).digest()
 
     def genesis_block(self, result: BlockResult) -> Block:
         """Return the block at height 0, which everybody makes and nobody signs."""
-        header = self._header(0, self._genesis.market.genesis_ms, ZERO_HASH, None, 0, (), result)
+        place = _Place(GENESIS_HEIGHT, self._genesis.market.genesis_ms, ZERO_HASH, 0)
+        # Genesis and the block after it are of the same epoch.
+        header = self._header(place, _Body((), None, ()), result.next, result)
         return Block(header, (), None)
 
     def build(
@@ -89,14 +119,23 @@ class BlockMaker:
         proposer: int,
         time_ms: int,
         transactions: Sequence[CheckedTransaction],
+        evidence: Sequence[Evidence] = (),
     ) -> tuple[Block, BlockResult]:
-        """Execute `transactions` on the parent and return the block with its result."""
+        """Execute `transactions` on the parent and return the block with its result.
+
+        Of the `evidence`, what convicts nobody any more is left out.
+        """
         height = parent.height + 1
-        result = self._app.execute(BlockEnv(height, time_ms), transactions)
+        terms = self._app.terms()
+        found = [(item, self._conviction(item)) for item in evidence]
+        admitted = self._app.admissible(conviction for _, conviction in found)
+        proven = [pair for pair, good in zip(found, admitted, strict=True) if good]
+        convictions = [conviction for _, conviction in proven]
+        result = self._app.execute(BlockEnv(height, time_ms), transactions, convictions)
         txs = tuple(checked.raw for checked in transactions)
-        parent_hash = header_hash(parent)
-        header = self._header(height, time_ms, parent_hash, certificate, proposer, txs, result)
-        return Block(header, txs, certificate), result
+        body = _Body(txs, certificate, tuple(item for item, _ in proven))
+        place = _Place(height, time_ms, header_hash(parent), proposer)
+        return Block(self._header(place, body, terms, result), *body), result
 
     def execute(self, block: Block, parent: Header) -> BlockResult:
         """Check a block against its parent, execute it, and compare the roots.
@@ -107,25 +146,24 @@ class BlockMaker:
             The block may not follow its parent, holds what is no valid transaction at its time,
             or its roots are not those of its execution (code `roots`).
         """
-        check_block(block, parent, self._authorities)
+        terms = self._app.terms()
+        check_block(block, parent, set_of(terms), self._sets_for(block, parent))
         header = block.header
-        self._check_bounds(block)
+        self._check_bounds(block, chain_of(terms.chain))
+        convictions = [self._conviction(item) for item in block.evidence]
+        if not all(self._app.admissible(convictions)):
+            raise BlockRefused("evidence", "a piece of evidence convicts nobody any more")
         checked = self._verifier.check(block.txs, header.time_ms)
         transactions: list[CheckedTransaction] = []
         for place, item in enumerate(checked):
             if isinstance(item, Refused):
                 raise BlockRefused("transaction", f"transaction {place}: {item}")
             transactions.append(item)
-        result = self._app.execute(BlockEnv(header.height, header.time_ms), transactions)
-        expected = self._header(
-            header.height,
-            header.time_ms,
-            header.parent_hash,
-            block.last_certificate,
-            header.proposer,
-            block.txs,
-            result,
-        )
+        env = BlockEnv(header.height, header.time_ms)
+        result = self._app.execute(env, transactions, convictions)
+        there = _Place(header.height, header.time_ms, header.parent_hash, header.proposer)
+        body = _Body(block.txs, block.last_certificate, block.evidence)
+        expected = self._header(there, body, terms, result)
         if expected != header:
             names = [
                 name
@@ -135,8 +173,19 @@ class BlockMaker:
             raise BlockRefused("roots", f"execution gives other {', '.join(names)}")
         return result
 
-    def _check_bounds(self, block: Block) -> None:
-        params = self._genesis.chain
+    def _sets_for(self, block: Block, parent: Header) -> dict[int, AuthoritySet]:
+        """Return the sets of the epochs that the parent and the evidence are of, where known."""
+        epochs = {parent.epoch, *(item.first.epoch for item in block.evidence)}
+        found = {epoch: self._epochs.of_epoch(epoch) for epoch in epochs}
+        return {epoch: known for epoch, known in found.items() if known is not None}
+
+    def _conviction(self, evidence: Evidence) -> Conviction:
+        try:
+            return conviction_of(evidence, self._epochs, self._genesis.chain_id)
+        except EvidenceRefused as refused:
+            raise BlockRefused("evidence", str(refused)) from None
+
+    def _check_bounds(self, block: Block, params: ChainParams) -> None:
         size = sum(len(raw) for raw in block.txs)
         if len(block.txs) > params.block_transactions_max or size > params.block_bytes_max:
             raise BlockRefused(
@@ -145,32 +194,24 @@ class BlockMaker:
                 f"{params.block_transactions_max} of {params.block_bytes_max} bytes",
             )
 
-    def _header(
-        self,
-        height: int,
-        time_ms: int,
-        parent_hash: bytes,
-        certificate: Certificate | None,
-        proposer: int,
-        txs: Sequence[bytes],
-        result: BlockResult,
-    ) -> Header:
+    def _header(self, place: "_Place", body: "_Body", terms: Terms, result: BlockResult) -> Header:
+        authorities = set_of(terms)
         return Header(
             version=PROTOCOL_VERSION,
             chain_id=self._genesis.chain_id,
-            epoch=self._authorities.epoch,
-            height=height,
-            time_ms=time_ms,
-            parent_hash=parent_hash,
-            last_certificate_hash=certificate_hash(certificate),
-            proposer=proposer,
-            tx_root=tx_root(txs),
+            epoch=authorities.epoch,
+            height=place.height,
+            time_ms=place.time_ms,
+            parent_hash=place.parent_hash,
+            last_certificate_hash=certificate_hash(body.certificate),
+            proposer=place.proposer,
+            tx_root=tx_root(body.txs),
             receipts_root=result.receipts_root,
             state_root=result.state_root,
-            authorities_hash=self._authorities.hash,
-            next_authorities_hash=self._authorities.hash,
-            params_hash=self._params_hash,
-            evidence_root=evidence_root(()),
+            authorities_hash=authorities.hash,
+            next_authorities_hash=set_of(result.next).hash,
+            params_hash=hashlib.sha256(encode(chain_of(terms.chain))).digest(),
+            evidence_root=evidence_root(body.evidence),
             inbox_root=_EMPTY_ROOT,
             outbox_root=_EMPTY_ROOT,
             anchor_height=0,

@@ -5,38 +5,45 @@ agreement never sees two things at once. Effects are done in order, and a `Persi
 before the next effect leaves the house. Contracts run in a thread of their own; the event loop goes
 on moving votes meanwhile.
 
-A home without a seat among the authorities has no core: it applies certified blocks as they come.
+A home without a seat among the authorities applies certified blocks as they come; its core only
+looks on, so that it is ready when an epoch gives it a seat (and a seat that is lost leaves it so).
 """
 
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Coroutine, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from consensus import events as ev
 from consensus.authorities import AuthoritySet, verify_certificate
 from consensus.core import Core
-from consensus.errors import BlockRefused, CertificateRefused, ConsensusError
+from consensus.errors import BlockRefused, CertificateRefused, ConsensusError, SnapshotRefused
+from consensus.light import SignedHeader, ends_epoch
 from consensus.messages import (
     Block,
     Certificate,
+    ConsensusMessage,
     Decided,
     Header,
     Vote,
     decode_message,
     header_hash,
 )
+from consensus.tally import height_of
 from consensus.wal import LockRecord, VoteRecord, WalRecord
-from market.app import Application, BlockResult
-from market.errors import MarketError
-from node.blocks import BlockMaker, proven_block
+from market.app import Application, BlockResult, Receipt
+from market.errors import MarketError, RootMismatch
+from node.blocks import BlockMaker, stored_block, stored_certificate
+from node.epochs import Epochs, set_of
 from node.errors import InvariantError
-from node.genesis import Genesis
+from node.evidence import EvidencePool
+from node.genesis import Genesis, chain_of
 from node.mempool import Mempool
 from node.network.base import Network
-from node.store import Store, StoredBlock
+from node.store import EpochEnd, Store, StoredBlock
 from node.wal import Wal
 from wire.codec import encode
 from wire.errors import DecodeError, WireError
@@ -46,6 +53,9 @@ log = logging.getLogger("commonwatt.chain")
 
 PROTOCOL: Final = "consensus"
 MESSAGES_MAX: Final = 4_096
+# Messages of the next epoch from peers that may have a seat in it, and the largest kept of them.
+EARLY_MAX: Final = 32
+EARLY_BYTES_MAX: Final = 65_536
 # Executed proposals of the height in progress; a few rounds may each bring another.
 RESULTS_MAX: Final = 16
 
@@ -62,6 +72,10 @@ class BadBlock(Exception):
     """A block or certificate from a neighbour that cannot be; the neighbour is to blame."""
 
 
+class BadSnapshot(Exception):
+    """A snapshot whose pairs are not the certified state; whoever offered it is to blame."""
+
+
 class Head(NamedTuple):
     """The last applied block."""
 
@@ -76,11 +90,29 @@ class _Failed(NamedTuple):
     error: BaseException
 
 
+class _Heard(NamedTuple):
+    """A message of another authority, and when it came."""
+
+    peer: str
+    message: ConsensusMessage
+    now_ms: int
+
+
 class _Certified(NamedTuple):
     """A block that a quorum has signed, brought by sync or gossip, and who waits for it."""
 
     block: Block
     certificate: Certificate
+    done: asyncio.Future[None]
+
+
+class _Jump(NamedTuple):
+    """A certified block with the state after it, and who waits for it to be taken over."""
+
+    block: Block
+    certificate: Certificate
+    epoch_ends: Sequence[SignedHeader]
+    pairs: Callable[[], Iterable[tuple[str, bytes]]]
     done: asyncio.Future[None]
 
 
@@ -102,7 +134,7 @@ class Chain:
         store: Store,
         wal: Wal,
         app: Application,
-        authorities: AuthoritySet,
+        epochs: Epochs,
         maker: BlockMaker,
         network: Network,
         now_ms: Callable[[], int],
@@ -115,13 +147,15 @@ class Chain:
         self._maker = maker
         self._network = network
         self._now_ms = now_ms
-        self.authorities = authorities
-        self.index = authorities.index_of(key.public)
-        self._peers = [peer_id_of(public) for public in authorities.publics]
-        self._indices = {peer: index for index, peer in enumerate(self._peers)}
+        self.epochs = epochs
+        self._params = genesis.chain
+        self._seat(AuthoritySet(0, tuple(genesis.authorities)))
         # What others send is bounded by `_on_message`; timers, answers and failures are few and
         # nobody repeats them, so they always find room.
-        self._inputs: asyncio.Queue[ev.Event | _Certified | _Failed] = asyncio.Queue()
+        self._inputs: asyncio.Queue[ev.Event | _Heard | _Certified | _Jump | _Failed] = (
+            asyncio.Queue()
+        )
+        self._early: deque[_Heard] = deque(maxlen=EARLY_MAX)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="execution")
         self._results: dict[bytes, BlockResult] = {}
         self._jobs: set[asyncio.Task[None]] = set()
@@ -133,11 +167,11 @@ class Chain:
         self._parent: Decided | None = None
         self._last_vote: Vote | None = None
         self._mempool: Mempool | None = None
+        self._evidence: EvidencePool | None = None
         # The last height that this node has seen votes decide; others came ready from neighbours.
         self.decided_height = 0
         self.counts = {"blocks": 0, "dropped_inputs": 0, "evidence": 0, "refused_blocks": 0}
-        if self.index is not None:
-            network.on_send(PROTOCOL, self._on_message)
+        network.on_send(PROTOCOL, self._on_message)
 
     # -- what others read --------------------------------------------------------------------
 
@@ -159,6 +193,11 @@ class Chain:
         return self.head.hash
 
     @property
+    def next_authorities(self) -> AuthoritySet:
+        """The set that decides the height after the head."""
+        return self.epochs.of_height(self.height + 1) or self.authorities
+
+    @property
     def voting(self) -> bool:
         """Whether this node has a seat and uses it at the present height."""
         return self._core is not None and not self._core.abstaining
@@ -175,7 +214,7 @@ class Chain:
 
     # -- opening -----------------------------------------------------------------------------
 
-    async def open(self, mempool: Mempool) -> None:
+    async def open(self, mempool: Mempool, evidence: EvidencePool) -> None:
         """Load the state at the store's height and wake the core with what the log remembers.
 
         Raises
@@ -184,25 +223,25 @@ class Chain:
             The stored state is not the one its last certificate proves. The text is one line.
         """
         self._mempool = mempool
+        self._evidence = evidence
         if self._store.height < 0:
             await self._found()
         else:
             await self._load()
-        if self.index is None:
-            return
+        self._take_terms()
         self._core = Core(
             self._genesis.chain_id,
             self._key.public,
             self._key.sign,
-            params=self._genesis.chain.consensus,
+            params=self._params.consensus,
         )
         for record in self._wal.records:
             self._note_signed(record)
         self._core.recover(self._wal.records)
         if self._wal.damage is not None:
             log.warning(
-                "the write-ahead log: %s; this authority does not vote until two heights have "
-                "been decided without it",
+                "the write-ahead log: %s; this node does not vote until two heights have been "
+                "decided without it",
                 self._wal.damage,
             )
 
@@ -217,7 +256,7 @@ class Chain:
         if stored is None:
             raise self._store.damaged(f"the block at height {height} is missing")
         try:
-            block, certificate = proven_block(stored, self.authorities, self._genesis.chain_id)
+            block = stored_block(stored)
         except _UNREADABLE as error:
             raise self._store.damaged(f"the block at height {height}: {error}") from None
         try:
@@ -229,6 +268,12 @@ class Chain:
             raise self._store.damaged(
                 f"the state at height {height} is not the one its certificate proves"
             )
+        try:
+            # The state says who the authorities were; it is the certified one, or neither is.
+            authorities = self.epochs.of_height(height)
+            certificate = stored_certificate(stored, authorities, self._genesis.chain_id)
+        except _UNREADABLE as error:
+            raise self._store.damaged(f"the block at height {height}: {error}") from None
         self._head = Head(block.header, stored.block_hash, certificate)
         if certificate is not None:
             self._parent = Decided(block, certificate)
@@ -242,9 +287,16 @@ class Chain:
             item = await self._inputs.get()
             if isinstance(item, _Failed):
                 raise item.error
-            if isinstance(item, _Certified):
-                await self._take_certified(item)
-            elif self._core is not None:
+            if isinstance(item, _Certified | _Jump):
+                await self._take_foreign(item)
+                continue
+            if isinstance(item, _Heard):
+                # Now, not when it came: the set may have changed in between.
+                sender = self._indices.get(item.peer)
+                if sender is None:
+                    continue
+                item = ev.Received(item.message, sender, item.now_ms)
+            if self._core is not None:
                 await self._perform(self._core.handle(item))
 
     def close(self) -> None:
@@ -267,14 +319,37 @@ class Chain:
         await self._inputs.put(_Certified(block, certificate, done))
         await done
 
+    async def jump(
+        self,
+        block: Block,
+        certificate: Certificate,
+        epoch_ends: Sequence[SignedHeader],
+        pairs: Callable[[], Iterable[tuple[str, bytes]]],
+    ) -> None:
+        """Take over the state after a block that a light client has found final.
+
+        Returns when it is durable and in force, or when the chain is that far already.
+
+        Parameters
+        ----------
+        epoch_ends : sequence of SignedHeader
+            The last headers of the epochs between the present head's and this block's.
+        pairs : callable
+            Reads the state's key-value pairs; called in the execution thread.
+
+        Raises
+        ------
+        BadSnapshot
+            The pairs are not those of the block's state root. Nothing has changed.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        await self._inputs.put(_Jump(block, certificate, epoch_ends, pairs, done))
+        await done
+
     def _put(self, event: ev.Event) -> None:
         self._inputs.put_nowait(event)
 
     def _on_message(self, peer: str, data: bytes) -> None:
-        sender = self._indices.get(peer)
-        if sender is None:
-            self._network.penalize(peer, "consensus messages are for authorities")
-            return
         if self._inputs.qsize() >= MESSAGES_MAX:
             # Summaries bring it again once there is room.
             self.counts["dropped_inputs"] += 1
@@ -284,7 +359,26 @@ class Chain:
         except DecodeError as error:
             self._network.penalize(peer, f"malformed consensus message: {error}")
             return
-        self._put(ev.Received(message, sender, self._now_ms()))
+        height = height_of(message)
+        heard = _Heard(peer, message, self._now_ms())
+        if peer in self._indices:
+            self._inputs.put_nowait(heard)
+        elif self._is_stranger(peer, height):
+            self._network.penalize(peer, "consensus messages are for authorities")
+        elif height == self.height + 2 and len(data) <= EARLY_BYTES_MAX:
+            # It is one block ahead; should that block end the epoch, this may be its authority.
+            self._early.append(heard)
+
+    def _is_stranger(self, peer: str, height: int) -> bool:
+        """Tell whether a peer has no seat at a height, nor had one just before.
+
+        Whoever is ahead of us may have a seat in an epoch that we do not know yet.
+        """
+        for near in (height, height - 1):
+            known = self.epochs.of_height(near)
+            if known is None or peer in map(peer_id_of, known.publics):
+                return False
+        return True
 
     # -- effects -----------------------------------------------------------------------------
 
@@ -329,7 +423,8 @@ class Chain:
                 await self._decide(block, certificate)
             case ev.ReportEvidence(evidence):
                 self.counts["evidence"] += 1
-                log.warning("an authority broke the rules: %s", evidence)
+                if self._evidence is not None:
+                    self._evidence.report(evidence)
             case ev.Misbehaved(sender, reason):
                 self._network.penalize(self._peers[sender], reason)
 
@@ -345,16 +440,21 @@ class Chain:
 
     async def _build(self, height: int, round_: int) -> None:
         head = self.head
-        if head.header.height + 1 != height or self.index is None or self._mempool is None:
+        if head.header.height + 1 != height or self.index is None:
+            return
+        if self._mempool is None or self._evidence is None:
             return
         time_ms = max(self._now_ms(), head.header.time_ms + 1)
-        params = self._genesis.chain
+        params = self._params
+        proven = self._evidence.due(height)
         chosen = self._mempool.reap(time_ms, params.block_bytes_max, params.block_transactions_max)
         index = self.index
         built = await self._in_worker(
             lambda: self._on_parent(
                 height,
-                lambda: self._maker.build(head.header, head.certificate, index, time_ms, chosen),
+                lambda: self._maker.build(
+                    head.header, head.certificate, index, time_ms, chosen, proven
+                ),
             )
         )
         if built is None:
@@ -394,16 +494,42 @@ class Chain:
 
     # -- applying ----------------------------------------------------------------------------
 
-    async def _take_certified(self, item: _Certified) -> None:
+    async def _take_foreign(self, item: _Certified | _Jump) -> None:
         try:
-            await self._apply_foreign(item.block, item.certificate)
-        except BadBlock as bad:
+            if isinstance(item, _Jump):
+                await self._jump(item)
+            else:
+                await self._apply_foreign(item.block, item.certificate)
+        except (BadBlock, BadSnapshot) as bad:
             # Who waited may have been stopped meanwhile.
             if not item.done.done():
                 item.done.set_exception(bad)
         else:
             if not item.done.done():
                 item.done.set_result(None)
+
+    async def _jump(self, item: _Jump) -> None:
+        header = item.block.header
+        if header.height <= self.height:
+            return
+        try:
+            loaded = await self._in_worker(
+                lambda: self._app.prepare(item.pairs(), header.height, header.state_root)
+            )
+        except (RootMismatch, SnapshotRefused) as error:
+            raise BadSnapshot(str(error)) from None
+        stored = _stored(item.block, item.certificate, ())
+        ends = [_epoch_end(signed) for signed in item.epoch_ends]
+        await self._store.replace_state(stored, loaded.state.items, ends)
+        await self._in_worker(lambda: self._app.adopt(loaded))
+        self._head = Head(header, stored.block_hash, item.certificate)
+        self._parent = Decided(item.block, item.certificate)
+        self._results.clear()
+        if self._mempool is not None:
+            self._mempool.decided(())
+        if self._evidence is not None:
+            self._evidence.applied()
+        await self._enter()
 
     async def _apply_foreign(self, block: Block, certificate: Certificate) -> None:
         head = self.head
@@ -458,18 +584,14 @@ class Chain:
     async def _write(
         self, block: Block, certificate: Certificate | None, result: BlockResult
     ) -> None:
-        block_hash = header_hash(block.header)
-        stored = StoredBlock(
-            block.header.height,
-            block_hash,
-            encode(block),
-            encode(certificate) if certificate is not None else b"",
-            encode(result.receipts),
-        )
+        stored = _stored(block, certificate, result.receipts)
         tx_ids = [receipt.tx_id for receipt in result.receipts]
-        await self._store.commit(stored, tx_ids, result.writes)
+        end = None
+        if certificate is not None and ends_epoch(block.header):
+            end = _epoch_end(SignedHeader(block.header, certificate, set_of(result.next)))
+        await self._store.commit(stored, tx_ids, result.writes, end)
         await self._in_worker(lambda: self._app.commit(result))
-        self._head = Head(block.header, block_hash, certificate)
+        self._head = Head(block.header, stored.block_hash, certificate)
 
     async def _in_worker(self, work: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
@@ -478,14 +600,38 @@ class Chain:
 
     async def _enter(self) -> None:
         """Begin work on the height after the head."""
+        self._take_terms()
         if self._core is None:
             return
         parent, self._parent = self._parent, None
-        entered = ev.EnterHeight(self.height + 1, self.authorities, parent)
+        entered = ev.EnterHeight(
+            self.height + 1, self.authorities, parent, params=self._params.consensus
+        )
         await self._perform(self._core.handle(entered))
         if self._wal.bulky:
             await self._shorten_log(self._core)
         self.consider_block()
+
+    def _take_terms(self) -> None:
+        """Learn who decides the height after the head, and by which parameters."""
+        terms = self._app.terms()
+        if terms.epoch == self.authorities.epoch:
+            return
+        for heard in self._early:
+            self._inputs.put_nowait(heard)
+        self._early.clear()
+        had_seat = self.index is not None
+        self._seat(set_of(terms))
+        self._params = chain_of(terms.chain)
+        if had_seat != (self.index is not None):
+            what = "loses its seat" if had_seat else f"has seat {self.index}"
+            log.info("this node %s in epoch %d", what, terms.epoch)
+
+    def _seat(self, authorities: AuthoritySet) -> None:
+        self.authorities = authorities
+        self.index = authorities.index_of(self._key.public)
+        self._peers = [peer_id_of(public) for public in authorities.publics]
+        self._indices = {peer: index for index, peer in enumerate(self._peers)}
 
     async def _shorten_log(self, core: Core) -> None:
         # The store is durable below this height, so the core needs this height's records only. The
@@ -496,15 +642,33 @@ class Chain:
 
     def consider_block(self) -> None:
         """Set the moment at which there is reason for the next block; call when one arises."""
-        if self._core is None or self._mempool is None:
+        if self._core is None or self._mempool is None or self._evidence is None:
             return
-        last_ms = self.head.header.time_ms
-        params = self._genesis.chain
-        due_ms = min(last_ms + params.heartbeat_ms, self._app.next_deadline_ms(last_ms))
-        if len(self._mempool):
-            due_ms = min(due_ms, last_ms + params.block_interval_ms)
         if self._begin_timer is not None:
             self._begin_timer.cancel()
+        if self.index is None:
+            return
+        last_ms = self.head.header.time_ms
+        params = self._params
+        due_ms = min(last_ms + params.heartbeat_ms, self._app.next_deadline_ms(last_ms))
+        if len(self._mempool) or self._evidence.due(self.height + 1):
+            due_ms = min(due_ms, last_ms + params.block_interval_ms)
         delay_s = max(due_ms - self._now_ms(), 0) / 1000
         loop = asyncio.get_running_loop()
         self._begin_timer = loop.call_later(delay_s, self._put, ev.BeginRounds(self.height + 1))
+
+
+def _stored(
+    block: Block, certificate: Certificate | None, receipts: Sequence[Receipt]
+) -> StoredBlock:
+    return StoredBlock(
+        block.header.height,
+        header_hash(block.header),
+        encode(block),
+        encode(certificate) if certificate is not None else b"",
+        encode(receipts),
+    )
+
+
+def _epoch_end(signed: SignedHeader) -> EpochEnd:
+    return EpochEnd(signed.header.epoch, signed.header.height, encode(signed))

@@ -1,8 +1,8 @@
 """One settings tree: a TOML file, then the environment, then flags; later ones win.
 
-`[node]` and `[network]` stand below with their defaults and meanings; `[home]` is
+`[node]`, `[network]` and `[sync]` stand below with their defaults and meanings; `[home]` is
 `hems.config.HomeConfig`, or absent for a node that only replicates. In the environment a setting of
-the first two is `COMMONWATT_<SECTION>_<NAME>` (a list is separated by commas); the command line
+these is `COMMONWATT_<SECTION>_<NAME>` (a list is separated by commas); the command line
 passes flags as `{"network.listen": ...}`. Relative paths are relative to the file.
 """
 
@@ -18,6 +18,7 @@ from hems.config import HomeConfig
 from node.errors import ConfigError
 
 ENVIRONMENT_PREFIX: Final = "COMMONWATT_"
+SNAPSHOT_HEIGHTS_MAX: Final = 10**9
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -55,11 +56,24 @@ class NetworkSection(Section, frozen=True):
     bootstrap: tuple[str, ...] = ()
 
 
+class SyncSection(Section, frozen=True):
+    """`[sync]`: how this home catches up, and what it offers to others who do.
+
+    snapshot_every : a snapshot of the state is made at heights that are multiples of this; 0: none
+    snapshot_behind : so many blocks behind a snapshot is fetched instead; 0: only if nobody has
+        the blocks
+    """
+
+    snapshot_every: int = 1_000
+    snapshot_behind: int = 2_000
+
+
 class Config(Section, frozen=True):
     """The whole tree. `directory` is where the file lies; it is no setting."""
 
     node: NodeSection = NodeSection()
     network: NetworkSection = NetworkSection()
+    sync: SyncSection = SyncSection()
     home: HomeConfig | None = None
     directory: Path = Path()
 
@@ -68,7 +82,11 @@ class Config(Section, frozen=True):
         return self.directory / setting
 
 
-_SECTIONS: Final[dict[str, Any]] = {"node": NodeSection, "network": NetworkSection}
+_SECTIONS: Final[dict[str, Any]] = {
+    "node": NodeSection,
+    "network": NetworkSection,
+    "sync": SyncSection,
+}
 
 
 def load_config(
@@ -172,6 +190,12 @@ def _chosen(kinds: list[Any], value: Any, where: str, origin: str) -> Any:
 
 def check_values(config: Config, origin: str) -> None:
     """Raise `ConfigError` for a value that cannot be; `origin` says where it stands."""
+    for name in SyncSection.__struct_fields__:
+        value = getattr(config.sync, name)
+        if not 0 <= value <= SNAPSHOT_HEIGHTS_MAX:
+            raise ConfigError(
+                f"{origin}: sync.{name} is {value}, allowed are 0 to {SNAPSHOT_HEIGHTS_MAX}"
+            )
     if config.node.log_level not in LOG_LEVELS:
         raise ConfigError(f"{origin}: node.log_level is one of {_list(LOG_LEVELS)}")
     for address in (config.network.listen, *config.network.announce, *config.network.bootstrap):

@@ -19,7 +19,6 @@ from typing import Any, Final
 
 import uvloop
 
-from consensus.authorities import AuthoritySet
 from consensus.errors import ConsensusError
 from hems.errors import HemsError
 from market.app import Application
@@ -27,10 +26,13 @@ from market.errors import MarketError
 from node.announcer import Announcer
 from node.api.answers import Answers
 from node.api.control import ControlServer
+from node.bill import Bills
 from node.blocks import BlockMaker
 from node.chain import Chain
 from node.config import Config
+from node.epochs import Epochs
 from node.errors import NodeError, StartError
+from node.evidence import EvidencePool
 from node.genesis import Genesis, community_key, read_genesis
 from node.household import Household
 from node.lock import DirectoryLock
@@ -39,12 +41,14 @@ from node.network.base import Network, NetworkError
 from node.network.libp2p import Libp2pNetwork
 from node.setup import (
     DATABASE_NAME,
+    EVIDENCE_NAME,
     HOME_NAME,
     PEERS_NAME,
     WAL_NAME,
     data_directory,
     read_key,
 )
+from node.snapshots import Snapshots
 from node.status import Finality, NodeStatus
 from node.store import Store
 from node.sync import Sync
@@ -163,13 +167,11 @@ class Node:
         self._stack.push_async_callback(store.close)
         wal = Wal.open(data / WAL_NAME)
         self._stack.callback(wal.close)
-        authorities = AuthoritySet(0, tuple(genesis.authorities))
-        self.app = Application(genesis.market)
+        self.app = Application(genesis.market, founding=genesis.founding())
+        epochs = Epochs(genesis, self.app)
         verifier = TransactionVerifier(chain_id)
-        maker = BlockMaker(genesis, authorities, self.app, verifier)
-        self.chain = Chain(
-            genesis, key, store, wal, self.app, authorities, maker, self.network, now_ms
-        )
+        maker = BlockMaker(genesis, epochs, self.app, verifier)
+        self.chain = Chain(genesis, key, store, wal, self.app, epochs, maker, self.network, now_ms)
         self._stack.callback(self.chain.close)
         transactions, blocks = topics(genesis)
         self.mempool = Mempool(
@@ -180,9 +182,26 @@ class Node:
             self.chain.consider_block,
         )
         self.network.on_gossip(transactions, self.mempool.receive, self.mempool.gossip_check)
-        self.sync = Sync(self.chain, store, self.network)
-        announcer = Announcer(chain_id, blocks, self.chain, self.sync, self.network)
-        self._stack.callback(announcer.close)
+        proofs = evidence_topic(genesis)
+        self.evidence = EvidencePool(
+            chain_id,
+            epochs,
+            self.app,
+            data / EVIDENCE_NAME,
+            lambda notice: self.network.publish(proofs, notice),
+            self.chain.consider_block,
+        )
+        self.network.on_gossip(proofs, self.evidence.receive, self.evidence.gossip_check)
+        self.chain.on_applied(self.evidence.applied)
+        snapshots = Snapshots(data, config.sync.snapshot_every, self.app.state_copy)
+        snapshots.open()
+        self._stack.push_async_callback(snapshots.close)
+        self.chain.on_applied(snapshots.applied)
+        self.sync = Sync(
+            self.chain, store, self.network, snapshots, data, config.sync.snapshot_behind
+        )
+        self._announcer = Announcer(chain_id, blocks, self.chain, self.sync, self.network)
+        self._stack.callback(self._announcer.close)
         finality = Finality()
         self.chain.on_applied(finality.applied)
         self.household: Household | None = None
@@ -209,9 +228,11 @@ class Node:
             self.network,
             finality,
         )
-        told = Answers(self.status, self.household, self.app, self.mempool, store, finality)
+        bills = Bills(self.chain, self.app, self.sync)
+        told = Answers(self.status, self.household, self.app, self.mempool, store, finality, bills)
         self._control = ControlServer(data, told.table())
-        await self.chain.open(self.mempool)
+        await self.chain.open(self.mempool, self.evidence)
+        self.evidence.load()
         await self.network.start()
         self._stack.push_async_callback(self.network.stop)
         for address in config.network.bootstrap:
@@ -234,6 +255,7 @@ class Node:
         )
         self.start_task(self.chain.run())
         self.start_task(self.mempool.run())
+        self.start_task(self.evidence.run())
         self.start_task(self.sync.run())
         if self.household is not None:
             self.start_task(self.household.run())
@@ -251,6 +273,11 @@ def topics(genesis: Genesis) -> tuple[str, str]:
     """Return the gossip topics of a chain: transactions, decided blocks."""
     chain = hashlib.sha256(genesis.hash).hexdigest()[:12]
     return f"commonwatt/{chain}/transactions", f"commonwatt/{chain}/blocks"
+
+
+def evidence_topic(genesis: Genesis) -> str:
+    """Return the gossip topic of proofs against authorities."""
+    return topics(genesis)[0].replace("transactions", "evidence")
 
 
 def _set_up_logging(config: Config) -> None:

@@ -7,6 +7,7 @@ NodeError
 │   ├── GenesisError       the genesis is unreadable, or another one than the data's
 │   └── StoreError         the database is damaged or of another version
 ├── ControlError       the daemon's control socket refused, or nobody answers there
+├── ProofError         what was served does not prove what it claims
 └── InvariantError     something that must never be is; the node stops before it votes
 """
 
@@ -37,6 +38,10 @@ class StoreError(StartError):
 
 class ControlError(NodeError):
     """The control socket refused the question, or nobody answers."""
+
+
+class ProofError(NodeError):
+    """What was served does not prove what it claims: somebody lies, or is too old."""
 
 
 class InvariantError(NodeError):

@@ -7,15 +7,17 @@ order do not matter. Bytes are written as hexadecimal text.
 import hashlib
 import json
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from consensus.evidence import EVIDENCE_HEIGHTS_MAX
 from consensus.messages import BLOCK_BYTES_MAX
 from consensus.params import Params
 from market.errors import ParamsError
-from market.genesis import MarketParams
+from market.genesis import Founding, GovernanceParams, MarketParams
 from node.errors import GenesisError
 from wire.codec import Message, decode, encode
 from wire.errors import EncodeError, WireError
@@ -61,13 +63,30 @@ class ChainParams(Message, frozen=True, tag="chain-params"):
                 )
 
 
+def values_of(chain: ChainParams) -> dict[str, int]:
+    """Return all parameters by name, as a vote names them: `chain_of` undoes it."""
+    own = {name: getattr(chain, name) for name in ChainParams.__struct_fields__[:-1]}
+    return own | {name: getattr(chain.consensus, name) for name in Params.__struct_fields__}
+
+
+def chain_of(values: Mapping[str, int]) -> ChainParams:
+    """Return the parameters with these values."""
+    consensus = Params(**{name: values[name] for name in Params.__struct_fields__})
+    own = {name: values[name] for name in ChainParams.__struct_fields__[:-1]}
+    return ChainParams(**own, consensus=consensus)
+
+
 class Genesis(Message, frozen=True, tag="genesis"):
-    """The first agreement of a chain. `authorities` are Ed25519 public keys, in their order."""
+    """The first agreement of a chain. `authorities` are Ed25519 public keys, in their order.
+
+    Authorities and `chain` parameters are those of the first epoch; votes change them later.
+    """
 
     version: int
     authorities: tuple[bytes, ...]
     chain: ChainParams
     market: MarketParams
+    governance: GovernanceParams = GovernanceParams()
 
     @property
     def chain_id(self) -> str:
@@ -78,6 +97,15 @@ class Genesis(Message, frozen=True, tag="genesis"):
     def hash(self) -> bytes:
         """SHA-256 of the canonical encoding."""
         return hashlib.sha256(encode(self)).digest()
+
+    def founding(self) -> Founding:
+        """Return what the market's contracts must know of the chain under them."""
+        return Founding(
+            authorities=self.authorities,
+            chain=tuple(values_of(self.chain).items()),
+            governance=self.governance,
+            evidence_blocks=EVIDENCE_HEIGHTS_MAX,
+        )
 
     def check(self) -> None:
         """Raise `GenesisError` for the first thing that cannot be."""
@@ -97,6 +125,10 @@ class Genesis(Message, frozen=True, tag="genesis"):
             self.market.check()
         except ParamsError as error:
             raise GenesisError(f"market: {error}") from None
+        try:
+            self.governance.check()
+        except ParamsError as error:
+            raise GenesisError(f"governance.{error}") from None
 
 
 def community_key(genesis: Genesis) -> bytes:

@@ -25,6 +25,7 @@ WAL_NAME: Final = "wal"
 DATABASE_NAME: Final = "chain.db"
 PEERS_NAME: Final = "peers.json"
 KEY_FILE_CHARS_MAX: Final = 1_024
+EVIDENCE_NAME: Final = "evidence"
 HOME_NAME: Final = "home.json"
 
 

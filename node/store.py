@@ -1,7 +1,9 @@
 """The chain on disk: one SQLite file, one transaction per decided block.
 
 Block, certificate, receipts, changed state and height become durable together or not at all, so a
-crash at any instant leaves the database at one whole height. Everything in it can be fetched again
+crash at any instant leaves the database at one whole height. A state that was taken over as a
+snapshot replaces the one before in one transaction too; then blocks are missing below
+`first_height`, but for those that were here before. Everything in it can be fetched again
 from the other homes; the write-ahead log (`node/wal.py`), which guards what this node has signed,
 is kept apart.
 """
@@ -16,7 +18,7 @@ import aiosqlite
 
 from node.errors import GenesisError, StoreError
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _REMEDY: Final = (
     "move the database away and start again: this home then fetches the chain from its neighbours"
 )
@@ -30,6 +32,7 @@ CREATE TABLE blocks (
     certificate BLOB NOT NULL,
     receipts BLOB NOT NULL
 );
+CREATE TABLE epochs (epoch INTEGER PRIMARY KEY, height INTEGER NOT NULL, header BLOB NOT NULL);
 CREATE TABLE transactions (tx_id BLOB PRIMARY KEY, height INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE state (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
@@ -45,13 +48,27 @@ class StoredBlock(NamedTuple):
     receipts: bytes
 
 
-class Store:
-    """The open database. Made by `Store.open`."""
+class EpochEnd(NamedTuple):
+    """The last header of an epoch with its certificate and the next set: a `SignedHeader`."""
 
-    def __init__(self, path: Path, db: aiosqlite.Connection, height: int) -> None:
+    epoch: int
+    height: int
+    header: bytes
+
+
+class Store:
+    """The open database. Made by `Store.open`.
+
+    `height` is that of the last block, `first_height` that of the first in the run up to it.
+    """
+
+    def __init__(
+        self, path: Path, db: aiosqlite.Connection, height: int, first_height: int
+    ) -> None:
         self._path = path
         self._db = db
         self.height = height
+        self.first_height = first_height
 
     @classmethod
     async def open(cls, path: Path, genesis_hash: bytes) -> "Store":
@@ -74,7 +91,7 @@ class Store:
                     row = await rows.fetchone()
                 if row is not None and row[0] == 0:
                     await _create(db, genesis_hash)
-                height = await _examine(db, path, genesis_hash)
+                height, first_height = await _examine(db, path, genesis_hash)
                 await db.execute("PRAGMA journal_mode=WAL")
                 await db.execute("PRAGMA synchronous=FULL")
             except BaseException:
@@ -83,7 +100,7 @@ class Store:
         except (sqlite3.Error, UnicodeDecodeError) as error:
             # SQLite's own sentences may quote what is damaged, and then are no text.
             raise _damaged(path, str(error)) from None
-        return cls(path, db, height)
+        return cls(path, db, height, first_height)
 
     def damaged(self, what: str) -> StoreError:
         """Return the error that says what is wrong with this database, and what to do."""
@@ -98,6 +115,7 @@ class Store:
         stored: StoredBlock,
         tx_ids: Sequence[bytes],
         writes: Mapping[str, bytes | None],
+        epoch_end: EpochEnd | None = None,
     ) -> None:
         """Make one decided block and the state after it durable, in one transaction."""
         puts = [(key, value) for key, value in writes.items() if value is not None]
@@ -115,11 +133,41 @@ class Store:
                 puts,
             )
             await db.executemany("DELETE FROM state WHERE key = ?", gone)
+            if epoch_end is not None:
+                await db.execute(_PUT_EPOCH, epoch_end)
             await db.commit()
         except BaseException:
             await db.rollback()
             raise
         self.height = stored.height
+
+    async def replace_state(
+        self,
+        stored: StoredBlock,
+        state: Mapping[str, bytes],
+        epoch_ends: Sequence[EpochEnd] = (),
+    ) -> None:
+        """Jump to a block with the whole state after it, in one transaction.
+
+        Blocks from before stay, with a gap between; the run begins anew with this one.
+        """
+        db = self._db
+        try:
+            await db.execute("BEGIN IMMEDIATE")
+            await db.execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?)", stored)
+            await db.execute("DELETE FROM state")
+            await db.executemany("INSERT INTO state VALUES (?, ?)", state.items())
+            await db.executemany(_PUT_EPOCH, epoch_ends)
+            await db.execute(
+                "INSERT INTO meta VALUES ('first', ?) ON CONFLICT DO UPDATE SET "
+                "value = excluded.value",
+                (stored.height,),
+            )
+            await db.commit()
+        except BaseException:
+            await db.rollback()
+            raise
+        self.height = self.first_height = stored.height
 
     async def block(self, height: int) -> StoredBlock | None:
         """Return the decided block at `height`, if it is here."""
@@ -128,18 +176,29 @@ class Store:
         return StoredBlock(*row) if row else None
 
     async def blocks(self, first: int, count_max: int, bytes_max: int) -> list[StoredBlock]:
-        """Return blocks from `first` on, at most so many and (but for the first) so large."""
+        """Return blocks from `first` on, at most so many and (but for the first) so large.
+
+        They are a run without a gap; empty if the block at `first` is not here.
+        """
         found: list[StoredBlock] = []
         size = 0
         query = "SELECT * FROM blocks WHERE height >= ? ORDER BY height LIMIT ?"
         async with self._db.execute(query, (first, count_max)) as rows:
             async for row in rows:
                 stored = StoredBlock(*row)
+                if stored.height != first + len(found):
+                    break
                 size += len(stored.block) + len(stored.certificate)
                 if found and size > bytes_max:
                     break
                 found.append(stored)
         return found
+
+    async def epoch_ends(self, first_epoch: int, count_max: int) -> list[EpochEnd]:
+        """Return the ends of epochs from `first_epoch` on, in order."""
+        query = "SELECT * FROM epochs WHERE epoch >= ? ORDER BY epoch LIMIT ?"
+        async with self._db.execute(query, (first_epoch, count_max)) as rows:
+            return [EpochEnd(*row) async for row in rows]
 
     async def height_of(self, tx_id: bytes) -> int | None:
         """Return the height at which a transaction was decided."""
@@ -155,6 +214,9 @@ class Store:
                 yield key, value
 
 
+_PUT_EPOCH: Final = "INSERT OR IGNORE INTO epochs VALUES (?, ?, ?)"
+
+
 async def _create(db: aiosqlite.Connection, genesis_hash: bytes) -> None:
     # One transaction: a crash in between leaves an empty file, which is made again.
     await db.executescript(f"BEGIN; {_SCHEMA}")
@@ -164,8 +226,8 @@ async def _create(db: aiosqlite.Connection, genesis_hash: bytes) -> None:
     await db.commit()
 
 
-async def _examine(db: aiosqlite.Connection, path: Path, genesis_hash: bytes) -> int:
-    """Return the height of a sound database of this genesis."""
+async def _examine(db: aiosqlite.Connection, path: Path, genesis_hash: bytes) -> tuple[int, int]:
+    """Return height and first height of a sound database of this genesis."""
     async with db.execute("PRAGMA quick_check(1)") as rows:
         row = await rows.fetchone()
     if row is None or row[0] != "ok":
@@ -183,7 +245,7 @@ async def _examine(db: aiosqlite.Connection, path: Path, genesis_hash: bytes) ->
         )
     async with db.execute("SELECT COALESCE(MAX(height), -1) FROM blocks") as rows:
         row = await rows.fetchone()
-    return int(row[0]) if row else -1
+    return int(row[0]) if row else -1, int(meta.get("first", 0))
 
 
 def _damaged(path: Path, what: str) -> StoreError:

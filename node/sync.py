@@ -1,162 +1,287 @@
-"""Catching up: ask the neighbours how far they are, fetch decided blocks, apply them in order.
+"""Catching up: drives `consensus.sync` over the network, the chain, the store and the spool.
 
-Gossip and votes are lossy by design; this is what makes every home arrive at the same place
-anyway. Nothing a neighbour sends is believed: each block is checked against its certificate, and
-executed, before it counts. What a neighbour only claims is believed until it fails to show it.
+The machine decides whom to ask for what and what to believe; here its questions are carried, its
+blocks applied and its snapshots loaded, and those of the neighbours answered.
 """
 
 import asyncio
 import logging
-import random
-from typing import Final
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Final, TypeAlias
 
-from consensus.messages import BLOCK_BYTES_MAX, CERTIFICATE_BYTES_MAX, Block, Certificate
-from node.chain import BadBlock, Chain
-from node.messages import (
-    QUESTION_BYTES_MAX,
-    SYNC_BLOCKS_MAX,
-    SYNC_BYTES_MAX,
-    Blocks,
-    GetBlocks,
-    GetStatus,
-    Status,
+import msgspec
+
+from consensus import sync_events as ev
+from consensus.light import HEADERS_MAX, LightClient, SignedHeader, SignedHeaders, ends_epoch
+from consensus.messages import (
+    CERTIFICATE_BYTES_MAX,
+    Block,
+    Certificate,
+    Header,
 )
-from node.network.base import RESPONSE_BYTES_MAX, Network, NetworkError
-from node.store import Store
-from wire.codec import decode, encode
+from consensus.sync import ANSWER_TIMEOUT_MS
+from consensus.sync import Sync as Machine
+from consensus.sync_messages import (
+    BLOCKS_BYTES_MAX,
+    Answer,
+    Blocks,
+    Chunk,
+    GetBlocks,
+    GetChunk,
+    GetHeaders,
+    GetManifest,
+    GetPath,
+    Headers,
+    Nothing,
+    Question,
+    Status,
+    decode_answer,
+    decode_question,
+)
+from market.app import BlockResult
+from node.chain import BadBlock, BadSnapshot, Chain
+from node.network.base import Network, NetworkError
+from node.snapshots import Snapshots, Spool
+from node.store import Store, StoredBlock
+from wire.codec import Message, decode, encode
 from wire.errors import DecodeError
 
 log = logging.getLogger("commonwatt.sync")
 
 PROTOCOL: Final = "sync"
-ASK_EVERY_S: Final = 5.0
-ASK_PEERS_MAX: Final = 3
-FETCH_TIMEOUT_S: Final = 30.0
+# The machine gives up first; this only ends what hangs.
+REQUEST_TIMEOUT_S: Final = 2 * ANSWER_TIMEOUT_MS / 1000
+SIGNED_HEADER_BYTES_MAX: Final = 2 * CERTIFICATE_BYTES_MAX
+
+_Input: TypeAlias = ev.Event | BaseException
+
+
+class _BlockHead(Message, frozen=True, tag="blk"):
+    """A block of ours of which only the header is read; see `consensus.messages.Block`."""
+
+    header: Header
+    txs: msgspec.Raw
+    last_certificate: msgspec.Raw
+    evidence: msgspec.Raw
+
+
+_head_of: Final = msgspec.msgpack.Decoder(_BlockHead).decode
 
 
 class Sync:
-    """Answers questions about the chain, and asks them while this home is behind."""
+    """Answers questions about the chain, and asks them while this home is behind.
 
-    def __init__(self, chain: Chain, store: Store, network: Network) -> None:
+    Parameters
+    ----------
+    chain, store, network : the parts it works on
+    snapshots : Snapshots
+        What this home offers.
+    data : Path
+        The node's data directory; the snapshot being fetched is spooled there.
+    snapshot_behind : int
+        A home so many blocks behind fetches a snapshot; 0: only if nobody has the blocks.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        store: Store,
+        network: Network,
+        snapshots: Snapshots,
+        data: Path,
+        snapshot_behind: int,
+    ) -> None:
         self._chain = chain
         self._store = store
         self._network = network
-        self._heights: dict[str, int] = {}
-        # Neighbours that did not show the blocks they claimed: still asked, no longer believed.
-        self._doubted: set[str] = set()
-        self._proven_height = 0
-        self._newcomers: dict[str, None] = {}
-        self._wake = asyncio.Event()
+        self._snapshots = snapshots
+        self._spool = Spool(data)
+        self._snapshot_behind = snapshot_behind
+        self._machine: Machine | None = None
+        # Peers, answers and timers; each is bounded by what the machine has asked for.
+        self._events: asyncio.Queue[_Input] = asyncio.Queue()
+        self._jobs: set[asyncio.Task[None]] = set()
+        self.counts = {"snapshots_loaded": 0, "peers_dropped": 0, "questions": 0}
         network.on_request(PROTOCOL, self._answer)
         network.on_peer(self._on_peer)
+        chain.on_applied(self._applied)
 
     @property
     def behind(self) -> int:
         """How many blocks are known to be missing here: proven, or claimed by the credible."""
-        claims = (height for peer, height in self._heights.items() if peer not in self._doubted)
-        return max(max(claims, default=0), self._proven_height, self._chain.height) - (
-            self._chain.height
-        )
+        return self._machine.behind if self._machine is not None else 0
+
+    @property
+    def fetching_snapshot(self) -> bool:
+        """Whether a snapshot is on its way."""
+        return self._machine is not None and self._machine.fetching_snapshot
 
     def heard(self, peer: str, height: int) -> None:
         """Note that a block at `height` is proven to be decided; `peer` may have it."""
-        self._proven_height = max(self._proven_height, height)
-        if height > self._heights.get(peer, -1) and peer in {
-            p.peer_id for p in self._network.peers()
-        }:
-            self._heights[peer] = height
-        if height > self._chain.height:
-            self._wake.set()
+        self._events.put_nowait(ev.Heard(peer, height))
+
+    def hinted(self, peer: str) -> None:
+        """Ask this neighbour how far it is: it spoke of a block that cannot be judged here yet."""
+        if peer in {known.peer_id for known in self._network.peers()}:
+            self._events.put_nowait(ev.PeerCame(peer))
 
     def _on_peer(self, peer: str, came: bool) -> None:
-        if came:
-            self._newcomers[peer] = None
-            self._wake.set()
+        self._events.put_nowait(ev.PeerCame(peer) if came else ev.PeerGone(peer))
+
+    def _applied(self, block: Block, certificate: Certificate, result: BlockResult) -> None:
+        del certificate, result
+        self._events.put_nowait(ev.HeadMoved(block.header, self._chain.next_authorities))
+
+    # -- running -----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Catch up, for ever. Whatever escapes from here must stop the node."""
+        chain = self._chain
+        head = chain.head.header
+        trusted = LightClient(head.chain_id, chain.next_authorities, head)
+        machine = self._machine = Machine(trusted, self._snapshot_behind)
+        await asyncio.to_thread(self._spool.clear_up_to, head.height)
+        try:
+            await self._perform(machine.handle(ev.Start()))
+            while True:
+                event = await self._events.get()
+                if isinstance(event, BaseException):
+                    raise event
+                if isinstance(event, ev.Answered) and isinstance(event.answer, Headers | Blocks):
+                    # Signatures and hashes of many: the loop goes on moving votes meanwhile.
+                    effects = await asyncio.to_thread(machine.handle, event)
+                else:
+                    effects = machine.handle(event)
+                await self._perform(effects)
+        finally:
+            for job in self._jobs:
+                job.cancel()
+
+    async def _perform(self, effects: list[ev.Effect]) -> None:
+        loop = asyncio.get_running_loop()
+        for effect in effects:
+            match effect:
+                case ev.Ask(request, peer, question):
+                    self.counts["questions"] += 1
+                    self._spawn(self._ask(request, peer, question))
+                case ev.SetTimer(timer, delay_ms):
+                    fired = ev.TimerFired(timer)
+                    loop.call_later(delay_ms / 1000, self._events.put_nowait, fired)
+                case ev.Apply(block, certificate):
+                    self._spawn(self._apply(block, certificate))
+                case ev.OpenSpool(manifest):
+                    log.info("fetching a snapshot of height %d", manifest.height)
+                    indices = await asyncio.to_thread(self._spool.open, manifest)
+                    self._events.put_nowait(ev.SpoolOpened(manifest.id, indices))
+                case ev.SpoolChunk(_, index, data):
+                    await asyncio.to_thread(self._spool.write, index, data)
+                case ev.LoadSnapshot():
+                    self._spawn(self._load(effect))
+                case ev.Drop(peer, reason):
+                    self.counts["peers_dropped"] += 1
+                    log.warning("peer %s is asked no more: %s", peer, reason)
+                    self._network.penalize(peer, reason)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        job = asyncio.create_task(work)
+        self._jobs.add(job)
+        job.add_done_callback(self._job_done)
+
+    def _job_done(self, job: asyncio.Task[None]) -> None:
+        self._jobs.discard(job)
+        if not job.cancelled() and (error := job.exception()) is not None:
+            self._events.put_nowait(error)
+
+    async def _ask(self, request: int, peer: str, question: Question) -> None:
+        try:
+            data = await self._network.request(peer, PROTOCOL, encode(question), REQUEST_TIMEOUT_S)
+            answered = ev.Answered(request, decode_answer(data))
+        except NetworkError as error:
+            log.debug("%s: %s", peer, error)
+            answered = ev.Answered(request, None)
+        except DecodeError as error:
+            answered = ev.Answered(request, None, f"malformed answer: {error}")
+        self._events.put_nowait(answered)
+
+    async def _apply(self, block: Block, certificate: Certificate) -> None:
+        try:
+            await self._chain.apply_certified(block, certificate)
+        except BadBlock as bad:
+            self._events.put_nowait(ev.BlockRefused(block.header.height, str(bad)))
+
+    async def _load(self, effect: ev.LoadSnapshot) -> None:
+        manifest, block = effect.manifest, effect.block
+        problem = ""
+        try:
+            await self._chain.jump(
+                block, effect.certificate, effect.path, lambda: self._spool.pairs(manifest)
+            )
+        except BadSnapshot as bad:
+            problem = str(bad)
+            await asyncio.to_thread(self._spool.clear)
         else:
-            self._newcomers.pop(peer, None)
-            self._heights.pop(peer, None)
-            self._doubted.discard(peer)
+            self.counts["snapshots_loaded"] += 1
+            log.info("the snapshot of height %d is in force", manifest.height)
+            await asyncio.to_thread(self._snapshots.take_over, self._spool.path, manifest)
+            self._events.put_nowait(ev.HeadMoved(block.header, effect.authorities))
+        self._events.put_nowait(ev.SnapshotLoaded(manifest.id, problem))
 
     # -- answering ---------------------------------------------------------------------------
 
     async def _answer(self, peer: str, data: bytes) -> bytes:
-        question = decode(data, GetStatus | GetBlocks, QUESTION_BYTES_MAX)  # type: ignore[arg-type]
-        if isinstance(question, GetStatus):
-            return encode(Status(self._chain.height, self._chain.head_hash))
+        del peer
+        return encode(await self._answer_to(decode_question(data)))
+
+    async def _answer_to(self, question: Question) -> Answer:
+        match question:
+            case GetHeaders(first, count):
+                stored = await self._run(first, count)
+                return Headers(tuple([await self._signed(item) for item in stored]))
+            case GetPath(epoch, height):
+                return Headers(await self.path(epoch, height))
+            case GetBlocks(first, count):
+                return Blocks(tuple(item.block for item in await self._run(first, count)))
+            case GetManifest(id_):
+                return self._snapshots.manifest(id_) or Nothing()
+            case GetChunk(id_, index):
+                chunk = await self._snapshots.chunk(id_, index)
+                return Chunk(chunk) if chunk is not None else Nothing()
+            case _:
+                height, id_ = self._snapshots.newest
+                first_height = self._store.first_height
+                head = self._chain.head
+                if height > head.header.height:
+                    height, id_ = 0, b""
+                return Status(head.header.height, head.hash, first_height, height, id_)
+
+    async def path(self, epoch: int, height: int) -> SignedHeaders:
+        """Return the last headers of the epochs from `epoch` on, then the header at `height`.
+
+        At most `HEADERS_MAX`: then the rest must be asked for from the epoch that was reached.
+        Empty if the block at `height` is not here.
+        """
+        stored = await self._store.block(height) if height >= 1 else None
+        if stored is None:
+            return ()
+        ends = await self._store.epoch_ends(epoch, HEADERS_MAX)
+        way = [
+            decode(end.header, SignedHeader, SIGNED_HEADER_BYTES_MAX)
+            for end in ends
+            if end.height < height
+        ]
+        if len(way) < HEADERS_MAX:
+            way.append(await self._signed(stored))
+        return tuple(way)
+
+    async def _run(self, first: int, count: int) -> list[StoredBlock]:
         # Everybody makes the genesis block; it has no certificate and is never sent.
-        first = max(question.first, 1)
-        stored = await self._store.blocks(first, question.count, SYNC_BYTES_MAX)
-        return encode(Blocks([(block.block, block.certificate) for block in stored]))
+        return await self._store.blocks(first, count, BLOCKS_BYTES_MAX) if first >= 1 else []
 
-    # -- asking ------------------------------------------------------------------------------
-
-    async def run(self) -> None:
-        """Ask a few neighbours while no block comes by itself; fetch whenever one is ahead."""
-        asked_at = -1
-        while True:
-            self._wake.clear()
-            if self._chain.height == asked_at or self.behind or self._newcomers:
-                peers = [peer.peer_id for peer in self._network.peers()]
-                random.shuffle(peers)  # not for secrecy: only to spread the questions
-                asked = dict.fromkeys([*self._newcomers, *peers][:ASK_PEERS_MAX])
-                self._newcomers.clear()
-                await asyncio.gather(*(self._ask_status(peer) for peer in asked))
-            asked_at = self._chain.height
-            while peer := self._one_ahead():
-                await self._fetch(peer)
-            try:
-                # Not `wait_for`: it swallows a cancellation that comes with the event.
-                async with asyncio.timeout(ASK_EVERY_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
-            # A notice usually brings its own block; fetch only what it did not.
-            await asyncio.sleep(0.2)
-
-    async def _ask_status(self, peer: str) -> None:
-        try:
-            answer = await self._network.request(peer, PROTOCOL, encode(GetStatus()), 5.0)
-            self._heights[peer] = decode(answer, Status, QUESTION_BYTES_MAX).height
-        except NetworkError:
-            self._heights.pop(peer, None)
-        except DecodeError as error:
-            self._heights.pop(peer, None)
-            self._network.penalize(peer, f"malformed status: {error}")
-
-    def _one_ahead(self) -> str | None:
-        """Return a neighbour that is ahead, if there is one; a doubted one only if no other is."""
-        ahead = [peer for peer, height in self._heights.items() if height > self._chain.height]
-        credible = [peer for peer in ahead if peer not in self._doubted]
-        # Random to spread the load, not to keep a secret.
-        return random.choice(credible or ahead) if ahead else None  # noqa: S311
-
-    async def _fetch(self, peer: str) -> None:
-        """Fetch one run of blocks and apply it; a neighbour that cannot is no longer ahead."""
-        first = self._chain.height + 1
-        try:
-            question = encode(GetBlocks(first, SYNC_BLOCKS_MAX))
-            answer = await self._network.request(peer, PROTOCOL, question, FETCH_TIMEOUT_S)
-            pairs = decode(answer, Blocks, RESPONSE_BYTES_MAX).blocks
-            if not pairs:
-                # It may have passed a notice on before it had the block itself.
-                self._doubt(peer)
-                return
-            for height, (raw_block, raw_certificate) in enumerate(pairs, first):
-                block = decode(raw_block, Block, BLOCK_BYTES_MAX)
-                certificate = decode(raw_certificate, Certificate, CERTIFICATE_BYTES_MAX)
-                if block.header.height != height:
-                    raise BadBlock(f"block {block.header.height} in the place of {height}")
-                await self._chain.apply_certified(block, certificate)
-        except NetworkError as error:
-            log.info("fetching blocks from %s failed: %s", peer, error)
-            self._doubt(peer)
-        except (BadBlock, DecodeError) as error:
-            log.warning("peer %s sent a bad block: %s", peer, error)
-            self._doubt(peer)
-            self._network.penalize(peer, str(error))
-        else:
-            self._doubted.discard(peer)
-
-    def _doubt(self, peer: str) -> None:
-        if self._heights.pop(peer, None) is not None:
-            self._doubted.add(peer)
+    async def _signed(self, stored: StoredBlock) -> SignedHeader:
+        header = _head_of(stored.block).header
+        if ends_epoch(header):
+            (end,) = await self._store.epoch_ends(header.epoch, 1)
+            return decode(end.header, SignedHeader, SIGNED_HEADER_BYTES_MAX)
+        certificate = decode(stored.certificate, Certificate, CERTIFICATE_BYTES_MAX)
+        return SignedHeader(header, certificate)

@@ -3,7 +3,7 @@
 from importlib import resources
 from typing import Final
 
-CONTRACTS: Final = ("ledger", "registry", "tariff", "market", "settlement")
+CONTRACTS: Final = ("ledger", "registry", "tariff", "market", "settlement", "governance")
 
 
 def source(name: str) -> str:

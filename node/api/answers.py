@@ -8,8 +8,11 @@ latencies                   how long this home's transactions took to be final, 
 money                       what was minted and redeemed, and what all accounts hold
 query      {contract, entry, args}      a contract's query
 submit     {transaction}    hand in a signed transaction, hexadecimal
-transaction {id}            where a transaction was decided, if it was
+transaction {id}            where a transaction was decided, if it was, and how it ended
 block      {height}         a decided block's hash, roots and time
+bill       {address, slot}  a home's bill; slot null: of the last settled slot
+bill_proof {address, slot}  the same as a `BillProof`, hexadecimal, for who trusts no node
+path       {epoch, height}  signed headers from an epoch to a height (`Headers`), hexadecimal
 """
 
 from collections.abc import Mapping
@@ -18,16 +21,18 @@ from typing import Any, Final
 import msgspec
 
 from consensus.messages import BLOCK_BYTES_MAX, Block
-from market import client
-from market.app import Application
+from market import client, governance
+from market.app import Application, Receipt
 from market.errors import QueryError
 from node.api.control import Answer
+from node.bill import Bills, to_hex
 from node.errors import ControlError
 from node.household import Household
 from node.mempool import Mempool
 from node.status import Finality, NodeStatus
 from node.store import Store
 from wire.codec import decode
+from wire.keys import is_address
 
 SLOTS_MAX: Final = 200
 
@@ -43,7 +48,9 @@ class Answers:
         mempool: Mempool,
         store: Store,
         finality: Finality,
+        bills: Bills,
     ) -> None:
+        self._bills = bills
         self._status = status
         self._household = household
         self._app = app
@@ -64,6 +71,9 @@ class Answers:
             "submit": self.submit,
             "transaction": self.transaction,
             "block": self.block,
+            "bill": self.bill,
+            "bill_proof": self.bill_proof,
+            "path": self.path,
         }
 
     async def status(self, question: Mapping[str, Any]) -> Any:
@@ -109,10 +119,11 @@ class Answers:
     async def money(self, question: Mapping[str, Any]) -> Any:
         """The money supply, and what all accounts hold."""
         supply = client.money(self._app.query)
-        addresses = [home.address for home in client.homes(self._app.query)]
-        accounts = [
-            client.account(self._app.query, a) for a in (*addresses, self._app.params.regulator)
-        ]
+        # Whoever may hold money: homes, the regulator, and authorities that are no homes.
+        addresses = {home.address for home in client.homes(self._app.query)}
+        addresses |= {member.address for member in governance.members(self._app.query)}
+        addresses |= {self._app.params.regulator}
+        accounts = [client.account(self._app.query, address) for address in addresses]
         return {
             "minted_micro": supply.minted_micro,
             "redeemed_micro": supply.redeemed_micro,
@@ -138,12 +149,25 @@ class Answers:
         return {"id": checked.tx_id.hex()}
 
     async def transaction(self, question: Mapping[str, Any]) -> Any:
-        """The height at which a transaction was decided."""
+        """The height at which a transaction was decided, and its receipt."""
         try:
             tx_id = bytes.fromhex(str(question.get("id")))
         except ValueError:
             raise ControlError("id is hexadecimal text") from None
-        return {"height": await self._store.height_of(tx_id)}
+        height = await self._store.height_of(tx_id)
+        stored = None if height is None else await self._store.block(height)
+        if stored is None:
+            return {"height": height}
+        for receipt in decode(stored.receipts, tuple[Receipt, ...], len(stored.receipts)):
+            if receipt.tx_id == tx_id:
+                return {
+                    "height": height,
+                    "code": receipt.code,
+                    "reason": receipt.reason,
+                    "message": receipt.message,
+                    "events": [[e.contract, e.name, e.data] for e in receipt.events],
+                }
+        return {"height": height}
 
     async def block(self, question: Mapping[str, Any]) -> Any:
         """A decided block's header, in short."""
@@ -159,6 +183,33 @@ class Answers:
             "state_root": header.state_root.hex(),
             "receipts_root": header.receipts_root.hex(),
         }
+
+    async def bill(self, question: Mapping[str, Any]) -> Any:
+        """A home's bill for a slot, by this node's word."""
+        address, slot = _bill_of(question)
+        home = client.home(self._app.query, address)
+        if slot is None:
+            slot = next(iter(client.settled_slots(self._app.query, 1)), None)
+        bill = None if slot is None else client.bill(self._app.query, slot, home.number)
+        return {"home": home, "slot": slot, "bill": bill}
+
+    async def bill_proof(self, question: Mapping[str, Any]) -> Any:
+        """A home's bill for a slot, with proof."""
+        return to_hex(await self._bills.proof(*_bill_of(question)))
+
+    async def path(self, question: Mapping[str, Any]) -> Any:
+        """Signed headers from an epoch to a height."""
+        epoch = _integer(question, "epoch", 0, 2**62)
+        return to_hex(await self._bills.path(epoch, _integer(question, "height", 0, 2**62)))
+
+
+def _bill_of(question: Mapping[str, Any]) -> tuple[str, int | None]:
+    address = question.get("address")
+    if not isinstance(address, str) or not is_address(address):
+        raise ControlError("address is an account address: cw and 40 hexadecimal digits")
+    if question.get("slot") is None:
+        return address, None
+    return address, _integer(question, "slot", 0, 10**9)
 
 
 def _integer(question: Mapping[str, Any], name: str, low: int, high: int) -> int:

@@ -17,7 +17,7 @@ from market import client
 from market.genesis import HomeEntry, MarketParams
 from node.api.control import ask
 from node.chain import PROTOCOL
-from node.config import Config, NetworkSection, NodeSection, settings_text
+from node.config import Config, NetworkSection, NodeSection, SyncSection, settings_text
 from node.daemon import Node, now_ms
 from node.genesis import GENESIS_VERSION, ChainParams, Genesis
 from node.network.memory import Hub, MemoryNetwork
@@ -142,6 +142,7 @@ class Member:
         self.config = Config(
             node=NodeSection(name=f"home-{number}"),
             network=NetworkSection(bootstrap=tuple(map(address_of, others))),
+            sync=grid.sync,
             home=home_config(number) if household else None,
         )
         create_home(self.directory, settings_text(self.config), self.key)
@@ -223,8 +224,14 @@ class Grid:
     """Homes on one hub. The first ones are the authorities."""
 
     def __init__(
-        self, directory: Path, genesis: Genesis, households: bool = False, seed: int = 0
+        self,
+        directory: Path,
+        genesis: Genesis,
+        households: bool = False,
+        seed: int = 0,
+        sync: SyncSection = SyncSection(),  # noqa: B008 - immutable
     ) -> None:
+        self.sync = sync
         self.directory = directory
         self.genesis = genesis
         self.hub = Hub(seed)
@@ -285,3 +292,22 @@ def double_votes(votes: Iterable[Vote]) -> list[tuple[Vote, Vote]]:
         if earlier.block_hash != vote.block_hash:
             found.append((earlier, vote))
     return found
+
+
+@contextlib.asynccontextmanager
+async def busy(member: Member) -> AsyncIterator[None]:
+    """Keep the chain busy: a home gives a little away, again and again."""
+
+    async def spend() -> None:
+        while True:
+            call = client.transfer(REGULATOR.address, 1)
+            member.node.mempool.submit(member.sign(call).raw)
+            await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(spend())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

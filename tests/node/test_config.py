@@ -41,7 +41,7 @@ def test_defaults_come_without_a_file() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[nod]\nname = 'x'", ["unknown section [nod]", "node, network, home"]),
+        ("[nod]\nname = 'x'", ["unknown section [nod]", "node, network, sync, home"]),
         ("name = 'x'", ["unknown section [name]"]),
         ("[node]\nnam = 'x'", ["unknown key 'nam' in [node]", "name, genesis, data, key"]),
         ("[node]\nkind = 'x'", ["unknown key 'kind' in [node]"]),
@@ -187,3 +187,8 @@ def test_any_settings_text_reads_back(
     config = Config(node=NodeSection(name=name), network=network, home=home)
     back = read_back(tmp_path_factory.getbasetemp(), config)
     assert (back.node, back.network, back.home) == (config.node, config.network, config.home)
+
+
+def test_sync_takes_heights_only(tmp_path: Path) -> None:
+    line = refused(tmp_path, "[sync]\nsnapshot_every = -1")
+    assert "sync.snapshot_every is -1, allowed are 0 to" in line

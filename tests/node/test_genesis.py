@@ -11,8 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consensus.params import Params
+from market import governance
+from market.app import Application
 from node.errors import GenesisError
-from node.genesis import ChainParams, Genesis, community_key, read_genesis, write_genesis
+from node.genesis import (
+    ChainParams,
+    Genesis,
+    chain_of,
+    community_key,
+    read_genesis,
+    values_of,
+    write_genesis,
+)
 from tests.node.grid import key_of, make_genesis
 
 Change = Callable[[dict[str, Any]], object]
@@ -65,14 +75,16 @@ def test_the_hash_covers_every_part() -> None:
     faster = msgspec.structs.replace(genesis.chain, block_interval_ms=101)
     timers = msgspec.structs.replace(genesis.chain, consensus=Params(vote_ms=201))
     market = msgspec.structs.replace(genesis.market, margin_percent=11)
+    governance = msgspec.structs.replace(genesis.governance, bond_micro=11)
     changed = [
         msgspec.structs.replace(genesis, chain=faster),
         msgspec.structs.replace(genesis, chain=timers),
         msgspec.structs.replace(genesis, market=market),
+        msgspec.structs.replace(genesis, governance=governance),
         msgspec.structs.replace(genesis, authorities=genesis.authorities[::-1]),
     ]
-    assert len({genesis.hash, *(other.hash for other in changed)}) == 5
-    assert len({community_key(genesis), *map(community_key, changed)}) == 5
+    assert len({genesis.hash, *(other.hash for other in changed)}) == 6
+    assert len({community_key(genesis), *map(community_key, changed)}) == 6
 
 
 @pytest.mark.parametrize(
@@ -107,6 +119,8 @@ def test_the_hash_covers_every_part() -> None:
         (lambda t: t["market"].update(tariffs=[[0, [[0, None]]]]), ["tariffs[0][1][0][1]"]),
         (lambda t: t["market"].update(regulator="cw12"), ["market: regulator"]),
         (lambda t: t["market"]["homes"][2].update(role="king"), ["homes[2]", "role", "prosumer"]),
+        (lambda t: t["governance"].update(epoch_blocks=3), ["governance.epoch_blocks", "4 to"]),
+        (lambda t: t["governance"].update(bond=3), ["genesis.governance.bond is unknown"]),
         (lambda t: t["market"]["homes"][1].update(name=5), ["genesis.market.homes[1].name"]),
     ],
 )
@@ -148,3 +162,17 @@ def test_any_json_is_refused_in_one_line(
 def test_the_default_chain_is_within_its_bounds() -> None:
     ChainParams().check()
     assert key_of(0).public in make_genesis().authorities
+
+
+def test_parameters_have_one_name_each_and_a_vote_stays_within_their_bounds() -> None:
+    genesis = make_genesis()
+    assert chain_of(values_of(genesis.chain)) == genesis.chain
+    app = Application(genesis.market, founding=genesis.founding())
+    app.commit(app.genesis())
+    parameters = governance.parameters(app.query)
+    assert {item.name: item.value for item in parameters} == values_of(genesis.chain)
+    assert values_of(ChainParams()).keys() == {item.name for item in parameters}
+    for item in parameters:
+        assert item.low <= values_of(ChainParams())[item.name] <= item.high
+        for value in (item.low, item.high):
+            chain_of(values_of(ChainParams()) | {item.name: value}).check()

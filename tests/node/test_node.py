@@ -114,7 +114,9 @@ async def test_a_transaction_is_decided_everywhere_and_moves_the_money(tmp_path:
         assert heights == heights[:1] * 5
         money = await giver.ask("money")
         assert money["balances_micro"] == 5 * BALANCE_MICRO
-        assert money["minted_micro"] - money["redeemed_micro"] == 5 * BALANCE_MICRO
+        bonds_micro = 4 * grid.genesis.governance.bond_micro
+        assert money["held_micro"] == bonds_micro
+        assert money["minted_micro"] - money["redeemed_micro"] == 5 * BALANCE_MICRO + bonds_micro
         status = await giver.ask("status")
         assert status["finality_ms"]["count"] == 1
         assert all(len(member.node.mempool) == 0 for member in members)

@@ -168,7 +168,7 @@ async def test_another_schema_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("UPDATE meta SET value = 7 WHERE key = 'schema'")
     db.close()
-    assert "schema 7, this version reads 1" in await refused(path)
+    assert "schema 7, this version reads 2" in await refused(path)
 
 
 async def test_another_programs_database_is_refused_and_not_touched(tmp_path: Path) -> None:

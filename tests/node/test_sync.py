@@ -7,12 +7,30 @@ from pathlib import Path
 import msgspec
 import pytest
 
-import node.sync
+import consensus.sync
+from consensus.light import SignedHeader
 from consensus.messages import Block, Certificate, header_hash
+from consensus.sync_messages import (
+    Answer,
+    Blocks,
+    Chunk,
+    GetBlocks,
+    GetChunk,
+    GetHeaders,
+    GetManifest,
+    GetPath,
+    GetStatus,
+    Headers,
+    Nothing,
+    Question,
+    Status,
+    decode_answer,
+    decode_question,
+)
 from node.announcer import STAGGER_S
 from node.daemon import topics
 from node.genesis import Genesis
-from node.messages import Blocks, DecidedNotice, GetBlocks, GetStatus, Status
+from node.messages import DecidedNotice
 from node.network.base import NetworkError
 from node.network.memory import MemoryNetwork
 from node.setup import WAL_NAME
@@ -20,7 +38,8 @@ from tests.node.grid import Grid, Member, SpyNetwork, at_height, make_genesis, r
 from wire.codec import decode, encode
 
 HEIGHTS = 6
-Serve = Callable[[int], Awaitable[bytes]]
+# None: the honest answer.
+Serve = Callable[[Question], Awaitable[bytes | None]]
 Pairs = list[tuple[bytes, bytes]]
 
 # One street's genesis and its first blocks with their certificates, made by the first test.
@@ -30,8 +49,9 @@ _recorded: list[tuple[Genesis, Pairs]] = []
 @pytest.fixture
 async def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator["Chain"]:
     """A street of which some blocks are known, and no home has started."""
-    monkeypatch.setattr(node.sync, "ASK_EVERY_S", 0.05)
-    monkeypatch.setattr(node.sync, "FETCH_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(consensus.sync, "POLL_MS", 50)
+    monkeypatch.setattr(consensus.sync, "STATUS_TIMEOUT_MS", 200)
+    monkeypatch.setattr(consensus.sync, "ANSWER_TIMEOUT_MS", 200)
     if not _recorded:
         _recorded.append(await record(tmp_path / "recorded"))
     genesis, pairs = _recorded[0]
@@ -65,20 +85,32 @@ class Chain:
         network.on_gossip(self.topic, lambda peer, data: None)
 
         async def answer(peer: str, data: bytes) -> bytes:
-            question = decode(data, GetStatus | GetBlocks, 256)  # type: ignore[arg-type]
+            question = decode_question(data)
             if isinstance(question, GetStatus):
                 return encode(Status(claims, bytes(32)))
             self.asked += 1
-            return await (serve or self.serve)(question.first)
+            lie = await serve(question) if serve is not None else None
+            return lie if lie is not None else encode(self.honest(question))
 
         network.on_request("sync", answer)
         await network.start()
         self._networks.append(network)
         return network
 
-    async def serve(self, first: int) -> bytes:
-        """Answer with one block, as an honest neighbour may."""
-        return encode(Blocks(self.pairs[first : first + 1]))
+    def honest(self, question: Question) -> Answer:
+        """Answer with one header or block, as an honest neighbour may."""
+        match question:
+            case GetHeaders(first):
+                return Headers(tuple(self.signed(n) for n in [first] if n <= HEIGHTS))
+            case GetBlocks(first):
+                return Blocks(tuple(self.pairs[n][0] for n in [first] if n <= HEIGHTS))
+            case _:
+                return Nothing()
+
+    def signed(self, height: int) -> SignedHeader:
+        raw_block, raw_certificate = self.pairs[height]
+        certificate = decode(raw_certificate, Certificate, len(raw_certificate))
+        return SignedHeader(decode(raw_block, Block, len(raw_block)).header, certificate)
 
     @property
     def topic(self) -> str:
@@ -125,48 +157,63 @@ def wrong_signature(raw: bytes) -> bytes:
     return encode(msgspec.structs.replace(certificate, signatures=signatures))
 
 
-LIES: dict[str, Callable[["Chain"], bytes]] = {
+def with_certificate(chain: "Chain", raw: bytes) -> bytes:
+    certificate = decode(raw, Certificate, len(raw))
+    return encode(Headers((msgspec.structs.replace(chain.signed(1), certificate=certificate),)))
+
+
+def with_root(chain: "Chain") -> bytes:
+    signed = chain.signed(1)
+    header = msgspec.structs.replace(signed.header, state_root=b"\x66" * 32)
+    return encode(Headers((msgspec.structs.replace(signed, header=header),)))
+
+
+HEADER_LIES: dict[str, Callable[["Chain"], bytes]] = {
     "garbage": lambda c: b"\xc1garbage",
-    "another message": lambda c: encode(Status(1, bytes(32))),
-    "garbled block": lambda c: encode(Blocks([(b"junk", c.pairs[1][1])])),
-    "garbled certificate": lambda c: encode(Blocks([(c.pairs[1][0], b"junk")])),
-    "a later block": lambda c: encode(Blocks([c.pairs[2]])),
-    "a gap": lambda c: encode(Blocks([c.pairs[1], c.pairs[3]])),
-    "another's certificate": lambda c: encode(Blocks([(c.pairs[1][0], c.pairs[2][1])])),
-    "another body": lambda c: encode(Blocks([(other_body(c.pairs[1][0]), c.pairs[1][1])])),
-    "another root": lambda c: encode(Blocks([(false_root(c.pairs[1][0]), c.pairs[1][1])])),
-    "two signatures": lambda c: encode(Blocks([(c.pairs[1][0], two_signatures(c.pairs[1][1]))])),
-    "a wrong signature": lambda c: encode(
-        Blocks([(c.pairs[1][0], wrong_signature(c.pairs[1][1]))])
-    ),
+    "another answer": lambda c: encode(Chunk(b"?")),
+    "a later header": lambda c: encode(Headers((c.signed(2),))),
+    "a gap": lambda c: encode(Headers((c.signed(1), c.signed(3)))),
+    "too many": lambda c: encode(Headers(tuple(map(c.signed, [1, 2, 3, 4, 5, 6, 6])))),
+    "another's certificate": lambda c: with_certificate(c, c.pairs[2][1]),
+    "another root": with_root,
+    "two signatures": lambda c: with_certificate(c, two_signatures(c.pairs[1][1])),
+    "a wrong signature": lambda c: with_certificate(c, wrong_signature(c.pairs[1][1])),
+}
+BLOCK_LIES: dict[str, Callable[["Chain"], bytes]] = {
+    "garbled block": lambda c: encode(Blocks((b"junk",))),
+    "a later block": lambda c: encode(Blocks((c.pairs[2][0],))),
+    "another body": lambda c: encode(Blocks((other_body(c.pairs[1][0]),))),
+    "another header": lambda c: encode(Blocks((false_root(c.pairs[1][0]),))),
 }
 
 
-@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("lie", [*HEADER_LIES, *BLOCK_LIES])
 async def test_who_serves_what_is_no_block_is_blamed_and_another_is_asked(
     chain: Chain, lie: str
 ) -> None:
-    async def serve(first: int) -> bytes:
-        return LIES[lie](chain)
+    async def serve(question: Question) -> bytes | None:
+        if lie in HEADER_LIES:
+            return HEADER_LIES[lie](chain)
+        return BLOCK_LIES[lie](chain) if isinstance(question, GetBlocks) else None
 
-    await chain.neighbour("liar", serve, claims=1_000_000)
+    await chain.neighbour("liar", serve, claims=6 if lie == "too many" else 1_000_000)
     late = await chain.home("liar")
     await until(lambda: len(spied(late).penalties) > 0, "blame")
-    # What was good before the lie is not lost.
-    assert late.height == (1 if lie == "a gap" else 0)
-    assert late.node.sync.behind == 0
+    assert late.height == 0
     await chain.neighbour("honest")
     spied(late).want("/memory/1/p2p/honest")
     await at_height([late], HEIGHTS)
-    assert {peer for peer, _ in spied(late).penalties} == {"liar"}
+    assert late.node.sync.behind == 0
+    # It is blamed once, and not asked again.
+    assert [peer for peer, _ in spied(late).penalties] == ["liar"]
 
 
 @pytest.mark.parametrize("silent", [True, False], ids=["never answers", "has nothing"])
 async def test_a_claim_that_is_not_shown_stops_counting(chain: Chain, silent: bool) -> None:
-    async def serve(first: int) -> bytes:
+    async def serve(question: Question) -> bytes:
         if silent:
             await asyncio.Event().wait()
-        return encode(Blocks([]))
+        return encode(Headers(()))
 
     await chain.neighbour("liar", serve, claims=1_000_000)
     late = await chain.home("liar")
@@ -186,7 +233,7 @@ async def test_what_a_neighbour_shows_is_taken_run_by_run(chain: Chain) -> None:
     block = decode(chain.pairs[HEIGHTS][0], Block, 10**6)
     assert late.node.chain.head.hash == header_hash(block.header)
     assert late.node.chain.state_root == block.header.state_root
-    assert chain.asked == HEIGHTS
+    assert chain.asked == 2 * HEIGHTS
 
 
 async def test_questions_out_of_range_are_refused_and_the_others_bounded(chain: Chain) -> None:
@@ -194,13 +241,20 @@ async def test_questions_out_of_range_are_refused_and_the_others_bounded(chain: 
     home = await chain.home("asker")
     await at_height([home], HEIGHTS)
 
-    async def ask(question: object) -> Pairs:
-        answer = await asker.request(home.peer_id, "sync", encode(question), 2.0)
-        return decode(answer, Blocks, 16 * 1_048_576).blocks
+    async def ask(question: object) -> Answer:
+        return decode_answer(await asker.request(home.peer_id, "sync", encode(question), 2.0))
 
-    assert await ask(GetBlocks(0, 3)) == chain.pairs[1:4]
-    assert await ask(GetBlocks(HEIGHTS - 1, 64)) == chain.pairs[HEIGHTS - 1 :]
-    assert await ask(GetBlocks(2**63 - 1, 64)) == []
+    blocks = [raw for raw, _ in chain.pairs]
+    assert await ask(GetBlocks(0, 3)) == Blocks(())
+    assert await ask(GetBlocks(1, 3)) == Blocks(tuple(blocks[1:4]))
+    assert await ask(GetBlocks(HEIGHTS - 1, 64)) == Blocks(tuple(blocks[HEIGHTS - 1 :]))
+    assert await ask(GetBlocks(2**63 - 1, 64)) == Blocks(())
+    everything = Headers(tuple(map(chain.signed, range(1, HEIGHTS + 1))))
+    assert await ask(GetHeaders(1, 128)) == everything
+    assert await ask(GetHeaders(2**63 - 1, 128)) == Headers(())
+    assert await ask(GetPath(0, 3)) == Headers((chain.signed(3),))
+    assert await ask(GetPath(0, 0)) == await ask(GetPath(0, HEIGHTS + 9)) == Headers(())
+    assert await ask(GetManifest(bytes(32))) == await ask(GetChunk(bytes(32), 0)) == Nothing()
     assert spied(home).penalties == []
     for bad in (GetBlocks(-1, 3), GetBlocks(1, 0), GetBlocks(1, 65), GetBlocks(2**63, 1), "junk"):
         with pytest.raises(NetworkError, match="does not answer"):

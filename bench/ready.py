@@ -1,0 +1,123 @@
+"""A long chain made at once, without consensus: blocks executed and signed by all authorities."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from msgspec.structs import replace
+
+from consensus.authorities import AuthoritySet, build_certificate
+from consensus.messages import (
+    PRECOMMIT,
+    Block,
+    Certificate,
+    Vote,
+    header_hash,
+    vote_signed_bytes,
+)
+from market import client
+from market.app import Application, BlockResult
+from market.vm import merkle
+from node.blocks import BlockMaker
+from node.genesis import Genesis
+from node.store import Store, StoredBlock
+from node.verifier import TransactionVerifier
+from tests.node.grid import REGULATOR, key_of
+from wire.codec import encode
+from wire.transaction import check
+
+VALID_MS: Final = 600_000
+
+
+@contextlib.contextmanager
+def heavier_genesis(ballast: Mapping[str, bytes]) -> Iterator[None]:
+    """Let the genesis state of every application in this process hold more pairs.
+
+    So snapshots are as large as those of a chain that has lived for long.
+    """
+    plain = Application.genesis
+
+    def genesis(app: Application) -> BlockResult:
+        result = plain(app)
+        tree = merkle.update(result.tree, ballast)
+        writes = {**result.writes, **ballast}
+        return result._replace(tree=tree, state_root=merkle.root_of(tree), writes=writes)
+
+    Application.genesis = genesis  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Application.genesis = plain  # type: ignore[method-assign]
+
+
+async def make_chain(path: Path, genesis: Genesis, height: int, transfers: int) -> float:
+    """Write the database of a chain with a block per second up to `height`; return seconds taken.
+
+    Each block holds so many `transfers`.
+    """
+    begun = time.monotonic()
+    app = Application(genesis.market)
+    authorities = AuthoritySet(0, tuple(genesis.authorities))
+    maker = BlockMaker(genesis, authorities, app, TransactionVerifier(genesis.chain_id))
+    result = app.genesis()
+    block: Block = maker.genesis_block(result)
+    certificate: Certificate | None = None
+    store = await Store.open(path, genesis.hash)
+    await store._db.execute("PRAGMA synchronous=OFF")
+    await _commit(store, app, block, None, result)
+    nonce = 0
+    for number in range(1, height + 1):
+        time_ms = block.header.time_ms + 1_000
+        raws = []
+        for _ in range(transfers):
+            nonce += 1
+            call = client.transfer(REGULATOR.address, 1)
+            signed = client.sign_call(
+                call, key_of(nonce % 4), genesis.chain_id, nonce, time_ms + VALID_MS
+            )
+            raws.append(signed.raw)
+        checked = check(raws, genesis.chain_id, time_ms)
+        block, result = maker.build(
+            block.header,
+            certificate,
+            number % 4,
+            time_ms,
+            list(checked),  # type: ignore[misc]
+        )
+        certificate = _certify(block, authorities)
+        await _commit(store, app, block, certificate, result)
+    await store.close()
+    return time.monotonic() - begun
+
+
+async def _commit(
+    store: Store,
+    app: Application,
+    block: Block,
+    certificate: Certificate | None,
+    result: BlockResult,
+) -> None:
+    header = block.header
+    raw = encode(certificate) if certificate is not None else b""
+    receipts = encode(result.receipts)
+    stored = StoredBlock(header.height, header_hash(header), encode(block), raw, receipts)
+    await store.commit(stored, [r.tx_id for r in result.receipts], result.writes)
+    app.commit(result)
+
+
+def _certify(block: Block, authorities: AuthoritySet) -> Certificate:
+    header, hash_ = block.header, header_hash(block.header)
+    signed = vote_signed_bytes(PRECOMMIT, header.chain_id, 0, header.height, 0, hash_)
+    votes = {
+        voter: Vote(PRECOMMIT, 0, header.height, 0, hash_, voter, key_of(voter).sign(signed))
+        for voter in range(authorities.quorum)
+    }
+    return build_certificate(header.chain_id, 0, header.height, 0, hash_, votes)
+
+
+def aged(genesis: Genesis, height: int, now_ms: int) -> Genesis:
+    """Return the genesis of a chain whose block at `height`, one each second, is due now."""
+    market = replace(genesis.market, genesis_ms=now_ms - height * 1_000)
+    return replace(genesis, market=market)

@@ -1,0 +1,121 @@
+"""How fast a home catches up: by blocks, and by a snapshot at height 10,000.
+
+    uv run python -m bench.sync [--height 10000] [--state-mib 8] [--repeats 3]
+
+Real nodes on the network's twin, all in this process: four authorities that hold the chain, and a
+home that joins. The chain is made at once beforehand. The baseline of the catch-up rate is the
+block rate of one per second; that of the snapshot is the promise of 60 s.
+"""
+
+import argparse
+import asyncio
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from bench.machine import describe
+from bench.ready import aged, heavier_genesis, make_chain
+from node.config import SyncSection
+from node.daemon import now_ms
+from node.genesis import ChainParams, Genesis
+from node.setup import DATABASE_NAME
+from tests.node.grid import Grid, Member, at_height, make_genesis, until
+
+AUTHORITIES = 4
+JOINER = 5
+CATCH_UP_BLOCKS = 1_000
+BLOCK_TRANSFERS = 10
+VALUE_BYTES = 2_000
+CATCH_UP_TARGET = 20
+SNAPSHOT_TARGET_S = 60
+
+
+def ballast_of(mib: int) -> dict[str, bytes]:
+    """Return incompressible pairs of together so many MiB."""
+    count = mib * 1_048_576 // VALUE_BYTES
+    return {f"ballast/{number:08d}": os.urandom(VALUE_BYTES) for number in range(count)}
+
+
+def genesis_of(height: int) -> Genesis:
+    """Return the genesis of a street whose chain has reached `height` now."""
+    chain = ChainParams(block_interval_ms=1_000, heartbeat_ms=1_000)
+    return aged(make_genesis(homes=6, chain=chain), height, now_ms())
+
+
+async def join_s(grid: Grid, members: list[Member], goal: int) -> float:
+    """Return how long a new home takes to reach `goal`. [s]"""
+    begun = time.monotonic()
+    joiner = await grid.members[JOINER].start()
+    node = joiner.node
+    await until(
+        lambda: joiner.height >= goal and not node.sync.fetching_snapshot, f"height {goal}", 600
+    )
+    taken_s = time.monotonic() - begun
+    loaded = node.sync.counts["snapshots_loaded"]
+    if loaded != bool(grid.sync.snapshot_behind):
+        raise SystemExit(f"{loaded} snapshots were loaded, which is not what is measured here")
+    await joiner.stop()
+    for entry in joiner.data.iterdir():
+        if entry.name != "wal":
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    return taken_s
+
+
+async def measure(height: int, transfers: int, sync: SyncSection, repeats: int) -> list[float]:
+    """Make a chain, let four authorities hold it, and let a home join again and again."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        genesis = genesis_of(height)
+        database = directory / "ready.db"
+        made_s = await make_chain(database, genesis, height - 1, transfers)
+        size_mib = database.stat().st_size / 1_048_576
+        print(f"  {height - 1} blocks made in {made_s:.0f} s, {size_mib:.0f} MiB", flush=True)
+        grid = Grid(directory, genesis, sync=sync)
+        for member in grid.members[:AUTHORITIES]:
+            shutil.copyfile(database, member.data / DATABASE_NAME)
+        try:
+            members = await grid.start(range(AUTHORITIES))
+            await at_height(members, height)
+            if sync.snapshot_every:
+                offers = [member.node.sync._snapshots for member in members]
+                await until(lambda: all(o.newest[0] >= height for o in offers), "offers", 120)
+            return [await join_s(grid, members, height) for _ in range(repeats)]
+        finally:
+            await grid.stop()
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--height", type=int, default=10_000)
+    parser.add_argument("--state-mib", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    print(describe(), flush=True)
+    print(f"catching up by {CATCH_UP_BLOCKS} blocks of {BLOCK_TRANSFERS} transactions")
+    blocks = SyncSection(snapshot_every=0, snapshot_behind=0)
+    taken = asyncio.run(measure(CATCH_UP_BLOCKS, BLOCK_TRANSFERS, blocks, options.repeats))
+    rates = [CATCH_UP_BLOCKS / seconds for seconds in taken]
+    print(
+        f"  {_figure(rates)} blocks/s: {statistics.median(rates):.0f} times the block rate "
+        f"of 1/s (promised: {CATCH_UP_TARGET})"
+    )
+    print(f"joining at height {options.height} by a snapshot of {options.state_mib} MiB")
+    often = SyncSection(snapshot_every=options.height, snapshot_behind=options.height // 2)
+    with heavier_genesis(ballast_of(options.state_mib)):
+        taken = asyncio.run(measure(options.height, 1, often, options.repeats))
+    print(
+        f"  {_figure(taken)} s: {statistics.median(taken) / SNAPSHOT_TARGET_S:.2f} of the "
+        f"promised {SNAPSHOT_TARGET_S} s"
+    )
+
+
+def _figure(values: list[float]) -> str:
+    return f"{statistics.median(values):.1f} ({min(values):.1f} .. {max(values):.1f})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""`commonwatt gov` against running nodes: what it prints, and what it says of refusals."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import cli
+from node.config import Config, settings_text
+from node.errors import ControlError
+from tests.node.grid import Member, at_height, running, until
+from tests.node.test_governance import EPOCH, changing_grid
+
+
+async def gov(member: Member, *arguments: str) -> str:
+    """Run the command in a thread, beside the nodes; return what it prints, or raise its error."""
+    settings = member.directory / "outside.toml"  # the twin's addresses are no settings
+    settings.write_text(settings_text(Config(node=member.config.node)))
+    config = ["--config", str(settings)]
+    result = await asyncio.to_thread(
+        CliRunner().invoke, cli.app, ["gov", *arguments, *config], catch_exceptions=True
+    )
+    if isinstance(result.exception, ControlError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+async def test_a_seat_by_the_command_line(tmp_path: Path) -> None:
+    grid = changing_grid(tmp_path, homes=5)
+    async with running(grid, range(5)) as members:
+        candidate = members[4]
+        with pytest.raises(ControlError, match=r"^not_authority: cw[0-9a-f]{40} has no seat"):
+            await gov(candidate, "propose", "set", "vote_ms", "800")
+        with pytest.raises(ControlError, match=r"^not_candidate: .* sends governance.stand first"):
+            await gov(members[0], "propose", "add", candidate.key.address)
+        with pytest.raises(ControlError, match=r"^bad_argument: vote_ms must be from 50 to 60000"):
+            await gov(members[0], "propose", "set", "vote_ms", "1")
+        with pytest.raises(ControlError, match=r"^bad_argument: set vote_ms to which value"):
+            await gov(members[0], "propose", "set", "vote_ms")
+        with pytest.raises(ControlError, match=r"^bad_argument: add takes an address"):
+            await gov(members[0], "propose", "add", candidate.key.address, "7")
+        with pytest.raises(ControlError, match=r"^unknown_proposal: there is no proposal 1"):
+            await gov(members[1], "vote", "1")
+        assert "this home stands for a seat" in await gov(candidate, "stand")
+        opened = await gov(members[0], "propose", "add", candidate.key.address, "--blocks", "90")
+        assert "proposal 1 is open" in opened
+        assert "still open" in await gov(members[1], "vote", "1", "--yes")
+        done = json.loads(await gov(members[2], "vote", "1", "--json"))
+        assert [name for _, name, _ in done["events"]] == ["voted", "passed"]
+        with pytest.raises(ControlError, match=r"^closed: proposal 1 is (passed|in_force)"):
+            await gov(members[3], "vote", "1", "--no")
+        await at_height(members, done["height"] + EPOCH)
+        await until(lambda: candidate.node.chain.voting, "the candidate has its seat")
+        shown = await gov(candidate, "list")
+        assert "4 of 5 authorities decide" in shown
+        assert f"add {candidate.key.address}: in_force, 3 for, 0 against" in shown
+        found = json.loads(await gov(members[3], "list", "--json"))
+        assert found["epoch"]["addresses"][4] == candidate.key.address
+        assert {"name": "vote_ms", "value": 200, "low": 50, "high": 60000} in found["parameters"]
+
+
+async def test_gov_without_a_node_says_so(tmp_path: Path) -> None:
+    grid = changing_grid(tmp_path, homes=4)
+    with pytest.raises(ControlError, match="no node is running"):
+        await gov(grid.members[0], "list")
+    with pytest.raises(ControlError, match="no node is running"):
+        await gov(grid.members[0], "stand")
