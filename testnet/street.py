@@ -8,7 +8,6 @@
 
 import json
 import os
-import shutil
 import socket
 import time
 from datetime import datetime, timedelta
@@ -170,11 +169,6 @@ def create_street(
     content = {"plan": msgspec.to_builtins(plan), "names": names}
     (directory / STREET_NAME).write_text(json.dumps(content, indent=1) + "\n")
     return Street(directory, plan, names, neighbourhood.notes)
-
-
-def remove_street(street: Street) -> None:
-    """Remove a street's files."""
-    shutil.rmtree(street.directory)
 
 
 def _neighbourhood(plan: StreetPlan) -> Neighbourhood:

@@ -1,7 +1,7 @@
 """Replayed measurements: a home of a wide file, its dates moved to where the market's clock is.
 
 The wall clock is kept: what the file says of 18:30 happens at 18:30 in the community's zone. Dates
-are moved by whole weeks where possible (`replay_start_day`), so that Sundays stay Sundays. Before
+are moved by whole weeks where possible (`hems.neighbourhood`), so that Sundays stay Sundays. Before
 its first day the file knows nothing; after its last day it goes on with the same days again.
 """
 
@@ -92,11 +92,6 @@ class ReplaySource(DailySource):
         # Whole weeks where there is one, so that what is repeated keeps its weekdays.
         span = span // WEEK_DAYS * WEEK_DAYS or span
         return self._last_day - span + 1 + (day - self._last_day - 1) % span
-
-
-def replay_start_day(market_day: int, earliest_data_day: int) -> int:
-    """Return the first day from `earliest_data_day` on with the weekday of `market_day`."""
-    return earliest_data_day + (civil.weekday(market_day) - civil.weekday(earliest_data_day)) % 7
 
 
 def _coarser(values: "civil.IntArray", steps: int) -> "civil.IntArray":
