@@ -11,15 +11,19 @@ from consensus import sync_messages
 from node import snapshots
 from node.config import SyncSection
 from node.errors import InvariantError
+from node.genesis import ChainParams
 from node.snapshots import SPOOL_NAME, Snapshots
 from tests.node.grid import (
+    QUICK,
     Grid,
     Member,
     address_of,
     at_height,
     busy,
     make_genesis,
+    one_snapshot_loaded,
     running,
+    same_snapshot,
     until,
 )
 
@@ -38,44 +42,21 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def street(tmp_path: Path, sync: SyncSection = OFTEN) -> Grid:
-    return Grid(tmp_path, make_genesis(homes=6), sync=sync)
+    chain = ChainParams(block_interval_ms=30, heartbeat_ms=300, consensus=QUICK)
+    return Grid(tmp_path, make_genesis(homes=6, chain=chain), sync=sync)
 
 
 async def grow(members: list[Member], height: int) -> None:
-    """Let the chain grow to this height; then all offer the same late snapshot from now on.
-
-    Busy homes may leave a snapshot out, and would offer the next one at different times: which of
-    them a joiner takes, if any, is not to depend on that.
-    """
+    """Let the chain grow to this height, and one late snapshot be on offer everywhere."""
     async with busy(members[0]):
         await at_height(members, height)
     every = members[0].grid.sync.snapshot_every
-    if not every:
-        return
-
-    def settled() -> bool:
-        newest = {offers(member).newest for member in members}
-        making = any(_is_making(offers(member)) for member in members)
-        return not making and len(newest) == 1 and newest.pop()[0] >= height - height % every
-
-    await until(settled, "one late snapshot is on offer everywhere")
-    for member in members:
-        offers(member)._every = 0
+    if every:
+        await same_snapshot(members, height - height % every)
 
 
 def offers(member: Member) -> Snapshots:
     return member.node.sync._snapshots
-
-
-def _is_making(ours: Snapshots) -> bool:
-    return ours._making is not None and not ours._making.done()
-
-
-async def one_loaded(member: Member) -> None:
-    """Wait until a snapshot is in force and noted, then see that it was the only one."""
-    loaded = member.node.sync.counts
-    await until(lambda: loaded["snapshots_loaded"] > 0, "a snapshot is loaded")
-    assert loaded["snapshots_loaded"] == 1
 
 
 async def same_chain(joiner: Member, other: Member) -> None:
@@ -105,7 +86,7 @@ async def test_a_late_joiner_catches_up_by_a_snapshot(tmp_path: Path, small_chun
         await grow(members, 15)
         joiner = await grid.members[JOINER].start()
         await at_height([joiner], 15)
-        await one_loaded(joiner)
+        await one_snapshot_loaded(joiner)
         assert await joiner.ask("block", height=1) is None
         await same_chain(joiner, members[1])
         # It goes on over a restart, with its early blocks missing ...
@@ -131,7 +112,7 @@ async def test_an_authority_that_was_long_away_jumps_and_votes_again(
         await grow(members[:3], 16)
         await away.start()
         await at_height([away], 16)
-        await one_loaded(away)
+        await one_snapshot_loaded(away)
         assert (await away.ask("block", height=1))["height"] == 1
         async with busy(members[0]):
             await until(
@@ -191,7 +172,7 @@ async def test_a_wrong_chunk_costs_its_sender_only(
         monkeypatch.setattr(offers(bad), "chunk", wrong)
         joiner = await grid.members[JOINER].start()
         await at_height([joiner], 12)
-        await one_loaded(joiner)
+        await one_snapshot_loaded(joiner)
         assert joiner.network is not None
         assert {peer for peer, _ in joiner.network.penalties} <= {bad.peer_id}
 
@@ -224,7 +205,7 @@ async def test_a_restart_in_the_middle_keeps_the_chunks_that_came(
         gate.set()
         await joiner.start()
         await at_height([joiner], 12)
-        await one_loaded(joiner)
+        await one_snapshot_loaded(joiner)
         assert {0, 1, 2} <= set(lives[0])
         assert 1 in lives[1]
         assert not {0, 2} & set(lives[1])
