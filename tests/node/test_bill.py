@@ -18,7 +18,15 @@ from consensus.sync_messages import Headers
 from market import client
 from market.vm import merkle
 from node import bill as node_bill
-from node.bill import BillProof, BillReader, ProvenEntry, Unproven, bill_view
+from node.bill import (
+    QUESTION_BYTES_MAX,
+    BillProof,
+    BillReader,
+    ProveBill,
+    ProvenEntry,
+    Unproven,
+    bill_view,
+)
 from node.config import Config, settings_text
 from node.errors import ControlError, ProofError
 from node.genesis import Genesis, write_genesis
@@ -28,8 +36,9 @@ from node.network.memory import MemoryNetwork
 from node.setup import GENESIS_NAME
 from tests.consensus.ready import ready_chain
 from tests.node.grid import Grid, Member, address_of, key_of, make_genesis, now_ms, running, until
-from wire.codec import encode
-from wire.keys import SigningKey
+from wire.codec import decode, encode
+from wire.errors import DecodeError
+from wire.keys import SigningKey, is_address
 
 SLOT = 1_960_000
 HOME = key_of(1).address
@@ -316,6 +325,30 @@ async def test_the_command_proves_a_bill_that_a_neighbour_serves(tmp_path: Path)
         line = ["bill", "--config", config, "--last", "--verify"]
         refused = await asked(CliRunner().invoke, cli.app, line)
         assert isinstance(refused.exception, ProofError)
+
+
+def test_a_mutated_question_is_understood_or_malformed() -> None:
+    rng = random.Random(2)
+    true = encode(ProveBill(HOME, SLOT))
+    assert len(true) <= QUESTION_BYTES_MAX
+    assert decode(true, ProveBill, QUESTION_BYTES_MAX) == ProveBill(HOME, SLOT)
+    refused = 0
+    for _ in range(5_000):
+        data = bytearray(true)
+        for _ in range(rng.randrange(1, 4)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        data = data[: rng.randrange(1, len(data) + 1)] if rng.random() < 0.2 else data
+        try:
+            question = decode(bytes(data), ProveBill, QUESTION_BYTES_MAX)
+        except DecodeError:
+            refused += 1
+        else:
+            assert encode(question) == bytes(data)
+            assert is_address(question.address)
+    assert 0 < refused < 5_000
+    for slot in (-1, 10**9 + 1, True, "3"):
+        with pytest.raises(DecodeError):
+            decode(encode(["prove-bill", HOME, slot]), ProveBill, QUESTION_BYTES_MAX)
 
 
 async def test_a_node_refuses_a_strangers_nonsense_and_too_many_at_once(
