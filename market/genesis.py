@@ -43,8 +43,8 @@ class HomeEntry(Message, frozen=True, tag="home"):
     """A home that is in the region from the start.
 
     `address` is its account, `meter` the account of its meter's key; caps are what the meter is
-    certified for. `balance_micro` is minted to it at genesis. `line` is the feeder's line it hangs on,
-    `cluster` the one its grid fees go by; `green` certifies all that it gives as green.
+    certified for. `balance_micro` is minted to it at genesis. `line` is the feeder's line it hangs
+    on, `cluster` the one its grid fees go by; `green` certifies all that it gives as green.
     """
 
     address: str
