@@ -6,7 +6,7 @@ from typing import Final
 
 CONTRACTS: Final = ("ledger", "registry", "tariff", "market", "settlement", "governance")
 
-LIBRARIES: Final[tuple[str, ...]] = ()
+LIBRARIES: Final = ("matching",)
 
 
 def source(name: str) -> str:
