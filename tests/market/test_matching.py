@@ -1,4 +1,4 @@
-"""The mechanisms: random books against references that go by the watt-hour, laws, worked cases."""
+"""The mechanisms: random books against references that go by the watt-hour, and laws."""
 
 import random
 from collections import Counter
