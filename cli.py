@@ -394,6 +394,7 @@ def _print_bill(view: dict[str, Any]) -> None:
             ("sold to neighbours", bill_now["sold_wh"], -bill_now["trades_income_micro"]),
             ("from the grid", bill_now["grid_wh"], bill_now["grid_cost_micro"]),
             ("fed in", bill_now["fed_in_wh"], -bill_now["feed_in_income_micro"]),
+            ("grid fees", bill_now["bought_wh"], bill_now["fees_micro"]),
             ("penalty, fallen short", bill_now["shortfall_wh"], bill_now["penalty_micro"]),
         ):
             typer.echo(f"  {what:<22}{energy_wh:>8} Wh {amount_micro / 1e6:>12.6f}")

@@ -590,6 +590,8 @@ def _genesis_arguments(params: MarketParams, founding: Founding) -> dict[str, Pl
         for name in (
             "mechanism",
             "trade_price",
+            "uniform_price",
+            "intraday_every_ms",
             "margin_percent",
             "price_max_micro_per_kwh",
             "energy_max_wh",
@@ -603,7 +605,11 @@ def _genesis_arguments(params: MarketParams, founding: Founding) -> dict[str, Pl
             "default_rate_max_percent",
         )
     }
+    market_rules |= {"lines": params.lines, "auctions": params.auctions}
     settlement_rules = {
+        "mechanism": params.mechanism,
+        "sharing_key": params.sharing_key,
+        "sharing_price_micro_per_kwh": params.sharing_price_micro_per_kwh,
         "penalty_micro_per_kwh": params.penalty_micro_per_kwh,
         "shortfall_tolerance_percent": params.shortfall_tolerance_percent,
     }
@@ -611,11 +617,12 @@ def _genesis_arguments(params: MarketParams, founding: Founding) -> dict[str, Pl
         "ledger": {
             "regulator": params.regulator,
             "accounts": [list(account) for account in balances.items()],
-            "keepers": ["market", "settlement", "carbon", "governance"],
+            "keepers": ["market", "requests", "settlement", "carbon", "governance"],
         },
         "registry": {
             "regulator": params.regulator,
             "homes": homes,
+            "lines": len(params.lines),
             "first_slot": params.market_start_ms // params.slot_ms,
         },
         "tariff": {
@@ -624,11 +631,24 @@ def _genesis_arguments(params: MarketParams, founding: Founding) -> dict[str, Pl
             "tariffs": params.tariffs,
             "feed_in": [[from_ms, [[0, price]]] for from_ms, price in params.feed_in],
             "intensities": params.intensities,
+            "fees": params.fees,
+            "coefficients": params.coefficients,
             "feed_in_enabled": params.feed_in_enabled,
             "slot_ms": clock.slot_ms,
             "keep_slots": params.keep_slots,
         },
-        "market": market_rules | times,
+        "market": market_rules | times | {"regulator": params.regulator},
+        "requests": {
+            "mechanism": params.mechanism,
+            "offer_timeout_ms": params.slot_ms // 3
+            if params.offer_timeout_ms is None
+            else params.offer_timeout_ms,
+            "horizon_slots": params.horizon_slots,
+            "margin_percent": params.margin_percent,
+            "energy_max_wh": params.energy_max_wh,
+            "price_max_micro_per_kwh": params.price_max_micro_per_kwh,
+        }
+        | times,
         "settlement": settlement_rules | times,
         "carbon": {
             "regulator": params.regulator,
