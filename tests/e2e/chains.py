@@ -13,10 +13,14 @@ from wire.codec import decode, encode
 
 
 class StoredChain(NamedTuple):
-    """A home's chain: block hash and state root by height, and where each transaction is."""
+    """A home's chain: block hash and state root by height, and where each transaction is.
+
+    `first` is where its run of blocks begins: above 0 if it came with a snapshot.
+    """
 
     blocks: dict[int, tuple[bytes, bytes]]
     heights: dict[str, int]
+    first: int = 0
 
 
 def read_chain(data: Path) -> StoredChain:
@@ -29,7 +33,9 @@ def read_chain(data: Path) -> StoredChain:
             good = header_hash(header) == hash_ and header.height == height
             blocks[height] = (hash_ if good else b"damaged", header.state_root)
         rows = db.execute("SELECT tx_id, height FROM transactions")
-        return StoredChain(blocks, {tx_id.hex(): height for tx_id, height in rows})
+        heights = {tx_id.hex(): height for tx_id, height in rows}
+        first = db.execute("SELECT value FROM meta WHERE key = 'first'").fetchone()
+        return StoredChain(blocks, heights, first[0] if first else 0)
     finally:
         db.close()
 
@@ -38,7 +44,7 @@ def root_problems(chains: Mapping[str, StoredChain]) -> Iterator[str]:
     """Compare blocks and states at every height that more than one home has."""
     seen: dict[int, tuple[str, tuple[bytes, bytes]]] = {}
     for name, chain in chains.items():
-        missing = set(range(min(chain.blocks), max(chain.blocks) + 1)) - set(chain.blocks)
+        missing = set(range(chain.first, max(chain.blocks) + 1)) - set(chain.blocks)
         if missing:
             yield f"{name} has a gap at height {min(missing)}"
         for height, mine in chain.blocks.items():
@@ -50,9 +56,11 @@ def root_problems(chains: Mapping[str, StoredChain]) -> Iterator[str]:
 def order_problems(
     chains: Mapping[str, StoredChain], decided: Mapping[str, tuple[int, str]]
 ) -> Iterator[str]:
-    """Look for every decided order, where it was reported, in every chain."""
+    """Look for every decided order, where it was reported, in every chain that goes back so far."""
     for tx_id, (height, block_hash) in decided.items():
         for name, chain in chains.items():
+            if height < chain.first:
+                continue
             if chain.heights.get(tx_id) != height:
                 where = chain.heights.get(tx_id, "nowhere")
                 yield f"order {tx_id[:12]} was decided at {height}; {name} has it at {where}"

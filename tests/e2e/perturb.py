@@ -1,11 +1,15 @@
 """A street of authorities as processes, disturbed at random, and checked after every disturbance.
 
     uv run python -m tests.e2e.perturb --count 100 [--seed S] [--authorities 7] [--json FILE]
+        [--snapshots N]
 
 One seed makes one sequence of perturbations. After each, every home must be at the street's head
 within ten seconds; at the end all chains, all orders that were reported as decided, all that the
 authorities have signed, and the money are compared. A violation ends the run with exit code 1 and
 leaves the street's directory with the homes' logs.
+
+With `--snapshots N` the homes make a snapshot every N blocks and take one when twice as far behind;
+a wiped home then has no blocks from before, and those it has are compared.
 """
 
 # ruff: noqa: T201 - a command
@@ -30,6 +34,7 @@ from typing import Any, Final, NamedTuple
 from bench.machine import describe
 from market import client
 from node.api.control import ask
+from node.config import SyncSection
 from node.errors import ControlError
 from node.genesis import read_genesis
 from node.setup import DATA_NAME, GENESIS_NAME, KEY_NAME, read_key
@@ -136,6 +141,7 @@ class Trial:
         authorities: int,
         say: Callable[[str], None],
         recovery_max_s: float = RECOVERY_MAX_S,
+        sync: SyncSection = SyncSection(),  # noqa: B008 - immutable
     ) -> None:
         # One home more than there are processes: its key signs the orders.
         plan = StreetPlan(
@@ -150,6 +156,8 @@ class Trial:
         self.signed = Signed()
         self._say = say
         self._recovery_max_s = recovery_max_s
+        self._sync = sync
+        self.snapshots_taken = 0
         self._homes = {name: HomeProcess(name, self.street.home(name)) for name in self.names}
         self._relays = Relays(self.pids)
         self._stopped: set[str] = set()
@@ -172,7 +180,7 @@ class Trial:
 
     async def run(self, perturbations: list[Perturbation]) -> None:
         """Start the street, disturb it, stop it, and compare what is left."""
-        await self._relays.open(self.street, self.names)
+        await self._relays.open(self.street, self.names, self._sync)
         posting = None
         try:
             await start_all(list(self._homes.values()))
@@ -356,6 +364,7 @@ class Trial:
 
     def _compare_stopped(self) -> None:
         chains = {name: read_chain(self.data(name)) for name in self.names}
+        self.snapshots_taken = sum(chain.first > 0 for chain in chains.values())
         for problem in [*root_problems(chains), *order_problems(chains, self.orders.decided)]:
             self.violated(problem)
         for name in self.names:
@@ -385,6 +394,7 @@ class Trial:
             "perturbations": len(self.outcomes),
             "height": max(self._roots, default=0),
             "roots_compared": sum(len(roots) > 1 for roots in self._roots.values()),
+            "homes_begun_by_snapshot": self.snapshots_taken,
             "orders_decided": len(self.orders.decided),
             "orders_ok": self.orders.ok,
             "values_signed": len(self.signed),
@@ -485,12 +495,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=100, help="perturbations")
     parser.add_argument("--seed", type=int, default=None, help="of their sequence; random if left")
     parser.add_argument("--authorities", type=int, default=7)
+    parser.add_argument("--snapshots", type=int, default=0, metavar="N", help="one every N blocks")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="for the report")
     options = parser.parse_args(arguments)
     seed = secrets.randbelow(1_000_000) if options.seed is None else options.seed
     print(f"seed {seed}: {options.count} perturbations of {options.authorities} authorities")
     directory = Path(tempfile.mkdtemp(prefix="commonwatt-perturb-"))
-    trial = Trial(directory, options.authorities, lambda line: print(line, flush=True))
+    sync = SyncSection()
+    if options.snapshots:
+        sync = SyncSection(snapshot_every=options.snapshots, snapshot_behind=2 * options.snapshots)
+    trial = Trial(directory, options.authorities, lambda line: print(line, flush=True), sync=sync)
     begun = time.monotonic()
     asyncio.run(trial.run(sequence(seed, options.count, trial.names, trial.faulty_max)))
     report = {**trial.report(seed), "took_s": round(time.monotonic() - begun)}

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from node.config import load_config, settings_text
+from node.config import SyncSection, load_config, settings_text
 from node.setup import CONFIG_NAME
 from testnet.street import Street, free_ports
 
@@ -40,8 +40,11 @@ class Relays:
         # Set while bytes flow to and from a home.
         self._flowing: dict[str, asyncio.Event] = {}
 
-    async def open(self, street: Street, names: list[str]) -> None:
-        """Put a relay before each of these homes; their settings then name relays only."""
+    async def open(self, street: Street, names: list[str], sync: SyncSection) -> None:
+        """Put a relay before each of these homes; their settings then name relays only.
+
+        `sync` becomes their way of catching up.
+        """
         configs = {name: load_config(street.home(name) / CONFIG_NAME, {}) for name in names}
         ports = dict(zip(names, free_ports(len(names)), strict=True))
         relayed = {
@@ -53,7 +56,7 @@ class Relays:
                 announce=(relayed[config.network.listen],),
                 bootstrap=tuple(_through(address, relayed) for address in config.network.bootstrap),
             )
-            text = settings_text(msgspec.structs.replace(config, network=network))
+            text = settings_text(msgspec.structs.replace(config, network=network, sync=sync))
             (street.home(name) / CONFIG_NAME).write_text(text)
             self._flowing[name] = asyncio.Event()
             self._flowing[name].set()

@@ -54,6 +54,7 @@ def test_a_state_that_differs_is_found() -> None:
     assert "height 0" in next(root_problems({"a": one, "b": other}))
     holed = StoredChain({0: one.blocks[0], 2: one.blocks[2]}, {})
     assert list(root_problems({"a": holed})) == ["a has a gap at height 1"]
+    assert not list(root_problems({"a": holed._replace(first=2)}))
 
 
 def test_an_order_that_is_lost_or_elsewhere_is_found() -> None:
@@ -61,6 +62,8 @@ def test_an_order_that_is_lost_or_elsewhere_is_found() -> None:
     assert not list(order_problems({"a": chain(range(9))}, decided))
     (lost,) = order_problems({"a": chain(range(9))._replace(heights={})}, decided)
     assert "nowhere" in lost
+    begun_later = chain(range(6, 9))._replace(heights={}, first=6)
+    assert not list(order_problems({"a": begun_later}, decided))
     (moved,) = order_problems({"a": chain(range(9))._replace(heights={"aa": 6})}, decided)
     assert "has it at 6" in moved
     forked = chain(range(9))
