@@ -45,8 +45,8 @@ from tests.node.grid import (
 from wire.codec import decode
 from wire.transaction import CheckedTransaction
 
-# Slots of a third of a second: gates that close make blocks without any transaction.
-BUSY = {"time_lapse": 900, "slot_minutes": 5}
+# Slots of a tenth of a second: gates that close make blocks without any transaction.
+BUSY = {"time_lapse": 3_000, "slot_minutes": 5}
 
 
 def busy_grid(directory: Path, homes: int = 4) -> Grid:
