@@ -124,6 +124,15 @@ async def until(true: Callable[[], object], timeout_s: float = PATIENCE_S) -> No
         await asyncio.sleep(0.01)
 
 
+async def until_on_side(home: Home, work: Callable[[Any], Awaitable[Any]], wanted: object) -> None:
+    """Wait until `work(side)` in a real home's trio thread returns what is wanted."""
+    end_s = asyncio.get_running_loop().time() + PATIENCE_S
+    while (found := await on_side(home, work)) != wanted:
+        if asyncio.get_running_loop().time() > end_s:
+            raise AssertionError(f"it did not become {wanted} in time, it is {found}")
+        await asyncio.sleep(0.02)
+
+
 async def on_side(home: Home, work: Callable[[Any], Awaitable[Any]]) -> Any:
     """Run `work(side)` in a real home's trio thread, to misbehave or to look inside."""
     loop = asyncio.get_running_loop()
