@@ -39,10 +39,8 @@ def compose(*arguments: str, timeout_s: float) -> str:
 def status(name: str) -> dict[str, Any]:
     """Return what a home says of itself; as of height -1 while it does not answer."""
     try:
-        answer = compose(
-            "exec", "-T", name, "commonwatt", "status", "--config", "/home-data/node.toml", "--json",
-            timeout_s=STEP_S,
-        )  # fmt: skip
+        command = ["commonwatt", "status", "--config", "/home-data/node.toml", "--json"]
+        answer = compose("exec", "-T", name, *command, timeout_s=STEP_S)
     except AssertionError as error:
         # Its container may be up before its control socket is.
         return {"height": -1, "home": {"bought_wh": 0, "sold_wh": 0}, "why": str(error)}
