@@ -167,7 +167,7 @@ def prove_bill(made: Street, peer: str, slot: int) -> dict[str, Any]:
         [sys.executable, "-P", "-m", "cli", "bill", "--verify", "--json", *options],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
