@@ -16,7 +16,16 @@ from libp2p.utils import encode_varint_prefixed
 from node.network import _patches, _pubsub, _streams, _swarm
 from node.network._limits import Limits
 from node.network.base import NetworkError
-from tests.node.network.homes import PATIENCE_S, TOPIC, Home, Street, connect, on_side, until
+from tests.node.network.homes import (
+    PATIENCE_S,
+    TOPIC,
+    Home,
+    Street,
+    connect,
+    on_side,
+    say_until_heard,
+    until,
+)
 from tests.node.network.test_guards import open_raw, peer_of, still_trades
 
 
@@ -321,13 +330,8 @@ async def test_a_run_that_dies_is_started_again(
     await until(lambda: victim.count("restarts") == 1)
     await until(lambda: (friend.peer_id, False) in victim.events)
     await until(lambda: victim.network.peers() and friend.network.peers())
-    for number in range(round(PATIENCE_S / 0.1)):
-        # The friend may not have seen yet that its old connection is gone, with what it says on it.
-        await friend.network.publish(TOPIC, b"after the restart %d" % number)
-        await asyncio.sleep(0.1)
-        if victim.heard():
-            break
-    assert victim.heard()
+    # The friend may not have seen yet that its old connection is gone, with what it says on it.
+    await say_until_heard(friend, b"after the restart", [victim])
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(errors) == 1
     assert "libp2p has a bug" in errors[0].getMessage()
