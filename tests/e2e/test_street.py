@@ -199,9 +199,10 @@ async def test_books_of_a_running_street_add_up(
             book["bills"][0]["import_wh"] += 1
             assert not energy_balanced(book)
     book = await asked(made, "home-05", "slot", slot=slots[-1]["slot"])
+    height = (await reached(made, "home-05", 1))["height"]
     for name in ("home-02", "home-06"):
         # An authority, and a home that is none: both can prove.
-        (peer,) = (await asked(made, name, "status"))["listens"]
+        (peer,) = (await reached(made, name, height))["listens"]
         proven = await asyncio.to_thread(prove_bill, made, peer, slots[-1]["slot"])
         assert proven["home"]["name"] == "home-05"
         assert proven["bill"] in book["bills"]
