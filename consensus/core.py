@@ -2,7 +2,7 @@
 
 Everything that changes the state of agreement is in this file. Theory of operation:
 
-A *height* decides one block. Rules R1 to R27 are stated in docs/spec/consensus.md; `Ln` below are
+A *height* decides one block. Rules R1 to R32 are stated in docs/spec/consensus.md; `Ln` below are
 lines of the paper's pseudo-code.
 
     EnterHeight ──> idle (round −1) ──BeginRounds, a proposal of round 0, or f+1 peers──> round 0
@@ -85,6 +85,7 @@ from consensus.messages import (
 from consensus.params import ROUNDS_AHEAD_MAX, Params
 from consensus.repair import Repair
 from consensus.tally import Commit, HeldMessages, Round, Tally, height_of
+from consensus.turns import Turns
 from consensus.validate import body_problem, is_timely
 from consensus.wal import (
     AbstainRecord,
@@ -163,6 +164,7 @@ class Core:
         self._abstain_heights = 0
         self._lost_memory = False
         self._peer_heights: dict[int, int] = {}
+        self._turns = Turns()
 
     # -- for the driver
 
@@ -222,6 +224,7 @@ class Core:
             self._renumber_peers(event.authorities)
         else:
             self._effects.append(SetTimer(Timer(TIMER_SUMMARY, 0, 0), self.params.summary_ms))
+            self._turns.seat(event.authorities.n)
         self._reset(event)
         if event.parent is not None:
             self._repair.remember(event.parent)
@@ -277,6 +280,7 @@ class Core:
             if public in index_of
         }
         self._held.renumber(indices)
+        self._turns.seat(authorities.n, indices)
         self._peer_heights = {
             indices[sender]: height
             for sender, height in self._peer_heights.items()
@@ -345,6 +349,8 @@ class Core:
             return
         if height > self._peer_heights.get(sender, 0):
             self._peer_heights[sender] = height
+        if height >= self.height:
+            self._turns.heard(sender)  # R32
         if height > self.height:
             self._held.hold(event, height, self.height)
         elif height == self.height and not self.decided:
@@ -474,6 +480,7 @@ class Core:
         slot = self._slot(proposal.round)
         slot.proposal, slot.block_hash, slot.timely = proposal, hash_, timely
         slot.proposal_tick = self._repair.tick
+        self._turns.heard(proposal.proposer)  # R32
         self._keep_block(hash_, proposal.block, proposal.round)
 
     def _keep_block(self, hash_: bytes, block: Block, number: int) -> None:
@@ -562,6 +569,7 @@ class Core:
         if (height, number) != (self.height, self.round) or self.decided or self._is_waiting():
             return
         if kind == TIMER_PROPOSE and self.step == STEP_PROPOSE:
+            self._note_missed_turn()
             self._vote(PREVOTE, NIL)
         elif kind == TIMER_PREVOTE and self.step == STEP_PREVOTE:
             self._vote(PRECOMMIT, NIL)
@@ -607,6 +615,9 @@ class Core:
             if not slot.prevote_timer_set and slot.prevotes.has_quorum_of_any():  # R8, L34-35
                 slot.prevote_timer_set = True
                 self._set_timer(TIMER_PREVOTE)
+        if self._is_void(slot):
+            self._start_round(self.round + 1)
+            return True
         if not slot.precommit_timer_set and slot.precommits.has_quorum_of_any():  # R11, L47-48
             slot.precommit_timer_set = True
             self._set_timer(TIMER_PRECOMMIT)
@@ -793,11 +804,25 @@ class Core:
         self.blocks = {hash_: block for hash_, block in self.blocks.items() if hash_ in needed}
         self._verdicts = {key: good for key, good in self._verdicts.items() if key in self.blocks}
 
+    def _is_void(self, slot: Round) -> bool:
+        """R31: nobody honest can have locked or decided anything in this round."""
+        return slot.precommits.quorum_value == NIL == slot.prevotes.quorum_value
+
+    def _note_missed_turn(self) -> None:
+        """R32: the round's proposer has said nothing; a late check is not its fault."""
+        proposer = self.authorities.proposer(self.height, self.round)
+        if self._slot(self.round).proposal is None and proposer != self.index:
+            self._turns.missed(proposer)
+
     def _set_timer(self, kind: int) -> None:
-        if kind == TIMER_PROPOSE:
-            delay_ms = self.params.propose_timeout_ms(self.round)
-        else:
+        if kind != TIMER_PROPOSE:
             delay_ms = self.params.vote_timeout_ms(self.round)
+        elif self.round < self.n and self._turns.is_absent(
+            self.authorities.proposer(self.height, self.round)
+        ):
+            delay_ms = self.params.absent_timeout_ms()  # R32
+        else:
+            delay_ms = self.params.propose_timeout_ms(self.round)
         self._effects.append(SetTimer(Timer(kind, self.height, self.round), delay_ms))
 
     def _certificate(self, number: int, hash_: bytes, tally: Tally) -> Certificate:
