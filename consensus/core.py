@@ -163,6 +163,8 @@ class Core:
         self._recovered: list[WalRecord] = []
         self._abstain_heights = 0
         self._lost_memory = False
+        # Since the start this node has been where the others are (R22).
+        self._was_level = False
         self._peer_heights: dict[int, int] = {}
         self._turns = Turns()
 
@@ -189,7 +191,7 @@ class Core:
         """Take over what the WAL holds; call it before the first event (R21).
 
         `damaged` says that records may be missing: then nothing is signed until two heights have
-        been decided without this node (R22).
+        been decided without this node while it was level with the others (R22).
         """
         if self.height:
             raise InvariantError("recover comes before the first height")
@@ -249,7 +251,8 @@ class Core:
         self._quorum = event.authorities.quorum
         self._publics = event.authorities.publics
         self.index = event.authorities.index_of(self.public)
-        self._abstain = event.abstain or self._abstain_heights > 0
+        self._abstain = self._abstain_heights > 0
+        self._behind = event.behind
         self.round = NO_ROUND
         self.step = STEP_PROPOSE
         self.decided = False
@@ -561,6 +564,7 @@ class Core:
         kind, height, number = event.timer.kind, event.timer.height, event.timer.round
         if kind == TIMER_SUMMARY:
             self._repair.next_tick()
+            self._note_level()
             idle = self.round == NO_ROUND or self.decided
             if self.index is not None and (not idle or self._repair.tick % IDLE_TICKS == 0):
                 self._effects.append(Broadcast(self._repair.summary(self)))
@@ -739,7 +743,8 @@ class Core:
                 f"block {hash_.hex()} of height {self.height} is certified and invalid here: "
                 "this node, or more than f authorities, computes wrongly"
             )
-        if self._abstain_heights and commit.from_votes:  # R22
+        self._note_level()
+        if self._abstain_heights and commit.from_votes and self._was_level:  # R22
             self._abstain_heights -= 1
             self._effects.append(Persist(AbstainRecord(self._abstain_heights)))
         block = self.blocks[hash_]
@@ -773,6 +778,16 @@ class Core:
     def _cast(self, vote: Vote) -> None:
         self._effects.append(Broadcast(vote))
         self._count(vote)
+
+    def _note_level(self) -> None:
+        """R22: a quorum of others has said where it is, and nobody credible is further on.
+
+        What this node signed before it lost its memory was at most one height beyond the highest
+        that these had reached by then, so once is enough.
+        """
+        others = len(self._peer_heights) - (self.index in self._peer_heights)
+        if not self._behind and others >= self._quorum and self.seen_height <= self.height:
+            self._was_level = True
 
     # -- small helpers
 

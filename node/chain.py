@@ -162,6 +162,7 @@ class Chain:
         self._begin_timer: asyncio.TimerHandle | None = None
         self._core: Core | None = None
         self._listeners: list[Listener] = []
+        self._is_level: Callable[[], bool] = lambda: False
         self._head: Head | None = None
         # The block at the head with its proof, for peers that lack it; told to the core once.
         self._parent: Decided | None = None
@@ -198,6 +199,11 @@ class Chain:
         return self.epochs.of_height(self.height + 1) or self.authorities
 
     @property
+    def other_authorities(self) -> list[str]:
+        """Peer ids of the authorities of the height after the head, without this node."""
+        return [peer for index, peer in enumerate(self._peers) if index != self.index]
+
+    @property
     def voting(self) -> bool:
         """Whether this node has a seat and uses it at the present height."""
         return self._core is not None and not self._core.abstaining
@@ -211,6 +217,10 @@ class Chain:
     def on_applied(self, listener: Listener) -> None:
         """Call `listener(block, certificate, result)` after each applied block, in order."""
         self._listeners.append(listener)
+
+    def ask_whether_level(self, is_level: Callable[[], bool]) -> None:
+        """Ask this at each height whether no later block exists as far as the others say (R22)."""
+        self._is_level = is_level
 
     # -- opening -----------------------------------------------------------------------------
 
@@ -605,7 +615,11 @@ class Chain:
             return
         parent, self._parent = self._parent, None
         entered = ev.EnterHeight(
-            self.height + 1, self.authorities, parent, params=self._params.consensus
+            self.height + 1,
+            self.authorities,
+            parent,
+            behind=not self._is_level(),
+            params=self._params.consensus,
         )
         await self._perform(self._core.handle(entered))
         if self._wal.bulky:

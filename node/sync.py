@@ -106,11 +106,23 @@ class Sync:
         network.on_request(PROTOCOL, self._answer)
         network.on_peer(self._on_peer)
         chain.on_applied(self._applied)
+        chain.ask_whether_level(self.is_level)
 
     @property
     def behind(self) -> int:
         """How many blocks are known to be missing here: proven, or claimed by the credible."""
         return self._machine.behind if self._machine is not None else 0
+
+    def is_level(self) -> bool:
+        """Tell whether a quorum of other authorities has said that it has no later block.
+
+        Said since this start: an old certificate is no proof that there is nothing newer (R22).
+        """
+        if self._machine is None:
+            return False
+        chain, peers = self._chain, self._machine.peers
+        said = sum(map(peers.said, chain.other_authorities))
+        return said >= chain.authorities.quorum and peers.best_claim() <= chain.height
 
     @property
     def fetching_snapshot(self) -> bool:
