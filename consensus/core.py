@@ -557,7 +557,16 @@ class Core:
         """R15."""
         if event.height == self.height and not self.decided and event.block_hash in self.blocks:
             self._verdicts[event.block_hash] = event.valid
+            if not event.valid:
+                self._blame_proposers(event.block_hash)
             self._advance()
+
+    def _blame_proposers(self, hash_: bytes) -> None:
+        """R2: whoever proposed it afresh; not who brought it, as proposals pass unexecuted."""
+        for slot in self.rounds.values():
+            proposal = slot.proposal
+            if slot.block_hash == hash_ and proposal and proposal.valid_round == NO_ROUND:
+                self._misbehaved(proposal.proposer, "a proposal of a block that may not follow")
 
     def _on_timer(self, event: TimerFired) -> None:
         """R14, L57-67, and R23."""

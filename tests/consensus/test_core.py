@@ -120,6 +120,21 @@ def test_r2_a_twisted_proposal_is_refused(table, twist):
     assert not only(effects, events.CheckBlock)
 
 
+def test_r2_an_invalid_blocks_proposer_is_blamed_and_not_who_brought_it(table):
+    block = table.block()
+    assert not only(table.hear(table.proposal(block), 3), events.Misbehaved)
+    effects = table.check(block, valid=False)
+    assert [effect.sender for effect in only(effects, events.Misbehaved)] == [1]
+
+
+def test_r2_for_a_reproposed_invalid_block_nobody_is_blamed(table):
+    to_round(table, 1)
+    block = table.block()
+    pol = table.certificate(PREVOTE, hash_of(block), 0)
+    table.hear(table.proposal(block, 1, valid_round=0, pol=pol))
+    assert not only(table.check(block, valid=False), events.Misbehaved)
+
+
 @pytest.mark.parametrize("changes", [{"chain_id": "other"}, {"epoch": 3}])
 def test_r2_a_block_of_another_chain_or_epoch_is_refused(table, changes):
     effects = table.hear(table.proposal(table.block(**changes)))
