@@ -1,8 +1,6 @@
 """What a hostile authority, or a stranger, sends to a home: refused, counted against it, without
 effect on the chain; who goes on is cut off for a while. By the node's own path of messages."""
 
-import asyncio
-import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -53,7 +51,6 @@ from tests.node.grid import (
     until,
 )
 from wire.codec import encode
-from wire.keys import peer_id_of
 
 STRANGER = 9
 SMALL_BLOCKS = ChainParams(
@@ -224,7 +221,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     await grid.stop()
 
 
-# -- what is refused as it is, each time it comes: (its sender, the words in the reason, the message)
+# -- what is refused as it is, each time it comes
 
 
 class Case(NamedTuple):
