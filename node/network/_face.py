@@ -26,6 +26,7 @@ COUNTERS: Final = (
     "gossip_in",
     "gossip_out",
     "gossip_invalid",
+    "gossip_ignored",
     "gossip_dropped",
     "sends_in",
     "sends_out",

@@ -24,7 +24,7 @@ from node.network._pubsub import GuardedGossipSub, GuardedPubsub
 from node.network._streams import PROTOCOL_PREFIX
 from node.network._swarm import ENDED, GuardedHost, make_host
 from node.network._talk import Listener, SettleAsked, Talk, shielded
-from node.network.base import GossipCheck, NetworkError
+from node.network.base import GossipCheck, NetworkError, Verdict
 
 BOOK_SAVE_S: Final = 30.0
 PUBLISHING_MAX: Final = 1_024
@@ -271,21 +271,23 @@ class Side:
         self._counts["gossip_dropped"] += 1
         return False
 
-    def gossip_valid(self, forwarder: ID, topic: str, data: bytes) -> bool:
+    def gossip_verdict(self, forwarder: ID, topic: str, data: bytes) -> Verdict:
         """Run the application's check."""
         check = self._topics.get(topic)
         if check is None:
             return True
         name = forwarder.to_base58()
         try:
-            if check(name, data):
-                return True
+            verdict = check(name, data)
         except Exception as error:
             self._counts["handler_errors"] += 1
             self._peers.offend(name, f"the check of {topic} failed: {told(error)}")
             return False
-        self.gossip_invalid(forwarder, f"invalid gossip on {topic}")
-        return False
+        if verdict is None:
+            self._counts["gossip_ignored"] += 1
+        elif not verdict:
+            self.gossip_invalid(forwarder, f"invalid gossip on {topic}")
+        return verdict
 
     def gossip_invalid(self, forwarder: ID, reason: str) -> None:
         """Count gossip that must not have been passed on."""

@@ -20,9 +20,11 @@ SEND_BYTES_MAX: Final = 4 * 1_048_576
 REQUEST_BYTES_MAX: Final = 65_536
 RESPONSE_BYTES_MAX: Final = 16 * 1_048_576
 
-# Whether gossip is passed on: True accepts, False means invalid (counted against the forwarder).
+# What becomes of gossip: True delivers it and passes it on; False means invalid (counted against
+# the forwarder); None ignores it: neither delivered nor passed on, and nobody's fault.
+Verdict: TypeAlias = bool | None
 # Called in the network's thread before anything else hears of the message: pure and fast.
-GossipCheck: TypeAlias = Callable[[str, bytes], bool]
+GossipCheck: TypeAlias = Callable[[str, bytes], Verdict]
 GossipHandler: TypeAlias = Callable[[str, bytes], None]
 SendHandler: TypeAlias = Callable[[str, bytes], None]
 RequestHandler: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]

@@ -15,7 +15,7 @@ from typing import Final
 
 from node.network._face import Face, peer_id_in
 from node.network._limits import Budget, Limits, Offences
-from node.network.base import NetworkError, Peer
+from node.network.base import GossipCheck, NetworkError, Peer
 
 LINK_QUEUE_MAX: Final = 1_024
 SEEN_MAX: Final = 16_384
@@ -336,19 +336,21 @@ class MemoryNetwork(Face):
         self._forward(message, exclude=forwarder)
 
     def _passes(
-        self, forwarder: str, message: "_Gossip", check: Callable[[str, bytes], bool] | None
+        self, forwarder: str, message: "_Gossip", check: GossipCheck | None
     ) -> bool:
         if check is None:
             return True
         try:
-            good = check(forwarder, message.data)
+            verdict = check(forwarder, message.data)
         except Exception as error:
             self._handler_failed(forwarder, f"the check of {message.topic}", error)
             return False
-        if not good:
+        if verdict is None:
+            self._counts["gossip_ignored"] += 1
+        elif not verdict:
             self._counts["gossip_invalid"] += 1
             self.penalize(forwarder, f"invalid gossip on {message.topic}")
-        return good
+        return bool(verdict)
 
     def _serve(
         self, peer_id: str, protocol: str, data: bytes, answer: asyncio.Future[bytes]

@@ -65,6 +65,20 @@ async def test_invalid_gossip_is_not_passed_on(street: Street) -> None:
     assert right.heard() == [b"valid"]
 
 
+async def test_ignored_gossip_goes_no_further_and_is_nobodys_fault(street: Street) -> None:
+    middle = await street.start(0, check=lambda peer, data: None if data == b"old" else True)
+    left = await street.start(1, limits=Limits(peers_target=1))
+    right = await street.start(2, limits=Limits(peers_target=1))
+    for home in (left, right):
+        await connect(home, middle)
+    await left.network.publish(TOPIC, b"old")
+    await left.network.publish(TOPIC, b"new")
+    await until(right.heard)
+    assert right.heard() == middle.heard() == [b"new"]
+    assert middle.count("gossip_ignored") == 1
+    assert middle.count("gossip_invalid") == middle.count("offences") == 0
+
+
 async def test_a_burst_of_gossip_arrives_whole(street: Street) -> None:
     first, second = await street.pair()
     messages = [b"%d" % number for number in range(300)]
