@@ -646,6 +646,8 @@ class Chain:
         self.index = authorities.index_of(self._key.public)
         self._peers = [peer_id_of(public) for public in authorities.publics]
         self._indices = {peer: index for index, peer in enumerate(self._peers)}
+        # However many homes there are, every authority must hear every other.
+        self._network.pin(self.other_authorities if self.index is not None else ())
 
     async def _shorten_log(self, core: Core) -> None:
         # The store is durable below this height, so the core needs this height's records only. The

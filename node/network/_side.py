@@ -67,6 +67,7 @@ class Side:
         topics: dict[str, GossipCheck | None],
         protocols: Iterable[str],
         wanted: Iterable[str],
+        pinned: frozenset[str],
         counts: dict[str, int],
         offences: Offences,
     ) -> None:
@@ -76,6 +77,7 @@ class Side:
         self._topics = topics
         self._protocols = tuple(protocols)
         self._wanted = tuple(wanted)
+        self._pinned = pinned
         self._counts = counts
         self._scope = trio.CancelScope()
         self._host: GuardedHost
@@ -122,6 +124,7 @@ class Side:
                 await self._listen()
                 for topic in self._topics:
                     await self._gossip.subscribe(topic)
+                self.pin(self._pinned)
                 for address in self._wanted:
                     self._dialer.want(address)
                 for daemon in (
@@ -243,6 +246,11 @@ class Side:
     def want(self, address: str) -> None:
         """Keep a connection."""
         self._dialer.want(address)
+
+    def pin(self, names: frozenset[str]) -> None:
+        """Keep connections to these peers, and no more to those before."""
+        self._peers.pin(names)
+        self._dialer.pin(names)
 
     def ask(
         self, peer_id: str, protocol: str, data: bytes, timeout_s: float, settle: SettleAsked
