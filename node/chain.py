@@ -380,7 +380,7 @@ class Chain:
             self._early.append(heard)
 
     def _is_stranger(self, peer: str, height: int) -> bool:
-        """Tell whether a peer has no seat at a height, nor had one just before.
+        """Tell whether a peer has no seat at a height, nor had one just before (R29).
 
         Whoever is ahead of us may have a seat in an epoch that we do not know yet.
         """

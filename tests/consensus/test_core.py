@@ -21,6 +21,7 @@ from tests.consensus.table import (
     said,
     votes_said,
 )
+from tests.sim import keys
 
 
 @pytest.fixture
@@ -756,6 +757,42 @@ def test_r26_a_reproposed_block_keeps_its_builder(table):
     assert votes_said(effects) == [(PREVOTE, 1, hash_of(block))]
 
 
+# -- R28, R29: sets change with the epoch
+
+
+def test_r28_no_word_of_another_epoch_counts(table):
+    table.handle(events.EnterHeight(2, replace(table.authorities, epoch=1)))
+    table.height = 2
+    # What the same authorities sign for epoch 0, and a certificate of it for a block of epoch 1.
+    for message in (
+        table.vote(PREVOTE, 2, NIL),
+        table.proposal(table.block(proposer=2)),
+        table.decided(table.block(epoch=1)),
+    ):
+        effects = table.hear(message, 3)
+        assert [effect.sender for effect in only(effects, events.Misbehaved)] == [3]
+    assert not table.core.decided
+    assert not table.core.rounds
+
+
+def test_r29_a_seat_is_used_from_the_first_height_of_its_epoch_and_no_longer():
+    table = Table(me=9)
+    table.me = 0
+    assert not votes_said(table.lock(table.block()))
+    mine = AuthoritySet(1, (keys.public_of(9), *table.publics[1:]))
+    table.handle(events.EnterHeight(2, mine))
+    assert not table.core.abstaining
+    effects = table.handle(events.BeginRounds(2))
+    effects += table.handle(events.TimerFired(events.Timer(TIMER_PROPOSE, 2, 0)))
+    assert votes_said(effects) == [(PREVOTE, 0, NIL)]
+    table.handle(events.EnterHeight(3, replace(table.authorities, epoch=2)))
+    assert table.core.abstaining
+    effects = table.handle(events.BeginRounds(3))
+    effects += table.handle(events.TimerFired(events.Timer(TIMER_PROPOSE, 3, 0)))
+    effects += table.tick()
+    assert not only(effects, events.Broadcast)
+
+
 # -- R31: a round in which nothing happened ends at once
 
 
@@ -919,7 +956,7 @@ def test_before_the_first_height_it_listens_to_nobody_and_may_be_asked():
     assert core.wal_records() == []
 
 
-def test_a_follower_decides_and_never_signs():
+def test_r29_a_follower_decides_and_never_signs():
     table = Table(me=9)
     table.me = 0
     assert table.core.abstaining

@@ -117,7 +117,7 @@ def test_the_parents_certificate_is_of_the_parents_epoch():
         check_block(block, announcing, turned, verifier=keys.verify)
 
 
-def test_evidence_is_checked_and_taken_once():
+def test_r30_evidence_is_checked_and_taken_once():
     good = duplicate_vote(TABLE.vote(PREVOTE, 2, NIL), TABLE.vote(PREVOTE, 2, hash_of(FIRST)))
     check_block(second_block(evidence=(good,)), FIRST.header, SET, verifier=keys.verify)
     assert refused(second_block(evidence=(good, good))) == "evidence"
