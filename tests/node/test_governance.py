@@ -21,22 +21,25 @@ from consensus.messages import (
 from market import client, governance
 from market.client import Call
 from market.genesis import GovernanceParams
-from node.bill import BillReader
 from node.blocks import stored_block
 from node.chain import PROTOCOL
 from node.config import SyncSection
 from node.genesis import ChainParams, Genesis
+from node.light import prove_bill
 from node.messages import DecidedNotice
+from node.network.memory import MemoryNetwork
 from tests.node.grid import (
     BALANCE_MICRO,
     QUICK,
     REGULATOR,
     Grid,
     Member,
+    address_of,
     at_height,
     double_votes,
     key_of,
     make_genesis,
+    now_ms,
     one_snapshot_loaded,
     running,
     same_snapshot,
@@ -390,7 +393,10 @@ async def test_a_snapshot_and_a_bill_are_proven_over_changed_sets(tmp_path: Path
         # It follows the sets that come, and can offer the proofs of those it has jumped over.
         await at_height([joiner], joiner.height + EPOCH)
         assert await same_root([*members, joiner])
-        reader = BillReader(grid.genesis)
-        proven = await reader.fetch(joiner.ask, members[1].key.address, None)
+        # A stranger asks it over the network, and follows them too.
+        home, stranger = members[1].key.address, MemoryNetwork(key_of(90).peer_id, grid.hub)
+        proven = await prove_bill(
+            grid.genesis, address_of(joiner.number), home, None, now_ms() - 60_000, stranger
+        )
         assert proven.epoch > 1
         assert not joiner.network or not joiner.network.penalties
