@@ -77,11 +77,12 @@ class BadSnapshot(Exception):
 
 
 class Head(NamedTuple):
-    """The last applied block."""
+    """The last applied block. `state_root` is that of the state after it, as computed here."""
 
     header: Header
     hash: bytes
     certificate: Certificate | None
+    state_root: bytes
 
 
 class _Failed(NamedTuple):
@@ -162,6 +163,7 @@ class Chain:
         self._begin_timer: asyncio.TimerHandle | None = None
         self._core: Core | None = None
         self._listeners: list[Listener] = []
+        self._is_level: Callable[[], bool] = lambda: False
         self._head: Head | None = None
         # The block at the head with its proof, for peers that lack it; told to the core once.
         self._parent: Decided | None = None
@@ -198,19 +200,30 @@ class Chain:
         return self.epochs.of_height(self.height + 1) or self.authorities
 
     @property
+    def other_authorities(self) -> list[str]:
+        """Peer ids of the authorities of the height after the head, without this node."""
+        return [peer for index, peer in enumerate(self._peers) if index != self.index]
+
+    @property
     def voting(self) -> bool:
         """Whether this node has a seat and uses it at the present height."""
         return self._core is not None and not self._core.abstaining
 
     @property
     def state_root(self) -> bytes:
-        """Root of the state as this node has computed it."""
-        root: bytes = self._app.state_root
-        return root
+        """Root of the state after the last applied block, as this node has computed it.
+
+        Not the application's at this instant: that may be one block ahead of `head`.
+        """
+        return self.head.state_root
 
     def on_applied(self, listener: Listener) -> None:
         """Call `listener(block, certificate, result)` after each applied block, in order."""
         self._listeners.append(listener)
+
+    def ask_whether_level(self, is_level: Callable[[], bool]) -> None:
+        """Ask this at each height whether no later block exists as far as the others say (R22)."""
+        self._is_level = is_level
 
     # -- opening -----------------------------------------------------------------------------
 
@@ -274,7 +287,7 @@ class Chain:
             certificate = stored_certificate(stored, authorities, self._genesis.chain_id)
         except _UNREADABLE as error:
             raise self._store.damaged(f"the block at height {height}: {error}") from None
-        self._head = Head(block.header, stored.block_hash, certificate)
+        self._head = Head(block.header, stored.block_hash, certificate, self._app.state_root)
         if certificate is not None:
             self._parent = Decided(block, certificate)
 
@@ -370,7 +383,7 @@ class Chain:
             self._early.append(heard)
 
     def _is_stranger(self, peer: str, height: int) -> bool:
-        """Tell whether a peer has no seat at a height, nor had one just before.
+        """Tell whether a peer has no seat at a height, nor had one just before (R29).
 
         Whoever is ahead of us may have a seat in an epoch that we do not know yet.
         """
@@ -522,7 +535,7 @@ class Chain:
         ends = [_epoch_end(signed) for signed in item.epoch_ends]
         await self._store.replace_state(stored, loaded.state.items, ends)
         await self._in_worker(lambda: self._app.adopt(loaded))
-        self._head = Head(header, stored.block_hash, item.certificate)
+        self._head = Head(header, stored.block_hash, item.certificate, self._app.state_root)
         self._parent = Decided(item.block, item.certificate)
         self._results.clear()
         if self._mempool is not None:
@@ -591,7 +604,7 @@ class Chain:
             end = _epoch_end(SignedHeader(block.header, certificate, set_of(result.next)))
         await self._store.commit(stored, tx_ids, result.writes, end)
         await self._in_worker(lambda: self._app.commit(result))
-        self._head = Head(block.header, stored.block_hash, certificate)
+        self._head = Head(block.header, stored.block_hash, certificate, self._app.state_root)
 
     async def _in_worker(self, work: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
@@ -605,7 +618,11 @@ class Chain:
             return
         parent, self._parent = self._parent, None
         entered = ev.EnterHeight(
-            self.height + 1, self.authorities, parent, params=self._params.consensus
+            self.height + 1,
+            self.authorities,
+            parent,
+            behind=not self._is_level(),
+            params=self._params.consensus,
         )
         await self._perform(self._core.handle(entered))
         if self._wal.bulky:
@@ -632,6 +649,8 @@ class Chain:
         self.index = authorities.index_of(self._key.public)
         self._peers = [peer_id_of(public) for public in authorities.publics]
         self._indices = {peer: index for index, peer in enumerate(self._peers)}
+        # However many homes there are, every authority must hear every other.
+        self._network.pin(self.other_authorities if self.index is not None else ())
 
     async def _shorten_log(self, core: Core) -> None:
         # The store is durable below this height, so the core needs this height's records only. The
