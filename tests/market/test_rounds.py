@@ -289,10 +289,8 @@ def test_fees_and_coefficients_are_posted() -> None:
     ok(post("coefficients", [[1, 600_000], [3, 400_000]]))
     assert street.query("tariff", "fees", {"slot": SLOT + 3}) == [0, 0, []]
     assert street.query("tariff", "fees", {"slot": SLOT + 4}) == [7, 8, [[1, 2], [3, 4]]]
-    assert street.query("tariff", "coefficients", {"slot": SLOT + 4}) == [
-        [1, 600_000],
-        [3, 400_000],
-    ]
+    rows = street.query("tariff", "coefficients", {"slot": SLOT + 4})
+    assert rows == [[1, 600_000], [3, 400_000]]
 
 
 @pytest.mark.parametrize("mechanism", ["request_offer", "sharing"])
