@@ -8,7 +8,7 @@ never sent; one that is refused on its way is not passed on.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
 
 from node.messages import BATCH_BYTES_MAX, BATCH_TRANSACTIONS_MAX, TransactionBatch
@@ -43,7 +43,7 @@ class Mempool:
     now_ms : callable
         Real time, UTC. [ms]
     on_arrival : callable
-        Called when a transaction has been taken in: there is something to propose.
+        Called when transactions have been taken in: there is something to propose.
     """
 
     def __init__(
@@ -96,14 +96,7 @@ class Mempool:
     def receive(self, peer: str, data: bytes) -> None:
         """Take in a batch that passed `gossip_check`."""
         batch = decode(data, TransactionBatch, GOSSIP_BYTES_MAX)
-        for result in self._verifier.check(batch.transactions, self._now_ms()):
-            if isinstance(result, Refused):
-                self._count(result)
-                continue
-            try:
-                self._insert(result)
-            except Refused as refused:
-                self._count(refused)
+        self._take(batch.transactions)
 
     def submit(self, raw: bytes) -> CheckedTransaction:
         """Take in a transaction of this home and gossip it with the next batch.
@@ -113,20 +106,36 @@ class Mempool:
         Refused
             It is malformed, expired, signed wrong, or the market would refuse it. It is not sent.
         """
-        result = self._verifier.check([raw], self._now_ms())[0]
+        result = self.submit_many([raw])[0]
         if isinstance(result, Refused):
-            self._count(result)
             raise result
-        try:
-            self._insert(result)
-        except Refused as refused:
-            self._count(refused)
-            raise
-        if result.tx_id not in self._own:
-            self._own[result.tx_id] = time.monotonic()
-            self._outbox.append(result.raw)
-            self._wake.set()
         return result
+
+    def submit_many(self, raws: Sequence[bytes]) -> list[CheckedTransaction | Refused]:
+        """Take in several at once; each is taken or refused by itself, as by `submit`."""
+        results = self._take(raws)
+        for result in results:
+            if isinstance(result, CheckedTransaction) and result.tx_id not in self._own:
+                self._own[result.tx_id] = time.monotonic()
+                self._outbox.append(result.raw)
+                self._wake.set()
+        return results
+
+    def _take(self, raws: Sequence[bytes]) -> list[CheckedTransaction | Refused]:
+        """Check and keep each of `raws`; return what became of them, in order."""
+        before = len(self._pending)
+        results = self._verifier.check(raws, self._now_ms())
+        for place, result in enumerate(results):
+            if isinstance(result, CheckedTransaction):
+                try:
+                    self._insert(result)
+                    continue
+                except Refused as refused:
+                    result = results[place] = refused
+            self._count(result)
+        if len(self._pending) > before:
+            self._on_arrival()
+        return results
 
     def _insert(self, checked: CheckedTransaction) -> None:
         if checked.tx_id in self._pending:
@@ -139,7 +148,6 @@ class Mempool:
         self._pending[checked.tx_id] = checked
         self._per_sender[checked.sender] = self._per_sender.get(checked.sender, 0) + 1
         self._bytes += len(checked.raw)
-        self._on_arrival()
 
     # -- going out ---------------------------------------------------------------------------
 
