@@ -123,6 +123,8 @@ class Bench:
                         status = await self.status(place)
                     except ControlError:
                         continue
+                    if sys.stderr.isatty() or os.environ.get("TPDEBUG"):
+                        print(node.name, status["voting"], len(status["peers"]), status["height"], status["counts"]["dials"], status["counts"]["dials_failed"], flush=True)
                     if status["voting"] and len(status["peers"]) >= len(self.nodes) - 1:
                         break
 

@@ -10,10 +10,9 @@ from typing import Final
 
 from node.genesis import ChainParams
 
-# The share of the proposal's timer, and of the block interval, that executing a block may take
-# here. It is executed twice in a round, first by who builds it, and others may be slower than we.
-TIMER_SHARE: Final = 0.25
-INTERVAL_SHARE: Final = 0.5
+# The share of the proposal's timer that executing a block may take here. It is executed twice in a
+# round, first by who builds it, and others may be slower than we.
+TIMER_SHARE: Final = 0.4
 # What a transaction is expected to take before any has been executed. [s]
 FIRST_GUESS_S: Final = 0.0005
 # Blocks of fewer tell more of what a block costs than of what a transaction does.
@@ -40,7 +39,6 @@ class Pace:
 
     def transactions_max(self, params: ChainParams, round_: int) -> int:
         """Return how many transactions to propose; half as many after each round that failed."""
-        timer_ms = params.consensus.propose_timeout_ms(0)
-        budget_ms = min(TIMER_SHARE * timer_ms, INTERVAL_SHARE * params.block_interval_ms)
+        budget_ms = TIMER_SHARE * params.consensus.propose_timeout_ms(0)
         affordable = int(budget_ms / 1000 / self.transaction_s) >> min(round_, 16)
         return min(max(affordable, TRANSACTIONS_MIN), params.block_transactions_max)
