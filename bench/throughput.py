@@ -1,6 +1,6 @@
 """How many orders per second a street decides, and how soon each is final.
 
-    uv run python -m bench.throughput [--authorities 4] [--seconds 30] [--rate R] [--profile] [--json]
+    uv run python -m bench.throughput [--authorities 4] [--seconds 30] [--rate R] [--profile]
 
 Authorities as daemon processes: libp2p on loopback, stores on disk, blocks of 1 s. A process of its
 own (niced, its orders signed beforehand) hands orders of many homes in through the control sockets.
@@ -123,8 +123,6 @@ class Bench:
                         status = await self.status(place)
                     except ControlError:
                         continue
-                    if sys.stderr.isatty() or os.environ.get("TPDEBUG"):
-                        print(node.name, status["voting"], len(status["peers"]), status["height"], status["counts"]["dials"], status["counts"]["dials_failed"], flush=True)
                     if status["voting"] and len(status["peers"]) >= len(self.nodes) - 1:
                         break
 
@@ -181,12 +179,12 @@ class Bench:
                 now = time.monotonic()
                 seen.append((now, counts["blocks"], counts["transactions"], status["mempool"]))
             await asyncio.sleep(POLL_S)
-        if len(seen) < 3:
-            raise SystemExit("fewer than three blocks were decided in the time")
         used = [_cpu_s(node.pid) - before for node, before in zip(self.nodes, cpu, strict=True)]
         if profiled:
             os.kill(self.nodes[0].pid or 0, signal.SIGUSR2)
         passed_s = time.monotonic() - begun
+        if len(seen) < 3:
+            raise SystemExit(f"{len(seen) - 1} blocks were decided in {passed_s:.0f} s: too few")
         # The first block seen was decided before the window.
         decided_s = seen[-1][0] - seen[1][0]
         decided = seen[-1][2] - seen[1][2]
@@ -210,8 +208,10 @@ class Bench:
 
     async def _settled(self) -> dict[str, int]:
         """Wait until nothing is left; return how many were decided and how many stand in slots."""
-        while (status := await self.status(0))["mempool"]:
+        status = await self.status(0)
+        while status["mempool"]:
             await asyncio.sleep(0.5)
+            status = await self.status(0)
         first = MARKET_START_MS // self.genesis.market.slot_ms + FIRST_SLOT
         posted = 0
         for slot in range(first, first + self.nonce // ORDERS_PER_SLOT + 1):

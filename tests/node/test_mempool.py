@@ -102,6 +102,7 @@ async def running(home: Home) -> AsyncIterator[None]:
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.setattr(node.mempool, "POOL_S", 0.01)
+    monkeypatch.setattr(node.mempool, "BATCH_INTERVAL_S", 0.01)
     monkeypatch.setattr(node.mempool, "REPEAT_S", 0.1)
     return Home()
 
