@@ -9,6 +9,7 @@ What stays undecided is said again, by gossip: so no few can keep it from the ot
 """
 
 import asyncio
+import itertools
 import logging
 import math
 import time
@@ -32,6 +33,9 @@ POOL_S: Final = 0.05
 BATCH_INTERVAL_S: Final = 0.2
 # What has not been decided after this long was lost on the way: say it again.
 REPEAT_S: Final = 4.0
+# No more at a time, nor sooner after each other than a quarter of that: what waits because there is
+# too much of it must not be made more.
+REPEATED_MAX: Final = 64
 # No honest node sends these, whatever it has seen of the chain: contracts come with the genesis.
 _DISHONEST: Final = ("unknown_contract", "unknown_entry", "bad_arguments")
 
@@ -75,6 +79,7 @@ class Mempool:
         # What this home submitted, and when it was last said.
         self._own: dict[bytes, float] = {}
         self._outbox: list[CheckedTransaction] = []
+        self._repeated_s = -math.inf
         self._wake = asyncio.Event()
         self._sequence = time.time_ns()
         self.refused: dict[str, int] = {}
@@ -199,13 +204,19 @@ class Mempool:
                 log.exception("a batch of %d transactions was not gossiped", len(batch))
 
     def _overdue(self) -> list[CheckedTransaction]:
-        """Return what was said and has stayed undecided for too long."""
-        due_s = time.monotonic() - REPEAT_S
-        return [
+        """Return what was said and has stayed undecided for too long, the oldest first."""
+        now_s = time.monotonic()
+        if now_s - self._repeated_s < REPEAT_S / 4:
+            return []
+        overdue = (
             self._pending[tx_id]
             for tx_id, said_s in self._own.items()
-            if said_s <= due_s and tx_id in self._pending
-        ]
+            if said_s <= now_s - REPEAT_S and tx_id in self._pending
+        )
+        found = list(itertools.islice(overdue, REPEATED_MAX))
+        if found:
+            self._repeated_s = now_s
+        return found
 
     def reap(self, time_ms: int, bytes_max: int, count_max: int) -> list[CheckedTransaction]:
         """Return what the next block may hold: oldest first, each sender's in order of nonce."""
