@@ -170,6 +170,7 @@ class Bench:
         if profiled:
             os.kill(self.nodes[0].pid or 0, signal.SIGUSR1)
         seen: list[tuple[float, int, int, int]] = []
+        earlier = [await self._latencies_ms(place) for place in range(len(self.nodes))]
         cpu = [_cpu_s(node.pid) for node in self.nodes]
         begun = time.monotonic()
         while time.monotonic() - begun < seconds:
@@ -191,8 +192,8 @@ class Bench:
         blocks = seen[-1][1] - seen[1][1]
         all_orders = decided / decided_s * passed_s
         latencies: list[float] = []
-        for place in range(len(self.nodes)):
-            latencies += await ask(self.data(place), "latencies", timeout_s=120)
+        for place, known in enumerate(earlier):
+            latencies += _fresh(known, await self._latencies_ms(place))
         finality = summary_ms(latencies)
         half = len(seen) // 2
         return {
@@ -205,6 +206,10 @@ class Bench:
             "cores_used": sum(used) / passed_s,
             "finality_ms": finality,
         }
+
+    async def _latencies_ms(self, place: int) -> list[float]:
+        answer: list[float] = await ask(self.data(place), "latencies", timeout_s=120)
+        return answer
 
     async def _settled(self) -> dict[str, int]:
         """Wait until nothing is left; return how many were decided and how many stand in slots."""
@@ -252,6 +257,14 @@ def _entry(home: int) -> HomeEntry:
         export_cap_w=10_000,
         balance_micro=BALANCE_MICRO,
     )
+
+
+def _fresh(earlier: list[float], now: list[float]) -> list[float]:
+    """Return what a node's list, of which it keeps the end, has gained."""
+    for gone in range(len(earlier)):
+        if now[: len(earlier) - gone] == earlier[gone:]:
+            return now[len(earlier) - gone :]
+    return now
 
 
 def _cpu_s(pid: int | None) -> float:

@@ -1,9 +1,10 @@
 """Brings transactions straight to who proposes next.
 
 A gossip message reaches every node several times; a block needs a transaction at one proposer. So a
-batch goes by direct stream to the next few proposers, where this node is connected with all of
-them, and to nobody else: the others meet its transactions in the block. Where it is not, the
-mempool gossips.
+batch goes by direct stream to the next f + 2 proposers, where this node is connected with all of
+them, and to nobody else: the others meet its transactions in the block. Should the first of them
+be away, f + 1 are left who want a block, and so few begin the round. Where this node is not
+connected with all, the mempool gossips.
 """
 
 from collections.abc import Callable
@@ -14,8 +15,6 @@ from node.network.base import GOSSIP_BYTES_MAX, Network
 from wire.keys import peer_id_of
 
 PROTOCOL: Final = "transactions"
-# The proposer in turn may be about to send its block, and the one after it may be away.
-PROPOSERS_TOLD: Final = 3
 
 
 class Courier:
@@ -40,7 +39,7 @@ class Courier:
         first = self._chain.height + 1
         connected = {peer.peer_id for peer in self._network.peers()}
         told = []
-        for step in range(min(PROPOSERS_TOLD, authorities.n)):
+        for step in range(authorities.f + 2):
             index = authorities.proposer(first + step, 0)
             if index == self._chain.index:
                 continue

@@ -185,9 +185,7 @@ class Node:
             self.chain.consider_block,
             lambda batch: courier.hand_over(batch),
         )
-        courier = Courier(
-            self.chain, self.network, self.mempool.gossip_check, self.mempool.receive
-        )
+        courier = Courier(self.chain, self.network, self.mempool.gossip_check, self.mempool.receive)
         self.network.on_gossip(transactions, self.mempool.receive, self.mempool.gossip_check)
         proofs = evidence_topic(genesis)
         self.evidence = EvidencePool(
@@ -235,7 +233,7 @@ class Node:
             self.network,
             finality,
         )
-        bills = Bills(self.chain, self.app, self.sync)
+        bills = Bills(self.chain, self.app, self.sync, self.network)
         told = Answers(self.status, self.household, self.app, self.mempool, store, finality, bills)
         self._control = ControlServer(data, told.table())
         await self.chain.open(self.mempool, self.evidence)

@@ -76,7 +76,7 @@ class Mempool:
         self._pending: dict[bytes, CheckedTransaction] = {}
         self._per_sender: dict[str, int] = {}
         self._bytes = 0
-        # What this home submitted, and when it was last said.
+        # What this home submitted, and when it was last said; what was said last comes last.
         self._own: dict[bytes, float] = {}
         self._outbox: list[CheckedTransaction] = []
         self._repeated_s = -math.inf
@@ -191,7 +191,7 @@ class Mempool:
     ) -> None:
         now_s = time.monotonic()
         for checked in transactions:
-            if checked.tx_id in self._own:
+            if self._own.pop(checked.tx_id, None) is not None:
                 self._own[checked.tx_id] = now_s
         for batch in _batches([checked.raw for checked in transactions]):
             self._sequence += 1
