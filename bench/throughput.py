@@ -43,12 +43,14 @@ from wire.keys import SigningKey, verify
 HOMES = 2_000
 MARKET_START_MS = 1_762_128_000_000
 BALANCE_MICRO = 10**12
-START_S = 240
+# Processes of one machine start one after the other.
+START_S = 120
+START_EACH_S = 15
 WARM_S = 6
 SHARE = 0.8
 POLL_S = 0.2
 # Signed per second of a run at full backlog; what a run has left over costs only its signing.
-SUPPLY_PER_S = 1_600
+SUPPLY_PER_S = 2_000
 # Room before the first slot used, so that no gate closes during a run.
 FIRST_SLOT = 2
 VERIFICATIONS = 2_000
@@ -113,7 +115,7 @@ class Bench:
 
     async def until_up(self) -> None:
         """Wait until all are connected with each other and vote."""
-        async with asyncio.timeout(START_S):
+        async with asyncio.timeout(START_S + START_EACH_S * len(self.nodes)):
             for place, node in enumerate(self.nodes):
                 while True:
                     await asyncio.sleep(0.5)
