@@ -17,9 +17,8 @@ TIMER_SHARE: Final = 0.4
 FIRST_GUESS_S: Final = 0.0005
 # Blocks of fewer tell more of what a block costs than of what a transaction does.
 TELLING_TRANSACTIONS: Final = 32
-# The weight of the last block in the estimate. A slower one counts more: caution comes at once.
-WEIGHT_FASTER: Final = 0.2
-WEIGHT_SLOWER: Final = 0.5
+# The weight of the last block in the estimate: one slow block is no reason to propose small ones.
+WEIGHT: Final = 0.3
 TRANSACTIONS_MIN: Final = 16
 
 
@@ -33,9 +32,7 @@ class Pace:
         """Learn how long a block took, from being handed over until its result was here."""
         if transactions < TELLING_TRANSACTIONS:
             return
-        each_s = taken_s / transactions
-        weight = WEIGHT_SLOWER if each_s > self.transaction_s else WEIGHT_FASTER
-        self.transaction_s += weight * (each_s - self.transaction_s)
+        self.transaction_s += WEIGHT * (taken_s / transactions - self.transaction_s)
 
     def transactions_max(self, params: ChainParams, round_: int) -> int:
         """Return how many transactions to propose; half as many after each round that failed."""
