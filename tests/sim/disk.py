@@ -61,8 +61,9 @@ class Log:
     def crash(self, rng: Random, torn: bool, reordered: bool) -> None:
         """Lose the cache, or what had not yet reached the disk of it.
 
-        Whole records survive up to any of them; with `torn` up to any byte, or with zeros behind
-        it; with `reordered` any sectors survive and the others are zeros.
+        Whole records survive up to any of them; with `torn` also zeros behind them, or a cut at
+        any byte. With `reordered` any sectors survive and the others are zeros, which a node
+        cannot tell from damage.
         """
         frames = [frame for _, frame in self._cache]
         self._cache.clear()
@@ -73,9 +74,10 @@ class Log:
             left = self._any_sectors(b"".join(frames), rng)
         elif torn:
             everything = b"".join(frames)
-            cut = rng.randint(0, len(everything))
-            zeros = rng.randint(0, len(everything) - cut) if rng.random() < 0.3 else 0
-            left = everything[:cut] + bytes(zeros)
+            if rng.random() < 0.2:
+                left += bytes(rng.randint(0, len(everything) - len(left)))
+            else:
+                left = everything[: rng.randint(0, len(everything))]
         self._file += left
 
     def _any_sectors(self, data: bytes, rng: Random) -> bytes:

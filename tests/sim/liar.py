@@ -1,5 +1,6 @@
 """What a faulty authority says beyond the protocol: forged, twisted and mismatched messages."""
 
+from collections.abc import Callable
 from random import Random
 
 from msgspec.structs import replace
@@ -20,9 +21,14 @@ from consensus.messages import (
     Vote,
     VoteSummary,
     header_hash,
+    vote_signed_bytes,
 )
 from consensus.sync_messages import Answer, Blocks, Chunk, Headers, Manifest, Nothing, Status
+from tests.sim import keys
 from wire.codec import decode, encode
+
+# More than a node keeps.
+BURST_ROUNDS = 48
 
 
 def twist(message: ConsensusMessage, rng: Random, n: int) -> ConsensusMessage:
@@ -35,6 +41,38 @@ def twist(message: ConsensusMessage, rng: Random, n: int) -> ConsensusMessage:
         height = max(0, message.height + rng.randint(-3, 3))
         return replace(message, height=height, round=rng.randint(-1, 2_000), sets=())
     return _twist_decided(message, rng)
+
+
+def signed_lies(
+    vote: Vote, rng: Random, chain_id: str, signer: Callable[[bytes], bytes]
+) -> list[Vote]:
+    """Return votes that the faulty authority did sign: another value, or many rounds far ahead."""
+    if rng.random() < 0.5:
+        values = [(vote.round, NIL if vote.block_hash else rng.randbytes(32))]
+    else:
+        start = vote.round + rng.choice((1, 9, 500, 1_001, 2**30))
+        values = [(start + step, vote.block_hash) for step in range(BURST_ROUNDS)]
+    return [_signed(vote, round_, value, chain_id, signer) for round_, value in values]
+
+
+def _signed(
+    vote: Vote, round_: int, value: bytes, chain_id: str, signer: Callable[[bytes], bytes]
+) -> Vote:
+    signed = vote_signed_bytes(vote.kind, chain_id, vote.epoch, vote.height, round_, value)
+    return replace(vote, round=round_, block_hash=value, signature=signer(signed))
+
+
+def own_evidence(
+    authorities: AuthoritySet, public: bytes, height: int, rng: Random, chain_id: str
+) -> Evidence | None:
+    """Return sound evidence of a faulty authority against itself, made up for a past height."""
+    voter = authorities.index_of(public)
+    if voter is None:
+        return None
+    blank = Vote(1, authorities.epoch, height, 0, NIL, voter, bytes(64))
+    signer = keys.signer_of(public)
+    values = (NIL, rng.randbytes(32))
+    return duplicate_vote(*(_signed(blank, 0, value, chain_id, signer) for value in values))
 
 
 def _twist_vote(vote: Vote, rng: Random, n: int) -> Vote:

@@ -29,7 +29,7 @@ from tests.sim import keys
 from tests.sim.app import Note, Settle, State, Transfer, transactions_due
 from tests.sim.disk import Database, Log
 from tests.sim.errors import Violation
-from tests.sim.liar import false_evidence, twist
+from tests.sim.liar import false_evidence, own_evidence, signed_lies, twist
 from tests.sim.syncer import Syncer
 from wire.codec import encode
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 LIES_SHARE = 0.1
+SIGNED_LIES_SHARE = 0.1
 BAD_BLOCKS_SHARE = 0.3
 FAR_FUTURE_MS = 60_000
 NEAR_PAST_MS = 2_500
@@ -251,8 +252,19 @@ class SimNode:
                 continue
             world.network.send(self.slot, other.slot, message)
             if self.lies and world.rng.random() < LIES_SHARE:
-                lie = twist(message, world.rng, world.n)
-                world.network.send(self.slot, other.slot, lie, lie=True)
+                self._lie_to(other.slot, message)
+
+    def _lie_to(self, slot: int, message: ConsensusMessage) -> None:
+        world = self.world
+        # Where evidence ages soon, liars keep what convicts them for when it is too old.
+        may_sign = not world.has_short_window
+        if may_sign and isinstance(message, Vote) and world.rng.random() < SIGNED_LIES_SHARE:
+            signer = keys.signer_of(self.public)
+            for vote in signed_lies(message, world.rng, world.chain_id, signer):
+                world.network.send(self.slot, slot, vote, lie=True)
+        else:
+            lie = twist(message, world.rng, world.n)
+            world.network.send(self.slot, slot, lie, lie=True)
 
     def _gossip(self, service: tuple[Any, ...]) -> None:
         for other in self.world.nodes:
@@ -416,6 +428,8 @@ class SimNode:
         world, state = self.world, self.database.state
         ledger, rng = state.ledger, world.rng
         choice = rng.randrange(7)
+        if self.world.has_short_window and rng.random() < 0.5:
+            choice = 5
         if choice == 0:
             amount = ledger.balances[0] + 1
             txs = [encode(Transfer(0, ledger.nonces[0], 1 % len(ledger.balances), amount))]
@@ -428,8 +442,14 @@ class SimNode:
                 txs = [*txs, encode(Transfer(account, ledger.nonces[account] - 1, 0, 1))]
         elif choice == 3 and state.height:
             evidence = [*evidence, false_evidence(state.seats, state.height, rng)]
-        elif choice in (4, 5) and self._old_evidence:
+        elif choice == 4 and self._old_evidence:
             evidence = [rng.choice(self._old_evidence)]
+        elif choice == 5 and state.height:
+            # The older, the further from what any pool would propose.
+            height = 1 + int(state.height * rng.random() ** 2)
+            authorities = state.sets.by_epoch[world.rules.epoch_of(height)]
+            own = own_evidence(authorities, self.public, height, rng, world.chain_id)
+            evidence = [own] if own is not None else evidence
         return txs, evidence
 
     def _spoiled(self, header: Header, parent: Header) -> Header:

@@ -66,6 +66,7 @@ class Syncer:
         """Once a second: begin to ask if others are further, or nothing has come for a while."""
         node, world = self._node, self._node.world
         is_stale = world.now_ms - self._moved_ms > STALE_MS and not world.network.omits
+        is_stale = is_stale and not world.is_patient
         if self.machine is None and (is_stale or node.core.seen_height > node.height + 1):
             self._begin()
 
@@ -74,6 +75,8 @@ class Syncer:
         node = self._node
         height = certificate.height
         if height <= node.height or (self.machine is None and height == node.height + 1):
+            return
+        if self.machine is None and node.world.is_patient:
             return
         authorities = node.database.state.set_of_epoch(certificate.epoch)
         if authorities is None or node.world.rules.epoch_of(height) != certificate.epoch:

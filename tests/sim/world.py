@@ -109,11 +109,12 @@ class World:
     def _draw_terms(self, faults: Faults) -> None:
         rng = self.rng
         self.epoch_blocks = EPOCH_BLOCKS if faults.epochs else 0
-        self.evidence_window = EVIDENCE_HEIGHTS_MAX
-        if faults.lies and rng.random() < 0.3:
-            self.evidence_window = SHORT_WINDOW
-        self.snapshot_every = rng.choice((0, 3, 5))
-        self.snapshot_behind = rng.choice((0, 4, 8))
+        self.has_short_window = faults.lies and rng.random() < 0.3
+        self.evidence_window = SHORT_WINDOW if self.has_short_window else EVIDENCE_HEIGHTS_MAX
+        self.snapshot_every = rng.choice((0, 2, 5))
+        self.snapshot_behind = rng.choice((0, 2, 4))
+        # Whether who is behind by one height waits for its peers to repair that (R24).
+        self.is_patient = faults.duel_rounds > 0 and rng.random() < 0.5
         self.bulky_bytes = rng.choice((0, 2_000, 20_000))
         self.lying_share = rng.choice((0.1, 0.5, 1.0))
 
@@ -269,7 +270,7 @@ class World:
     @contextlib.contextmanager
     def _patched(self) -> Iterator[None]:
         patches: list[tuple[Any, str, Any]] = []
-        if self.evidence_window != EVIDENCE_HEIGHTS_MAX:
+        if self.has_short_window:
             patches.append((validate, "EVIDENCE_HEIGHTS_MAX", self.evidence_window))
         patches += self.mutation.patches
         before = [(where, name, getattr(where, name)) for where, name, _ in patches]
@@ -331,7 +332,7 @@ class World:
 
     def _suspects(self) -> set[bytes]:
         """Who must be convicted: reported by somebody who lives and has lost nothing since."""
-        if self.evidence_window != EVIDENCE_HEIGHTS_MAX:
+        if self.has_short_window:
             return set()
         sound = {node.slot for node in self._living()} - set(self.frail_slots)
         return {public for public, slots in self.checker.reported.items() if slots & sound}
