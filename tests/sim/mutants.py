@@ -339,7 +339,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     "votes forgotten on restart": Mutant(_CoreMutation(_NoGuard), "duel", 4, 100),
     "way forgotten on restart": Mutant(_ForgottenWay(), "omission,crashes", 4, 1_000),
     "parent unproved after restart": Mutant(_CoreMutation(_NoParent), "omission,crashes", 4, 400),
-    "peers not renumbered": Mutant(_CoreMutation(_StaleIndices), "chaos", 4, 500),
+    "peers not renumbered": Mutant(_CoreMutation(_StaleIndices), "epochs,delay,lies,twins", 4, 500),
     "proof of lock lost": Mutant(_CoreMutation(_NoPol), "duel", 4, 100),
     "vote before persist": Mutant(_VoteBeforePersist(), "duel", 4, 20),
     "log never synced": Mutant(_NeverSyncs(), "duel", 4, 20),
