@@ -129,7 +129,9 @@ def _keeps_old_sets(m: pytest.MonkeyPatch) -> None:
 
 MUTANTS: dict[str, Patch] = {
     "old epoch's certificate accepted": _keeps_old_sets,
-    "sync accepts unlinked header": lambda m: m.setattr(LightClient, "_check_after_head", _only_height),
+    "sync accepts unlinked header": lambda m: m.setattr(
+        LightClient, "_check_after_head", _only_height
+    ),
     "light client skips set change": lambda m: m.setattr(light, "_following_set", _forget_set),
     "any next set": lambda m: m.setattr(light, "_following_set", _any_set),
     "no certificates": lambda m: m.setattr(light, "verify_certificate", lambda *_, **__: None),

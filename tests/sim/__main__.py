@@ -36,7 +36,9 @@ def _chunks(jobs: Iterator[Job]) -> Iterator[list[Job]]:
         yield chunk
 
 
-def _results(jobs: Iterator[Job], mutant: str | None, faults: str, processes: int) -> Iterator[Result]:
+def _results(
+    jobs: Iterator[Job], mutant: str | None, faults: str, processes: int
+) -> Iterator[Result]:
     """Yield the results in order of the seeds."""
     run = partial(_run_chunk, mutant=mutant, faults=faults)
     if processes == 1:

@@ -116,8 +116,7 @@ class Checker:
             self._keep_books(node, block)
         elif other != hash_:
             raise Violation(
-                f"agreement: height {height} is {other.hex()[:8]} and, "
-                f"at {node}, {hash_.hex()[:8]}"
+                f"agreement: height {height} is {other.hex()[:8]} and, at {node}, {hash_.hex()[:8]}"
             )
 
     def _keep_books(self, node: "SimNode", block: Block) -> None:

@@ -1,4 +1,4 @@
-"""A node's disk: the log as bytes behind a cache, and the database; what crashes and rot do to them.
+"""A node's disk: the log as bytes behind a cache, and the database; what crashes and rot do to it.
 
 The log's bytes are those of `consensus.wal`'s framing, and what a node finds after a crash is what
 `consensus.wal.scan` makes of them. As on a real disk, only what was synced is sure to be there.
@@ -198,8 +198,10 @@ class Database:
         if certificate is None:
             raise KeyError(height)
         header = block.header
-        return self.epoch_ends[header.epoch] if ends_epoch(header) else SignedHeader(
-            header, certificate
+        return (
+            self.epoch_ends[header.epoch]
+            if ends_epoch(header)
+            else SignedHeader(header, certificate)
         )
 
     def run(self, first: int, count: int) -> range:

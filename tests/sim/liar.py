@@ -154,9 +154,7 @@ def _twist_status(status: Status, rng: Random) -> Status:
         return replace(status, height=status.height + rng.choice((1, 5, 10**9)))
     if choice == 1:
         height = status.height + rng.randint(0, 9)
-        return replace(
-            status, height=height, snapshot_height=height, snapshot_id=rng.randbytes(32)
-        )
+        return replace(status, height=height, snapshot_height=height, snapshot_id=rng.randbytes(32))
     return replace(status, height=0, first_height=0, snapshot_height=0, snapshot_id=b"")
 
 

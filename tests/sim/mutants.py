@@ -222,9 +222,7 @@ class _AppliesLoggedAgain(Mutation):
         for record in records:
             if isinstance(record, wal.DecisionRecord) and record.height == database.height:
                 header, block = database.head.header, database.head
-                again = node.world.rules.after(
-                    database.state, header, block.txs[:1], ()
-                )
+                again = node.world.rules.after(database.state, header, block.txs[:1], ())
                 database.state = again
 
 

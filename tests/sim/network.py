@@ -1,4 +1,4 @@
-"""The simulated network: delay, loss, reordering, duplicates, replay, partitions, omission by link."""
+"""The simulated network: delay, loss, reordering, duplicates, replay, partitions, omission."""
 
 from random import Random
 from typing import TYPE_CHECKING, Any

@@ -414,7 +414,9 @@ class SimNode:
             )
         except BlockRefused:
             # A liar does not mind that it cannot be executed.
-            header = world.rules.header(state, parent, (), (), time_ms, self.core.index, certificate)
+            header = world.rules.header(
+                state, parent, (), (), time_ms, self.core.index, certificate
+            )
             header = world.rules.with_body(header, txs, evidence)
         if spoils:
             header = self._spoiled(header, parent)
@@ -424,7 +426,7 @@ class SimNode:
     def _spoiled_body(
         self, txs: list[bytes], evidence: list[Evidence]
     ) -> tuple[list[bytes], list[Evidence]]:
-        """Money that is not there, a slot once more, an old transfer, evidence that proves nothing."""
+        """Money that is not there, a slot or a transfer once more, evidence that proves nothing."""
         world, state = self.world, self.database.state
         ledger, rng = state.ledger, world.rng
         choice = rng.randrange(7)

@@ -84,9 +84,7 @@ class Syncer:
             self.feed(ev.PeerCame(str(slot)))
             return
         try:
-            verify_certificate(
-                certificate, authorities, node.world.chain_id, verifier=keys.verify
-            )
+            verify_certificate(certificate, authorities, node.world.chain_id, verifier=keys.verify)
         except CertificateRefused:
             return
         self._begin()

@@ -7,8 +7,8 @@ from itertools import pairwise
 from statistics import quantiles
 
 from consensus.messages import Proposal
-from tests.sim.mutants import NO_ROUND_JUMP
 from tests.sim.faults import Faults
+from tests.sim.mutants import NO_ROUND_JUMP
 from tests.sim.world import World
 
 MINUTE_MS = 60_000
