@@ -22,8 +22,7 @@ class Faults:
         self.drop = self.duplicate = self.replay = self.slow = self.drift = 0.0
         self.partitions = self.crashes = self.rot = self.wipe = self.torn = False
         self.reorder = self.lazy = self.twins = self.lies = self.epochs = False
-        self.duel_rounds = 0
-        self.skew_ms = 0
+        self.duel_rounds = self.skew_ms = self.faulty_min = 0
         if rng is None:
             return
         self.reorder = rng.random() < 0.8
@@ -83,6 +82,16 @@ def _skew(faults: Faults, rng: Random) -> None:
     faults.drift = rng.choice((0.0, 0.02, 0.2))
 
 
+def _faulty(name: str) -> Callable[[Faults, Random], None]:
+    """Whoever asks for faulty authorities gets at least one, if one may be."""
+
+    def switch(faults: Faults, rng: Random) -> None:
+        setattr(faults, name, True)
+        faults.faulty_min = 1
+
+    return switch
+
+
 def _torn(faults: Faults, rng: Random) -> None:
     faults.torn = faults.crashes = True
 
@@ -100,8 +109,8 @@ _SWITCHES: Final[dict[str, Callable[[Faults, Random], None]]] = {
     "rot": _set("rot"),
     "wipe": _set("wipe"),
     "skew": _skew,
-    "twins": _set("twins"),
-    "lies": _set("lies"),
+    "twins": _faulty("twins"),
+    "lies": _faulty("lies"),
     "lazy": _set("lazy"),
     "epochs": _set("epochs"),
 }

@@ -318,8 +318,8 @@ def _without_bounds() -> Mutation:
 
 
 MUTANTS: Final[Mapping[str, Mutant]] = {
-    "no lock": Mutant(_CoreMutation(_NoLock), "duel", 4, 1_000),
-    "stale proof unlocks": Mutant(_CoreMutation(_StaleUnlock), "duel", 4, 6_000),
+    "no lock": Mutant(_CoreMutation(_NoLock), "omission,twins", 4, 1_000),
+    "stale proof unlocks": Mutant(_CoreMutation(_StaleUnlock), "omission,twins", 4, 2_000),
     "no proof unlocks": Mutant(_CoreMutation(_NoUnlock), "duel", 4, 4_000),
     "re-proposal without proof": Mutant(_CoreMutation(_NoProofKept), "duel", 4, 100),
     "first vote wins": Mutant(_CoreMutation(_FirstVoteWins), "duel", 4, 50),

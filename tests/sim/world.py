@@ -123,7 +123,7 @@ class World:
         rng, n = self.rng, self.n
         f = (n - 1) // 3
         if twins is None:
-            twins = rng.randint(0, f) if faults.twins or faults.lies else 0
+            twins = rng.randint(min(faults.faulty_min, f), f) if faults.twins or faults.lies else 0
         budget = f - twins
         dead = rng.randint(0, budget) if faults.crashes else 0
         frail = rng.randint(0, budget - dead) if faults.rot or faults.wipe or faults.torn else 0
