@@ -205,8 +205,11 @@ class Conviction(NamedTuple):
 class Rules:
     """What blocks may do on one chain: the same for everybody, a function of the chain alone.
 
-    `epoch_blocks` 0: one epoch for ever. Mutants override single methods.
+    `epoch_blocks` 0: one epoch for ever. Mutants override single methods; those that are `shared`
+    are bugs of the rules themselves, which the checker has too: its own books must find them.
     """
+
+    is_shared = False
 
     def __init__(self, chain_id: str, epoch_blocks: int, window: int) -> None:
         self.chain_id = chain_id

@@ -73,10 +73,10 @@ class Checker:
             raise Violation(f"integrity: {node} decides {header.height} on {node.height}")
         if header.parent_hash != node.database.tip_hash:
             raise Violation(f"validity: {node} decides a block on another parent")
-        if node.world.truth(node.database.state, node.database.head.header, block, hash_) is None:
-            raise Violation(f"validity: {node} decides a block that is not valid")
         self._check_certificate(node, certificate, authorities, header.height, hash_)
         self._on_final(node, block, hash_)
+        if node.world.truth(node.database.state, node.database.head.header, block, hash_) is None:
+            raise Violation(f"validity: {node} decides a block that is not valid")
 
     def on_jump(self, node: "SimNode", load: sync_events.LoadSnapshot, state: State) -> None:
         """A node takes over the state after a block without executing it."""

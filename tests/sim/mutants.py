@@ -100,6 +100,14 @@ class _NoGuard(Core):
         self._memory.last_signed = (0, NO_ROUND, 0)
 
 
+class _ForgottenLock(Core):
+    """Takes the vote from the log, and not that it was a lock."""
+
+    def _reinstate_record(self, record: wal.WalRecord) -> None:
+        super()._reinstate_record(record)
+        self.locked_hash, self.locked_round = NIL, NO_ROUND
+
+
 class _NoProofKept(Core):
     """Re-proposes without what proves that it may."""
 
@@ -158,16 +166,6 @@ class _Amnesia(Mutation):
 class _NoAbstinence(Mutation):
     def recovered(self, records: list[wal.WalRecord]) -> list[wal.WalRecord]:
         return [record for record in records if not isinstance(record, wal.AbstainRecord)]
-
-
-class _ForgottenLock(Mutation):
-    """The log keeps votes, not locks."""
-
-    def recovered(self, records: list[wal.WalRecord]) -> list[wal.WalRecord]:
-        return [
-            wal.VoteRecord(record.precommit) if isinstance(record, wal.LockRecord) else record
-            for record in records
-        ]
 
 
 class _ForgottenWay(Mutation):
@@ -262,17 +260,23 @@ class _AnyBlockTime(Rules):
 
 
 class _ConvictsAgain(Rules):
+    is_shared = True
+
     def is_news(self, state: State, before: Iterable[bytes], conviction: Conviction) -> bool:
         return True
 
 
 class _AnyAge(Rules):
+    is_shared = True
+
     def is_fresh(self, height: int, evidence: Evidence) -> bool:
         return evidence_height(evidence) < height
 
 
 class _KeepsNoBonds(Rules):
-    """Takes the seat and forgets to book the bond."""
+    """Takes the bond and books it nowhere."""
+
+    is_shared = True
 
     def after(self, state, parent, txs, evidence):  # type: ignore[no-untyped-def]
         after = super().after(state, parent, txs, evidence)
@@ -283,7 +287,9 @@ class _KeepsNoBonds(Rules):
 
 
 class _SettlesAgain(Rules):
-    """Forgets which slots are settled when a slot is settled late."""
+    """Does not look which slots are settled already."""
+
+    is_shared = True
 
     def after(self, state, parent, txs, evidence):  # type: ignore[no-untyped-def]
         ledger = msgspec.structs.replace(state.ledger, settled=())
@@ -292,8 +298,8 @@ class _SettlesAgain(Rules):
         return State(msgspec.structs.replace(after.ledger, settled=settled), after.sets)
 
 
-class _ConvictedStay(Rules):
-    """Takes the bond, keeps the offender's evidence out of the books."""
+class _NeverProposed(Rules):
+    """A builder that never puts evidence into a block."""
 
     def admitted(self, state: State, pieces: Iterable[Evidence]) -> list[Evidence]:
         return []
@@ -333,7 +339,9 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     "no abstinence after damage": Mutant(_NoAbstinence(), "rot,crashes,omission", 4, 1_000),
     "damage is a torn tail": Mutant(_DamageIsATornTail(), "rot,crashes,omission", 4, 1_000),
     "amnesia on restart": Mutant(_Amnesia(), "duel", 4, 100),
-    "lock forgotten on restart": Mutant(_ForgottenLock(), "omission,twins,reorder,crashes", 4, 400),
+    "lock forgotten on restart": Mutant(
+        _CoreMutation(_ForgottenLock), "omission,twins,reorder,crashes", 4, 400
+    ),
     "votes forgotten on restart": Mutant(_CoreMutation(_NoGuard), "duel", 4, 100),
     "way forgotten on restart": Mutant(_ForgottenWay(), "omission,crashes", 4, 1_000),
     "parent unproved after restart": Mutant(_CoreMutation(_NoParent), "omission,crashes", 4, 400),
@@ -350,7 +358,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     ),
     "bond not booked": Mutant(_RulesMutation(_KeepsNoBonds), "twins", 4, 100),
     "slot settled again": Mutant(_RulesMutation(_SettlesAgain), "lies", 4, 100),
-    "evidence never proposed": Mutant(_RulesMutation(_ConvictedStay), "twins", 4, 100),
+    "evidence never proposed": Mutant(_RulesMutation(_NeverProposed), "twins", 4, 100),
 }
 
 # Kept out of the table: found by a scenario (a node cut off for many rounds), not by chance.

@@ -154,7 +154,12 @@ class SimNode:
         index = core.authorities.index_of(sender.public)
         if index is None:
             return
-        watched = type(message) is Vote and self.is_honest and self._would_keep(message)
+        watched = (
+            type(message) is Vote
+            and self.is_honest
+            and len(self.world.faulty_slots) > 0
+            and self._would_keep(message)
+        )
         self._handle(events.Received(message, index, self.now_ms))
         if watched:
             self.world.checker.on_hear(self, message)  # type: ignore[arg-type]

@@ -12,6 +12,8 @@ RARE = {
     "lock forgotten on restart",
     "way forgotten on restart",
     "peers not renumbered",
+    "any time is timely",
+    "evidence never proposed",
     "time not monotone",
     "state root unchecked",
 }

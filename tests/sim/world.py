@@ -99,8 +99,12 @@ class World:
         self._draw_terms(faults)
         self.publics = [keys.public_of(index) for index in range(n)]
         self.first_state = first_state(self.publics)
-        self.rules = self.mutation.rules(CHAIN_ID, self.epoch_blocks, self.evidence_window)
-        self._true_rules = Rules(CHAIN_ID, self.epoch_blocks, self.evidence_window)
+        self.rules: Rules = self.mutation.rules(CHAIN_ID, self.epoch_blocks, self.evidence_window)
+        self._true_rules = (
+            self.rules
+            if self.rules.is_shared
+            else Rules(CHAIN_ID, self.epoch_blocks, self.evidence_window)
+        )
         self.genesis = genesis_block(CHAIN_ID, self.first_state.seats, self.first_state.root)
         self.network = Network(self, faults)
         self.nemesis = Nemesis(self)
@@ -171,7 +175,7 @@ class World:
 
     def truth(self, state: State, parent: Header, block: Block, hash_: bytes) -> State | None:
         """The same by the true rules, for the checker."""
-        known = self._true if type(self.rules) is not Rules else self._executed
+        known = self._executed if self._true_rules is self.rules else self._true
         return _execute(known, self._true_rules, state, parent, block, hash_)
 
     def keep_state(self, block_hash: bytes, header: Header, state: State) -> None:
