@@ -365,7 +365,7 @@ async def test_a_notice_of_an_unknown_epoch_is_asked_about_and_not_believed(
         far = msgspec.structs.replace(certificate, epoch=99, height=99 * EPOCH + 1)
         notice = encode(DecidedNotice(far.height, encode(far), b""))
         peer = members[0].peer_id
-        assert [announcer._check(peer, notice) for _ in range(5)] == [True] * 3 + [False] * 2
+        assert [announcer._check(peer, notice) for _ in range(5)] == [True] * 3 + [None] * 2
         announcer._receive(peer, notice)
         assert members[4].node.sync.behind < EPOCH
         # Of an epoch that is known, a false certificate is an offence.

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 import node.chain
+import node.network.memory
 import node.wal
 from consensus.messages import (
     NIL,
@@ -27,6 +28,7 @@ from market import client
 from node.daemon import topics
 from node.errors import ControlError, GenesisError, StoreError
 from node.messages import TransactionBatch
+from node.network._limits import Limits
 from node.network.base import GOSSIP_BYTES_MAX
 from node.setup import DATABASE_NAME, WAL_NAME
 from node.wal import Wal
@@ -35,6 +37,7 @@ from tests.node.grid import (
     MARKET_START_MS,
     Grid,
     Member,
+    address_of,
     at_height,
     double_votes,
     key_of,
@@ -177,6 +180,41 @@ def said_by(member: Member) -> set[bytes]:
         if topic == transactions
         for raw in decode(data, TransactionBatch, GOSSIP_BYTES_MAX).transactions
     }
+
+
+async def test_authorities_are_connected_to_each_other_where_homes_take_every_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Limits(peers_max=2, peers_target=1)
+    monkeypatch.setattr(node.network.memory, "Limits", lambda: limits)
+    grid = busy_grid(tmp_path, homes=8)
+    # Each authority finds its two places taken before another authority comes.
+    places = {0: (4, 5), 1: (6, 7), 2: (4, 5), 3: (6, 7)}
+    async with running(grid, ()):
+        for home in range(4, 8):
+            await grid.members[home].start(())
+        for number, homes in places.items():
+            member = await grid.members[number].start(())
+            for home in homes:
+                assert grid.members[home].network is not None
+                grid.members[home].network.want(address_of(number))  # type: ignore[union-attr]
+            await until(
+                lambda: len(member.node.network.peers()) >= 2,  # noqa: B023
+                "its places are taken",
+            )
+        authorities = grid.members[:4]
+        for one, other in itertools.permutations(authorities, 2):
+            one.node.network.want(address_of(other.number))
+        await until(
+            lambda: all(
+                {other.peer_id for other in authorities}
+                <= {one.peer_id, *(peer.peer_id for peer in one.node.network.peers())}
+                for one in authorities
+            ),
+            "all authorities are connected",
+        )
+        await at_height(authorities, 3)
+        assert all(one.node.network.counters()["refused"] == 0 for one in authorities)
 
 
 async def test_a_late_joiner_fetches_the_chain(tmp_path: Path) -> None:

@@ -352,7 +352,9 @@ class SimNode:
         world, database = self.world, self.database
         height = database.height + 1
         known = Decided(*parent) if parent is not None else None
-        entered = events.EnterHeight(height, database.state.seats, known)
+        entered = events.EnterHeight(
+            height, database.state.seats, known, behind=not self.syncer.is_level()
+        )
         generation = self.generation
         self._carry_out(self.core.handle(entered))
         if self.generation != generation:

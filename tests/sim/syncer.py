@@ -62,12 +62,34 @@ class Syncer:
         """How many blocks are known to be missing."""
         return self.machine.behind if self.machine is not None else 0
 
+    def is_level(self) -> bool:
+        """Whether a quorum of other authorities has said that it has no later block (R22).
+
+        As `node.sync.Sync.is_level`.
+        """
+        node = self._node
+        if self.machine is None:
+            return False
+        peers, authorities = self.machine.peers, node.database.state.seats
+        said = {
+            other.public
+            for other in node.world.nodes
+            if other.public != node.public
+            and other.public in authorities.publics
+            and peers.said(str(other.slot))
+        }
+        return len(said) >= authorities.quorum and peers.best_claim() <= node.height
+
     def poll(self) -> None:
         """Once a second: begin to ask if others are further, or nothing has come for a while."""
         node, world = self._node, self._node.world
         is_stale = world.now_ms - self._moved_ms > STALE_MS and not world.network.omits
         is_stale = is_stale and not world.is_patient
-        if self.machine is None and (is_stale or node.core.seen_height > node.height + 1):
+        # Who has a duty to abstain must learn how far the others are to be free of it (R22).
+        is_mute = node.core.abstaining and not world.network.omits
+        if self.machine is None and (
+            is_mute or is_stale or node.core.seen_height > node.height + 1
+        ):
             self._begin()
 
     def heard(self, slot: int, certificate: Certificate) -> None:

@@ -7,11 +7,12 @@ import pytest
 from node.network._limits import Limits
 from node.network.base import (
     GOSSIP_BYTES_MAX,
+    PINNED_MAX,
     REQUEST_BYTES_MAX,
     SEND_BYTES_MAX,
     NetworkError,
 )
-from tests.node.network.homes import OTHER_TOPIC, TOPIC, Street, connect, until
+from tests.node.network.homes import OTHER_TOPIC, TOPIC, Street, connect, key_of, until
 
 
 async def test_gossip_reaches_all_once_and_never_its_author(street: Street) -> None:
@@ -63,6 +64,20 @@ async def test_invalid_gossip_is_not_passed_on(street: Street) -> None:
     await left.network.publish(TOPIC, b"valid")
     await until(right.heard)
     assert right.heard() == [b"valid"]
+
+
+async def test_ignored_gossip_goes_no_further_and_is_nobodys_fault(street: Street) -> None:
+    middle = await street.start(0, check=lambda peer, data: None if data == b"old" else True)
+    left = await street.start(1, limits=Limits(peers_target=1))
+    right = await street.start(2, limits=Limits(peers_target=1))
+    for home in (left, right):
+        await connect(home, middle)
+    await left.network.publish(TOPIC, b"old")
+    await left.network.publish(TOPIC, b"new")
+    await until(right.heard)
+    assert right.heard() == middle.heard() == [b"new"]
+    assert middle.count("gossip_ignored") == 1
+    assert middle.count("gossip_invalid") == middle.count("offences") == 0
 
 
 async def test_a_burst_of_gossip_arrives_whole(street: Street) -> None:
@@ -238,6 +253,46 @@ async def test_three_homes_with_one_address_find_each_other(street: Street) -> N
     await until(lambda: all(len(home.network.peers()) == 2 for home in street.homes))
 
 
+async def test_who_is_pinned_is_let_in_where_there_is_no_room_and_takes_nobodys(
+    street: Street,
+) -> None:
+    full = await street.start(0, limits=Limits(peers_max=2))
+    seat, *others = [
+        await street.start(number, limits=Limits(peers_target=1)) for number in (1, 2, 3, 4)
+    ]
+    for home in others[:2]:
+        await connect(home, full)
+    full.network.pin([seat.peer_id])
+    await connect(seat, full)
+    assert len(full.peer_ids()) == 3
+    refused = full.count("refused")
+    others[2].network.want(full.address)
+    await until(lambda: full.count("refused") > refused)
+    assert others[2].peer_id not in full.peer_ids()
+    # Nobody's place is lost by it.
+    full.network.pin([])
+    assert len(full.peer_ids()) == 3
+
+
+async def test_who_is_pinned_is_dialled_though_there_are_peers_enough(street: Street) -> None:
+    middle = await street.start(0)
+    seat, other = [await street.start(number, limits=Limits(peers_target=1)) for number in (1, 2)]
+    await connect(seat, middle)
+    await connect(other, middle)
+    assert other.peer_id not in seat.peer_ids()
+    other.network.pin([seat.peer_id])
+    await until(lambda: seat.peer_id in other.peer_ids())
+
+
+async def test_a_pin_before_the_start_holds(street: Street) -> None:
+    full = street.make(0, limits=Limits(peers_max=1))
+    full.network.pin([key_of(1).peer_id])
+    await full.network.start()
+    seat, other = [await street.start(number, limits=Limits(peers_target=1)) for number in (1, 2)]
+    await connect(other, full)
+    await connect(seat, full)
+
+
 async def test_both_sides_may_want_each_other(street: Street) -> None:
     first, second = await street.start(0), await street.start(1)
     first.network.want(second.address)
@@ -274,6 +329,8 @@ async def test_misuse_is_an_error_that_says_what_would_be_right(street: Street) 
         home.network.on_send("vote", lambda peer, data: None)
     with pytest.raises(NetworkError, match="expected /ip4/HOST/tcp/PORT/p2p/PEER_ID"):
         home.network.want("127.0.0.1:4001")
+    with pytest.raises(NetworkError, match=f"at most {PINNED_MAX} peers can be pinned"):
+        home.network.pin([f"peer {number}" for number in range(PINNED_MAX + 1)])
     await home.network.start()
     with pytest.raises(NetworkError, match="before the network starts"):
         home.network.on_send("late", lambda peer, data: None)
