@@ -219,7 +219,7 @@ class Sync:
         else:
             self.counts["snapshots_loaded"] += 1
             log.info("the snapshot of height %d is in force", manifest.height)
-            await asyncio.to_thread(self._snapshots.take_over, self._spool.path, manifest)
+            await self._snapshots.take_over(self._spool.path, manifest)
             self._events.put_nowait(ev.HeadMoved(block.header, effect.authorities))
         self._events.put_nowait(ev.SnapshotLoaded(manifest.id, problem))
 

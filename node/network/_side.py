@@ -222,6 +222,10 @@ class Side:
         try:
             resolved = Multiaddr(await _resolve(address))
             await self._host.get_network().dial_addr(resolved, peer_id)
+        except trio.Cancelled:
+            # It took too long.
+            self._counts["dials_failed"] += 1
+            raise
         # Whatever the other end of an address does in a handshake: it was not the peer.
         except Exception as error:
             self._counts["dials_failed"] += 1

@@ -69,7 +69,7 @@ async def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 
 async def record(directory: Path) -> tuple[Genesis, Pairs]:
-    grid = Grid(directory, make_genesis(5, time_lapse=900, slot_minutes=5))
+    grid = Grid(directory, make_genesis(5, time_lapse=3_000, slot_minutes=5))
     async with running(grid, range(4)) as members:
         await at_height(members, HEIGHTS)
         blocks = await members[0].node.sync._store.blocks(0, HEIGHTS + 1, 10**9)
