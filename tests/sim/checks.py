@@ -232,10 +232,8 @@ class Checker:
             if node.is_honest:
                 self.reported.setdefault(offender, set()).add(node.slot)
 
-    # -- from time to time
-
-    def on_poll(self, node: "SimNode") -> None:
-        """R1: what a node holds of a height is bounded."""
+    def on_lie(self, node: "SimNode") -> None:
+        """R1: whatever a liar sends, what a node holds of a height is bounded."""
         if not node.is_honest:
             return
         core = node.core
@@ -245,6 +243,8 @@ class Checker:
             for has, most in zip(held, (ROUNDS_HELD_MAX, BLOCKS_HELD_MAX, POOL_MAX), strict=True)
         ):
             raise Violation(f"bounds: {node} holds (rounds, blocks, evidence) {held}")
+
+    # -- at the end
 
     def on_end(self, nodes: list["SimNode"]) -> None:
         """No committed transaction is lost, whoever was asked, however it got there."""

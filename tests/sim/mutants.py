@@ -326,7 +326,7 @@ def _without_bounds() -> Mutation:
 MUTANTS: Final[Mapping[str, Mutant]] = {
     "no lock": Mutant(_CoreMutation(_NoLock), "omission,twins", 4, 1_000),
     "stale proof unlocks": Mutant(_CoreMutation(_StaleUnlock), "omission,twins", 4, 2_000),
-    "no proof unlocks": Mutant(_CoreMutation(_NoUnlock), "duel", 4, 4_000),
+    "no proof unlocks": Mutant(_CoreMutation(_NoUnlock), "omission,crashes,lazy,reorder", 4, 2_000),
     "re-proposal without proof": Mutant(_CoreMutation(_NoProofKept), "duel", 4, 100),
     "first vote wins": Mutant(_CoreMutation(_FirstVoteWins), "duel", 4, 50),
     "quorum off by one": Mutant(_CoreMutation(_SmallQuorum), "duel", 4, 50),

@@ -161,6 +161,8 @@ class SimNode:
             and self._would_keep(message)
         )
         self._handle(events.Received(message, index, self.now_ms))
+        if sender.lies:
+            self.world.checker.on_lie(self)
         if watched:
             self.world.checker.on_hear(self, message)  # type: ignore[arg-type]
 
@@ -484,7 +486,6 @@ class SimNode:
     def _poll(self) -> None:
         world = self.world
         world.schedule(self, POLL_MS, ("poll",))
-        world.checker.on_poll(self)
         self._polls += 1
         if self._polls % POLLS_PER_REPEAT == 0:
             for evidence in self.database.pool.values():
