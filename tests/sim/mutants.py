@@ -340,7 +340,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     "damage is a torn tail": Mutant(_DamageIsATornTail(), "rot,crashes,omission", 4, 1_000),
     "amnesia on restart": Mutant(_Amnesia(), "duel", 4, 100),
     "lock forgotten on restart": Mutant(
-        _CoreMutation(_ForgottenLock), "omission,twins,reorder,crashes", 4, 400
+        _CoreMutation(_ForgottenLock), "omission,twins,reorder,crashes", 4, 1_500
     ),
     "votes forgotten on restart": Mutant(_CoreMutation(_NoGuard), "duel", 4, 100),
     "way forgotten on restart": Mutant(_ForgottenWay(), "omission,crashes", 4, 1_000),
