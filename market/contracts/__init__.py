@@ -4,7 +4,9 @@ libraries they stand on."""
 from importlib import resources
 from typing import Final
 
-CONTRACTS: Final = ("ledger", "registry", "tariff", "market", "settlement", "governance")
+CONTRACTS: Final = (
+    "ledger", "registry", "tariff", "market", "settlement", "carbon", "governance",
+)  # fmt: skip
 
 LIBRARIES: Final = ("matching",)
 
