@@ -3,9 +3,9 @@
 The text is parsed by Python's own `ast`, walked against an allow-list (`language.py`), and written
 out again with every operator whose cost or growth the engine does not meter routed to a guarded
 form in `prelude.star`. What is left is the intersection of Starlark and Python: functions, `for`,
-`if`, integers, text, lists, maps, comprehensions. Not left: floats, `/`, classes, `while`, recursion
-(a function is only ever called by its name, and the call graph must have no cycle), exceptions,
-imports, calls outside functions, names that start with an underscore.
+`if`, integers, text, lists, maps, comprehensions. Not left: floats, `/`, classes, `while`,
+recursion (a function is only ever called by its name, and the call graph must have no cycle),
+exceptions, imports, calls outside functions, names that start with an underscore.
 
 A contract may stand on libraries: `LIBRARIES = ["matching"]` puts their functions and constants
 into its program, before its own. A library passes the same gate on its own, so it knows no name of
