@@ -7,6 +7,10 @@ integers, text, lists, maps, comprehensions. Not left: floats, `/`, classes, `wh
 function is only ever called by its name, and the call graph must have no cycle), exceptions,
 imports, calls outside functions, names that start with an underscore.
 
+A contract may stand on libraries: `LIBRARIES = ["matching"]` puts their functions and constants
+into its program, before its own. A library passes the same gate on its own, so it knows no name of
+the contract that uses it; no name may be defined twice.
+
 The gate keeps honest contracts deterministic and bounded. It is no security boundary against a
 malicious contract that two thirds of the authorities approve.
 """
@@ -19,6 +23,7 @@ from importlib import resources
 from typing import Final, NamedTuple, cast
 
 from market.errors import Rejected
+from wire.codec import Message, encode
 
 SOURCE_CHARS_MAX: Final = 65_000
 FUNCTION_NODES_MAX: Final = 3_000
@@ -26,7 +31,9 @@ NESTING_MAX: Final = 60
 INT_BITS_MAX: Final = 128
 LITERAL_CHARS_MAX: Final = 1_024
 PROGRAMS_KEPT_MAX: Final = 64
+LIBRARIES_MAX: Final = 8
 EXPORTS_NAME: Final = "EXPORTS"
+LIBRARIES_NAME: Final = "LIBRARIES"
 HOOKS: Final = frozenset({"instantiate", "migrate", "on_block"})
 KINDS: Final = frozenset({"execute", "query", "internal"})
 
@@ -80,17 +87,52 @@ class Export(NamedTuple):
     params: tuple[str, ...]
 
 
+class Library(NamedTuple):
+    """A library's text that passed the gate; `text` is its guarded form."""
+
+    name: str
+    code: bytes
+    text: str
+    functions: frozenset[str]
+    constants: frozenset[str]
+
+    @property
+    def code_hash(self) -> str:
+        """What the library's text is known by."""
+        return hashlib.sha256(self.code).hexdigest()
+
+
 class Program(NamedTuple):
     """A contract's text that passed the gate.
 
-    `text` is what engines load: prelude, guarded contract, and for each export `<name>__entry`,
-    which takes the arguments as one JSON text and returns the result as one.
+    `text` is what engines load: prelude, guarded libraries, guarded contract, and for each export
+    `<name>__entry`, which takes the arguments as one JSON text and returns the result as one.
+    `code` is what the state keeps, by its hash: the text, and which libraries it stands on.
     """
 
     name: str
-    code_hash: str
+    code: bytes
     text: str
     exports: Mapping[str, Export]
+    libraries: tuple[Library, ...]
+
+    @property
+    def code_hash(self) -> str:
+        """What the contract's text, with that of its libraries, is known by."""
+        return hashlib.sha256(self.code).hexdigest()
+
+
+class Code(Message, frozen=True, tag="code"):
+    """Code as it stands in the state, under its hash; `libraries` maps names to code hashes."""
+
+    source: str
+    libraries: dict[str, str]
+
+
+class _Parsed(NamedTuple):
+    tree: ast.Module
+    functions: Mapping[str, ast.FunctionDef]
+    constants: frozenset[str]
 
 
 def fingerprint() -> str:
@@ -101,14 +143,52 @@ def fingerprint() -> str:
 
 
 @functools.lru_cache(maxsize=PROGRAMS_KEPT_MAX)
-def check(name: str, source: str) -> Program:
+def check(name: str, source: str, shelf: tuple[Library, ...] = ()) -> Program:
     """Pass a contract's text through the gate. A pure function: its results are kept.
+
+    Parameters
+    ----------
+    name, source : str
+    shelf : tuple of Library
+        The libraries there are; the contract declares those it wants.
 
     Raises
     ------
     Rejected
         With the line and the reason.
     """
+    parsed = _parse(name, source)
+    libraries = _libraries(parsed, shelf)
+    exports = _exports(parsed.tree, parsed.functions)
+    text = _guarded(parsed, libraries)
+    entries = "".join(_entry(entry, export.params) for entry, export in exports.items())
+    code = encode(Code(source, {library.name: library.code_hash for library in libraries}))
+    parts = [PRELUDE, *(library.text for library in libraries), text, entries]
+    return Program(name, code, "\n".join(parts), exports, libraries)
+
+
+@functools.lru_cache(maxsize=PROGRAMS_KEPT_MAX)
+def check_library(name: str, source: str) -> Library:
+    """Pass a library's text through the gate, on its own.
+
+    Raises
+    ------
+    Rejected
+        With the line and the reason.
+    """
+    parsed = _parse(name, source)
+    reserved = parsed.constants & {EXPORTS_NAME, LIBRARIES_NAME}
+    if reserved:
+        raise Rejected("library", f"{name}: a library has no {min(reserved)}, a contract has")
+    if HOOKS & parsed.functions.keys():
+        hook = min(HOOKS & parsed.functions.keys())
+        raise Rejected("library", f"{name}: {hook} is a contract's; a library has no entries")
+    text = _guarded(parsed, ())
+    functions = frozenset(parsed.functions)
+    return Library(name, encode(Code(source, {})), text, functions, parsed.constants)
+
+
+def _parse(name: str, source: str) -> _Parsed:
     if len(source) > SOURCE_CHARS_MAX:
         raise Rejected("source_size", f"{len(source)} characters, at most {SOURCE_CHARS_MAX}")
     if "\\" in source:
@@ -120,21 +200,61 @@ def check(name: str, source: str) -> Program:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise Rejected("syntax", f"{name}: the text cannot be parsed") from None
     functions = _check_top(tree)
-    exports = _exports(tree, functions)
-    for function in functions.values():
-        _check_function(function, set(functions))
-    _check_calls(functions)
-    constants = {
-        cast(ast.Name, target).id
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-    }
-    guarded = _Guard(set(functions), constants).visit(tree)
-    text = ast.unparse(ast.fix_missing_locations(guarded))
-    entries = "".join(_entry(entry, export.params) for entry, export in exports.items())
-    code_hash = hashlib.sha256(source.encode()).hexdigest()
-    return Program(name, code_hash, f"{PRELUDE}\n{text}\n{entries}", exports)
+    constants = frozenset(
+        name for name in map(_top_name, tree.body) if name and name not in functions
+    )
+    return _Parsed(tree, functions, constants)
+
+
+def _guarded(parsed: _Parsed, libraries: tuple[Library, ...]) -> str:
+    """Check the functions and return their guarded text. The tree is used up."""
+    functions = set(parsed.functions).union(*(library.functions for library in libraries))
+    constants = set(parsed.constants).union(*(library.constants for library in libraries))
+    for function in parsed.functions.values():
+        _check_function(function, functions)
+    # A library knows none of the contract's functions: no cycle leads through one.
+    _check_calls(parsed.functions)
+    guarded = _Guard(functions, constants).visit(parsed.tree)
+    return ast.unparse(ast.fix_missing_locations(guarded))
+
+
+def _libraries(parsed: _Parsed, shelf: tuple[Library, ...]) -> tuple[Library, ...]:
+    """Return the libraries a contract declares; refuse those unknown, and names that clash."""
+    if LIBRARIES_NAME not in parsed.constants:
+        return ()
+    declared = _declared(parsed.tree, LIBRARIES_NAME)
+    if (
+        not isinstance(declared, list)
+        or not all(type(name) is str for name in declared)
+        or len(set(declared)) < len(declared)
+        or len(declared) > LIBRARIES_MAX
+    ):
+        raise Rejected(
+            "library", f"LIBRARIES is a list of at most {LIBRARIES_MAX} names, each of them once"
+        )
+    known = {library.name: library for library in shelf}
+    for name in declared:
+        if name not in known:
+            there = ", ".join(sorted(known)) or "none"
+            raise Rejected("library", f"there is no library {name}; there are: {there}")
+    libraries = tuple(known[name] for name in declared)
+    _check_clashes(parsed.tree, libraries)
+    return libraries
+
+
+def _check_clashes(tree: ast.Module, libraries: tuple[Library, ...]) -> None:
+    owners: dict[str, str] = {}
+    for library in libraries:
+        for name in sorted(library.functions | library.constants):
+            if name in owners:
+                raise Rejected(
+                    "redefined", f"{name} is in library {owners[name]} and {library.name}"
+                )
+            owners[name] = library.name
+    for node in tree.body:
+        name = _top_name(node) or ""
+        if name in owners:
+            raise _refuse(node, "redefined", f"{name} is in library {owners[name]}")
 
 
 def _refuse(node: ast.AST, reason: str, message: str) -> Rejected:
@@ -152,10 +272,14 @@ def _check_depth(tree: ast.AST) -> None:
 
 def _check_top(tree: ast.Module) -> dict[str, ast.FunctionDef]:
     functions: dict[str, ast.FunctionDef] = {}
+    names: set[str] = set()
     for node in tree.body:
+        name = _top_name(node)
+        if name in names:
+            raise _refuse(node, "redefined", f"{name} is defined twice")
+        if name:
+            names.add(name)
         if isinstance(node, ast.FunctionDef):
-            if node.name in functions:
-                raise _refuse(node, "redefined", f"{node.name} is defined twice")
             if node.name in _CALLABLE:
                 raise _refuse(node, "redefined", f"{node.name} is a built-in")
             functions[node.name] = node
@@ -169,19 +293,37 @@ def _check_top(tree: ast.Module) -> dict[str, ast.FunctionDef]:
     return functions
 
 
-def _exports(tree: ast.Module, functions: Mapping[str, ast.FunctionDef]) -> dict[str, Export]:
-    declared: dict[str, str] = {}
+def _top_name(node: ast.stmt) -> str | None:
+    """Return the name that a statement at the top defines, if it is one of the allowed ones."""
+    if isinstance(node, ast.FunctionDef):
+        return node.name
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+        return node.targets[0].id
+    return None
+
+
+def _declared(tree: ast.Module, name: str) -> object:
+    """Return the value of the constant `name`, None if there is none or it is no value."""
     for node in tree.body:
-        if isinstance(node, ast.Assign) and cast(ast.Name, node.targets[0]).id == EXPORTS_NAME:
-            try:
-                declared = ast.literal_eval(node.value)
-            except ValueError:
-                raise _refuse(node, "exports", "EXPORTS is a map of entry to kind") from None
+        if isinstance(node, ast.Assign) and _top_name(node) == name:
+            return _literal(node)
+    return None
+
+
+def _literal(node: ast.Assign) -> object:
+    try:
+        return ast.literal_eval(node.value)
+    except (ValueError, TypeError):
+        return None
+
+
+def _exports(tree: ast.Module, functions: Mapping[str, ast.FunctionDef]) -> dict[str, Export]:
+    declared = _declared(tree, EXPORTS_NAME)
     if not isinstance(declared, dict) or not declared:
         raise Rejected("exports", "the contract needs EXPORTS = {entry: kind}")
     exports: dict[str, Export] = {}
     for entry, kind in declared.items():
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             raise Rejected("exports", f"{entry}: a kind is one of {', '.join(sorted(KINDS))}")
         if entry not in functions or entry in HOOKS:
             raise Rejected("exports", f"{entry} is not a function that can be exported")
