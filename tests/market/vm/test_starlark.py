@@ -5,6 +5,7 @@ import pytest
 from market.errors import HostFailure
 from market.vm.gas import COST, HOOK_CAPS, Caps
 from market.vm.host import Host
+from market.vm.journal import Journal
 from tests.market.vm.machine import Machine
 
 BOMBS = """
@@ -268,8 +269,12 @@ def test_a_contract_bug_is_a_fault_without_the_engines_words(entry: str) -> None
 def test_a_host_failure_is_never_a_failed_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(c='EXPORTS = {"f": "execute"}\ndef f():\n    return kv_get("k")\n')
 
-    def full_disk(self: object, key: str) -> bytes:
-        raise OSError("no space left on device")
+    plain_get = Journal.get
+
+    def full_disk(self: Journal, key: str) -> bytes | None:
+        if key == "c/k":
+            raise OSError("no space left on device")
+        return plain_get(self, key)
 
     monkeypatch.setattr("market.vm.journal.Journal.get", full_disk)
     with pytest.raises(HostFailure) as caught:
