@@ -29,7 +29,7 @@ from market.vm.executor import (
 )
 from market.vm.gas import CHANGE_CAPS, COST
 from market.vm.gate import Program
-from market.vm.host import Event, Host
+from market.vm.host import MESSAGE_CHARS_MAX, Event, Host
 from market.vm.journal import Journal
 from wire.codec import Message, Plain, decode, decode_plain, encode, plain_problem
 from wire.errors import DecodeError
@@ -107,7 +107,7 @@ class Deployer:
         try:
             code_hash, _ = self.install(journal, change, host.block_env)
         except ContractError as error:
-            raise Revert(error.reason, error.message) from None
+            raise Revert(error.reason, error.message[:MESSAGE_CHARS_MAX]) from None
         finally:
             journal.rollback(mark)
         kept = CodeChange(change.kind, change.name, change.source, change.args, code_hash)

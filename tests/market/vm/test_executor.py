@@ -7,7 +7,7 @@ import pytest
 from market.errors import Rejected, StateError
 from market.vm.executor import IDENTITY_KEY, Executor
 from market.vm.host import CALL_DEPTH_MAX
-from market.vm.journal import State
+from market.vm.journal import Journal, State
 from market.vm.starlark import StarlarkEngine
 from tests.market.vm.cpython import CPythonEngine
 from tests.market.vm.machine import Machine
