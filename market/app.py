@@ -26,7 +26,8 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from market import contracts, deployment
+from market import contracts, deployment, terms
+from market.deployment import CHANGED_KEY, Deployer
 from market.errors import (
     ContractError,
     Fault,
@@ -36,9 +37,9 @@ from market.errors import (
     RootMismatch,
     StateError,
 )
-from market.deployment import CHANGED_KEY, Deployer
 from market.genesis import Founding, MarketParams
 from market.invariants import MEMBER_PREFIX, Money, check_block, check_changes, count_money
+from market.terms import Terms
 from market.vm import journal as state_module
 from market.vm import merkle
 from market.vm.engine import Engine
@@ -49,18 +50,14 @@ from market.vm.journal import Journal, State
 from market.vm.merkle import Proof, Tree
 from market.vm.starlark import StarlarkEngine
 from wire.codec import Message, Plain, decode_plain, encode
-from wire.errors import WireError
-from wire.keys import PUBLIC_KEY_BYTES, address_of
+from wire.keys import address_of
 from wire.transaction import CheckedTransaction, Refused
 
 PARAMS_KEY: Final = "chain/params"
 HEIGHT_KEY: Final = "chain/block"
+CONTRACTS_PART: Final = "contracts"
 NONCE_PREFIX: Final = "chain/nonce/"
-EPOCH_PREFIX: Final = "governance/epoch/"
-CHAIN_PARAMS_KEY: Final = "governance/params"
 OFFENCE_PREFIX: Final = "governance/offence/"
-# So that keys sort as numbers do; `governance.star`: KEY_BASE.
-_EPOCH_BASE: Final = 1_000_000_000
 _NONCE_BYTES_MAX: Final = 16
 _BLOCK_BYTES_MAX: Final = 64
 
@@ -80,14 +77,6 @@ class Conviction(NamedTuple):
     offence: bytes
     height: int
     offenders: tuple[str, ...]
-
-
-class Terms(NamedTuple):
-    """Who decides a block, in order of index, and by which parameters of the chain."""
-
-    epoch: int
-    authorities: tuple[bytes, ...]
-    chain: Mapping[str, int]
 
 
 class Event(Message, frozen=True, tag="event"):
@@ -129,6 +118,15 @@ class BlockResult(NamedTuple):
     tree: Tree
     money: Money
     next: Terms
+
+
+def machine(engine: Engine | None = None) -> dict[str, str]:
+    """Return what this program executes contracts with, for a genesis: versions and hashes.
+
+    `contracts` is of the contracts and libraries that the chain begins with.
+    """
+    identity = Executor(engine or StarlarkEngine()).identity()
+    return {**identity, CONTRACTS_PART: contracts.fingerprint()}
 
 
 class LoadedState(NamedTuple):
@@ -205,11 +203,14 @@ class Application:
 
         Raises
         ------
+        StateError
+            The genesis is for another machine than this program.
         InvariantError
             A contract of ours does not deploy: the program is broken.
         """
         if self.height >= 0:
             raise InvariantError("genesis comes first")
+        self.check_machine(beginning=True)
         journal = Journal(self._state)
         journal.put(IDENTITY_KEY, encode(self._executor.identity()))
         journal.put(PARAMS_KEY, self._fingerprint())
@@ -238,6 +239,31 @@ class Application:
                 raise InvariantError(f"contract {name}: {outcome.error}; {outcome.detail}")
             events += _events(outcome.events)
         return self._result(env, journal, (), events)
+
+    def check_machine(self, *, beginning: bool = False) -> None:
+        """Check that this program is the machine that the genesis is for.
+
+        Parameters
+        ----------
+        beginning : bool
+            Whether the chain is to begin here, with the contracts that the program brings. Later
+            they are taken from the state.
+
+        Raises
+        ------
+        StateError
+            It is another; the text names what differs.
+        """
+        if not self.founding.machine:
+            return
+        wanted = dict(self.founding.machine)
+        texts = wanted.pop(CONTRACTS_PART, "")
+        self._executor.check_identity(encode(wanted))
+        if beginning and texts != contracts.fingerprint():
+            raise StateError(
+                f"the chain begins with contracts {texts}, this program brings "
+                f"{contracts.fingerprint()}: run the version that the other homes began with"
+            )
 
     def load(self, items: Iterable[tuple[str, bytes]], height: int) -> None:
         """Take over stored state, after a restart: rebuild the index, the tree and the contracts.
@@ -298,7 +324,7 @@ class Application:
 
         Safe to call from any thread.
         """
-        return _authorities(self._state.items.get(_epoch_key(epoch)))
+        return terms.authorities(self._state.items.get(terms.epoch_key(epoch)))
 
     def epoch_of(self, height: int) -> int:
         """Return the epoch that a height belongs to."""
@@ -325,26 +351,11 @@ class Application:
         return data is not None and not decode_plain(data, len(data))["convicted"]
 
     def _terms(self, journal: Journal, height: int) -> Terms:
-        epoch = self.epoch_of(height + 1)
-        data = journal.get(_epoch_key(epoch))
-        params = journal.get(CHAIN_PARAMS_KEY)
-        chain = {} if params is None else decode_plain(params, len(params))
-        return Terms(epoch, _authorities(data) or (), chain)
+        return terms.read(journal, self.epoch_of(height + 1))
 
     def _are_terms(self, journal: Journal, height: int) -> bool:
-        """Tell whether a journal says who decides the block after `height`, and how."""
-        try:
-            terms = self._terms(journal, height)
-            names = {name for name, _ in self.founding.chain}
-            return (
-                bool(terms.authorities)
-                and all(len(public) == PUBLIC_KEY_BYTES for public in terms.authorities)
-                and len(set(terms.authorities)) == len(terms.authorities)
-                and set(terms.chain) == names
-                and all(type(value) is int for value in terms.chain.values())
-            )
-        except (TypeError, ValueError, LookupError, AttributeError, WireError):
-            return False
+        names = [name for name, _ in self.founding.chain]
+        return terms.are_sound(journal, self.epoch_of(height + 1), names)
 
     def _keep_terms(self, journal: Journal, height: int) -> list[Event]:
         """Let set and parameters stay as they are if the code that a vote brought names none."""
@@ -352,9 +363,7 @@ class Application:
             return []
         if self._are_terms(journal, height):
             return []
-        state = self._state.items
-        journal.put(CHAIN_PARAMS_KEY, state[CHAIN_PARAMS_KEY])
-        journal.put(_epoch_key(self.epoch_of(height + 1)), state[_epoch_key(self.epoch_of(height))])
+        terms.keep(journal, self._state, self.epoch_of(height), self.epoch_of(height + 1))
         return [Event("governance", "hook_failed", {"kind": "fault", "reason": "terms"})]
 
     def _deployer_of(self, executor: Executor) -> Deployer:
@@ -602,16 +611,6 @@ class Application:
             money=money,
             next=self._terms(journal, env.height),
         )
-
-
-def _epoch_key(epoch: int) -> str:
-    return f"{EPOCH_PREFIX}{_EPOCH_BASE + epoch}"
-
-
-def _authorities(data: bytes | None) -> tuple[bytes, ...] | None:
-    if data is None:
-        return None
-    return tuple(bytes.fromhex(public) for public, _ in decode_plain(data, len(data)))
 
 
 def _nonce(data: bytes | None) -> int:

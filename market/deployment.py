@@ -31,6 +31,7 @@ from market.vm.gas import CHANGE_CAPS, COST
 from market.vm.gate import Program
 from market.vm.host import MESSAGE_CHARS_MAX, Event, Host
 from market.vm.journal import Journal
+from market.vm.scan import SOURCE_CHARS_MAX
 from wire.codec import Message, Plain, decode, decode_plain, encode, plain_problem
 from wire.errors import DecodeError
 
@@ -44,7 +45,7 @@ DUE_MAX: Final = 4
 # The most texts that one block checks: each may take a good part of a second.
 CODE_CHECKS_PER_BLOCK_MAX: Final = 2
 ARGS_BYTES_MAX: Final = 4_096
-_CHANGE_BYTES_MAX: Final = 4 * gate.SOURCE_CHARS_MAX + ARGS_BYTES_MAX + 1_024
+_CHANGE_BYTES_MAX: Final = 4 * SOURCE_CHARS_MAX + ARGS_BYTES_MAX + 1_024
 _DUE_BYTES_MAX: Final = 4_096
 _COUNT_BYTES_MAX: Final = 16
 
@@ -186,8 +187,8 @@ class Deployer:
         """
         executor, mark = self._executor, journal.mark()
         if change.kind == "library":
-            types.check_library(change.name, change.source)
             code_hash = executor.deploy_library(journal, change.name, change.source).code_hash
+            types.check_library(change.name, change.source)
             events: list[Event] = []
         else:
             deploy = executor.deploy if change.kind == "deploy" else executor.upgrade
@@ -266,6 +267,35 @@ class Deployer:
         return outcome.events
 
 
+# -- before anything is sent
+
+
+def judge(
+    change: CodeChange,
+    shelf: tuple[gate.Library, ...],
+    exports: Mapping[str, Mapping[str, gate.Export]],
+) -> str:
+    """Judge a change by what needs no state, as the chain will; return its code hash.
+
+    Parameters
+    ----------
+    shelf, exports
+        The libraries there are, and the entries of the contracts there are.
+
+    Raises
+    ------
+    Rejected
+        Gate or type checker refuse the text, with line and reason.
+    """
+    if change.kind == "library":
+        library = gate.check_library(change.name, change.source)
+        types.check_library(change.name, change.source)
+        return library.code_hash
+    program = gate.check(change.name, change.source, shelf)
+    types.check(program, {**exports, change.name: program.exports})
+    return program.code_hash
+
+
 # -- questions
 
 
@@ -340,11 +370,11 @@ def ask(source: Source, executor: Executor, entry: str, args: Mapping[str, Plain
     )
 
 
-def _entries(program: Program) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name, export in sorted(program.exports.items()):
-        found.setdefault(export.kind, []).append(f"{name}({', '.join(export.params)})")
-    return found
+def _entries(program: Program) -> list[dict[str, Plain]]:
+    return [
+        {"name": name, "kind": export.kind, "params": list(export.params)}
+        for name, export in sorted(program.exports.items())
+    ]
 
 
 def _need_governance(caller: str) -> None:

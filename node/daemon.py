@@ -22,7 +22,7 @@ import uvloop
 from consensus.errors import ConsensusError
 from hems.errors import HemsError
 from market.app import Application
-from market.errors import MarketError
+from market.errors import MarketError, StateError
 from node.announcer import Announcer
 from node.api.answers import Answers
 from node.api.control import ControlServer
@@ -31,7 +31,7 @@ from node.blocks import BlockMaker
 from node.chain import Chain
 from node.config import Config
 from node.epochs import Epochs
-from node.errors import NodeError, StartError
+from node.errors import GenesisError, NodeError, StartError
 from node.evidence import EvidencePool
 from node.genesis import Genesis, community_key, read_genesis
 from node.household import Household
@@ -168,6 +168,10 @@ class Node:
         wal = Wal.open(data / WAL_NAME)
         self._stack.callback(wal.close)
         self.app = Application(genesis.market, founding=genesis.founding())
+        try:
+            self.app.check_machine(beginning=store.height < 0)
+        except StateError as error:
+            raise GenesisError(f"{config.path(config.node.genesis)}: {error}") from None
         epochs = Epochs(genesis, self.app)
         verifier = TransactionVerifier(chain_id)
         maker = BlockMaker(genesis, epochs, self.app, verifier)

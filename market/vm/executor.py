@@ -21,6 +21,7 @@ from market.vm.gas import Caps, Meter
 from market.vm.gate import Code, Export, Library, Program
 from market.vm.host import Event, Host, from_text, to_text
 from market.vm.journal import Journal, State
+from market.vm.scan import SOURCE_CHARS_MAX
 from wire.codec import Plain, decode, decode_plain, encode
 
 VM_VERSION: Final = 1
@@ -35,7 +36,7 @@ IDENTITY_KEY: Final = "vm/identity"
 # The machine itself, as contracts see it: entries that are no contract's.
 NATIVE: Final = "vm"
 _RESERVED: Final = frozenset({NATIVE, "chain"})
-_CODE_BYTES_MAX: Final = 4 * gate.SOURCE_CHARS_MAX + 4_096
+_CODE_BYTES_MAX: Final = 4 * SOURCE_CHARS_MAX + 4_096
 _RECORD_BYTES_MAX: Final = 256
 NAME_CHARS_MAX: Final = 32
 
@@ -185,14 +186,14 @@ class Executor:
             raise StateError(f"the stored code is refused: {error}") from None
 
     def check_identity(self, stored: bytes | None) -> None:
-        """Raise `StateError`, naming what differs, unless the machine of a state is this one."""
+        """Raise `StateError`, naming what differs, unless a chain's machine is this one."""
         ours = self.identity()
         theirs = {} if stored is None else decode_plain(stored, len(stored))
-        for part, value in ours.items():
-            if theirs.get(part) != value:
+        for part in sorted(ours.keys() | theirs.keys()):
+            if theirs.get(part) != ours.get(part):
                 raise StateError(
-                    f"the state was made with another {part}: {theirs.get(part)}, this program "
-                    f"has {value}; all homes of a chain run the same machine"
+                    f"the chain's contracts are executed with {part} {theirs.get(part)}, this "
+                    f"program has {ours.get(part)}: run the version that the other homes run"
                 )
 
     def exports(self, source: Source) -> Mapping[str, Mapping[str, Export]]:

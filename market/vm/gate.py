@@ -23,7 +23,7 @@ from importlib import resources
 from typing import Final, NamedTuple, cast
 
 from market.errors import Rejected
-from market.vm.scan import SOURCE_CHARS_MAX, parse_text
+from market.vm.scan import parse_text
 from wire.codec import Message, encode
 
 FUNCTION_NODES_MAX: Final = 3_000
@@ -37,7 +37,7 @@ HOOKS: Final = frozenset({"instantiate", "migrate", "on_block"})
 KINDS: Final = frozenset({"execute", "query", "internal"})
 
 # Gate and type checker are part of the chain: whoever changes a word of them changes the rules.
-_RULES: Final = ("scan.py", "gate.py", "types.py", "prelude.star")
+_RULES: Final = ("scan.py", "gate.py", "signatures.py", "types.py", "prelude.star")
 PRELUDE: Final = resources.files("market.vm").joinpath("prelude.star").read_text("utf-8")
 
 

@@ -35,7 +35,9 @@ _TOKEN: Final = re.compile(
 _DECIMAL: Final = re.compile(r"[0-9]+(_[0-9]+)*")
 _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 # After these a star would unpack.
-_BEFORE_VALUE: Final = frozenset("( [ { , = : return in not and or if else".split())
+_BEFORE_VALUE: Final = frozenset(
+    ["(", "[", "{", ",", "=", ":", "return", "in", "not", "and", "or", "if", "else"]
+)
 
 
 def parse_text(name: str, source: str) -> ast.Module:
@@ -86,7 +88,7 @@ def _scan(source: str) -> None:
         raise _refuse(number, "syntax", "a tab or control character; lines are indented by spaces")
     line, depth, before = 1, 0, ("", "")
     for match in _TOKEN.finditer(source):
-        kind, token = match.lastgroup or "", match.group()
+        kind, sign = match.lastgroup or "", match.group()
         if kind == "open":
             depth += 1
             if depth > BRACKETS_MAX:
@@ -94,29 +96,29 @@ def _scan(source: str) -> None:
         elif kind == "close":
             depth -= 1
         else:
-            _check_token(line, kind, token, before, source[match.end() : match.end() + 1])
-        line += token.count("\n")
+            _check_token(line, kind, sign, before, source[match.end() : match.end() + 1])
+        line += sign.count("\n")
         if kind not in ("space", "comment"):
-            before = (before[1], token)
+            before = (before[1], sign)
 
 
-def _check_token(line: int, kind: str, token: str, before: tuple[str, str], after: str) -> None:
+def _check_token(line: int, kind: str, sign: str, before: tuple[str, str], after: str) -> None:
     """Refuse what not every version of Python reads alike. `before` are the last two tokens."""
     if kind == "word":
-        if not token.isascii():
-            raise _refuse(line, "name", f"{token}: a name is ASCII")
+        if not sign.isascii():
+            raise _refuse(line, "name", f"{sign}: a name is ASCII")
         if after in ("'", '"'):
-            if "b" in token.lower():
+            if "b" in sign.lower():
                 raise _refuse(line, "literal", "bytes literal: integers, text and booleans only")
-            raise _refuse(line, "syntax", f"{token} before a text; texts are plain")
-        if token == "except" or before[1] in ("type", "lazy"):
-            raise _refuse(line, "syntax", f"{before[1]} {token} is not part of the language")
-    elif kind == "number" and not _DECIMAL.fullmatch(token):
-        kind = "float literal" if "." in token else "literal"
-        raise _refuse(line, "literal", f"{kind} {token}: integers are written in decimal digits")
-    elif kind == "power" or (token == "*" and before[1] in _BEFORE_VALUE):
+            raise _refuse(line, "syntax", f"{sign} before a text; texts are plain")
+        if sign == "except" or before[1] in ("type", "lazy"):
+            raise _refuse(line, "syntax", f"{before[1]} {sign} is not part of the language")
+    elif kind == "number" and not _DECIMAL.fullmatch(sign):
+        kind = "float literal" if "." in sign else "literal"
+        raise _refuse(line, "literal", f"{kind} {sign}: integers are written in decimal digits")
+    elif kind == "power" or (sign == "*" and before[1] in _BEFORE_VALUE):
         raise _refuse(line, "syntax", "** and unpacking by * are not part of the language")
-    elif kind == "sign" and token in ("'", '"'):
+    elif kind == "sign" and sign in ("'", '"'):
         raise _refuse(line, "syntax", "a text that does not end on its line")
 
 

@@ -19,129 +19,26 @@ from typing import Final, NamedTuple
 from market.errors import Rejected
 from market.vm.gate import Code, Export, Library, Program
 from market.vm.scan import parse_text
+from market.vm.signatures import (
+    ADDABLE,
+    ANY,
+    FUNCTIONS,
+    METHODS,
+    NONE,
+    SCALAR,
+    SEQUENCE,
+    SIGNS,
+    SIZED,
+    Signature,
+    named,
+    show,
+)
 from wire.codec import decode
 
-ANY: Final = "any"
-NONE: Final = "None"
 # A variable's type only ever grows, from nothing over one type to unknown; passes beyond the bound
 # make it unknown, which is always right.
 PASSES_MAX: Final = 6
 ENTRIES_SHOWN_MAX: Final = 6
-SHOWN_CHARS_MAX: Final = 24
-
-
-class Signature(NamedTuple):
-    """What a function takes and gives. Types that several are good for are joined by `|`."""
-
-    params: tuple[str, ...]
-    optional: int
-    takes: tuple[str, ...]
-    gives: str
-
-
-def _signature(text: str) -> Signature:
-    left, _, gives = text.partition("->")
-    pairs = [part.strip().split(":") for part in left.split(",") if part.strip()]
-    names = tuple(name.rstrip("?") for name, _ in pairs)
-    optional = sum(name.endswith("?") for name, _ in pairs)
-    return Signature(names, optional, tuple(kind.strip() for _, kind in pairs), gives.strip())
-
-
-def _table(text: str) -> dict[str, Signature]:
-    rows = (line.strip().partition(" ") for line in text.strip().splitlines())
-    return {name: _signature(rest) for name, _, rest in rows}
-
-
-_SIZED: Final = "list|dict|str|tuple"
-_SEQUENCE: Final = "list|dict|tuple|range"
-
-# Parameters of built-ins have no names that could be given: `_`.
-_FUNCTIONS: Final = _table(
-    f"""
-    kv_get key:str -> any
-    kv_get_many keys:list|tuple|range -> list
-    kv_put key:str, value:int|str|bool|list|dict|tuple|range -> None
-    kv_put_many values:dict -> None
-    kv_del key:str -> None
-    kv_scan folder:str -> list
-    kv_keys folder:str -> list
-    emit event:str, data:any -> None
-    revert code:str, message:str -> None
-    env -> dict
-    call contract:str, entry:str, args:dict -> any
-    sha256 text:str -> str
-    verify_signature public_key:any, message:any, signature:any -> bool
-    expect_int name:str, value:any, low:int, high:int -> None
-    expect_text name:str, value:any, length_max:int -> None
-    expect_address name:str, value:any -> None
-    len _:{_SIZED}|range -> int
-    sorted _:{_SEQUENCE}, reverse?:bool -> list
-    range _:int, _?:int, _?:int -> range
-    enumerate _:{_SEQUENCE} -> list
-    abs _:int -> int
-    int _:str -> int
-    str _:str|int -> str
-    bool _:any -> bool
-    list _?:{_SEQUENCE} -> list
-    type _:any -> str
-    reversed _:list|tuple|range -> list
-    any _:{_SEQUENCE} -> bool
-    all _:{_SEQUENCE} -> bool
-    """
-)
-_LISTS: Final = _table(
-    """
-    append _:any -> None
-    pop _?:int -> any
-    insert _:int, _:any -> None
-    index _:any -> int
-    """
-)
-_DICTS: Final = _table(
-    """
-    get _:str|int|bool|tuple, _?:any -> any
-    keys -> list
-    values -> list
-    items -> list
-    pop _:str|int|bool|tuple, _?:any -> any
-    setdefault _:str|int|bool|tuple, _?:any -> any
-    """
-)
-_TEXTS: Final = _table(
-    """
-    startswith _:str -> bool
-    endswith _:str -> bool
-    split _:str -> list
-    index _:str -> int
-    """
-)
-_METHODS: Final[Mapping[str, Mapping[str, Signature]]] = {
-    "list": _LISTS,
-    "dict": _DICTS,
-    "str": _TEXTS,
-    "tuple": {"index": _LISTS["index"]},
-    "int": {},
-    "bool": {},
-    NONE: {},
-    "range": {},
-}
-_ADDABLE: Final = ("int", "str", "list", "tuple")
-_SCALAR: Final = f"int|str|bool|{NONE}"
-_SIGNS: Final[Mapping[type[ast.AST], str]] = {
-    ast.Add: "+",
-    ast.Sub: "-",
-    ast.Mult: "*",
-    ast.FloorDiv: "//",
-    ast.Mod: "%",
-}
-_ORDER: Final[Mapping[type[ast.AST], str]] = {
-    ast.Eq: "==",
-    ast.NotEq: "!=",
-    ast.Lt: "<",
-    ast.LtE: "<=",
-    ast.Gt: ">",
-    ast.GtE: ">=",
-}
 
 
 class _Call(NamedTuple):
@@ -218,7 +115,7 @@ def _checked_library(library: Library) -> _Checked:
 def _checked(name: str, source: str, libraries: tuple[Library, ...]) -> _Checked:
     """Check a text on its own. Pure: results are kept. Raises `Rejected`, reason `types`."""
     tree = parse_text(name, source)
-    functions = dict(_FUNCTIONS)
+    functions = dict(FUNCTIONS)
     constants: dict[str, str] = {}
     for library in libraries:
         known = _checked_library(library)
@@ -356,9 +253,9 @@ class _Function:
             return
         kind = self._type(value)
         if kind == NONE and isinstance(value, ast.Call):
-            self._refuse(value, f"{_show(value)} gives nothing that could be kept")
+            self._refuse(value, f"{show(value)} gives nothing that could be kept")
         if isinstance(target, ast.Tuple):
-            self._need(value, kind, _SEQUENCE, "is taken apart")
+            self._need(value, kind, SEQUENCE, "is taken apart")
             for item in target.elts:
                 self._store(item, ANY)
             return
@@ -374,7 +271,7 @@ class _Function:
         return self._type(target)
 
     def _loop(self, node: ast.For) -> None:
-        self._need(node.iter, self._type(node.iter), _SEQUENCE, "is gone through")
+        self._need(node.iter, self._type(node.iter), SEQUENCE, "is gone through")
         # A later turn sees what an earlier one assigned.
         self._assigned |= _stored(node)
         self._spread(node.target, node.iter)
@@ -406,7 +303,7 @@ class _Function:
     def _need(self, node: ast.AST, kind: str, wanted: str, what: str) -> None:
         if self._speaks and kind not in (ANY, "") and kind not in wanted.split("|"):
             shown = wanted.replace("|", ", ")
-            self._refuse(node, f"{_show(node)} is {_a(kind)} and {what}: {shown} needed")
+            self._refuse(node, f"{show(node)} is {named(kind)} and {what}: {shown} needed")
 
     def _type(self, node: ast.expr) -> str:
         match node:
@@ -458,7 +355,7 @@ class _Function:
     def _comprehension(self, node: ast.ListComp | ast.DictComp) -> str:
         kept = set(self._assigned)
         for generator in node.generators:
-            self._need(generator.iter, self._type(generator.iter), _SEQUENCE, "is gone through")
+            self._need(generator.iter, self._type(generator.iter), SEQUENCE, "is gone through")
             self._spread(generator.target, generator.iter)
             for condition in generator.ifs:
                 self._type(condition)
@@ -472,16 +369,16 @@ class _Function:
 
     def _operate(self, node: ast.AST, op: ast.operator, left: str, right_node: ast.expr) -> str:
         right = self._type(right_node)
-        sign = _SIGNS.get(type(op), "?")
-        kinds = _ADDABLE if sign == "+" else ("int",)
+        sign = SIGNS.get(type(op), "?")
+        kinds = ADDABLE if sign == "+" else ("int",)
         for kind in (left, right):
             if kind not in (ANY, "") and kind not in kinds:
                 shown = ", ".join(kinds)
-                self._refuse(node, f"{_show(node)}: {sign} is for {shown}, not {_a(kind)}")
+                self._refuse(node, f"{show(node)}: {sign} is for {shown}, not {named(kind)}")
         if sign != "+":
             return "int"
         if ANY not in (left, right) and left and right and left != right:
-            self._refuse(node, f"{_show(node)}: {_a(left)} and {_a(right)} do not add up")
+            self._refuse(node, f"{show(node)}: {named(left)} and {named(right)} do not add up")
             return ANY
         return left if left not in (ANY, "") else right
 
@@ -497,23 +394,27 @@ class _Function:
         op = node.ops[0]
         known = left not in (ANY, "") and right not in (ANY, "")
         if isinstance(op, ast.In | ast.NotIn):
-            self._need(node.comparators[0], right, _SIZED + "|range", "is searched")
+            self._need(node.comparators[0], right, SIZED + "|range", "is searched")
             if right == "str":
                 self._need(node.left, left, "str", "is searched for in text")
             elif right == "list":
-                self._need(node.left, left, _SCALAR, "is searched for")
+                self._need(node.left, left, SCALAR, "is searched for")
         elif isinstance(op, ast.Eq | ast.NotEq):
             if not any(isinstance(p, ast.Constant) for p in (node.left, node.comparators[0])):
-                self._need(node.left, left, _SCALAR, "is compared")
+                self._need(node.left, left, SCALAR, "is compared")
             if known and left != right and NONE not in (left, right):
                 self._refuse(
-                    node, f"{_show(node)}: {_a(left)} is never equal to {_a(right)}"
+                    node,
+                    f"{show(node)}: {named(left)} is never equal to {named(right)}",
                 )
         else:
             for part, kind in ((node.left, left), (node.comparators[0], right)):
                 self._need(part, kind, "int|str|bool", "is put in order")
             if known and left != right:
-                self._refuse(node, f"{_show(node)}: {_a(left)} has no order to {_a(right)}")
+                self._refuse(
+                    node,
+                    f"{show(node)}: {named(left)} has no order to {named(right)}",
+                )
         return "bool"
 
     def _subscript(self, node: ast.Subscript) -> str:
@@ -524,7 +425,7 @@ class _Function:
                 if bound is not None:
                     self._need(bound, self._type(bound), "int|None", "is a place")
             return holder if holder != "" else ""
-        self._need(node.value, holder, _SIZED + "|range", "is looked into")
+        self._need(node.value, holder, SIZED + "|range", "is looked into")
         self._index(node, holder)
         return "str" if holder == "str" else ANY
 
@@ -533,7 +434,7 @@ class _Function:
         if holder == "dict":
             self._need(node.slice, kind, "str|int|bool|tuple", "is a map's key")
         elif holder in ("list", "str", "tuple", "range"):
-            self._need(node.slice, kind, "int", f"is a place in {_a(holder)}")
+            self._need(node.slice, kind, "int", f"is a place in {named(holder)}")
 
     def _call(self, node: ast.Call) -> str:
         given = [self._type(item) for item in node.args]
@@ -555,9 +456,9 @@ class _Function:
         name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
         if holder in (ANY, ""):
             return ANY
-        signature = _METHODS[holder].get(name)
+        signature = METHODS[holder].get(name)
         if signature is None:
-            self._refuse(node, f"{_show(node.func)}: {_a(holder)} has no .{name}")
+            self._refuse(node, f"{show(node.func)}: {named(holder)} has no .{name}")
             return ANY
         self._fit(node, f".{name}", signature, given, {})
         return signature.gives
@@ -567,13 +468,13 @@ class _Function:
             self._refuse(node, f"{name} takes a list, or two and more to compare")
             return ANY
         if len(given) == 1:
-            self._need(node.args[0], given[0], _SEQUENCE, f"is given to {name}")
+            self._need(node.args[0], given[0], SEQUENCE, f"is given to {name}")
             return ANY
         kind = functools.reduce(_join, given)
         for item, one in zip(node.args, given, strict=True):
             for other in given:
                 if one != other and not {one, other} & {ANY, ""}:
-                    self._refuse(item, f"{name}: {_a(one)} has no order to {_a(other)}")
+                    self._refuse(item, f"{name}: {named(one)} has no order to {named(other)}")
         return kind
 
     def _fit(
@@ -634,41 +535,3 @@ def _ends(body: Sequence[ast.stmt]) -> bool:
     if isinstance(last, ast.Expr) and isinstance(last.value, ast.Call):
         return isinstance(last.value.func, ast.Name) and last.value.func.id == "revert"
     return False
-
-
-def _show(node: ast.AST, depth: int = 3) -> str:
-    """Return an expression as a complaint names it: short, and the same on every Python."""
-    match node:
-        case ast.Name():
-            return node.id
-        case ast.Constant(value=str() as text):
-            return f'"{text[:SHOWN_CHARS_MAX]}"'
-        case ast.Constant():
-            return str(node.value)[:SHOWN_CHARS_MAX]
-        case ast.List() | ast.ListComp():
-            return "[...]"
-        case ast.Dict() | ast.DictComp():
-            return "{...}"
-        case ast.Attribute() if depth:
-            return f"{_show(node.value, depth - 1)}.{node.attr}"
-        case ast.Call() if depth:
-            return f"{_show(node.func, depth - 1)}(...)"
-        case ast.Subscript() if depth:
-            return f"{_show(node.value, depth - 1)}[...]"
-        case ast.BinOp() | ast.AugAssign() if depth:
-            sign = _SIGNS.get(type(node.op), "?")
-            left, right = (
-                (node.left, node.right) if isinstance(node, ast.BinOp) else (node.target, node.value)
-            )
-            return f"{_show(left, depth - 1)} {sign} {_show(right, depth - 1)}"
-        case ast.Compare() if depth:
-            right = node.comparators[0]
-            sign = _ORDER.get(type(node.ops[0]), "?")
-            return f"{_show(node.left, depth - 1)} {sign} {_show(right, depth - 1)}"
-    return "..."
-
-
-def _a(kind: str) -> str:
-    if kind == NONE:
-        return "nothing"
-    return f"an {kind}" if kind == "int" else f"a {kind}"
