@@ -1,4 +1,4 @@
-"""Who decides a block, and by which parameters of the chain, as governance keeps it in the state."""
+"""Who decides a block, and by which parameters: as governance keeps it in the state."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple

@@ -89,7 +89,7 @@ class Genesis(Message, frozen=True, tag="genesis"):
     chain: ChainParams
     market: MarketParams
     governance: GovernanceParams = GovernanceParams()
-    machine: dict[str, str] = {}
+    machine: dict[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def chain_id(self) -> str:

@@ -5,7 +5,9 @@ import hashlib
 from importlib import resources
 from typing import Final
 
-CONTRACTS: Final = ("ledger", "registry", "tariff", "market", "settlement", "governance")
+CONTRACTS: Final = (
+    "ledger", "registry", "tariff", "market", "settlement", "carbon", "governance",
+)  # fmt: skip
 
 LIBRARIES: Final = ("matching",)
 
