@@ -39,6 +39,7 @@ from node.lock import DirectoryLock
 from node.mempool import Mempool
 from node.network.base import Network, NetworkError
 from node.network.libp2p import Libp2pNetwork
+from node.receipts import Receipts
 from node.setup import (
     DATABASE_NAME,
     EVIDENCE_NAME,
@@ -233,7 +234,9 @@ class Node:
             finality,
         )
         bills = Bills(self.chain, self.app, self.sync, self.network)
-        told = Answers(self.status, self.household, self.app, self.mempool, store, finality, bills)
+        receipts = Receipts(store, self.sync, self.network)
+        parts = (self.app, self.mempool, store, finality, bills, receipts)
+        told = Answers(self.status, self.household, *parts)
         self._control = ControlServer(data, told.table())
         await self.chain.open(self.mempool, self.evidence)
         self.evidence.load()
