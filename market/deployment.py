@@ -42,8 +42,8 @@ PROPOSED_PREFIX: Final = "vm/proposed/"
 CHANGED_KEY: Final = "vm/changed"
 DUE_KEY: Final = "governance/due"
 DUE_MAX: Final = 4
-# The most texts that one block checks: each may take a good part of a second.
-CODE_CHECKS_PER_BLOCK_MAX: Final = 2
+# The most texts that one block checks: the longest takes a good part of a second.
+CODE_CHECKS_PER_BLOCK_MAX: Final = 1
 ARGS_BYTES_MAX: Final = 4_096
 _CHANGE_BYTES_MAX: Final = 4 * SOURCE_CHARS_MAX + ARGS_BYTES_MAX + 1_024
 _DUE_BYTES_MAX: Final = 4_096
@@ -100,7 +100,7 @@ class Deployer:
         journal = host.journal
         if journal.code_checks >= CODE_CHECKS_PER_BLOCK_MAX:
             raise Revert(
-                "busy", f"a block checks at most {CODE_CHECKS_PER_BLOCK_MAX} texts: try again"
+                "busy", f"a block checks at most {CODE_CHECKS_PER_BLOCK_MAX} text: try again"
             )
         journal.code_checks += 1
         host.meter.charge(COST["code_check"])

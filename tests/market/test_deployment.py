@@ -158,6 +158,7 @@ LOOP = """def f():
             n += 1
     return n
 """
+START = "def f():\n    return 1\ndef instantiate(args):\n"
 REFUSED = {
     "float": ("def f():\n    return 1.5\n", "literal"),
     "import": ("import os\ndef f():\n    return 1\n", "top_level"),
@@ -176,6 +177,25 @@ REFUSED = {
         "compute",
     ),
     "endless in the hook": (LOOP + "def on_block():\n    f()\n", "compute"),
+    "huge range": (START + "    n = len(range(100000000))\n", "contract_fault"),
+    "text doubled": (
+        START + '    s = "x"\n    for i in range(60):\n        s = s + s\n',
+        "contract_fault",
+    ),
+    "list in itself": (
+        START + '    x = [1]\n    for i in range(40):\n        x = [x, x]\n    kv_put("x", x)\n',
+        "contract_fault",
+    ),
+    "big integer grown": (
+        START + "    x = 3\n    for i in range(40):\n        x = x * x\n",
+        "contract_fault",
+    ),
+    "fills the state": (
+        START + '    s = "xxxxxxxxxxxxxxxx"\n    for i in range(11):\n        s = s + s\n'
+        "    for i in range(2000):\n        kv_put(str(i), s)\n",
+        "storage",
+    ),
+    "nested deep": (f"def f():\n    return {'(' * 90}1{')' * 90}\n", "nesting"),
     "refuses itself": (
         'def f():\n    return 1\ndef instantiate(args):\n    revert("not_yet", "come later")\n',
         "not_yet",
