@@ -208,10 +208,13 @@ def _print_overview(found: dict[str, Any]) -> None:
     typer.echo("proposals" if found["proposals"] else "no proposals")
     for item in found["proposals"]:
         value = f" to {item['value']}" if item["kind"] == "set" else ""
+        if item["code_hash"]:
+            value = f" (code {item['code_hash'][:16]})"
         typer.echo(
             f"  {item['number']:>3}  {item['kind']} {item['subject']}{value}: {item['status']}, "
             f"{len(item['yes'])} for, {len(item['no'])} against, "
             f"until block {item['expires_height']}"
+            + (f"; {item['reason']}" if item["reason"] else "")
         )
 
 
