@@ -38,8 +38,17 @@ gov_app = typer.Typer(
 )
 app.add_typer(gov_app, name="gov")
 
+contracts_app = typer.Typer(
+    help="The market's rules as they are deployed, and changes of them put to the vote.",
+    no_args_is_help=True,
+)
+app.add_typer(contracts_app, name="contracts")
+
 ConfigOption = Annotated[Path, typer.Option("--config", help="The home's settings file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")]
+NodeOption = Annotated[
+    Path | None, typer.Option("--node", help="Ask the node of this data directory instead.")
+]
 
 
 @app.command()
@@ -199,11 +208,100 @@ def _print_overview(found: dict[str, Any]) -> None:
     typer.echo("proposals" if found["proposals"] else "no proposals")
     for item in found["proposals"]:
         value = f" to {item['value']}" if item["kind"] == "set" else ""
+        if item["code_hash"]:
+            value = f" (code {item['code_hash'][:16]})"
         typer.echo(
             f"  {item['number']:>3}  {item['kind']} {item['subject']}{value}: {item['status']}, "
             f"{len(item['yes'])} for, {len(item['no'])} against, "
             f"until block {item['expires_height']}"
+            + (f"; {item['reason']}" if item["reason"] else "")
         )
+
+
+@contracts_app.command("list")
+def contracts_list(
+    config: ConfigOption = Path("node.toml"), node: NodeOption = None, as_json: JsonOption = False
+) -> None:
+    """Show what contracts and libraries are deployed."""
+    from node.api.contracts import overview
+
+    found = asyncio.run(overview(node or _data_of(config)))
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    for row in found["contracts"]:
+        stands_on = f"  on {', '.join(row['libraries'])}" if row["libraries"] else ""
+        typer.echo(f"{row['name']:12} {row['code_hash'][:16]}{stands_on}")
+    for row in found["libraries"]:
+        typer.echo(f"{row['name']:12} {row['code_hash'][:16]}  (library)")
+
+
+@contracts_app.command("show")
+def contracts_show(
+    name: Annotated[
+        str, typer.Argument(help="A contract, a library, or the number of a proposal of code.")
+    ],
+    config: ConfigOption = Path("node.toml"),
+    node: NodeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the text of a contract, a library, or of code that waits for a vote."""
+    from node.api.contracts import proposed, text
+
+    data = node or _data_of(config)
+    found = asyncio.run(proposed(data, int(name)) if name.isdecimal() else text(data, name))
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    typer.echo(f"# {found['kind']} {found['name']}, code hash {found['code_hash']}")
+    for row in found.get("entries", []):
+        typer.echo(f"# {row['kind']:8} {row['name']}({', '.join(row['params'])})")
+    if "args" in found:
+        typer.echo(f"# with {json.dumps(found['args'])}")
+    typer.echo(found["source"], nl=not found["source"].endswith("\n"))
+
+
+@contracts_app.command("deploy")
+def contracts_deploy(
+    file: Annotated[Path, typer.Argument(help="The contract's text.")],
+    name: Annotated[str, typer.Option("--name", help="How it is called on the chain.")],
+    args: Annotated[
+        str, typer.Option("--args", help="JSON object for instantiate, or migrate.")
+    ] = "{}",
+    upgrade: Annotated[
+        bool, typer.Option("--upgrade", help="New code for a contract that there is.")
+    ] = False,
+    library: Annotated[
+        bool, typer.Option("--library", help="A library, for contracts that come later.")
+    ] = False,
+    blocks: Annotated[int, typer.Option(help="How many blocks it may be voted on.")] = 1_000,
+    config: ConfigOption = Path("node.toml"),
+    node: NodeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a contract, upload it and put it to the vote; an authority's home does this."""
+    from node.api.contracts import deploy
+    from node.config import load_config
+    from node.errors import ConfigError
+
+    if upgrade and library:
+        raise ConfigError("give either --upgrade or --library")
+    kind = "upgrade" if upgrade else "library" if library else "deploy"
+    settings = load_config(config, os.environ)
+    done = asyncio.run(deploy(settings, node, file, kind, name, args, blocks))
+    code = done["code_hash"][:16]
+    _print_done(
+        done,
+        as_json,
+        f"proposal {done['proposal']} is open, you voted for it: {kind} {name}, code {code}",
+    )
+
+
+def _data_of(config: Path) -> Path:
+    from node.config import load_config
+
+    settings = load_config(config, os.environ)
+    return settings.path(settings.node.data)
 
 
 @app.command()
