@@ -1,0 +1,155 @@
+"""What a region of 1,000 homes keeps: `uv run python -m bench.region [--homes N] [--slots N]`.
+
+Every home posts an order for every slot and its meter a reading; slots are cleared, settled and,
+once they are older than `keep_slots`, forgotten. Printed are the state's keys and bytes as slots go
+by, what a slot costs, the state root for 500 updates at 100,000 keys, and how long a node takes to
+load the state after a restart (every key read, the tree built anew, the money counted).
+"""
+
+import argparse
+import random
+import statistics
+import time
+
+from bench.machine import describe
+from market import client
+from market.app import Application, BlockEnv
+from market.genesis import HomeEntry
+from market.vm import merkle
+from node.process import rss_mib
+from tests.market.street import SLOT, SLOT_MS, START_MS, params
+from wire.codec import encode
+from wire.keys import SigningKey
+from wire.transaction import CheckedTransaction
+
+BLOCK_TRANSACTIONS = 500
+ROOT_KEYS = 100_000
+UPDATES = 500
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--homes", type=int, default=1_000)
+    parser.add_argument("--slots", type=int, default=100)
+    parser.add_argument("--keep-slots", type=int, default=40)
+    given = parser.parse_args()
+    print(describe())
+    rooting()
+    region = Region(given.homes, given.keep_slots)
+    for number in range(given.slots):
+        region.slot(SLOT + number)
+        if (number + 1) % max(1, given.slots // 10) == 0:
+            region.tell(number + 1)
+    region.restart()
+
+
+class Region:
+    """An application whose homes all trade and are all metered, slot after slot."""
+
+    def __init__(self, homes: int, keep_slots: int) -> None:
+        self.keys = [SigningKey(number.to_bytes(32, "big")) for number in range(1, homes + 1)]
+        self.meters = [key.derive("meter") for key in self.keys]
+        entries = tuple(
+            HomeEntry(
+                address=key.address,
+                meter=meter.address,
+                name=f"home {number}",
+                role="prosumer",
+                import_cap_w=10_000,
+                export_cap_w=10_000,
+                balance_micro=10**12,
+                green=number % 2 == 0,
+            )
+            for number, (key, meter) in enumerate(zip(self.keys, self.meters, strict=True))
+        )
+        self.keep_slots = keep_slots
+        self.params = params(entries, keep_slots=keep_slots)
+        self.app = Application(self.params)
+        self.app.commit(self.app.genesis())
+        self.random = random.Random(1)
+        self.nonce = 0
+        self.cpu_s: list[float] = []
+
+    def slot(self, slot: int) -> None:
+        """Post, clear, read and settle one slot."""
+        self._cpu_s = 0.0
+        amounts = [self.random.randrange(50, 500) for _ in self.keys]
+        orders = []
+        for number, key in enumerate(self.keys):
+            side = "sell" if number % 2 == 0 else "buy"
+            price = self.random.randrange(90_000, 190_000)
+            call = client.post_order(slot, side, amounts[number], price)
+            orders.append(self._sign(key, call, slot))
+        begin_ms = slot * SLOT_MS - START_MS
+        self._blocks(orders, begin_ms - 8 * 60_000)
+        self._blocks([], begin_ms - 5 * 60_000)
+        readings = []
+        for number, meter in enumerate(self.meters):
+            sides = (0, amounts[number]) if number % 2 == 0 else (amounts[number], 0)
+            readings.append(self._sign(meter, client.post_reading(slot, *sides, slot), slot))
+        self._blocks(readings, begin_ms + SLOT_MS)
+        self._blocks([], begin_ms + SLOT_MS + 60_000)
+        self.cpu_s.append(self._cpu_s)
+
+    def _sign(self, key: SigningKey, call: client.Call, slot: int) -> CheckedTransaction:
+        self.nonce += 1
+        return client.sign_call(call, key, "street", self.nonce, (slot + 8) * SLOT_MS)
+
+    def _blocks(self, txs: list[CheckedTransaction], at_ms: int) -> None:
+        for first in range(0, max(1, len(txs)), BLOCK_TRANSACTIONS):
+            chunk = txs[first : first + BLOCK_TRANSACTIONS]
+            env = BlockEnv(self.app.height + 1, START_MS + at_ms + first)
+            begun = time.process_time()
+            result = self.app.execute(env, chunk)
+            self.app.commit(result)
+            self._cpu_s += time.process_time() - begun
+            bad = [receipt for receipt in result.receipts if receipt.code != "ok"]
+            if bad:
+                raise RuntimeError(f"{bad[0].reason}: {bad[0].message}")
+
+    def tell(self, slots: int) -> None:
+        """Print what the state holds now."""
+        items = self.app.state_items()
+        size = sum(len(key) + len(value) for key, value in items)
+        print(
+            f"after {slots:4} slots (keeping {self.keep_slots}): {len(items):7,} keys, "
+            f"{size / 1_048_576:6.1f} MiB, process {rss_mib():5.0f} MiB, "
+            f"a slot {statistics.median(self.cpu_s[-10:]):.2f} CPU s",
+            flush=True,
+        )
+
+    def restart(self) -> None:
+        """Load the state as a node does that starts again."""
+        items, height, root = self.app.state_items(), self.app.height, self.app.state_root
+        took = []
+        for _ in range(3):
+            again = Application(self.params)
+            begun = time.process_time()
+            again.load(items, height)
+            took.append(time.process_time() - begun)
+            if again.state_root != root:
+                raise RuntimeError("another root after loading")
+        print(
+            f"loading {len(items):,} keys after a restart: median "
+            f"{statistics.median(took):.2f} CPU s ({min(took):.2f} .. {max(took):.2f})"
+        )
+
+
+def rooting() -> None:
+    """Print what 500 updates of a state of 100,000 keys cost."""
+    tree = merkle.update(None, {f"a/{n}": encode(n) for n in range(ROOT_KEYS)})
+    random_ = random.Random(2)
+    took = []
+    for turn in range(11):
+        writes = {f"a/{random_.randrange(ROOT_KEYS)}": encode([turn, n]) for n in range(UPDATES)}
+        begun = time.process_time()
+        merkle.root_of(merkle.update(tree, writes))
+        took.append((time.process_time() - begun) * 1000)
+    print(
+        f"state root, {UPDATES} updates at {ROOT_KEYS:,} keys: median "
+        f"{statistics.median(took):.1f} ms ({min(took):.1f} .. {max(took):.1f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
