@@ -56,7 +56,7 @@ def refusals_in(
 
 
 def words_of(message: ast.expr) -> int | None:
-    """How many words of the message are written out, what is filled in being one more."""
+    """How many words of the message are written out, each that is filled in being one."""
     parts = [
         part.value
         for part in ast.walk(message)
@@ -64,7 +64,8 @@ def words_of(message: ast.expr) -> int | None:
     ]
     if not parts:
         return None
-    filled_in = not isinstance(message, ast.Constant)
+    filled_in = sum(isinstance(part, ast.FormattedValue) for part in ast.walk(message))
+    filled_in += isinstance(message, ast.BinOp)
     return len(re.findall(r"[A-Za-z]{2,}", " ".join(parts))) + filled_in
 
 
