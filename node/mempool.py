@@ -26,6 +26,8 @@ PER_SENDER_MAX: Final = 64
 POOL_S: Final = 0.05
 # What has not been decided after this long was lost on the way: say it again.
 REPEAT_S: Final = 4.0
+# The last refusals are kept for their owners to ask about: no block will ever tell them.
+REFUSALS_KEPT_MAX: Final = 1_000
 # No honest node sends these, whatever it has seen of the chain: contracts come with the genesis.
 _DISHONEST: Final = ("unknown_contract", "unknown_entry", "bad_arguments")
 
@@ -67,6 +69,7 @@ class Mempool:
         self._wake = asyncio.Event()
         self._sequence = time.time_ns()
         self.refused: dict[str, int] = {}
+        self._refusals: dict[bytes, tuple[CheckedTransaction, Refused]] = {}
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -103,7 +106,7 @@ class Mempool:
             try:
                 self._insert(result)
             except Refused as refused:
-                self._count(refused)
+                self._refuse(result, refused)
 
     def submit(self, raw: bytes) -> CheckedTransaction:
         """Take in a transaction of this home and gossip it with the next batch.
@@ -120,7 +123,7 @@ class Mempool:
         try:
             self._insert(result)
         except Refused as refused:
-            self._count(refused)
+            self._refuse(result, refused)
             raise
         if result.tx_id not in self._own:
             self._own[result.tx_id] = time.monotonic()
@@ -203,12 +206,21 @@ class Mempool:
                     raise Refused("expired", "it was not decided in time")
                 self._admit(checked)
             except Refused as refused:
-                self._count(refused)
+                self._refuse(checked, refused)
                 self._drop(tx_id)
 
     def pending(self) -> list[CheckedTransaction]:
         """Return all that waits, in order of arrival."""
         return list(self._pending.values())
+
+    def find(self, tx_id: bytes) -> tuple[CheckedTransaction, Refused | None] | None:
+        """Return a transaction that waits here, or one of the last refused and why.
+
+        A transaction that a block has decided may be among the refused too, when a neighbour has
+        said it again later: ask the store as well.
+        """
+        waiting = self._pending.get(tx_id)
+        return self._refusals.get(tx_id) if waiting is None else (waiting, None)
 
     def _drop(self, tx_id: bytes) -> None:
         self._own.pop(tx_id, None)
@@ -221,6 +233,12 @@ class Mempool:
             self._per_sender[checked.sender] = left
         else:
             del self._per_sender[checked.sender]
+
+    def _refuse(self, checked: CheckedTransaction, refused: Refused) -> None:
+        self._count(refused)
+        self._refusals[checked.tx_id] = (checked, refused)
+        while len(self._refusals) > REFUSALS_KEPT_MAX:
+            del self._refusals[next(iter(self._refusals))]
 
     def _count(self, refused: Refused) -> None:
         self.refused[refused.code] = self.refused.get(refused.code, 0) + 1

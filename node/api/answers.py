@@ -8,11 +8,13 @@ latencies                   how long this home's transactions took to be final, 
 money                       what was minted and redeemed, and what all accounts hold
 query      {contract, entry, args}      a contract's query
 submit     {transaction}    hand in a signed transaction, hexadecimal
-transaction {id}            where a transaction was decided, if it was, and how it ended
+transaction {id}            where a transaction is, what it asked, how it ended (`node.api.explain`)
 block      {height}         a decided block's hash, roots and time
 bill       {address, slot}  a home's bill; slot null: of the last settled slot
 bill_proof {address, slot}  the same as a `BillProof`, hexadecimal, for who trusts no node
 path       {epoch, height}  signed headers from an epoch to a height (`Headers`), hexadecimal
+
+What people see of the market (`market_book` and so on) is in `node.api.views`.
 """
 
 from collections.abc import Mapping
@@ -22,9 +24,11 @@ import msgspec
 
 from consensus.messages import BLOCK_BYTES_MAX, Block
 from market import client, governance
-from market.app import Application, Receipt
+from market.app import Application
 from market.errors import QueryError
 from node.api.control import Answer
+from node.api.explain import Explainer
+from node.api.views import Views
 from node.bill import Bills, to_hex
 from node.errors import ControlError
 from node.household import Household
@@ -57,6 +61,8 @@ class Answers:
         self._mempool = mempool
         self._store = store
         self._finality = finality
+        self._views = Views(app)
+        self._explainer = Explainer(mempool, store, self._views)
 
     def table(self) -> dict[str, Answer]:
         """Return the answers by the question's name."""
@@ -69,11 +75,12 @@ class Answers:
             "money": self.money,
             "query": self.query,
             "submit": self.submit,
-            "transaction": self.transaction,
+            "transaction": self._explainer.transaction,
             "block": self.block,
             "bill": self.bill,
             "bill_proof": self.bill_proof,
             "path": self.path,
+            **self._views.table(),
         }
 
     async def status(self, question: Mapping[str, Any]) -> Any:
@@ -147,27 +154,6 @@ class Answers:
         checked = self._mempool.submit(raw)
         self._finality.submitted(checked.tx_id)
         return {"id": checked.tx_id.hex()}
-
-    async def transaction(self, question: Mapping[str, Any]) -> Any:
-        """The height at which a transaction was decided, and its receipt."""
-        try:
-            tx_id = bytes.fromhex(str(question.get("id")))
-        except ValueError:
-            raise ControlError("id is hexadecimal text") from None
-        height = await self._store.height_of(tx_id)
-        stored = None if height is None else await self._store.block(height)
-        if stored is None:
-            return {"height": height}
-        for receipt in decode(stored.receipts, tuple[Receipt, ...], len(stored.receipts)):
-            if receipt.tx_id == tx_id:
-                return {
-                    "height": height,
-                    "code": receipt.code,
-                    "reason": receipt.reason,
-                    "message": receipt.message,
-                    "events": [[e.contract, e.name, e.data] for e in receipt.events],
-                }
-        return {"height": height}
 
     async def block(self, question: Mapping[str, Any]) -> Any:
         """A decided block's header, in short."""

@@ -66,7 +66,7 @@ def words_of(message: ast.expr) -> int | None:
         return None
     filled_in = sum(isinstance(part, ast.FormattedValue) for part in ast.walk(message))
     filled_in += isinstance(message, ast.BinOp)
-    return len(re.findall(r"[A-Za-z]{2,}", " ".join(parts))) + filled_in
+    return len(" ".join(parts).split()) + filled_in
 
 
 def in_contracts() -> list[Found]:
