@@ -437,18 +437,37 @@ class Application:
         """
         if self.height >= 0 and not self._hook_failed and self._has_work():
             return after_ms + 1
-        return self.clock.next_deadline_ms(after_ms)
+        return min([self.clock.next_deadline_ms(after_ms), *self._dated_ms(after_ms)])
+
+    def _dated_ms(self, after_ms: int) -> list[int]:
+        """Return when the next auction, intraday round and request's gate are, if any."""
+        clock = self.clock
+        moments = [row[0] for row in self._rows("market/auctions")[:1]]
+        moments += [row[0] for row in self._rows("requests/open")[:1]]
+        every_ms = self.params.intraday_every_ms
+        if every_ms and self._list("market/open"):
+            moments.append((clock.market_ms(after_ms) // every_ms + 1) * every_ms)
+        found = [clock.real_ms(moment) for moment in moments]
+        return [moment for moment in found if moment > after_ms]
 
     # -- parts
     def _has_work(self) -> bool:
         clock, time_ms = self.clock, self._time_ms
-        if self._list("settlement/ready"):
+        if self._list("settlement/ready") or self._rows("market/jobs"):
+            return True
+        market_ms = clock.market_ms(time_ms)
+        if any(row[0] <= market_ms for row in self._rows("requests/open")[:1]):
             return True
         gates = self._list("market/open")
         windows = self._list("settlement/open")
         return any(clock.gate_close_real_ms(slot) <= time_ms for slot in gates) or any(
             clock.window_end_real_ms(slot) <= time_ms for slot in windows
         )
+
+    def _rows(self, key: str) -> list[list[int]]:
+        data = self._state.items.get(key)
+        rows: list[list[int]] = [] if data is None else decode_plain(data, len(data))
+        return rows
 
     def _list(self, key: str) -> list[int]:
         data = self._state.items.get(key)

@@ -12,6 +12,7 @@ looks on, so that it is ready when an epoch gives it a seat (and a seat that is 
 import asyncio
 import logging
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,7 @@ from node.evidence import EvidencePool
 from node.genesis import Genesis, chain_of
 from node.mempool import Mempool
 from node.network.base import Network
+from node.pace import Pace
 from node.store import EpochEnd, Store, StoredBlock
 from node.wal import Wal
 from wire.codec import encode
@@ -77,11 +79,12 @@ class BadSnapshot(Exception):
 
 
 class Head(NamedTuple):
-    """The last applied block."""
+    """The last applied block. `state_root` is that of the state after it, as computed here."""
 
     header: Header
     hash: bytes
     certificate: Certificate | None
+    state_root: bytes
 
 
 class _Failed(NamedTuple):
@@ -156,12 +159,14 @@ class Chain:
             asyncio.Queue()
         )
         self._early: deque[_Heard] = deque(maxlen=EARLY_MAX)
+        self._pace = Pace()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="execution")
         self._results: dict[bytes, BlockResult] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self._begin_timer: asyncio.TimerHandle | None = None
         self._core: Core | None = None
         self._listeners: list[Listener] = []
+        self._is_level: Callable[[], bool] = lambda: False
         self._head: Head | None = None
         # The block at the head with its proof, for peers that lack it; told to the core once.
         self._parent: Decided | None = None
@@ -170,7 +175,9 @@ class Chain:
         self._evidence: EvidencePool | None = None
         # The last height that this node has seen votes decide; others came ready from neighbours.
         self.decided_height = 0
-        self.counts = {"blocks": 0, "dropped_inputs": 0, "evidence": 0, "refused_blocks": 0}
+        self.counts = dict.fromkeys(
+            ("blocks", "transactions", "dropped_inputs", "evidence", "refused_blocks"), 0
+        )
         network.on_send(PROTOCOL, self._on_message)
 
     # -- what others read --------------------------------------------------------------------
@@ -198,19 +205,30 @@ class Chain:
         return self.epochs.of_height(self.height + 1) or self.authorities
 
     @property
+    def other_authorities(self) -> list[str]:
+        """Peer ids of the authorities of the height after the head, without this node."""
+        return [peer for index, peer in enumerate(self._peers) if index != self.index]
+
+    @property
     def voting(self) -> bool:
         """Whether this node has a seat and uses it at the present height."""
         return self._core is not None and not self._core.abstaining
 
     @property
     def state_root(self) -> bytes:
-        """Root of the state as this node has computed it."""
-        root: bytes = self._app.state_root
-        return root
+        """Root of the state after the last applied block, as this node has computed it.
+
+        Not the application's at this instant: that may be one block ahead of `head`.
+        """
+        return self.head.state_root
 
     def on_applied(self, listener: Listener) -> None:
         """Call `listener(block, certificate, result)` after each applied block, in order."""
         self._listeners.append(listener)
+
+    def ask_whether_level(self, is_level: Callable[[], bool]) -> None:
+        """Ask this at each height whether no later block exists as far as the others say (R22)."""
+        self._is_level = is_level
 
     # -- opening -----------------------------------------------------------------------------
 
@@ -274,7 +292,7 @@ class Chain:
             certificate = stored_certificate(stored, authorities, self._genesis.chain_id)
         except _UNREADABLE as error:
             raise self._store.damaged(f"the block at height {height}: {error}") from None
-        self._head = Head(block.header, stored.block_hash, certificate)
+        self._head = Head(block.header, stored.block_hash, certificate, self._app.state_root)
         if certificate is not None:
             self._parent = Decided(block, certificate)
 
@@ -370,7 +388,7 @@ class Chain:
             self._early.append(heard)
 
     def _is_stranger(self, peer: str, height: int) -> bool:
-        """Tell whether a peer has no seat at a height, nor had one just before.
+        """Tell whether a peer has no seat at a height, nor had one just before (R29).
 
         Whoever is ahead of us may have a seat in an epoch that we do not know yet.
         """
@@ -447,8 +465,10 @@ class Chain:
         time_ms = max(self._now_ms(), head.header.time_ms + 1)
         params = self._params
         proven = self._evidence.due(height)
-        chosen = self._mempool.reap(time_ms, params.block_bytes_max, params.block_transactions_max)
+        count_max = self._pace.transactions_max(params, round_)
+        chosen = self._mempool.reap(time_ms, params.block_bytes_max, count_max)
         index = self.index
+        begun_s = time.monotonic()
         built = await self._in_worker(
             lambda: self._on_parent(
                 height,
@@ -459,6 +479,7 @@ class Chain:
         )
         if built is None:
             return
+        self._pace.executed(len(chosen), time.monotonic() - begun_s)
         block, result = built
         self._remember(header_hash(block.header), result)
         self._put(ev.BlockBuilt(height, round_, block))
@@ -469,6 +490,7 @@ class Chain:
         if head.header.height + 1 != height:
             return
         if block_hash not in self._results:
+            begun_s = time.monotonic()
             try:
                 result = await self._in_worker(
                     lambda: self._on_parent(height, lambda: self._maker.execute(block, head.header))
@@ -480,6 +502,7 @@ class Chain:
                 return
             if result is None:
                 return
+            self._pace.executed(len(block.txs), time.monotonic() - begun_s)
             self._remember(block_hash, result)
         self._put(ev.BlockChecked(height, block_hash, True))
 
@@ -522,7 +545,7 @@ class Chain:
         ends = [_epoch_end(signed) for signed in item.epoch_ends]
         await self._store.replace_state(stored, loaded.state.items, ends)
         await self._in_worker(lambda: self._app.adopt(loaded))
-        self._head = Head(header, stored.block_hash, item.certificate)
+        self._head = Head(header, stored.block_hash, item.certificate, self._app.state_root)
         self._parent = Decided(item.block, item.certificate)
         self._results.clear()
         if self._mempool is not None:
@@ -576,6 +599,7 @@ class Chain:
         await self._write(block, certificate, result)
         self._results.clear()
         self.counts["blocks"] += 1
+        self.counts["transactions"] += len(block.txs)
         if self._mempool is not None:
             self._mempool.decided([receipt.tx_id for receipt in result.receipts])
         for listener in self._listeners:
@@ -591,7 +615,7 @@ class Chain:
             end = _epoch_end(SignedHeader(block.header, certificate, set_of(result.next)))
         await self._store.commit(stored, tx_ids, result.writes, end)
         await self._in_worker(lambda: self._app.commit(result))
-        self._head = Head(block.header, stored.block_hash, certificate)
+        self._head = Head(block.header, stored.block_hash, certificate, self._app.state_root)
 
     async def _in_worker(self, work: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
@@ -605,7 +629,11 @@ class Chain:
             return
         parent, self._parent = self._parent, None
         entered = ev.EnterHeight(
-            self.height + 1, self.authorities, parent, params=self._params.consensus
+            self.height + 1,
+            self.authorities,
+            parent,
+            behind=not self._is_level(),
+            params=self._params.consensus,
         )
         await self._perform(self._core.handle(entered))
         if self._wal.bulky:
@@ -632,6 +660,8 @@ class Chain:
         self.index = authorities.index_of(self._key.public)
         self._peers = [peer_id_of(public) for public in authorities.publics]
         self._indices = {peer: index for index, peer in enumerate(self._peers)}
+        # However many homes there are, every authority must hear every other.
+        self._network.pin(self.other_authorities if self.index is not None else ())
 
     async def _shorten_log(self, core: Core) -> None:
         # The store is durable below this height, so the core needs this height's records only. The

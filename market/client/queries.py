@@ -135,10 +135,11 @@ class SlotSummary(msgspec.Struct, frozen=True):
 class Bill(msgspec.Struct, frozen=True):
     """One home's bill for one slot.
 
-    `total_micro` = trades' cost − trades' income + grid fees + grid cost − feed-in income + penalty:
-    what the home pays, negative if it is paid. `grid_only_micro` is what it would have paid without the
-    market. `read` is False where the meter was silent and the amounts are assumed. `carbon_mg` is
-    what its grid energy carries; the green amounts are certificates of origin that it got and gave.
+    `total_micro` = trades' cost − trades' income + grid fees + grid cost − feed-in income +
+    penalty: what the home pays, negative if it is paid. `grid_only_micro` is what it would have
+    paid without the market. `read` is False where the meter was silent and the amounts are assumed.
+    `carbon_mg` is what its grid energy carries; the green amounts are certificates of origin that
+    it got and gave.
     """
 
     slot: int
