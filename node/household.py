@@ -25,6 +25,7 @@ from market.app import BlockResult
 from market.errors import QueryError
 from market.genesis import MarketParams
 from node.memory import HomeMemory
+from node.requests import Requests
 from node.status import Finality
 from wire.codec import Plain
 from wire.keys import SigningKey
@@ -41,6 +42,7 @@ DELIVERIES_KEPT: Final = 96
 IDLE_S: Final = 30.0
 READING_VALID_MS: Final = 3_600_000
 ORDER_GRACE_MS: Final = 2_000
+OFFER_VALID_MS: Final = 60_000
 
 
 class Household:
@@ -87,6 +89,7 @@ class Household:
         self._behind = behind
         self._wake = asyncio.Event()
         self._nonces: dict[str, int] = {}
+        self._requests: Requests | None = None
         self._traded_slot = 0
         self._cleared_slot = 0
         self.deliveries: list[Delivery] = []
@@ -128,6 +131,11 @@ class Household:
             if event.contract == "market" and event.name == "slot_cleared":
                 self._cleared_slot = max(self._cleared_slot, int(event.data["slot"]))
                 self._wake.set()
+            elif event.contract == "requests" and self._requests is not None:
+                known = client.decode_event(event)
+                if isinstance(known, client.OfferAnswered):
+                    self._requests.answered(known)
+                self._wake.set()
         for receipt in result.receipts:
             mine = self._memory.drop(receipt.tx_id)
             if mine and receipt.code != "ok":
@@ -143,6 +151,7 @@ class Household:
             try:
                 await self._deliver_due()
                 await self._trade_due()
+                self._offer_due()
             except (HemsError, QueryError) as error:
                 # One slot is lost, the next may do; the grid serves this one.
                 log.warning("this slot is left to the grid: %s", error)
@@ -191,13 +200,33 @@ class Household:
         ahead = (start_ms - (self.manager.state.next_slot_ms or 0)) // self._params.slot_ms
         grid_wh = float(planned.plan.import_wh[ahead] - planned.plan.export_wh[ahead])
         valid_ms = self._clock.gate_close_real_ms(target) + ORDER_GRACE_MS
-        signed = [
-            self._sign(_call_of(order, target), self._key, valid_ms)
-            for order in _one_side(planned.orders, grid_wh)
-        ]
+        calls = self._calls(target, _one_side(planned.orders, grid_wh))
+        self._say_all([self._sign(call, self._key, valid_ms) for call in calls])
+
+    def _calls(self, target: int, orders: list[Order]) -> list[client.Call]:
+        """Return what the market's mechanism wants to hear of a plan for a slot."""
+        if self._params.mechanism == "sharing":
+            return []
+        if self._params.mechanism != "request_offer":
+            return [_call_of(order, target) for order in orders]
+        if self._requests is None:
+            number = client.home(self._query, self._key.address).number
+            self._requests = Requests(self._query, number, self._params.slot_ms)
+        return self._requests.plan(target, orders)
+
+    def _offer_due(self) -> None:
+        """Offer what is to spare to the neighbours' requests."""
+        if self._requests is None or self._behind() > BEHIND_MAX:
+            return
+        valid_ms = self._now_ms() + OFFER_VALID_MS
+        calls = self._requests.offers()
+        if calls:
+            self._say_all([self._sign(call, self._key, valid_ms) for call in calls])
+
+    def _say_all(self, signed: list[CheckedTransaction]) -> None:
         self._remember()
-        for order in signed:
-            self._say(order)
+        for transaction in signed:
+            self._say(transaction)
 
     def _begin_at(self, now_ms: int) -> None:
         """A home without a past, or with too long a gap, begins with the slot after this one."""

@@ -10,6 +10,7 @@ query      {contract, entry, args}      a contract's query
 submit     {transaction}    hand in a signed transaction, hexadecimal
 submit_many {transactions}  hand in several: which were refused and why, and how many now wait
 transaction {id}            where a transaction is, what it asked, how it ended (`node.api.explain`)
+transactions {count}        the same of the last ones that were handed in here, newest first
 block      {height}         a decided block's hash, roots and time
 bill       {address, slot}  a home's bill; slot null: of the last settled slot
 bill_proof {address, slot}  the same as a `BillProof`, hexadecimal, for who trusts no node
@@ -79,6 +80,7 @@ class Answers:
             "submit": self.submit,
             "submit_many": self.submit_many,
             "transaction": self._explainer.transaction,
+            "transactions": self._explainer.transactions,
             "block": self.block,
             "bill": self.bill,
             "bill_proof": self.bill_proof,

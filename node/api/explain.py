@@ -6,6 +6,7 @@ word.
 """
 
 from collections.abc import Mapping
+from string import hexdigits
 from typing import Any, Final
 
 from consensus.messages import BLOCK_BYTES_MAX, Block
@@ -20,6 +21,8 @@ from wire.keys import address_of
 from wire.transaction import TRANSACTION_BYTES_MAX, SignedTransaction, Transaction
 
 ID_BYTES: Final = 32
+ID_CHARS_MIN: Final = 8
+OWN_MAX: Final = 50
 
 
 class Explainer:
@@ -32,7 +35,16 @@ class Explainer:
 
     async def transaction(self, question: Mapping[str, Any]) -> Any:
         """Where a transaction is, what it asked for, and how it ended."""
-        tx_id = _id_of(question.get("id"))
+        return await self._explain(self._id_of(question.get("id")))
+
+    async def transactions(self, question: Mapping[str, Any]) -> Any:
+        """The same of the last ones handed in here, newest first; at most `count`."""
+        count = question.get("count")
+        if type(count) is not int or not 1 <= count <= OWN_MAX:
+            raise ControlError(f"count is a whole number from 1 to {OWN_MAX}")
+        return [await self._explain(tx_id) for tx_id in self._mempool.own()[: -count - 1 : -1]]
+
+    async def _explain(self, tx_id: bytes) -> dict[str, Any]:
         # Before the store: what a block has decided leaves the mempool after it is in the store.
         here = self._mempool.find(tx_id)
         height = await self._store.height_of(tx_id)
@@ -58,6 +70,24 @@ class Explainer:
             "message": refused.message,
             "accepted": accepted(refused.code, checked.tx.contract),
         }
+
+    def _id_of(self, text: object) -> bytes:
+        """Return the id of all its digits, or of the first ones of an own transaction's."""
+        digits = text.lower() if isinstance(text, str) else ""
+        if not ID_CHARS_MIN <= len(digits) <= 2 * ID_BYTES or set(digits) - set(hexdigits):
+            raise ControlError(
+                f"a transaction's id has {2 * ID_BYTES} hexadecimal digits; {ID_CHARS_MIN} are "
+                "enough for one of the last that were handed in here"
+            )
+        if len(digits) == 2 * ID_BYTES:
+            return bytes.fromhex(digits)
+        found = [tx_id for tx_id in self._mempool.own() if tx_id.hex().startswith(digits)]
+        if len(found) == 1:
+            return found[0]
+        raise ControlError(
+            f"{len(found)} of the last {len(self._mempool.own())} transactions that were handed in "
+            f"here begin with {digits}; give all {2 * ID_BYTES} digits"
+        )
 
     def _decided(self, stored: StoredBlock, tx_id: bytes) -> dict[str, Any]:
         receipts = decode(stored.receipts, tuple[Receipt, ...], len(stored.receipts))
@@ -91,13 +121,3 @@ class Explainer:
             "nonce": tx.nonce,
             "valid_until_ms": tx.valid_until_ms,
         }
-
-
-def _id_of(text: object) -> bytes:
-    try:
-        tx_id = bytes.fromhex(text) if isinstance(text, str) else b""
-    except ValueError:
-        raise ControlError("id is hexadecimal text") from None
-    if len(tx_id) != ID_BYTES:
-        raise ControlError(f"a transaction's id has {2 * ID_BYTES} hexadecimal digits")
-    return tx_id

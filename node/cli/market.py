@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -23,6 +23,8 @@ market_app = typer.Typer(
     help="The market: orders, trades, prices, requests, and why a transaction was refused.",
     no_args_is_help=True,
 )
+
+ID_CHARS_SHOWN: Final = 12
 
 SlotOption = Annotated[int | None, typer.Option("--slot", min=0, help="The slot's number.")]
 
@@ -92,13 +94,27 @@ def market_requests(
 @market_app.command("explain")
 def market_explain(
     transaction: Annotated[
-        str, typer.Argument(help="The transaction's id, 64 hexadecimal digits.")
-    ],
+        str | None,
+        typer.Argument(help="Its id; the first 8 digits of one that was handed in at this node."),
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--count", min=1, max=50, help="Without an id: how many are listed.")
+    ] = 10,
     config: ConfigOption = CONFIG,
     node: NodeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what a transaction asked for, what became of it, and what would have been accepted."""
+    """Say what a transaction asked for, what became of it, and what would have been accepted.
+
+    Without an id, list the last transactions that were handed in at the node.
+    """
+    if transaction is None:
+        listed = _ask(config, node, "transactions", count=count)
+        if as_json:
+            print_json(listed)
+        else:
+            print_transactions(listed)
+        return
     found = _ask(config, node, "transaction", id=transaction)
     if as_json:
         print_json(found)
@@ -296,6 +312,27 @@ def request_lines(request: dict[str, Any]) -> tuple[Any, ...]:
         f"{price(request['limit_micro_per_kwh'])}; takes offers until {request['closes']}"
     )
     return (head, rows) if request["offered"] else (head, "  no offers yet")
+
+
+def print_transactions(listed: list[dict[str, Any]]) -> None:
+    """Print a table of transactions, a row each."""
+    from node.cli.tables import add_row, dash, show, table
+
+    if not listed:
+        show("nothing was handed in here since the node started")
+    rows = table("transaction", "asked", "block>", "became of it")
+    for found in listed:
+        asked = found.get("asked")
+        add_row(
+            rows,
+            (
+                found["id"][:ID_CHARS_SHOWN],
+                "?" if asked is None else f"{asked['contract']}.{asked['entry']}",
+                dash(found["height"]),
+                found.get("reason") or found.get("code") or found["status"],
+            ),
+        )
+    show(rows)
 
 
 def print_explained(found: dict[str, Any]) -> None:

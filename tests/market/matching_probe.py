@@ -13,7 +13,7 @@ from tests.market.vm.machine import Machine
 
 PROBE = """
 EXPORTS = {"high": "query", "one_price": "query", "request": "query", "sharing": "query",
-           "security": "query", "fault": "query"}
+           "security": "query", "fault": "query", "fee_fault": "query"}
 LIBRARIES = ["matching"]
 
 def high(bids, asks, rule, fees):
@@ -28,6 +28,8 @@ def security(trades, feeder, flows, slot_ms, fees):
     return secure(trades, feeder, flows, slot_ms, fees)
 def fault(feeder):
     return feeder_fault(feeder)
+def fee_fault(fees, homes):
+    return fees_fault(fees, homes)
 """
 
 HOUR_MS = 3_600_000

@@ -1,8 +1,11 @@
 """The mechanisms: cases worked by hand, among them Huang's figure 4 and tables 2 and 3."""
 
+import ast
+
 import pytest
 
-from tests.market.matching_probe import Matching
+from market import contracts
+from tests.market.matching_probe import Matching, fee_map
 from tests.market.matching_reference import GRID, STANDING, Feeder, Fees, Order
 
 FREE = Fees()
@@ -280,3 +283,35 @@ def test_what_is_wrong_with_a_feeder(
     said = matching.call("fault", feeder={"lines": lines, "homes": homes})
     assert words in said
     assert bool(said) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("fees", "words"),
+    [
+        (Fees(), ""),
+        (Fees(5, 10_000, [[0, 1], [2, 3]], [0, 1, 1]), ""),
+        (Fees(-1), "from 0 to 1000000000 micro per kWh"),
+        (Fees(0, 10_001), "from 0 to 10000 basis points"),
+        (Fees(0, -1), "basis points"),
+        (Fees(0, 0, [[0, 1]], [0, 0, 0]), "as many columns as it has rows: 1"),
+        (Fees(0, 0, [[0, -1], [0, 0]], [0, 0, 0]), "micro per kWh"),
+        (Fees(0, 0, [[0] * 17] * 17, [0, 0, 0]), "at most 16 clusters"),
+        (Fees(0, 0, [[0]], [0, 0]), "each number from 0 to 2"),
+        (Fees(0, 0, [[0]], [0, 1, 0]), "home 1 is in cluster 1, there are 1"),
+    ],
+)
+def test_what_is_wrong_with_fees(matching: Matching, fees: Fees, words: str) -> None:
+    said = matching.call("fee_fault", fees=fee_map(fees), homes=2)
+    assert words in said
+    assert bool(said) == bool(words)
+
+
+def test_the_library_reads_no_state_and_says_nothing() -> None:
+    tree = ast.parse(contracts.source("matching"))
+    called = {
+        node.func.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    hosts = {"env", "call", "emit", "revert", "sha256", "verify_signature"}
+    assert not [name for name in called if name in hosts or name.startswith("kv_")]

@@ -199,16 +199,45 @@ async def test_refusals_are_kept_within_a_bound(
     assert [(await place.explain(tx))["status"] for tx in txs] == ["unknown", "refused", "refused"]
 
 
-@pytest.mark.parametrize("text", ["", "xyz", "ab", "0" * 63, "0" * 66, None, 5])
+@pytest.mark.parametrize("text", ["", "xyz", "ab" * 3, "z" * 64, "0" * 65, None, 5])
 async def test_what_is_no_id(place: Place, text: object) -> None:
-    with pytest.raises(ControlError, match="hexadecimal"):
+    with pytest.raises(ControlError, match="64 hexadecimal digits; 8 are enough"):
         await place.explainer.transaction({"id": text})
 
 
-async def typed(directory: Path, place: Place, tx: CheckedTransaction, *more: str) -> Result:
-    server = ControlServer(directory, {"transaction": place.explainer.transaction})
+async def test_own_transactions_by_their_first_digits(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mempool_module, "OWN_KEPT_MAX", 3)
+    forgotten, good, bad = (place.sign(key_of(n), order()) for n in range(3))
+    stranger = place.sign(STRANGER, order())
+    for tx in (forgotten, good, bad):
+        place.pool.submit(tx.raw)
+    with pytest.raises(Refused):
+        place.pool.submit(stranger.raw)
+    place.pool.submit(good.raw)  # said again, it keeps its place
+    listed = await place.explainer.transactions({"count": 50})
+    assert [row["id"] for row in listed] == [tx.tx_id.hex() for tx in (stranger, bad, good)]
+    assert [row["status"] for row in listed] == ["refused", "pending", "pending"]
+    assert [row["id"] for row in await place.explainer.transactions({"count": 1})] == [
+        stranger.tx_id.hex()
+    ]
+    found = await place.explainer.transaction({"id": good.tx_id.hex()[:8].upper()})
+    assert found["id"] == good.tx_id.hex()
+    with pytest.raises(ControlError, match=r"^0 of the last 3 transactions .* give all 64 digits"):
+        await place.explainer.transaction({"id": forgotten.tx_id.hex()[:8]})
+    for count in (0, 51, "1", None):
+        with pytest.raises(ControlError, match="from 1 to 50"):
+            await place.explainer.transactions({"count": count})
+
+
+async def typed(directory: Path, place: Place, *more: str) -> Result:
+    explainer = place.explainer
+    server = ControlServer(
+        directory, {"transaction": explainer.transaction, "transactions": explainer.transactions}
+    )
     await server.start()
-    line = ["market", "explain", tx.tx_id.hex(), "--node", str(directory), *more]
+    line = ["market", "explain", "--node", str(directory), *more]
     try:
         return await asyncio.to_thread(CliRunner().invoke, cli.app, line)
     finally:
@@ -217,18 +246,21 @@ async def typed(directory: Path, place: Place, tx: CheckedTransaction, *more: st
 
 async def test_explained_in_print(place: Place, tmp_path: Path) -> None:
     good, bad = place.sign(key_of(0), order()), place.sign(key_of(1), order(slot=SLOT + 10**6))
-    assert (await typed(tmp_path, place, good)).exit_code == cli.EXIT_FAILED
+    assert (await typed(tmp_path, place, good.tx_id.hex())).exit_code == cli.EXIT_FAILED
     place.pool.submit(good.raw)
-    assert "pending" in (await typed(tmp_path, place, good)).output
+    assert "pending" in (await typed(tmp_path, place, good.tx_id.hex())).output
     await place.decide(good, bad)
-    printed = (await typed(tmp_path, place, good)).output
+    printed = (await typed(tmp_path, place, good.tx_id.hex())).output
     assert "asked    home-0: market.post_order(energy_wh=100, " in printed
     assert "decided  block 1, " in printed
     assert f"order    {SLOT}-1, " in printed
     assert "0 of 100 Wh traded" in printed
-    printed = (await typed(tmp_path, place, bad)).output
+    printed = (await typed(tmp_path, place, bad.tx_id.hex())).output
     assert "refused  slot_too_far: orders are taken up to slot " in printed
     assert "accepted would be: a slot within the horizon that is named" in printed
-    result = await typed(tmp_path, place, bad, "--json")
+    result = await typed(tmp_path, place, bad.tx_id.hex(), "--json")
     assert result.exit_code == 0
     assert json.loads(result.output)["reason"] == "slot_too_far"
+    listed = (await typed(tmp_path, place)).output
+    assert f"{good.tx_id.hex()[:12]}  market.post_order      1  ok" in listed
+    assert bad.tx_id.hex()[:12] not in listed
