@@ -136,6 +136,23 @@ class LightClient:
         if not verifier(self.head.state_root, key, value, proof):
             raise ProofRefused(f"{key!r} is not proven by the state root of block {self.height}")
 
+    def check_receipt(
+        self, index: int, receipt: bytes, proof: object, verifier: ProofVerifier
+    ) -> None:
+        """Check that the head's block ended its transaction `index` with `receipt` (S10).
+
+        Raises
+        ------
+        ProofRefused
+            It is not shown, or no header is trusted yet.
+        """
+        if self.head is None:
+            raise ProofRefused("no header has been accepted that could prove anything")
+        if not verifier(self.head.receipts_root, str(index), receipt, proof):
+            raise ProofRefused(
+                f"receipt {index} is not proven by the receipts' root of block {self.height}"
+            )
+
     def _check_after_head(self, header: Header) -> None:
         if header.height <= self.height:
             raise HeaderRefused(f"header {header.height} is not after header {self.height}")

@@ -5,9 +5,13 @@
 1. the convictions that its evidence proves;
 2. each contract's `on_block`, in the order of instantiation: gate closures, settlements due, and
    in the last block of an epoch the authorities and parameters of the next;
-3. the transactions, in the block's order, each with a receipt;
-4. the conservation laws (`invariants.py`);
-5. the state root and the receipts' root.
+3. the code that votes put in force (`deployment.py`), in the last block of an epoch;
+4. the transactions, in the block's order, each with a receipt;
+5. the conservation laws (`invariants.py`);
+6. the state root and the receipts' root.
+
+As long as all code is of genesis, a law that does not hold stops the node. Once a vote has brought
+in other code, each call is checked by itself, and one that breaks a law is undone.
 
 A transaction is executed if it is still valid, its sender is known, its nonce is above the
 sender's last one, and its entry and arguments exist; else its receipt says `rejected` and nothing
@@ -23,9 +27,11 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from market import contracts
+from market import contracts, deployment, terms
+from market.deployment import CHANGED_KEY, Deployer
 from market.errors import (
     ContractError,
+    Fault,
     InvariantError,
     QueryError,
     Rejected,
@@ -33,12 +39,13 @@ from market.errors import (
     StateError,
 )
 from market.genesis import Founding, MarketParams
-from market.invariants import MEMBER_PREFIX, Money, check_block, count_money
+from market.invariants import MEMBER_PREFIX, Money, check_block, check_changes, count_money
+from market.terms import Terms
 from market.vm import journal as state_module
 from market.vm import merkle
 from market.vm.engine import Engine
-from market.vm.executor import IDENTITY_KEY, Executor, Outcome
-from market.vm.gas import DEPLOY_CAPS, HOOK_CAPS, QUERY_CAPS, TRANSACTION_CAPS
+from market.vm.executor import IDENTITY_KEY, NATIVE, Executor, Outcome
+from market.vm.gas import DEPLOY_CAPS, HOOK_CAPS, QUERY_CAPS, TRANSACTION_CAPS, Caps
 from market.vm.host import Event as HostEvent
 from market.vm.journal import Journal, State
 from market.vm.merkle import Proof, Tree
@@ -49,12 +56,9 @@ from wire.transaction import CheckedTransaction, Refused
 
 PARAMS_KEY: Final = "chain/params"
 HEIGHT_KEY: Final = "chain/block"
+CONTRACTS_PART: Final = "contracts"
 NONCE_PREFIX: Final = "chain/nonce/"
-EPOCH_PREFIX: Final = "governance/epoch/"
-CHAIN_PARAMS_KEY: Final = "governance/params"
 OFFENCE_PREFIX: Final = "governance/offence/"
-# So that keys sort as numbers do; `governance.star`: KEY_BASE.
-_EPOCH_BASE: Final = 1_000_000_000
 _NONCE_BYTES_MAX: Final = 16
 _BLOCK_BYTES_MAX: Final = 64
 
@@ -74,14 +78,6 @@ class Conviction(NamedTuple):
     offence: bytes
     height: int
     offenders: tuple[str, ...]
-
-
-class Terms(NamedTuple):
-    """Who decides a block, in order of index, and by which parameters of the chain."""
-
-    epoch: int
-    authorities: tuple[bytes, ...]
-    chain: Mapping[str, int]
 
 
 class Event(Message, frozen=True, tag="event"):
@@ -125,6 +121,15 @@ class BlockResult(NamedTuple):
     next: Terms
 
 
+def machine(engine: Engine | None = None) -> dict[str, str]:
+    """Return what this program executes contracts with, for a genesis: versions and hashes.
+
+    `contracts` is of the contracts and libraries that the chain begins with.
+    """
+    identity = Executor(engine or StarlarkEngine()).identity()
+    return {**identity, CONTRACTS_PART: contracts.fingerprint()}
+
+
 class LoadedState(NamedTuple):
     """A whole state, checked and ready to be `adopt`ed."""
 
@@ -162,6 +167,7 @@ class Application:
         self.height = -1
         self._time_ms = params.genesis_ms
         self._executor = Executor(engine or StarlarkEngine())
+        self._deployer = self._deployer_of(self._executor)
         self._state = State()
         self._tree: Tree = None
         self._money = Money()
@@ -203,11 +209,14 @@ class Application:
 
         Raises
         ------
+        StateError
+            The genesis is for another machine than this program.
         InvariantError
             A contract of ours does not deploy: the program is broken.
         """
         if self.height >= 0:
             raise InvariantError("genesis comes first")
+        self.check_machine(beginning=True)
         journal = Journal(self._state)
         journal.put(IDENTITY_KEY, encode(self._executor.identity()))
         journal.put(PARAMS_KEY, self._fingerprint())
@@ -236,6 +245,31 @@ class Application:
                 raise InvariantError(f"contract {name}: {outcome.error}; {outcome.detail}")
             events += _events(outcome.events)
         return self._result(env, journal, (), events)
+
+    def check_machine(self, *, beginning: bool = False) -> None:
+        """Check that this program is the machine that the genesis is for.
+
+        Parameters
+        ----------
+        beginning : bool
+            Whether the chain is to begin here, with the contracts that the program brings. Later
+            they are taken from the state.
+
+        Raises
+        ------
+        StateError
+            It is another; the text names what differs.
+        """
+        if not self.founding.machine:
+            return
+        wanted = dict(self.founding.machine)
+        texts = wanted.pop(CONTRACTS_PART, "")
+        self._executor.check_identity(encode(wanted))
+        if beginning and texts != contracts.fingerprint():
+            raise StateError(
+                f"the chain begins with contracts {texts}, this program brings "
+                f"{contracts.fingerprint()}: run the version that the other homes began with"
+            )
 
     def load(self, items: Iterable[tuple[str, bytes]], height: int) -> None:
         """Take over stored state, after a restart: rebuild the index, the tree and the contracts.
@@ -282,6 +316,7 @@ class Application:
         with self._lock:
             self._state, self._tree, self._money = loaded.state, loaded.tree, loaded.money
             self._executor = loaded.executor
+            self._deployer = self._deployer_of(loaded.executor)
             self._hook_failed = False
             self.height, self._time_ms = loaded.height, loaded.time_ms
 
@@ -295,7 +330,7 @@ class Application:
 
         Safe to call from any thread.
         """
-        return _authorities(self._state.items.get(f"{EPOCH_PREFIX}{_EPOCH_BASE + epoch}"))
+        return terms.authorities(self._state.items.get(terms.epoch_key(epoch)))
 
     def epoch_of(self, height: int) -> int:
         """Return the epoch that a height belongs to."""
@@ -322,11 +357,23 @@ class Application:
         return data is not None and not decode_plain(data, len(data))["convicted"]
 
     def _terms(self, journal: Journal, height: int) -> Terms:
-        epoch = self.epoch_of(height + 1)
-        data = journal.get(f"{EPOCH_PREFIX}{_EPOCH_BASE + epoch}")
-        params = journal.get(CHAIN_PARAMS_KEY)
-        chain = {} if params is None else decode_plain(params, len(params))
-        return Terms(epoch, _authorities(data) or (), chain)
+        return terms.read(journal, self.epoch_of(height + 1))
+
+    def _are_terms(self, journal: Journal, height: int) -> bool:
+        names = [name for name, _ in self.founding.chain]
+        return terms.are_sound(journal, self.epoch_of(height + 1), names)
+
+    def _keep_terms(self, journal: Journal, height: int) -> list[Event]:
+        """Let set and parameters stay as they are if the code that a vote brought names none."""
+        if not self.founding.authorities or journal.get(CHANGED_KEY) is None:
+            return []
+        if self._are_terms(journal, height):
+            return []
+        terms.keep(journal, self._state, self.epoch_of(height), self.epoch_of(height + 1))
+        return [Event("governance", "hook_failed", {"kind": "fault", "reason": "terms"})]
+
+    def _deployer_of(self, executor: Executor) -> Deployer:
+        return Deployer(executor, self.founding.governance.epoch_blocks, self._are_terms)
 
     def _fingerprint(self) -> bytes:
         return encode(
@@ -377,9 +424,11 @@ class Application:
                 "addresses": list(conviction.offenders),
             }
             events += self._run_hook(journal, "governance", "convict", arguments, env)
-        for name, exports in self._executor.exports().items():
+        for name, exports in self._executor.exports(journal).items():
             if "on_block" in exports:
                 events += self._run_hook(journal, name, "on_block", {}, env)
+        events += _events(self._deployer.enact(journal, self._env(env)))
+        journal.settle()
         receipts = tuple(self._run_transaction(journal, env, tx) for tx in txs)
         return self._result(env, journal, receipts, events)
 
@@ -409,21 +458,24 @@ class Application:
     def query(self, contract: str, entry: str, args: Mapping[str, Plain]) -> Plain:
         """Ask a contract, at the committed state; whatever it writes is dropped.
 
+        The machine itself answers as contract `vm` what code there is (`deployment.ask`).
+
         Raises
         ------
         QueryError
             Unknown contract or entry, bad arguments, the contract's refusal, or too much work.
         """
         with self._lock:
+            journal = Journal(self._state)
             try:
-                export = self._executor.find(contract, entry, ("query",))
+                if contract == NATIVE:
+                    return deployment.ask(journal, self._executor, entry, args)
+                export = self._executor.find(journal, contract, entry, ("query",))
                 self._executor.check_arguments(contract, entry, export, args)
             except Rejected as error:
                 raise QueryError(error.reason, error.message) from None
             env = self._env(BlockEnv(max(self.height, 0), self._time_ms))
-            outcome = self._executor.run(
-                Journal(self._state), contract, entry, args, env, QUERY_CAPS
-            )
+            outcome = self._executor.run(journal, contract, entry, args, env, QUERY_CAPS)
         if outcome.error is not None:
             raise QueryError(outcome.error.reason, outcome.error.message)
         return outcome.result
@@ -471,7 +523,9 @@ class Application:
 
     def _list(self, key: str) -> list[int]:
         data = self._state.items.get(key)
-        return [] if data is None else list(decode_plain(data, len(data)))
+        found = [] if data is None else decode_plain(data, len(data))
+        # Code that a vote brought may keep something else there.
+        return [item for item in found if type(item) is int] if isinstance(found, list) else []
 
     def _env(self, env: BlockEnv) -> dict[str, Plain]:
         market_ms = self.clock.market_ms(env.time_ms)
@@ -488,7 +542,7 @@ class Application:
     def _run_hook(
         self, journal: Journal, name: str, entry: str, args: Mapping[str, Plain], env: BlockEnv
     ) -> list[Event]:
-        outcome = self._executor.run(journal, name, entry, args, self._env(env), HOOK_CAPS)
+        outcome = self._run_lawful(journal, name, entry, args, self._env(env), HOOK_CAPS)
         journal.settle()
         if outcome.error is None:
             return _events(outcome.events)
@@ -496,6 +550,27 @@ class Application:
         _log.error("%s.%s failed: %s; %s", name, entry, outcome.error, outcome.detail)
         data = {"kind": outcome.error.kind, "reason": outcome.error.reason}
         return [Event(name, "hook_failed", data)]
+
+    def _run_lawful(
+        self,
+        journal: Journal,
+        name: str,
+        entry: str,
+        args: Mapping[str, Plain],
+        env: dict[str, Plain],
+        caps: Caps,
+    ) -> Outcome:
+        """Run a call; where votes have changed code, undo it if it breaks a law."""
+        mark = journal.mark()
+        outcome = self._executor.run(journal, name, entry, args, env, caps)
+        if outcome.error is None and journal.get(CHANGED_KEY) is not None:
+            try:
+                check_changes(journal.since(mark))
+            except InvariantError as error:
+                journal.rollback(mark)
+                fault = Fault("law", "the call would break a conservation law; it is undone")
+                return Outcome(fault, None, [], outcome.gas, str(error))
+        return outcome
 
     def _run_transaction(
         self, journal: Journal, env: BlockEnv, checked: CheckedTransaction
@@ -514,7 +589,7 @@ class Application:
         call_env = self._env(env)
         call_env["sender"], call_env["tx_id"] = checked.sender, checked.tx_id.hex()
         call_env["public_key"] = tx.sender.hex()
-        outcome = self._executor.run(
+        outcome = self._run_lawful(
             journal, tx.contract, tx.entry, tx.args, call_env, TRANSACTION_CAPS
         )
         if outcome.detail:
@@ -526,7 +601,7 @@ class Application:
     def _admit(self, journal: Journal, checked: CheckedTransaction) -> None:
         """Raise `Rejected` if the transaction cannot be executed on `journal`."""
         tx, sender = checked.tx, checked.sender
-        export = self._executor.find(tx.contract, tx.entry, ("execute",))
+        export = self._executor.find(journal, tx.contract, tx.entry, ("execute",))
         self._executor.check_arguments(tx.contract, tx.entry, export, tx.args)
         if (
             sender != self.params.regulator
@@ -549,6 +624,7 @@ class Application:
         events: Sequence[Event],
     ) -> BlockResult:
         journal.put(HEIGHT_KEY, encode([env.height, env.time_ms]))
+        events = [*events, *self._keep_terms(journal, env.height)]
         writes = state_module.effective(self._state, journal.writes)
         money = check_block(self._state, writes, self._money)
         tree = merkle.update(self._tree, writes)
@@ -564,12 +640,6 @@ class Application:
             money=money,
             next=self._terms(journal, env.height),
         )
-
-
-def _authorities(data: bytes | None) -> tuple[bytes, ...] | None:
-    if data is None:
-        return None
-    return tuple(bytes.fromhex(public) for public, _ in decode_plain(data, len(data)))
 
 
 def _nonce(data: bytes | None) -> int:

@@ -98,12 +98,16 @@ class Founding(Message, frozen=True, tag="founding"):
 
     `authorities` are Ed25519 public keys in their order; `evidence_blocks` is for how many blocks
     evidence of an offence is taken. Without authorities (a study, a test) nobody governs.
+
+    `machine` is what all homes must execute contracts with (`market.app.machine`); a program that
+    is another machine refuses to begin or load the chain. Empty: whatever begins it.
     """
 
     authorities: tuple[bytes, ...] = ()
     chain: tuple[tuple[str, int], ...] = ()
     governance: GovernanceParams = GovernanceParams()
     evidence_blocks: int = 10_000
+    machine: tuple[tuple[str, str], ...] = ()
 
 
 class MarketParams(Message, frozen=True, tag="market"):

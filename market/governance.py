@@ -1,24 +1,35 @@
 """Typed transactions and queries of `contracts/governance.star`; as `market/client.py`."""
 
-from typing import Any, TypeVar
+import hashlib
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from market.client import Call, Query
 
+# As in `governance.star`; a part with its transaction around it fits the largest one.
+PARTS_MAX: Final = 16
+PART_BYTES_MAX: Final = 6_000
+
 
 class Proposal(msgspec.Struct, frozen=True):
     """What an authority proposed, and how it stands.
 
-    `kind` is add or remove (`subject` is an address) or set (`subject` is a parameter, `value` its
-    new value). `status` is open; passed: it waits for the next epoch; in_force, rejected, expired;
-    or void: it had become impossible when its epoch came. `yes` and `no` are addresses.
+    `kind` is add or remove (`subject` is an address), set (`subject` is a parameter, `value` its
+    new value), or deploy, upgrade or library (`subject` is a name; `text_hash`, `code_hash` and
+    `args` say what of). `status` is open; passed: it waits for the next epoch; in_force, rejected,
+    expired; void: it had become impossible when its epoch came; or failed: code that did not come
+    into force, `reason` says why. `yes` and `no` are addresses.
     """
 
     number: int
     kind: str
     subject: str
     value: int
+    text_hash: str
+    code_hash: str
+    args: dict[str, Any]
+    reason: str
     by: str
     height: int
     expires_height: int
@@ -91,6 +102,48 @@ def _propose(kind: str, subject: str, value: int, expiry_blocks: int) -> Call:
         "expiry_blocks": expiry_blocks,
     }
     return Call("governance", "propose", args)
+
+
+def upload(source: str) -> list[Call]:
+    """Bring a text in as many parts as it takes, to be sent in order; for `propose_code`.
+
+    Raises
+    ------
+    ValueError
+        It is longer than the parts there may be.
+    """
+    parts: list[str] = []
+    part, size = "", 0
+    for sign in source:
+        width = len(sign.encode())
+        if size + width > PART_BYTES_MAX:
+            parts.append(part)
+            part, size = "", 0
+        part, size = part + sign, size + width
+    parts.append(part)
+    if len(parts) > PARTS_MAX:
+        raise ValueError(f"a text has at most {PARTS_MAX} parts of {PART_BYTES_MAX} bytes")
+    return [
+        Call("governance", "upload", {"index": index, "count": len(parts), "text": text})
+        for index, text in enumerate(parts)
+    ]
+
+
+def propose_code(
+    kind: str, name: str, source: str, args: dict[str, Any], expiry_blocks: int
+) -> Call:
+    """Propose the code last uploaded: to deploy, upgrade or library (`market/deployment.py`)."""
+    return Call(
+        "governance",
+        "propose_code",
+        {
+            "kind": kind,
+            "name": name,
+            "text_hash": hashlib.sha256(source.encode()).hexdigest(),
+            "args": args,
+            "expiry_blocks": expiry_blocks,
+        },
+    )
 
 
 def vote(proposal: int, approve: bool) -> Call:

@@ -10,7 +10,8 @@
 8. the bond of every authority and candidate is held on its account.
 
 A law that does not hold is a bug in a contract or in this program, never a user's doing. The node
-stops before it votes.
+stops before it votes. Once a vote has brought in other code, the laws are checked on every call,
+and a call that would break one is undone instead: a vote must not be able to end the chain.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from market.errors import InvariantError
-from market.vm.journal import State
+from market.vm.journal import Before, Changes, State
 
 ACCOUNT_PREFIX: Final = "ledger/account/"
 SUPPLY_KEY: Final = "ledger/supply"
@@ -37,7 +38,7 @@ class Money(NamedTuple):
     issued: int = 0  # minted − redeemed
 
 
-def check_block(state: State, writes: Mapping[str, bytes | None], money: Money) -> Money:
+def check_block(state: State | Before, writes: Mapping[str, bytes | None], money: Money) -> Money:
     """Check the laws on a block's writes over `state`; return the money after it.
 
     Raises
@@ -83,6 +84,21 @@ def check_block(state: State, writes: Mapping[str, bytes | None], money: Money) 
     return Money(in_accounts, issued)
 
 
+def check_changes(changes: Changes) -> None:
+    """Check the laws on the writes of one call over a state in which they hold.
+
+    Raises
+    ------
+    InvariantError
+        A law would be broken, or what it is about cannot be read any more.
+    """
+    try:
+        issued = _issued(changes.before.get(SUPPLY_KEY))
+        check_block(changes.before, changes.writes, Money(issued, issued))
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise InvariantError(f"what the laws are about is unreadable: {error}") from None
+
+
 def count_money(state: State) -> Money:
     """Count all money in `state`. Raises `InvariantError` if it does not add up."""
     in_accounts = sum(_account(key, state.items[key]) for key in state.keys_under(ACCOUNT_PREFIX))
@@ -114,7 +130,7 @@ def _quota(key: str, data: bytes | None) -> int:
     return bought - sold
 
 
-def _check_bond(state: State, writes: Mapping[str, bytes | None], address: str) -> None:
+def _check_bond(state: State | Before, writes: Mapping[str, bytes | None], address: str) -> None:
     member, account = (
         writes[key] if key in writes else state.items.get(key)
         for key in (MEMBER_PREFIX + address, ACCOUNT_PREFIX + address)

@@ -152,12 +152,15 @@ REFUSALS: Final = (
     Refusal("unknown_proposal", ("governance",), "the number of a proposal; `commonwatt gov list`"),
     Refusal("closed", ("governance",), "a vote on a proposal that is open"),
     Refusal("already_voted", ("governance",), "one vote of each authority on a proposal"),
-    Refusal("not_chain", ("governance",), "evidence in a block; there is no such transaction"),
+    Refusal("not_chain", ("governance",), "nothing by transaction: only blocks themselves do this"),
     Refusal("already_convicted", ("governance",), "an offence that is not known yet"),
-    # The deploy gate.
+    Refusal(
+        "bad_upload", ("governance",), "all parts in order, then propose_code with their SHA-256"
+    ),
+    # The deploy gate, its type checker, and what puts code in force.
     Refusal("name", (GATE,), "plain ASCII names that are not taken and mean something here"),
     Refusal("too_many", (GATE,), "fewer contracts or libraries"),
-    Refusal("source_size", (GATE,), "a text of at most the characters named"),
+    Refusal("source_size", (GATE, "governance"), "a text of at most the characters named"),
     Refusal("syntax", (GATE,), "the part of Starlark that docs/spec/market.md names"),
     Refusal("nesting", (GATE,), "expressions that nest less deep"),
     Refusal("library", (GATE,), "LIBRARIES of names that there are; libraries without entries"),
@@ -171,6 +174,13 @@ REFUSALS: Final = (
     Refusal("tuple", (GATE,), "a list in the tuple's place"),
     Refusal("method", (GATE,), "one of the methods that contracts have, called at once"),
     Refusal("load", (GATE,), "a text that the engine loads"),
+    Refusal("types", (GATE,), "what the sentence names, at its line"),
+    Refusal("library_changed", (GATE,), "a new proposal, judged with the libraries as they are"),
+    Refusal("needed", (GATE,), "code with every entry that the chain itself calls"),
+    Refusal("terms", (GATE,), "a governance that names authorities and parameters for each epoch"),
+    Refusal("busy", (GATE,), "the same in a later block"),
+    Refusal("not_governance", (GATE,), "code by a vote: governance.propose_code"),
+    Refusal("law", (MACHINE,), "a call that keeps the conservation laws"),
     # While it runs.
     Refusal("compute", (MACHINE,), "a smaller call: one that ends within its gas"),
     Refusal("storage", (MACHINE,), "a call that leaves less in the state"),

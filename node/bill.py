@@ -85,17 +85,21 @@ class BillProof(Message, frozen=True, tag="bill-proof"):
 _ProofAnswer: Any = BillProof | Unproven
 
 
-class Source(Protocol):
-    """A node that is asked, and trusted in nothing.
-
-    Both raise `ControlError` or `PeerError` if there is no answer.
-    """
-
-    async def proof(self, address: str, slot: int | None) -> bytes:
-        """Return an encoded `BillProof` or `Unproven`, by the node's word."""
+class PathSource(Protocol):
+    """A node that is asked for the way to a header, and trusted in nothing."""
 
     async def path(self, epoch: int, height: int) -> bytes:
-        """Return encoded `Headers` from an epoch to a height, by the node's word."""
+        """Return encoded `Headers` from an epoch to a height, by the node's word.
+
+        Raises `ControlError` or `PeerError` if there is no answer.
+        """
+
+
+class Source(PathSource, Protocol):
+    """A node that is asked for bills."""
+
+    async def proof(self, address: str, slot: int | None) -> bytes:
+        """Return an encoded `BillProof` or `Unproven`; errors as `path`."""
 
 
 class ProvenBill(NamedTuple):
@@ -220,30 +224,13 @@ class BillReader:
             material = decode(served, _ProofAnswer, PROOF_BYTES_MAX)
             if isinstance(material, Unproven):
                 raise ControlError(f"no proof is served: {_REASONS[material.reason]}")
-            await self._follow(source, material.signed)
+            await follow(self._light, source, material.signed)
             self._check_age()
             return self._check(material, address, slot)
         except DecodeError as error:
             raise ProofError(f"what the node serves is malformed: {error}") from None
         except (HeaderRefused, ProofRefused) as error:
             raise ProofError(f"what the node serves proves nothing: {error}") from None
-
-    async def _follow(self, source: Source, target: SignedHeader) -> None:
-        """Follow the ends of epochs until the set that signed `target` is known, then accept it."""
-        light, height = self._light, target.header.height
-        for _ in range(PAGES_MAX):
-            epoch = light.authorities.epoch
-            if target.header.epoch == epoch:
-                light.accept(target)
-                return
-            answer = decode_answer(await source.path(epoch, height))
-            if isinstance(answer, Headers):
-                for signed in answer.headers:
-                    if signed.header.height < height:
-                        light.accept(signed)
-            if light.authorities.epoch == epoch:
-                raise HeaderRefused(f"no way is shown from epoch {epoch} to header {height}")
-        raise HeaderRefused(f"the way to header {height} is longer than {PAGES_MAX} pages")
 
     def _check_age(self) -> None:
         head = self._light.head
@@ -299,7 +286,33 @@ class BillReader:
         return entry.value
 
 
-def to_hex(message: BillProof | Unproven | Headers) -> str:
+async def follow(light: LightClient, source: PathSource, target: SignedHeader) -> None:
+    """Follow the ends of epochs until the set that signed `target` is known, then accept it.
+
+    Raises
+    ------
+    ControlError, PeerError
+        The node does not answer.
+    HeaderRefused
+        It shows no way.
+    """
+    height = target.header.height
+    for _ in range(PAGES_MAX):
+        epoch = light.authorities.epoch
+        if target.header.epoch == epoch:
+            light.accept(target)
+            return
+        answer = decode_answer(await source.path(epoch, height))
+        if isinstance(answer, Headers):
+            for signed in answer.headers:
+                if signed.header.height < height:
+                    light.accept(signed)
+        if light.authorities.epoch == epoch:
+            raise HeaderRefused(f"no way is shown from epoch {epoch} to header {height}")
+    raise HeaderRefused(f"the way to header {height} is longer than {PAGES_MAX} pages")
+
+
+def to_hex(message: Message) -> str:
     """Return a message as a control socket's answer carries it."""
     return encode(message).hex()
 

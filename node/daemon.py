@@ -22,7 +22,7 @@ import uvloop
 from consensus.errors import ConsensusError
 from hems.errors import HemsError
 from market.app import Application
-from market.errors import MarketError
+from market.errors import MarketError, StateError
 from node.announcer import Announcer
 from node.api.answers import Answers
 from node.api.control import ControlServer
@@ -32,7 +32,7 @@ from node.chain import Chain
 from node.config import Config
 from node.courier import Courier
 from node.epochs import Epochs
-from node.errors import NodeError, StartError
+from node.errors import GenesisError, NodeError, StartError
 from node.evidence import EvidencePool
 from node.genesis import Genesis, community_key, read_genesis
 from node.household import Household
@@ -41,6 +41,7 @@ from node.mempool import Mempool
 from node.network.base import Network, NetworkError
 from node.network.libp2p import Libp2pNetwork
 from node.process import collect_seldom
+from node.receipts import Receipts
 from node.setup import (
     DATABASE_NAME,
     EVIDENCE_NAME,
@@ -171,6 +172,10 @@ class Node:
         wal = Wal.open(data / WAL_NAME)
         self._stack.callback(wal.close)
         self.app = Application(genesis.market, founding=genesis.founding())
+        try:
+            self.app.check_machine(beginning=store.height < 0)
+        except StateError as error:
+            raise GenesisError(f"{config.path(config.node.genesis)}: {error}") from None
         epochs = Epochs(genesis, self.app)
         verifier = TransactionVerifier(chain_id)
         maker = BlockMaker(genesis, epochs, self.app, verifier)
@@ -234,7 +239,9 @@ class Node:
             finality,
         )
         bills = Bills(self.chain, self.app, self.sync, self.network)
-        told = Answers(self.status, self.household, self.app, self.mempool, store, finality, bills)
+        receipts = Receipts(store, self.sync, self.network)
+        parts = (self.app, self.mempool, store, finality, bills, receipts)
+        told = Answers(self.status, self.household, *parts)
         self._control = ControlServer(data, told.table())
         await self.chain.open(self.mempool, self.evidence)
         self.evidence.load()

@@ -9,7 +9,8 @@ behind the end of an epoch does not.
 from typing import Final
 
 from consensus.authorities import AuthoritySet
-from market.app import Application, Terms
+from market.app import Application
+from market.terms import Terms
 from node.genesis import ChainParams, Genesis, chain_of
 
 SETS_KEPT_MAX: Final = 512

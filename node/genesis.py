@@ -80,6 +80,8 @@ class Genesis(Message, frozen=True, tag="genesis"):
     """The first agreement of a chain. `authorities` are Ed25519 public keys, in their order.
 
     Authorities and `chain` parameters are those of the first epoch; votes change them later.
+    `machine` is what every home executes contracts with (`market.app.machine`): versions and
+    hashes. A program that is another machine refuses to start; empty, whatever begins the chain.
     """
 
     version: int
@@ -87,6 +89,7 @@ class Genesis(Message, frozen=True, tag="genesis"):
     chain: ChainParams
     market: MarketParams
     governance: GovernanceParams = GovernanceParams()
+    machine: dict[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def chain_id(self) -> str:
@@ -105,6 +108,7 @@ class Genesis(Message, frozen=True, tag="genesis"):
             chain=tuple(values_of(self.chain).items()),
             governance=self.governance,
             evidence_blocks=EVIDENCE_HEIGHTS_MAX,
+            machine=tuple(sorted(self.machine.items())),
         )
 
     def check(self) -> None:

@@ -18,6 +18,8 @@ from node.errors import ConfigError, PeerError
 from node.genesis import Genesis, community_key
 from node.network.base import Network, NetworkError
 from node.network.libp2p import Libp2pNetwork
+from node.receipts import PROTOCOL as RECEIPT_PROTOCOL
+from node.receipts import ProvenReceipt, ProveReceipt, ReceiptReader
 from node.sync import PROTOCOL as SYNC_PROTOCOL
 from wire.codec import encode
 from wire.keys import SigningKey, is_address
@@ -38,6 +40,10 @@ class ControlSource:
         """See `node.bill.Source`."""
         return _bytes(await ask(self._data, "bill_proof", address=address, slot=slot))
 
+    async def receipt(self, tx_id: bytes) -> bytes:
+        """See `node.receipts.ReceiptSource`."""
+        return _bytes(await ask(self._data, "receipt_proof", id=tx_id.hex()))
+
     async def path(self, epoch: int, height: int) -> bytes:
         """See `node.bill.Source`."""
         return _bytes(await ask(self._data, "path", epoch=epoch, height=height))
@@ -53,6 +59,10 @@ class PeerSource:
     async def proof(self, address: str, slot: int | None) -> bytes:
         """See `node.bill.Source`."""
         return await self._request(PROTOCOL, encode(ProveBill(address, slot)))
+
+    async def receipt(self, tx_id: bytes) -> bytes:
+        """See `node.receipts.ReceiptSource`."""
+        return await self._request(RECEIPT_PROTOCOL, encode(ProveReceipt(tx_id)))
 
     async def path(self, epoch: int, height: int) -> bytes:
         """See `node.bill.Source`."""
@@ -147,6 +157,32 @@ async def prove_bill(
         return await reader.fetch(source, home, slot)
     async with visit(genesis, asked, network) as source:
         return await reader.fetch(source, home, slot)
+
+
+async def prove_receipt(
+    genesis: Genesis, asked: Path | str, tx_id: bytes, network: Network | None = None
+) -> ProvenReceipt:
+    """Fetch how a transaction ended and check it against the genesis.
+
+    Parameters
+    ----------
+    asked : Path or str
+        The data directory of a running node, or the multiaddress of a peer.
+    tx_id : bytes
+        The transaction's 32-byte id.
+    network : Network, optional
+        As `visit`.
+
+    Raises
+    ------
+    ConfigError, ControlError, PeerError, ProofError
+        As `visit` and `ReceiptReader.fetch`.
+    """
+    reader = ReceiptReader(genesis)
+    if isinstance(asked, Path):
+        return await reader.fetch(ControlSource(asked), tx_id)
+    async with visit(genesis, asked, network) as source:
+        return await reader.fetch(source, tx_id)
 
 
 def account_of(home: str, genesis: Genesis) -> str:

@@ -20,6 +20,7 @@ import msgspec
 from hems.config import CommunityHome, HomeConfig
 from hems.errors import HemsError
 from hems.neighbourhood import Neighbourhood, built_in, replayed
+from market.app import machine
 from market.genesis import MECHANISMS, HomeEntry, MarketParams
 from node.config import Config, NetworkSection, NodeSection, settings_text
 from node.errors import StartError
@@ -220,7 +221,7 @@ def _genesis(
         ),
     )
     authorities = tuple(key.public for key in keys[: plan.authorities])
-    return Genesis(GENESIS_VERSION, authorities, chain, market)
+    return Genesis(GENESIS_VERSION, authorities, chain, market, machine=machine())
 
 
 def _entry(name: str, key: SigningKey, home: HomeConfig) -> HomeEntry:

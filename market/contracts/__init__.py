@@ -1,6 +1,7 @@
 """The contracts of a market, as text, in the order in which they are instantiated, and the
 libraries they stand on."""
 
+import hashlib
 from importlib import resources
 from typing import Final
 
@@ -14,3 +15,11 @@ LIBRARIES: Final = ("matching",)
 def source(name: str) -> str:
     """Return the text of a contract or a library."""
     return resources.files("market.contracts").joinpath(f"{name}.star").read_text("utf-8")
+
+
+def fingerprint() -> str:
+    """Return the hash of all contracts and libraries, in their order."""
+    names = [*LIBRARIES, *CONTRACTS]
+    return hashlib.sha256(
+        "\0".join(f"{name}\0{source(name)}" for name in names).encode()
+    ).hexdigest()

@@ -28,6 +28,7 @@ COST: Final[dict[str, int]] = {
     "env": 20,
     "sha256": 100,
     "verify_signature": 5_000,
+    "code_check": 20_000,  # a text through gate, type check and rehearsal
     "bytes_per_gas": 4,
 }
 
@@ -44,6 +45,8 @@ TRANSACTION_CAPS: Final = Caps(compute=200_000, storage_bytes=65_536, events=64)
 HOOK_CAPS: Final = Caps(compute=400_000_000, storage_bytes=256 * 1_048_576, events=65_536)
 QUERY_CAPS: Final = Caps(compute=20_000_000, storage_bytes=1_048_576, events=64)
 DEPLOY_CAPS: Final = Caps(compute=20_000_000, storage_bytes=16 * 1_048_576, events=64)
+# What a vote puts in force: instantiate, migrate, and a rehearsal of on_block.
+CHANGE_CAPS: Final = Caps(compute=10_000_000, storage_bytes=16 * 1_048_576, events=64)
 
 
 class Meter:
@@ -77,5 +80,6 @@ class Meter:
 
 def fingerprint() -> str:
     """Hash of the cost table and the caps."""
-    caps = [list(caps) for caps in (TRANSACTION_CAPS, HOOK_CAPS, QUERY_CAPS, DEPLOY_CAPS)]
+    every = (TRANSACTION_CAPS, HOOK_CAPS, QUERY_CAPS, DEPLOY_CAPS, CHANGE_CAPS)
+    caps = [list(caps) for caps in every]
     return hashlib.sha256(encode([COST, caps, TICKS_PER_CALLBACK, CALLSTACK_MAX])).hexdigest()

@@ -163,6 +163,16 @@ class Host:
         """Whether a contract is running, so that an `enter` comes from it."""
         return bool(self._frames)
 
+    @property
+    def contract(self) -> str:
+        """The contract now running, empty outside of any."""
+        return self._frames[-1] if self._frames else ""
+
+    @property
+    def block_env(self) -> dict[str, Plain]:
+        """What is known of the block, and nothing of the transaction."""
+        return {**self._env, "sender": "", "public_key": "", "tx_id": ""}
+
     def _switch(self) -> None:
         self._prefix = f"{self._frames[-1]}/" if self._frames else ""
         self._env_text = ""

@@ -6,7 +6,7 @@ per transaction and per cross-contract call, so whatever fails leaves nothing be
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 KEY_CHARS_MAX: Final = 256
 VALUE_BYTES_MAX: Final = 65_536
@@ -79,13 +79,17 @@ class State:
 
 
 class Journal:
-    """Writes over a state, not yet its own."""
+    """Writes over a state, not yet its own.
 
-    __slots__ = ("_state", "_undo", "writes")
+    `code_checks` counts texts that were checked over this journal: work that no rollback undoes.
+    """
+
+    __slots__ = ("_state", "_undo", "code_checks", "writes")
 
     def __init__(self, state: State) -> None:
         self._state = state
         self.writes: dict[str, bytes | None] = {}
+        self.code_checks = 0
         # What each write replaced in `writes`; `...` where there was nothing.
         self._undo: list[tuple[str, object]] = []
 
@@ -128,9 +132,46 @@ class Journal:
             else:
                 self.writes[key] = before  # type: ignore[assignment]
 
+    def since(self, mark: int) -> "Changes":
+        """Return what has been written since `mark`, and over what."""
+        before: dict[str, object] = {}
+        for key, value in self._undo[mark:]:
+            before.setdefault(key, value)
+        return Changes(Before(self._state, before), {key: self.writes.get(key) for key in before})
+
     def settle(self) -> None:
         """Forget how to undo: what stands now stands."""
         self._undo.clear()
+
+
+class Before:
+    """The key-value pairs as they were before some writes of a journal; reads as a `State`."""
+
+    __slots__ = ("_before", "_state")
+
+    def __init__(self, state: State, before: Mapping[str, object]) -> None:
+        self._state = state
+        self._before = before
+
+    @property
+    def items(self) -> "Before":
+        """The pairs, to be read by key."""
+        return self
+
+    def get(self, key: str) -> bytes | None:
+        """Return the value at `key`, or None."""
+        value = self._before.get(key, ...)
+        return self._state.items.get(key) if value is ... else cast("bytes | None", value)
+
+    def __contains__(self, key: str) -> bool:
+        return self.get(key) is not None
+
+
+class Changes(NamedTuple):
+    """Writes, and what was there before them."""
+
+    before: Before
+    writes: Mapping[str, bytes | None]
 
 
 def effective(state: State, writes: Mapping[str, bytes | None]) -> dict[str, bytes | None]:

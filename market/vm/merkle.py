@@ -127,7 +127,16 @@ def list_root(items: Sequence[bytes]) -> bytes:
 
     The root of the tree of keys `0`, `1`, ... so that one proof format serves states and lists.
     """
-    return root_of(update(None, {str(index): item for index, item in enumerate(items)}))
+    return root_of(_list_tree(items))
+
+
+def prove_item(items: Sequence[bytes], index: int) -> Proof:
+    """Return the proof of what a list holds at `index`, for `verify` with the key `str(index)`."""
+    return prove(_list_tree(items), str(index))
+
+
+def _list_tree(items: Sequence[bytes]) -> Tree:
+    return update(None, {str(index): item for index, item in enumerate(items)})
 
 
 def _path_of(change: _Change) -> int:

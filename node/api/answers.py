@@ -13,6 +13,7 @@ transaction {id}            where a transaction is, what it asked, how it ended 
 transactions {count}        the same of the last ones that were handed in here, newest first
 block      {height}         a decided block's hash, roots and time
 bill       {address, slot}  a home's bill; slot null: of the last settled slot
+receipt_proof {id}          how it ended as a `ReceiptProof`, hexadecimal, for who trusts no node
 bill_proof {address, slot}  the same as a `BillProof`, hexadecimal, for who trusts no node
 path       {epoch, height}  signed headers from an epoch to a height (`Headers`), hexadecimal
 
@@ -35,6 +36,7 @@ from node.bill import Bills, to_hex
 from node.errors import ControlError
 from node.household import Household
 from node.mempool import Mempool
+from node.receipts import Receipts
 from node.status import Finality, NodeStatus
 from node.store import Store
 from wire.codec import decode
@@ -56,8 +58,10 @@ class Answers:
         store: Store,
         finality: Finality,
         bills: Bills,
+        receipts: Receipts,
     ) -> None:
         self._bills = bills
+        self._receipts = receipts
         self._status = status
         self._household = household
         self._app = app
@@ -83,6 +87,7 @@ class Answers:
             "transactions": self._explainer.transactions,
             "block": self.block,
             "bill": self.bill,
+            "receipt_proof": self.receipt_proof,
             "bill_proof": self.bill_proof,
             "path": self.path,
             **self._views.table(),
@@ -203,6 +208,10 @@ class Answers:
         bill = None if slot is None else client.bill(self._app.query, slot, home.number)
         return {"home": home, "slot": slot, "bill": bill}
 
+    async def receipt_proof(self, question: Mapping[str, Any]) -> Any:
+        """How a transaction ended, with proof."""
+        return to_hex(await self._receipts.proof(_tx_id(question)))
+
     async def bill_proof(self, question: Mapping[str, Any]) -> Any:
         """A home's bill for a slot, with proof."""
         return to_hex(await self._bills.proof(*_bill_of(question)))
@@ -230,3 +239,10 @@ def _integer(question: Mapping[str, Any], name: str, low: int, high: int) -> int
     if not low <= value <= high:
         raise ControlError(f"{name} is {value}, allowed are {low} to {high}")
     return value
+
+
+def _tx_id(question: Mapping[str, Any]) -> bytes:
+    try:
+        return bytes.fromhex(str(question.get("id")))
+    except ValueError:
+        raise ControlError("id is hexadecimal text") from None

@@ -6,6 +6,7 @@ the contract refuses comes back as its code and sentence.
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any, Final
 
 from market import governance
@@ -55,8 +56,13 @@ def step_down() -> Call:
     return governance.step_down()
 
 
-async def decide(config: Config, call: Call) -> dict[str, Any]:
+async def decide(config: Config, call: Call, data: Path | None = None) -> dict[str, Any]:
     """Sign a call with the node's key, hand it in and wait for the block that holds it.
+
+    Parameters
+    ----------
+    data : Path, optional
+        Hand it in at the node of this data directory instead of one's own.
 
     Returns
     -------
@@ -70,15 +76,15 @@ async def decide(config: Config, call: Call) -> dict[str, Any]:
     """
     for _ in range(ATTEMPTS - 1):
         try:
-            return await _decide_once(config, call)
+            return await _decide_once(config, call, data)
         except ControlError as error:
             if not str(error).startswith("bad_nonce"):
                 raise
-    return await _decide_once(config, call)
+    return await _decide_once(config, call, data)
 
 
-async def _decide_once(config: Config, call: Call) -> dict[str, Any]:
-    data = config.path(config.node.data)
+async def _decide_once(config: Config, call: Call, data: Path | None) -> dict[str, Any]:
+    data = data or config.path(config.node.data)
     key = read_key(config.path(config.node.key))
     status = await ask(data, "status")
     now_ms = time.time_ns() // 1_000_000

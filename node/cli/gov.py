@@ -37,7 +37,7 @@ def gov_propose(
 
     done = _govern(config, proposal(action.value, subject, value, blocks))
     number = next(data["number"] for _, name, data in done["events"] if name == "proposed")
-    _print_done(done, as_json, f"proposal {number} is open, you voted for it")
+    print_done(done, as_json, f"proposal {number} is open, you voted for it")
 
 
 @gov_app.command("vote")
@@ -52,7 +52,7 @@ def gov_vote(
 
     done = _govern(config, vote(number, approve))
     ends = [name for _, name, _ in done["events"] if name in ("passed", "rejected")]
-    _print_done(done, as_json, f"proposal {number} is {ends[0] if ends else 'still open'}")
+    print_done(done, as_json, f"proposal {number} is {ends[0] if ends else 'still open'}")
 
 
 @gov_app.command("stand")
@@ -60,7 +60,7 @@ def gov_stand(config: ConfigOption = CONFIG, as_json: JsonOption = False) -> Non
     """Put up this home's bond and stand for a seat; an authority then proposes to add it."""
     from node.api.governor import stand
 
-    _print_done(_govern(config, stand()), as_json, "this home stands for a seat")
+    print_done(_govern(config, stand()), as_json, "this home stands for a seat")
 
 
 @gov_app.command("step-down")
@@ -68,7 +68,7 @@ def gov_step_down(config: ConfigOption = CONFIG, as_json: JsonOption = False) ->
     """Stand for a seat no longer, and get the bond back."""
     from node.api.governor import step_down
 
-    _print_done(_govern(config, step_down()), as_json, "this home stands for no seat")
+    print_done(_govern(config, step_down()), as_json, "this home stands for no seat")
 
 
 @gov_app.command("list")
@@ -89,7 +89,8 @@ def _govern(config: Path, call: Any) -> dict[str, Any]:
     return asyncio.run(decide(settings(config), call))
 
 
-def _print_done(done: dict[str, Any], as_json: bool, sentence: str) -> None:
+def print_done(done: dict[str, Any], as_json: bool, sentence: str) -> None:
+    """Print in which block something was decided, and what."""
     if as_json:
         print_json(done)
     else:
@@ -112,8 +113,11 @@ def _print_overview(found: dict[str, Any]) -> None:
     typer.echo("proposals" if found["proposals"] else "no proposals")
     for item in found["proposals"]:
         value = f" to {item['value']}" if item["kind"] == "set" else ""
+        if item["code_hash"]:
+            value = f" (code {item['code_hash'][:16]})"
         typer.echo(
             f"  {item['number']:>3}  {item['kind']} {item['subject']}{value}: {item['status']}, "
             f"{len(item['yes'])} for, {len(item['no'])} against, "
             f"until block {item['expires_height']}"
+            + (f"; {item['reason']}" if item["reason"] else "")
         )

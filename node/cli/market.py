@@ -17,6 +17,7 @@ from node.cli.options import (
     money,
     price,
     print_json,
+    settings,
 )
 
 market_app = typer.Typer(
@@ -97,6 +98,15 @@ def market_explain(
         str | None,
         typer.Argument(help="Its id; the first 8 digits of one that was handed in at this node."),
     ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="Prove how it ended from the genesis file, trusting no node."
+        ),
+    ] = False,
+    genesis: Annotated[
+        Path | None, typer.Option(help="With --verify: the genesis file. [default: this home's]")
+    ] = None,
     count: Annotated[
         int, typer.Option("--count", min=1, max=50, help="Without an id: how many are listed.")
     ] = 10,
@@ -116,11 +126,13 @@ def market_explain(
             print_transactions(listed)
         return
     found = _ask(config, node, "transaction", id=transaction)
+    if verify and found["status"] == "decided":
+        _prove(found, config, node, genesis)
     if as_json:
         print_json(found)
     else:
         print_explained(found)
-    if found["status"] == "unknown":
+    if found["status"] == "unknown" or (verify and "proof" not in found):
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -128,6 +140,22 @@ def _ask(config: Path, node: Path | None, question: str, **arguments: Any) -> An
     from node.api.control import ask
 
     return asyncio.run(ask(data_of(config, node), question, **arguments))
+
+
+def _prove(found: dict[str, Any], config: Path, node: Path | None, genesis: Path | None) -> None:
+    """Put how a transaction ended, proven, in place of the node's word."""
+    from market.refusals import accepted
+    from node.genesis import read_genesis
+    from node.light import prove_receipt
+    from node.receipts import receipt_view
+
+    if genesis is None:
+        own = settings(config)
+        genesis = own.path(own.node.genesis)
+    tx_id = bytes.fromhex(found["id"])
+    work = prove_receipt(read_genesis(genesis), data_of(config, node), tx_id)
+    found |= receipt_view(asyncio.run(work))
+    found["accepted"] = accepted(found["reason"], found["asked"]["contract"])
 
 
 # -- printing ------------------------------------------------------------------------------------
@@ -357,6 +385,12 @@ def print_explained(found: dict[str, Any]) -> None:
         show(f"  {found['message']}")
     if found.get("accepted"):
         show(f"  accepted would be: {found['accepted']}")
+    proof = found.get("proof")
+    if proof is not None:
+        show(
+            f"  proven   by {proof['signatures']} authorities of epoch {proof['epoch']}: "
+            f"block {proof['height']}, {proof['block_hash'][:16]}"
+        )
     order = found.get("order")
     if order is not None:
         show(

@@ -23,7 +23,15 @@ from market.refusals import (
 ROOT = Path(__file__).parents[2]
 SPEC = ROOT / "docs" / "spec" / "market.md"
 # Where refusals are made outside of contracts, and by which calls; the place of their code.
-RAISERS = {"Refused": 0, "Rejected": 0, "Revert": 0, "Fault": 0, "OutOfGas": 0, "_refuse": 1, "refuse": 1}
+RAISERS = {
+    "Refused": 0,
+    "Rejected": 0,
+    "Revert": 0,
+    "Fault": 0,
+    "OutOfGas": 0,
+    "_refuse": 1,
+    "refuse": 1,
+}
 FILES = (
     *sorted((ROOT / "market").rglob("*.py")),
     *(ROOT / "wire").glob("*.py"),

@@ -7,7 +7,7 @@ import pytest
 from market.errors import Rejected, StateError
 from market.vm.executor import IDENTITY_KEY, Executor
 from market.vm.host import CALL_DEPTH_MAX
-from market.vm.journal import State
+from market.vm.journal import Journal, State
 from market.vm.starlark import StarlarkEngine
 from tests.market.vm.cpython import CPythonEngine
 from tests.market.vm.machine import Machine
@@ -131,12 +131,13 @@ def test_argument_checks_say_what_would_be_right(machine: Machine, args: dict, w
 
 
 def test_find_says_what_there_is() -> None:
-    executor = Machine(c=HOST).executor
+    machine = Machine(c=HOST)
+    executor, journal = machine.executor, machine.journal
     with pytest.raises(Rejected, match="there are: c"):
-        executor.find("d", "put", ("execute",))
+        executor.find(journal, "d", "put", ("execute",))
     with pytest.raises(Rejected, match="delete, many, put"):
-        executor.find("c", "secret", ("execute",))
-    export = executor.find("c", "put", ("execute",))
+        executor.find(journal, "c", "secret", ("execute",))
+    export = executor.find(journal, "c", "put", ("execute",))
     for wrong in ({"key": 1}, {"key": 1, "value": 2, "x": 3}, [], None):
         with pytest.raises(Rejected, match="takes key, value"):
             executor.check_arguments("c", "put", export, wrong)
@@ -215,7 +216,7 @@ def test_restore_runs_the_stored_code_and_checks_the_rules() -> None:
     state.apply(machine.journal.writes)
     again = Executor(StarlarkEngine())
     again.restore(state)
-    assert set(again.exports()) == {"c"}
+    assert set(again.exports(Journal(state))) == {"c"}
     with pytest.raises(StateError, match="engine"):
         Executor(CPythonEngine()).restore(state)
     code = next(key for key in state.items if key.startswith("vm/code/"))

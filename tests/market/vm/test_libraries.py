@@ -70,7 +70,7 @@ def test_a_librarys_function_is_no_entry() -> None:
     machine.executor.deploy_library(machine.journal, "sums", SUMS)
     machine.executor.deploy(machine.journal, "c", USER)
     with pytest.raises(Rejected) as caught:
-        machine.executor.find("c", "grown", ("query", "execute", "internal"))
+        machine.executor.find(machine.journal, "c", "grown", ("query", "execute", "internal"))
     assert caught.value.reason == "unknown_entry"
     # Nor may it be declared one: it is not a function of the contract's own text.
     assert refused(USER.replace('"f"', '"grown"'), sums=SUMS).reason == "exports"
