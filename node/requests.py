@@ -1,8 +1,9 @@
 """Trading by request and offer (CE figure 2): what a home asks for, and what it offers to others.
 
-A home that needs energy in a slot asks for it, once for each step of what it is worth to it. A home
-that has some to spare keeps it here, step by step, and offers it to the requests that lie inside the
-slot, cheapest step first, until all is promised; what is not accepted can be offered again.
+A home that needs energy in a slot asks for it, once for each step of what it is worth to it. A
+home that has some to spare keeps it here, step by step, and offers it to the requests that lie
+inside the slot, cheapest step first, until all is promised; what is not accepted can be offered
+again.
 """
 
 from collections.abc import Callable
