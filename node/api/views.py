@@ -80,10 +80,9 @@ class Views:
         return {"slots": slots, "left_off": max(0, len(opened) - BOOK_SLOTS_MAX)}
 
     def trades(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """A slot's rounds and trades; of the last slot whose gate has closed if none is named."""
-        clock, time_ms = self._app.clock, self._app.time_ms
+        """A slot's rounds and trades; of the last that may have any if none is named."""
         asked = _integer(question, "slot", 0, SLOT_MAX)
-        slot = clock.next_gate_slot(time_ms) - 1 if asked is None else asked
+        slot = self._last_slot() if asked is None else asked
         names = self._names()
         found = client.trades_of_slot(self._query, slot)
         if question.get("home") is not None:
@@ -256,6 +255,13 @@ class Views:
                 _named(offer, names) for offer in client.offers(self._query, request.request)
             ],
         }
+
+    def _last_slot(self) -> int:
+        """The last slot whose gate has closed; where surplus is shared, the last settled one."""
+        closed = self._app.clock.next_gate_slot(self._app.time_ms) - 1
+        if self._app.params.mechanism != "sharing":
+            return closed
+        return next(iter(client.settled_slots(self._query, 1)), closed)
 
     def _at(self) -> dict[str, Any]:
         clock, time_ms = self._app.clock, self._app.time_ms

@@ -55,7 +55,7 @@ def market_trades(
     node: NodeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a slot's rounds and trades; of the slot whose gate closed last if none is given."""
+    """Show a slot's rounds and trades; of the last slot that may have any if none is given."""
     found = _ask(config, node, "market_trades", slot=slot, home=home)
     if as_json:
         print_json(found)

@@ -111,6 +111,20 @@ def test_trades_say_which_line_bound_and_what_the_grid_served() -> None:
     assert found["trades"][0]["energy_wh"] == 100
 
 
+def test_shared_surplus_is_shown_once_it_is_settled() -> None:
+    street = Street(params(2, mechanism="sharing"))
+    street.to_end()
+    assert ask(street, "market_trades")["trades"] == []
+    street.read(1, SLOT, 0, 100)
+    street.read(2, SLOT, 60, 0)
+    street.block()
+    found = ask(street, "market_trades")
+    assert (found["slot"], found["rounds"][0]["kind"]) == (SLOT, "sharing")
+    (trade,) = found["trades"]
+    assert (trade["buyer_name"], trade["seller_name"]) == ("home 2", "home 1")
+    assert trade["energy_wh"] == 60
+
+
 def test_prices_of_the_slots_to_come() -> None:
     street = traded()
     found = ask(street, "market_prices", slots=3)
