@@ -139,7 +139,7 @@ class LightClient:
     def check_receipt(
         self, index: int, receipt: bytes, proof: object, verifier: ProofVerifier
     ) -> None:
-        """Check that the head's block ended its transaction `index` with `receipt` (S10).
+        """Check that the head's block ended its transaction `index` with `receipt` (S3).
 
         Raises
         ------

@@ -39,7 +39,14 @@ from market.errors import (
     StateError,
 )
 from market.genesis import Founding, MarketParams
-from market.invariants import MEMBER_PREFIX, Money, check_block, check_changes, count_money
+from market.invariants import (
+    MEMBER_PREFIX,
+    Money,
+    check_block,
+    check_changes,
+    count_money,
+    money_after,
+)
 from market.terms import Terms
 from market.vm import journal as state_module
 from market.vm import merkle
@@ -427,6 +434,10 @@ class Application:
         for name, exports in self._executor.exports(journal).items():
             if "on_block" in exports:
                 events += self._run_hook(journal, name, "on_block", {}, env)
+        if deployment.due(journal) and journal.get(CHANGED_KEY) is None:
+            # The last that the founders' code alone has done.
+            writes = state_module.effective(self._state, journal.writes)
+            check_block(self._state, writes, self._money)
         events += _events(self._deployer.enact(journal, self._env(env)))
         journal.settle()
         receipts = tuple(self._run_transaction(journal, env, tx) for tx in txs)
@@ -626,7 +637,8 @@ class Application:
         journal.put(HEIGHT_KEY, encode([env.height, env.time_ms]))
         events = [*events, *self._keep_terms(journal, env.height)]
         writes = state_module.effective(self._state, journal.writes)
-        money = check_block(self._state, writes, self._money)
+        check = check_block if journal.get(CHANGED_KEY) is None else money_after
+        money = check(self._state, writes, self._money)
         tree = merkle.update(self._tree, writes)
         return BlockResult(
             height=env.height,

@@ -127,7 +127,7 @@ class Deployer:
     def enact(self, journal: Journal, env: dict[str, Plain]) -> list[Event]:
         """Put in force what governance says is due; each change whole, or not at all."""
         events: list[Event] = []
-        for number in _due(journal):
+        for number in due(journal):
             mark = journal.mark()
             try:
                 found = self._enact(journal, number, env)
@@ -399,7 +399,8 @@ def _read_change(args: Plain) -> tuple[int, CodeChange]:
     return number, CodeChange(kind, name, source, begin, "")
 
 
-def _due(journal: Journal) -> list[int]:
+def due(journal: Journal) -> list[int]:
+    """Return the numbers of the changes that governance wants in force now, in order."""
     data = journal.get(DUE_KEY)
     if data is None:
         return []

@@ -99,6 +99,25 @@ def check_changes(changes: Changes) -> None:
         raise InvariantError(f"what the laws are about is unreadable: {error}") from None
 
 
+def money_after(state: State, writes: Mapping[str, bytes | None], money: Money) -> Money:
+    """Return the money after a block of which each call has been checked by itself.
+
+    Raises
+    ------
+    InvariantError
+        It does not add up: not even then.
+    """
+    in_accounts, issued = money
+    for key, data in writes.items():
+        if key.startswith(ACCOUNT_PREFIX):
+            in_accounts += _account(key, data) - _account(key, state.items.get(key))
+        elif key == SUPPLY_KEY:
+            issued = _issued(data)
+    if in_accounts != issued:
+        raise InvariantError(f"accounts hold {in_accounts} micro, issued are {issued} micro")
+    return Money(in_accounts, issued)
+
+
 def count_money(state: State) -> Money:
     """Count all money in `state`. Raises `InvariantError` if it does not add up."""
     in_accounts = sum(_account(key, state.items[key]) for key in state.keys_under(ACCOUNT_PREFIX))

@@ -27,8 +27,10 @@ from wire.codec import Plain, decode, decode_plain, encode
 VM_VERSION: Final = 1
 CONTRACTS_MAX: Final = 64
 LIBRARIES_MAX: Final = 32
-# Loaded code is kept for what is deployed and for what blocks in the making would deploy.
-LOADED_MAX: Final = 4 * CONTRACTS_MAX
+# Loaded code is kept for what is deployed, apart from what was loaded on trial: texts that come to
+# nothing must not push out those in use.
+LOADED_MAX: Final = 2 * CONTRACTS_MAX
+TRIALS_MAX: Final = 16
 CODE_PREFIX: Final = "vm/code/"
 INSTANCE_PREFIX: Final = "vm/instance/"
 LIBRARY_PREFIX: Final = "vm/library/"
@@ -85,6 +87,7 @@ class Executor:
         self.natives: dict[str, Native] = {}
         # By the record of the instance, which names the code by its hash.
         self._loaded: dict[bytes, _Loaded] = {}
+        self._trials: dict[bytes, _Loaded] = {}
         self._lock = threading.Lock()
 
     # -- what is deployed
@@ -287,7 +290,7 @@ class Executor:
         if record is None:
             self.instance(source, name)  # says what there is
             raise HostFailure(f"contract {name} is gone")
-        found = self._loaded.get(record)
+        found = self._loaded.get(record) or self._trials.get(record)
         if found is None:
             found = self._load(source, name, record)
         return found
@@ -299,23 +302,27 @@ class Executor:
             for library, library_hash in sorted(code.libraries.items())
         )
         program = gate.check(name, code.source, shelf)
-        return self._keep(record, _Loaded(program, self.engine.load(program)))
+        loaded = _Loaded(program, self.engine.load(program))
+        return self._keep(self._loaded, LOADED_MAX, record, loaded)
 
     def _install(self, journal: Journal, name: str, source: str, order: int) -> Program:
         program = gate.check(name, source, self.shelf(journal))
         record = encode({"code": program.code_hash, "order": order})
-        if record not in self._loaded:
-            self._keep(record, _Loaded(program, self.engine.load(program)))
+        if record not in self._loaded and record not in self._trials:
+            loaded = _Loaded(program, self.engine.load(program))
+            self._keep(self._trials, TRIALS_MAX, record, loaded)
         journal.put(CODE_PREFIX + program.code_hash, program.code)
         journal.put(INSTANCE_PREFIX + name, record)
         return program
 
-    def _keep(self, record: bytes, loaded: _Loaded) -> _Loaded:
+    def _keep(
+        self, kept: dict[bytes, _Loaded], count_max: int, record: bytes, loaded: _Loaded
+    ) -> _Loaded:
         # Queries load beside a block's execution.
         with self._lock:
-            while len(self._loaded) >= LOADED_MAX:
-                self._loaded.pop(next(iter(self._loaded)))
-            self._loaded[record] = loaded
+            while len(kept) >= count_max:
+                kept.pop(next(iter(kept)))
+            kept[record] = loaded
         return loaded
 
     def _forget_code(self, journal: Journal, code_hash: str) -> None:

@@ -398,6 +398,37 @@ def test_voted_code_that_breaks_a_law_later_loses_the_call_not_the_chain() -> No
     assert street.account(5).balance_micro == before.balance_micro - 100
 
 
+def test_what_only_whole_blocks_would_show_ends_no_chain() -> None:
+    """A bill deleted by one call and written by another: each by itself keeps the laws."""
+    street = Assembly()
+    text = """
+EXPORTS = {"cut": "execute", "write": "execute"}
+def cut(key):
+    kv_del("bill/" + key)
+def write(key, row):
+    kv_put("bill/" + key, row)
+"""
+    names = ["import", "export", "bought", "sold", "grid", "fed_in", "shortfall"]
+    names += ["green_bought", "green_sold"]
+    bill: dict[str, object] = {f"{name}_wh": 0 for name in names}
+    bill |= {"slot": 1, "home": 1, "total_micro": 0, "trades_cost_micro": 0, "penalty_micro": 0}
+    bill |= {"trades_income_micro": 0, "grid_cost_micro": 0, "feed_in_income_micro": 0}
+    settlement = contracts.source("settlement")
+    head, rest = settlement.split("EXPORTS = {", 1)
+    more = text.split("}\n", 1)[1]
+    source = f'{head}EXPORTS = {{\n    "cut": "execute",\n    "write": "execute",{rest}{more}'
+    number = vote_in(street, "upgrade", "settlement", source)
+    assert street.status(number) == "in_force", governance.proposals(street.query)
+    street.ok(H5, call("settlement", "write", key="1/1", row=bill))
+    again = street.send(H5, call("settlement", "write", key="1/1", row=bill))
+    assert (again.code, again.reason) == ("fault", "law")
+    txs = [
+        street.sign(H5, call("settlement", "cut", key="1/1")),
+        street.sign(H5, call("settlement", "write", key="1/1", row=bill | {"home": 2})),
+    ]
+    assert [receipt.code for receipt in street.block(txs).receipts] == ["ok", "ok"]
+
+
 def test_the_founders_own_code_stops_the_node() -> None:
     street = Assembly()
     state = street.app._state

@@ -5,12 +5,15 @@ import hashlib
 import pytest
 
 from market.errors import Rejected, StateError
-from market.vm.executor import IDENTITY_KEY, Executor
+from market.vm.engine import Module
+from market.vm.executor import IDENTITY_KEY, TRIALS_MAX, Executor
+from market.vm.gas import QUERY_CAPS
+from market.vm.gate import Program
 from market.vm.host import CALL_DEPTH_MAX
 from market.vm.journal import Journal, State
 from market.vm.starlark import StarlarkEngine
 from tests.market.vm.cpython import CPythonEngine
-from tests.market.vm.machine import Machine
+from tests.market.vm.machine import ENV, Machine
 from wire.codec import encode
 from wire.keys import SigningKey
 
@@ -223,3 +226,33 @@ def test_restore_runs_the_stored_code_and_checks_the_rules() -> None:
     state.apply({code: None})
     with pytest.raises(StateError, match="missing"):
         Executor(StarlarkEngine()).restore(state)
+
+
+def test_texts_on_trial_push_out_none_in_use() -> None:
+    machine = Machine(c=HOST)
+    state = State()
+    machine.journal.put(IDENTITY_KEY, encode(machine.executor.identity()))
+    state.apply(machine.journal.writes)
+    engine = CountingEngine()
+    executor = Executor(engine)
+    executor.restore(state)
+    assert engine.loaded == 1
+    journal = Journal(state)
+    for number in range(TRIALS_MAX + 5):
+        mark = journal.mark()
+        executor.upgrade(journal, "c", HOST + f"# {number}\n")
+        journal.rollback(mark)
+    assert engine.loaded == 1 + TRIALS_MAX + 5
+    outcome = executor.run(journal, "c", "put", {"key": "k", "value": 1}, dict(ENV), QUERY_CAPS)
+    assert outcome.error is None
+    assert engine.loaded == 1 + TRIALS_MAX + 5
+
+
+class CountingEngine(StarlarkEngine):
+    """Counts what it loads."""
+
+    loaded = 0
+
+    def load(self, program: Program) -> Module:
+        self.loaded += 1
+        return super().load(program)
