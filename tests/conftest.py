@@ -1,5 +1,6 @@
 """What every test shares."""
 
+import gc
 import logging
 from collections.abc import Iterator
 
@@ -21,3 +22,13 @@ def _no_daemon_keeps_the_log() -> Iterator[None]:
     root.handlers[:] = [item for item in root.handlers if type(item) is not logging.StreamHandler]
     root.setLevel(logging.WARNING)
     logging.getLogger("commonwatt").setLevel(logging.NOTSET)
+
+
+@pytest.fixture(autouse=True)
+def _no_daemon_keeps_the_collector() -> Iterator[None]:
+    """Undo what a daemon asks of the collector: its test's garbage would stay to the end."""
+    thresholds = gc.get_threshold()
+    yield
+    if gc.get_threshold() != thresholds:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()

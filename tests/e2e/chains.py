@@ -15,7 +15,8 @@ from wire.codec import decode, encode
 class StoredChain(NamedTuple):
     """A home's chain: block hash and state root by height, and where each transaction is.
 
-    `first` is where its run of blocks begins: above 0 if it came with a snapshot.
+    `first` is where its run of blocks begins: above 0 if it came with a snapshot. The transactions
+    of that block are not indexed, as nobody told this home how they ended.
     """
 
     blocks: dict[int, tuple[bytes, bytes]]
@@ -61,7 +62,8 @@ def order_problems(
         for name, chain in chains.items():
             if height < chain.first:
                 continue
-            if chain.heights.get(tx_id) != height:
+            indexed = height > chain.first or chain.first == 0
+            if indexed and chain.heights.get(tx_id) != height:
                 where = chain.heights.get(tx_id, "nowhere")
                 yield f"order {tx_id[:12]} was decided at {height}; {name} has it at {where}"
             if chain.blocks.get(height, (b"",))[0].hex() != block_hash:

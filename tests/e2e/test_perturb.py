@@ -64,6 +64,10 @@ def test_an_order_that_is_lost_or_elsewhere_is_found() -> None:
     assert "nowhere" in lost
     begun_later = chain(range(6, 9))._replace(heights={}, first=6)
     assert not list(order_problems({"a": begun_later}, decided))
+    at_snapshot = chain(range(5, 9))._replace(heights={}, first=5)
+    assert not list(order_problems({"a": at_snapshot}, decided))
+    at_snapshot.blocks[5] = (b"x", b"root")
+    assert len(list(order_problems({"a": at_snapshot}, decided))) == 1
     (moved,) = order_problems({"a": chain(range(9))._replace(heights={"aa": 6})}, decided)
     assert "has it at 6" in moved
     forked = chain(range(9))

@@ -412,6 +412,7 @@ def write(key, row):
     names += ["green_bought", "green_sold"]
     bill: dict[str, object] = {f"{name}_wh": 0 for name in names}
     bill |= {"slot": 1, "home": 1, "total_micro": 0, "trades_cost_micro": 0, "penalty_micro": 0}
+    bill |= {"fees_micro": 0}
     bill |= {"trades_income_micro": 0, "grid_cost_micro": 0, "feed_in_income_micro": 0}
     settlement = contracts.source("settlement")
     head, rest = settlement.split("EXPORTS = {", 1)

@@ -206,3 +206,18 @@ async def test_a_dead_nodes_socket_is_replaced(tmp_path: Path) -> None:
         assert (tmp_path / SOCKET_NAME).stat().st_ino != left
         assert await ask(tmp_path, "echo") == {"ask": "echo"}
     await server.stop()
+
+
+async def test_stopping_with_somebody_connected_is_no_error(tmp_path: Path) -> None:
+    complaints: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    server = ControlServer(tmp_path, ANSWERS)
+    await server.start()
+    reader, writer = await asyncio.open_unix_connection(str(tmp_path / SOCKET_NAME))
+    await until(lambda: len(server._open) == 1, "a connection")
+    await server.stop()
+    assert await reader.read() == b""
+    writer.close()
+    await asyncio.sleep(0)
+    assert complaints == []
