@@ -64,8 +64,8 @@ class SyncSection(Section, frozen=True):
         the blocks
     """
 
-    snapshot_every: int = 1_000
-    snapshot_behind: int = 2_000
+    snapshot_every: int = 200
+    snapshot_behind: int = 500
 
 
 class Config(Section, frozen=True):
