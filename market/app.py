@@ -20,6 +20,7 @@ is written. An executed transaction uses up its nonce, however it ends.
 Queries may run in another thread than `execute`; `commit` waits for them.
 """
 
+import contextlib
 import hashlib
 import logging
 import threading
@@ -181,6 +182,11 @@ class Application:
         self._lock = threading.RLock()
 
     # -- state
+    @property
+    def time_ms(self) -> int:
+        """The committed block's time, the genesis' before there is one. [ms, UTC]"""
+        return self._time_ms
+
     @property
     def state_root(self) -> bytes:
         """The root of the committed state."""
@@ -456,6 +462,10 @@ class Application:
             )
 
     # -- questions
+    def at_rest(self) -> contextlib.AbstractContextManager[object]:
+        """Hold `commit` up, so that several queries are about one state; for no longer."""
+        return self._lock
+
     def query(self, contract: str, entry: str, args: Mapping[str, Plain]) -> Plain:
         """Ask a contract, at the committed state; whatever it writes is dropped.
 

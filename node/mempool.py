@@ -33,6 +33,10 @@ POOL_S: Final = 0.05
 BATCH_INTERVAL_S: Final = 0.2
 # What has not been decided after this long was lost on the way: say it again.
 REPEAT_S: Final = 4.0
+# The last refusals are kept for their owners to ask about: no block will ever tell them.
+REFUSALS_KEPT_MAX: Final = 1_000
+# The last ids of this home's own transactions, for it to ask what became of them.
+OWN_KEPT_MAX: Final = 200
 # No more at a time, nor sooner after each other than a quarter of that: what waits because there is
 # too much of it must not be made more.
 REPEATED_MAX: Final = 64
@@ -83,6 +87,8 @@ class Mempool:
         self._wake = asyncio.Event()
         self._sequence = time.time_ns()
         self.refused: dict[str, int] = {}
+        self._refusals: dict[bytes, tuple[CheckedTransaction, Refused]] = {}
+        self._mine: dict[bytes, None] = {}
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -129,7 +135,7 @@ class Mempool:
 
     def submit_many(self, raws: Sequence[bytes]) -> list[CheckedTransaction | Refused]:
         """Take in several at once; each is taken or refused by itself, as by `submit`."""
-        results = self._take(raws)
+        results = self._take(raws, self._remember)
         for result in results:
             if isinstance(result, CheckedTransaction) and result.tx_id not in self._own:
                 self._own[result.tx_id] = math.inf
@@ -137,18 +143,23 @@ class Mempool:
                 self._wake.set()
         return results
 
-    def _take(self, raws: Sequence[bytes]) -> list[CheckedTransaction | Refused]:
+    def _take(
+        self, raws: Sequence[bytes], remember: Callable[[bytes], None] | None = None
+    ) -> list[CheckedTransaction | Refused]:
         """Check and keep each of `raws`; return what became of them, in order."""
         before = len(self._pending)
         results = self._verifier.check(raws, self._now_ms())
         for place, result in enumerate(results):
             if isinstance(result, CheckedTransaction):
+                if remember is not None:
+                    remember(result.tx_id)
                 try:
                     self._insert(result)
-                    continue
                 except Refused as refused:
-                    result = results[place] = refused
-            self._count(result)
+                    self._refuse(result, refused)
+                    results[place] = refused
+            else:
+                self._count(result)
         if len(self._pending) > before:
             self._on_arrival()
         return results
@@ -251,12 +262,21 @@ class Mempool:
                     raise Refused("expired", "it was not decided in time")
                 self._admit(checked)
             except Refused as refused:
-                self._count(refused)
+                self._refuse(checked, refused)
                 self._drop(tx_id)
 
     def pending(self) -> list[CheckedTransaction]:
         """Return all that waits, in order of arrival."""
         return list(self._pending.values())
+
+    def find(self, tx_id: bytes) -> tuple[CheckedTransaction, Refused | None] | None:
+        """Return a transaction that waits here, or one of the last refused and why.
+
+        A transaction that a block has decided may be among the refused too, when a neighbour has
+        said it again later: ask the store as well.
+        """
+        waiting = self._pending.get(tx_id)
+        return self._refusals.get(tx_id) if waiting is None else (waiting, None)
 
     def _drop(self, tx_id: bytes) -> None:
         self._own.pop(tx_id, None)
@@ -269,6 +289,21 @@ class Mempool:
             self._per_sender[checked.sender] = left
         else:
             del self._per_sender[checked.sender]
+
+    def own(self) -> list[bytes]:
+        """Return the ids of the last transactions handed in at this node, oldest first."""
+        return list(self._mine)
+
+    def _remember(self, tx_id: bytes) -> None:
+        self._mine[tx_id] = None
+        while len(self._mine) > OWN_KEPT_MAX:
+            del self._mine[next(iter(self._mine))]
+
+    def _refuse(self, checked: CheckedTransaction, refused: Refused) -> None:
+        self._count(refused)
+        self._refusals[checked.tx_id] = (checked, refused)
+        while len(self._refusals) > REFUSALS_KEPT_MAX:
+            del self._refusals[next(iter(self._refusals))]
 
     def _count(self, refused: Refused) -> None:
         self.refused[refused.code] = self.refused.get(refused.code, 0) + 1

@@ -29,8 +29,9 @@ class TransactionVerifier:
         with self._lock:
             known = [self._known.get(digest) for digest in hashes]
         fresh = [place for place, found in enumerate(known) if found is None]
+        unchecked = Refused("malformed", "it has not been checked")
         results: list[CheckedTransaction | Refused] = [
-            _still_valid(found, now_ms) if found else Refused("malformed", "") for found in known
+            _still_valid(found, now_ms) if found else unchecked for found in known
         ]
         checked = check([raws[place] for place in fresh], self._chain_id, now_ms)
         for place, result in zip(fresh, checked, strict=True):

@@ -128,4 +128,4 @@ def _check_form(tx: Transaction, chain_id: str, now_ms: int) -> None:
             raise Refused("malformed", f"a name has 1 to {NAME_CHARS_MAX} ASCII characters")
     problem = plain_problem(tx.args)
     if problem:
-        raise Refused("malformed", f"arguments: {problem}")
+        raise Refused("malformed", f"the arguments are no plain values: {problem}")

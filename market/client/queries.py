@@ -229,6 +229,13 @@ class Reading(msgspec.Struct, frozen=True):
     time_ms: int
 
 
+class Record(msgspec.Struct, frozen=True):
+    """What a home has contracted: contracts not settled yet, and (slot, whether it was kept)."""
+
+    open: int
+    history: list[tuple[int, bool]]
+
+
 S = TypeVar("S")
 
 
@@ -357,6 +364,16 @@ def open_slots(query: Query) -> list[int]:
     return typed(query("market", "rounds_open", {}), list[int])
 
 
+def record(query: Query, number: int) -> Record:
+    """Return a home's contracts that are not settled, and which of the last ones it kept."""
+    return typed(query("market", "history", {"home": number}), Record)
+
+
+def utc_offsets(query: Query) -> list[tuple[int, int]]:
+    """Return local time as dated offsets from UTC: (market time [ms], offset [min])."""
+    return typed(query("tariff", "table", {"kind": "utc_offsets"}), list[tuple[int, int]])
+
+
 def slot_summary(query: Query, slot: int) -> SlotSummary:
     """Return a slot's summary; of a slot nobody touched, one of zeros."""
     return typed(query("settlement", "summary", {"slot": slot}), SlotSummary)
@@ -437,6 +454,7 @@ def _no_total(number: int) -> Total:
 # -- where it stands in the state, for proofs
 
 SETTLED_KEY: Final = "settlement/settled"
+UNSETTLED_KEY: Final = "settlement/open"
 _VALUE_BYTES_MAX: Final = 65_536
 
 
@@ -456,7 +474,7 @@ def read_home(value: bytes) -> Home:
 
 
 def read_settled(value: bytes) -> list[int]:
-    """Decode what stands at `SETTLED_KEY`: the settled slots that are kept. Errors as above."""
+    """Decode what stands at `SETTLED_KEY` or `UNSETTLED_KEY`: slots. Errors as above."""
     return typed(decode_plain(value, _VALUE_BYTES_MAX), list[int])
 
 

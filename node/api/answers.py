@@ -9,12 +9,15 @@ money                       what was minted and redeemed, and what all accounts 
 query      {contract, entry, args}      a contract's query
 submit     {transaction}    hand in a signed transaction, hexadecimal
 submit_many {transactions}  hand in several: which were refused and why, and how many now wait
-transaction {id}            where a transaction was decided, if it was, and how it ended
+transaction {id}            where a transaction is, what it asked, how it ended (`node.api.explain`)
+transactions {count}        the same of the last ones that were handed in here, newest first
 block      {height}         a decided block's hash, roots and time
 bill       {address, slot}  a home's bill; slot null: of the last settled slot
 receipt_proof {id}          how it ended as a `ReceiptProof`, hexadecimal, for who trusts no node
 bill_proof {address, slot}  the same as a `BillProof`, hexadecimal, for who trusts no node
 path       {epoch, height}  signed headers from an epoch to a height (`Headers`), hexadecimal
+
+What people see of the market (`market_book` and so on) is in `node.api.views`.
 """
 
 from collections.abc import Mapping
@@ -24,9 +27,11 @@ import msgspec
 
 from consensus.messages import BLOCK_BYTES_MAX, Block
 from market import client, governance
-from market.app import Application, Receipt
+from market.app import Application
 from market.errors import QueryError
 from node.api.control import Answer
+from node.api.explain import Explainer
+from node.api.views import Views
 from node.bill import Bills, to_hex
 from node.errors import ControlError
 from node.household import Household
@@ -63,6 +68,8 @@ class Answers:
         self._mempool = mempool
         self._store = store
         self._finality = finality
+        self._views = Views(app)
+        self._explainer = Explainer(mempool, store, self._views)
 
     def table(self) -> dict[str, Answer]:
         """Return the answers by the question's name."""
@@ -76,12 +83,14 @@ class Answers:
             "query": self.query,
             "submit": self.submit,
             "submit_many": self.submit_many,
-            "transaction": self.transaction,
+            "transaction": self._explainer.transaction,
+            "transactions": self._explainer.transactions,
             "block": self.block,
             "bill": self.bill,
             "receipt_proof": self.receipt_proof,
             "bill_proof": self.bill_proof,
             "path": self.path,
+            **self._views.table(),
         }
 
     async def status(self, question: Mapping[str, Any]) -> Any:
@@ -174,24 +183,6 @@ class Answers:
             "refused": refused,
             "pending": len(self._mempool),
         }
-
-    async def transaction(self, question: Mapping[str, Any]) -> Any:
-        """The height at which a transaction was decided, and its receipt."""
-        tx_id = _tx_id(question)
-        height = await self._store.height_of(tx_id)
-        stored = None if height is None else await self._store.block(height)
-        if stored is None:
-            return {"height": height}
-        for receipt in decode(stored.receipts, tuple[Receipt, ...], len(stored.receipts)):
-            if receipt.tx_id == tx_id:
-                return {
-                    "height": height,
-                    "code": receipt.code,
-                    "reason": receipt.reason,
-                    "message": receipt.message,
-                    "events": [[e.contract, e.name, e.data] for e in receipt.events],
-                }
-        return {"height": height}
 
     async def block(self, question: Mapping[str, Any]) -> Any:
         """A decided block's header, in short."""

@@ -1,13 +1,17 @@
 """How a transaction ended is proven to who has the genesis file; any lie about it is called one."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+from typer.testing import CliRunner
 
+import cli
 from market import client
 from node.errors import ControlError, ProofError
+from node.genesis import write_genesis
 from node.light import ControlSource, prove_receipt
 from node.network.memory import MemoryNetwork
 from node.receipts import (
@@ -103,6 +107,23 @@ async def test_a_receipt_is_proven_over_epochs_and_lies_are_called(tmp_path: Pat
         others = replace(grid.genesis, authorities=grid.genesis.authorities[::-1])
         with pytest.raises(ProofError, match="proves nothing"):
             await prove_receipt(others, data, good.tx_id)
+
+
+async def test_explained_with_its_proof(tmp_path: Path) -> None:
+    grid = changing_grid(tmp_path, homes=5)
+    async with running(grid, range(4)) as members:
+        bad, height = await decided(members[0], client.transfer(key_of(1).address, 2**49))
+        genesis = tmp_path / "genesis.json"
+        write_genesis(grid.genesis, genesis)
+        line = ["market", "explain", bad.tx_id.hex(), "--node", str(members[0].data)]
+        line += ["--verify", "--genesis", str(genesis)]
+        shown = await asyncio.to_thread(CliRunner().invoke, cli.app, line)
+        assert shown.exit_code == 0, shown.output
+        assert "refused  no_money: the balance is" in shown.output
+        assert "accepted would be: an amount that the balance covers" in shown.output
+        assert f"authorities of epoch {(height - 1) // EPOCH}: block {height}, " in shown.output
+        line[2] = "ab" * 32
+        assert (await asyncio.to_thread(CliRunner().invoke, cli.app, line)).exit_code == 1
 
 
 def test_there_is_no_other_answer() -> None:

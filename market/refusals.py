@@ -1,0 +1,221 @@
+"""Every code with which something is refused, and what would be accepted instead.
+
+A receipt's message says what was wrong with this one transaction; the sentences here say what right
+ones are like. `docs/spec/market.md` prints the same table, and `tests/market/test_refusal_table.py`
+holds it against every `revert` of the contracts and every refusal of the machine.
+"""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+ANYWHERE: Final = "all"
+ADMISSION: Final = "admission"
+GATE: Final = "gate"
+MACHINE: Final = "machine"
+
+
+class Refusal(NamedTuple):
+    """A code, who refuses with it (contracts, `admission`, `gate`, `machine`, or `all`), and the
+    end of the sentence "accepted would be ..."."""
+
+    code: str
+    places: tuple[str, ...]
+    accepted: str
+
+
+_TRADERS: Final = ("ledger", "registry", "tariff", "market", "carbon")
+
+REFUSALS: Final = (
+    # Before a transaction runs.
+    Refusal("malformed", (ADMISSION,), "the canonical encoding of one signed transaction"),
+    Refusal("bad_signature", (ADMISSION,), "a signature by the key that is named as sender"),
+    Refusal("wrong_chain", (ADMISSION,), "a transaction made for this chain"),
+    Refusal("expired", (ADMISSION,), "the same call signed anew, valid until later than now"),
+    Refusal("valid_too_long", (ADMISSION,), "a transaction valid for at most two hours from now"),
+    Refusal("bad_nonce", (ADMISSION,), "a nonce above the last that the sender has used"),
+    Refusal("stranger", (ADMISSION,), "a home, its meter, an authority or the regulator as sender"),
+    Refusal(
+        "unknown_contract", (ADMISSION,), "a contract that there is; `commonwatt contracts list`"
+    ),
+    Refusal("unknown_entry", (ADMISSION,), "an entry that the contract has for transactions"),
+    Refusal("bad_arguments", (ADMISSION,), "exactly the arguments that the entry takes, by name"),
+    Refusal("too_many_pending", (ADMISSION,), "the same, once some of the sender's are decided"),
+    Refusal("mempool_full", (ADMISSION,), "the same a few blocks later, or at another node"),
+    Refusal("bad_argument", (ANYWHERE,), "an argument of the type and in the range named"),
+    # Who may.
+    Refusal("not_a_home", ("registry",), "the account of a registered home as sender"),
+    Refusal(
+        "not_a_meter", ("registry",), "the key of a registered meter as sender, not the home's own"
+    ),
+    Refusal("not_regulator", _TRADERS, "the regulator as sender"),
+    Refusal(
+        "not_keeper",
+        ("ledger", "market", "carbon"),
+        "a call by the market's own contracts; there is no such transaction",
+    ),
+    # Orders, requests, offers.
+    Refusal(
+        "wrong_mechanism",
+        ("market", "requests"),
+        "orders where the market clears rounds, requests and offers where it is by request_offer",
+    ),
+    Refusal(
+        "gate_closed", ("market", "requests"), "a slot, or a request, whose gate is still open"
+    ),
+    Refusal("slot_too_far", ("market", "requests"), "a slot within the horizon that is named"),
+    Refusal(
+        "bad_price", ("market", "requests"), "a whole price from 1 micro per kWh to the band's end"
+    ),
+    Refusal(
+        "wrong_role", ("market", "requests"), "a sale by a prosumer, a producer or a speculator"
+    ),
+    Refusal(
+        "over_capability",
+        ("market", "requests"),
+        "at most what the meter is certified for in a slot, with what is pending already",
+    ),
+    Refusal(
+        "other_side",
+        ("market",),
+        "orders of one side in a slot: withdraw those of the other side first",
+    ),
+    Refusal(
+        "too_many_orders",
+        ("market", "requests", "carbon"),
+        "another once the home has withdrawn one of those that stand",
+    ),
+    Refusal(
+        "slot_full",
+        ("market", "requests"),
+        "an order for another slot; an offer, or a request, once others are closed or withdrawn",
+    ),
+    Refusal(
+        "too_many_unfinished", ("market",), "another once some of the home's slots are settled"
+    ),
+    Refusal(
+        "default_rate", ("market",), "orders again once the slots not kept have left the record"
+    ),
+    Refusal(
+        "unknown_order",
+        ("market", "requests", "carbon"),
+        "the number of an order, request or offer that stands, and is one's own to withdraw",
+    ),
+    # Money.
+    Refusal(
+        "no_margin", ("ledger",), "a smaller order, or a balance that covers the margin it needs"
+    ),
+    Refusal(
+        "open_default", ("ledger",), "the same once the arrears are paid, by ledger.pay_arrears"
+    ),
+    Refusal("no_money", ("ledger",), "an amount that the balance covers"),
+    Refusal("unknown_account", ("ledger",), "an account that there is; minting to it opens one"),
+    Refusal(
+        "unbalanced", ("ledger",), "nothing of the sender's: the market's contracts have a bug"
+    ),
+    # Readings and tables.
+    Refusal("too_early", ("settlement",), "the reading once its slot has ended"),
+    Refusal("too_late", ("settlement",), "a reading within the settlement window after its slot"),
+    Refusal("too_late", ("tariff",), "a table from a slot on that has neither begun nor any order"),
+    Refusal("already_settled", ("settlement",), "readings of slots that are not settled yet"),
+    Refusal("already_read", ("settlement",), "one reading of a home and slot, the first"),
+    Refusal(
+        "out_of_order", ("settlement",), "a sequence number above the last that the meter has used"
+    ),
+    Refusal(
+        "implausible", ("settlement",), "at most 110 % of what the meter is certified for in a slot"
+    ),
+    Refusal(
+        "too_many_rows", ("tariff", "market"), "fewer dated rows, or more once old ones are past"
+    ),
+    # The registry.
+    Refusal("duplicate_home", ("registry",), "an account and a meter that are not registered yet"),
+    Refusal("too_many_homes", ("registry",), "at most 5,000 homes in a region"),
+    # Carbon.
+    Refusal(
+        "no_quota", ("carbon",), "an offer of at most the quota that is not sold or offered yet"
+    ),
+    Refusal("unknown_period", ("carbon",), "a period that is kept; `carbon.periods` lists them"),
+    Refusal("closed", ("carbon",), "a period that is still open"),
+    Refusal("too_many_periods", ("carbon",), "another once the oldest period is closed"),
+    # Governance.
+    Refusal("not_authority", ("governance",), "an authority as sender"),
+    Refusal("convicted", ("governance",), "an account that never broke the rules of agreement"),
+    Refusal("already_standing", ("governance",), "`stand` once, by who has no seat"),
+    Refusal("not_candidate", ("governance",), "one who stands for a seat: `stand` comes first"),
+    Refusal("no_bond", ("governance",), "a balance that covers the bond"),
+    Refusal("unknown_parameter", ("governance",), "one of the parameters that are named"),
+    Refusal("no_change", ("governance",), "a value, or a seat, that is not so already"),
+    Refusal("too_few_seats", ("governance",), "a removal that leaves at least 4 seats"),
+    Refusal("too_many_seats", ("governance",), "an addition up to 32 seats"),
+    Refusal("too_many_proposals", ("governance",), "another once one of the open ones has ended"),
+    Refusal("already_proposed", ("governance",), "a vote on the proposal that asks for the same"),
+    Refusal("unknown_proposal", ("governance",), "the number of a proposal; `commonwatt gov list`"),
+    Refusal("closed", ("governance",), "a vote on a proposal that is open"),
+    Refusal("already_voted", ("governance",), "one vote of each authority on a proposal"),
+    Refusal("not_chain", ("governance",), "nothing by transaction: only blocks themselves do this"),
+    Refusal("already_convicted", ("governance",), "an offence that is not known yet"),
+    Refusal(
+        "bad_upload", ("governance",), "all parts in order, then propose_code with their SHA-256"
+    ),
+    # The deploy gate, its type checker, and what puts code in force.
+    Refusal("name", (GATE,), "plain ASCII names that are not taken and mean something here"),
+    Refusal("too_many", (GATE,), "fewer contracts or libraries"),
+    Refusal("source_size", (GATE, "governance"), "a text of at most the characters named"),
+    Refusal("syntax", (GATE,), "the part of Starlark that docs/spec/market.md names"),
+    Refusal("nesting", (GATE,), "expressions that nest less deep"),
+    Refusal("library", (GATE,), "LIBRARIES of names that there are; libraries without entries"),
+    Refusal("redefined", (GATE,), "one meaning for each name"),
+    Refusal("top_level", (GATE,), "functions and literal constants outside of functions"),
+    Refusal("exports", (GATE,), "EXPORTS that name functions of the text, each with its kind"),
+    Refusal("function_size", (GATE,), "functions of fewer lines: divide the long one"),
+    Refusal("function_value", (GATE,), "functions that are only called, by their names"),
+    Refusal("recursion", (GATE,), "functions that do not call themselves, not even in a circle"),
+    Refusal("literal", (GATE,), "integers, texts and booleans of the size named; no floats"),
+    Refusal("tuple", (GATE,), "a list in the tuple's place"),
+    Refusal("method", (GATE,), "one of the methods that contracts have, called at once"),
+    Refusal("load", (GATE,), "a text that the engine loads"),
+    Refusal("types", (GATE,), "what the sentence names, at its line"),
+    Refusal("library_changed", (GATE,), "a new proposal, judged with the libraries as they are"),
+    Refusal("needed", (GATE,), "code with every entry that the chain itself calls"),
+    Refusal("terms", (GATE,), "a governance that names authorities and parameters for each epoch"),
+    Refusal("busy", (GATE,), "the same in a later block"),
+    Refusal("not_governance", (GATE,), "code by a vote: governance.propose_code"),
+    Refusal("law", (MACHINE,), "a call that keeps the conservation laws"),
+    # While it runs.
+    Refusal("compute", (MACHINE,), "a smaller call: one that ends within its gas"),
+    Refusal("storage", (MACHINE,), "a call that leaves less in the state"),
+    Refusal("contract_fault", (MACHINE,), "nothing else by the sender: the contract has a bug"),
+    Refusal("not_plain", (MACHINE,), "a contract that hands over plain values of bounded size"),
+    Refusal("call_depth", (MACHINE,), "contracts that call each other less deep"),
+    Refusal("bad_key", (MACHINE,), "a contract that names its keys by short ASCII text"),
+    Refusal("bad_name", (MACHINE,), "a contract that names entries and events by ASCII text"),
+    Refusal("bad_text", (MACHINE,), "a contract that hashes text"),
+    Refusal("bad_message", (MACHINE,), "a contract that refuses with a text"),
+    Refusal("value_size", (MACHINE,), "a call that keeps less under one key"),
+    Refusal("batch_size", (MACHINE,), "a call that touches fewer keys at once"),
+    Refusal("event_size", (MACHINE,), "a call with smaller events"),
+    Refusal("event_count", (MACHINE,), "a call with fewer events"),
+)
+
+_BY_CODE: Final[Mapping[str, tuple[Refusal, ...]]] = {
+    code: tuple(row for row in REFUSALS if row.code == code)
+    for code in dict.fromkeys(row.code for row in REFUSALS)
+}
+
+
+def refusals_of(code: str) -> tuple[Refusal, ...]:
+    """Return the rows of a code; empty for one that this program does not know."""
+    return _BY_CODE.get(code, ())
+
+
+def accepted(code: str, contract: str = "") -> str:
+    """Say what would be accepted, where a transaction to `contract` is refused with `code`.
+
+    Empty for a code that this program does not know: a contract that came later may have its own.
+    """
+    rows = refusals_of(code)
+    if not rows:
+        return ""
+    # What a contract calls on its way may refuse too: then any row of the code is about it.
+    own = [row for row in rows if contract in row.places]
+    return (own or rows)[0].accepted

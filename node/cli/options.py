@@ -1,0 +1,59 @@
+"""What the groups of commands share: options, whom to ask, how to print."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from node.config import Config
+
+EXIT_FAILED: Final = 1
+EXIT_SETUP: Final = 2
+
+ConfigOption = Annotated[Path, typer.Option("--config", help="The home's settings file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")]
+NodeOption = Annotated[
+    Path | None, typer.Option("--node", help="Ask the node of this data directory instead.")
+]
+CONFIG: Final = Path("node.toml")
+
+
+def settings(config: Path) -> "Config":
+    """Load a home's settings. Raises `ConfigError`."""
+    from node.config import load_config
+
+    return load_config(config, os.environ)
+
+
+def data_of(config: Path, node: Path | None) -> Path:
+    """Return the data directory of the node to ask: that given, or that of the settings."""
+    if node is not None:
+        return node
+    own = settings(config)
+    return own.path(own.node.data)
+
+
+def own_address(config: Path) -> str:
+    """Return the account of the home of these settings. Raises `ConfigError`."""
+    from node.setup import read_key
+
+    own = settings(config)
+    return read_key(own.path(own.node.key)).address
+
+
+def print_json(value: Any) -> None:
+    """Print a value as people's programs want it."""
+    typer.echo(json.dumps(value, indent=1))
+
+
+def money(amount_micro: int) -> str:
+    """Return an amount in the currency's unit."""
+    return f"{amount_micro / 1e6:,.6f}"
+
+
+def price(micro_per_kwh: int) -> str:
+    """Return a price per kWh in the currency's unit."""
+    return f"{micro_per_kwh / 1e6:.4f}"

@@ -1,0 +1,93 @@
+"""The commands that make a street of many homes on this machine."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+testnet_app = typer.Typer(help="A community of many homes on this machine.", no_args_is_help=True)
+
+
+@testnet_app.command("up")
+def street_up(
+    homes: Annotated[int | None, typer.Option(help="How many homes. [default: 12]")] = None,
+    authorities: Annotated[
+        int | None, typer.Option(help="How many of them agree on blocks. [default: 4]")
+    ] = None,
+    slot_minutes: Annotated[
+        int | None, typer.Option(help="Length of a delivery slot. [default: 15]")
+    ] = None,
+    time_lapse: Annotated[
+        int | None, typer.Option(help="Market time over real time. [default: 60]")
+    ] = None,
+    mechanism: Annotated[
+        str | None,
+        typer.Option(help="high_low, uniform, request_offer or sharing. [default: high_low]"),
+    ] = None,
+    slots: Annotated[
+        int | None, typer.Option(min=1, help="End after so many settled slots.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="CSV to replay: time, then a column per home in kWh.")
+    ] = None,
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="Keep the street here; resumes one that is there.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="No live view; print one report at the end.")
+    ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="Save the last screen of the live view as SVG.")
+    ] = None,
+) -> None:
+    """Start a street of homes, one process each, and watch it trade. Ctrl-C stops it."""
+    from testnet.up import Options, up
+
+    options = Options(
+        homes=homes,
+        authorities=authorities,
+        slot_minutes=slot_minutes,
+        time_lapse=time_lapse,
+        mechanism=mechanism,
+        slots=slots,
+        data=data,
+        directory=directory,
+        as_json=as_json,
+        picture=picture,
+    )
+    raise typer.Exit(asyncio.run(up(options)))
+
+
+@testnet_app.command("create")
+def street_create(
+    directory: Annotated[Path, typer.Option("--dir", help="Where the street shall be.")],
+    homes: Annotated[int, typer.Option(help="How many homes.")] = 12,
+    authorities: Annotated[int, typer.Option(help="How many of them agree on blocks.")] = 4,
+    slot_minutes: Annotated[int, typer.Option(help="Length of a delivery slot.")] = 15,
+    time_lapse: Annotated[int, typer.Option(help="Market time over real time.")] = 60,
+    mechanism: Annotated[
+        str, typer.Option(help="high_low, uniform, request_offer or sharing.")
+    ] = "high_low",
+    containers: Annotated[
+        bool, typer.Option("--containers", help="Each home on a host of its own name.")
+    ] = False,
+    owner: Annotated[
+        int | None, typer.Option(help="User id that shall own the homes' files.")
+    ] = None,
+) -> None:
+    """Make the genesis, keys and settings of a street without starting it."""
+    from testnet.street import StreetPlan, create_street, open_street
+
+    if open_street(directory) is not None:
+        typer.echo(f"{directory}: there is a street already; it stays as it is")
+        return
+    plan = StreetPlan(
+        homes=homes,
+        authorities=authorities,
+        slot_minutes=slot_minutes,
+        time_lapse=time_lapse,
+        mechanism=mechanism,
+    )
+    create_street(directory, plan, containers, owner)
+    typer.echo(f"{directory}: {homes} homes, {authorities} of them authorities")
