@@ -16,7 +16,7 @@ from market import client
 from market.app import Application, BlockEnv
 from market.genesis import HomeEntry
 from market.vm import merkle
-from node.process import rss_mib
+from node.process import collect_seldom, rss_mib
 from tests.market.street import SLOT, SLOT_MS, START_MS, params
 from wire.codec import encode
 from wire.keys import SigningKey
@@ -36,6 +36,8 @@ def main() -> None:
     print(describe())
     rooting()
     region = Region(given.homes, given.keep_slots)
+    # As a daemon does: what is there stays.
+    collect_seldom()
     for number in range(given.slots):
         region.slot(SLOT + number)
         if (number + 1) % max(1, given.slots // 10) == 0:
