@@ -40,6 +40,8 @@ BEHIND_MAX: Final = 2
 CLEARING_PATIENCE: Final = 0.3
 DELIVERIES_KEPT: Final = 96
 SENT_KEPT: Final = 1_000
+# What a home can be contracted for is far less.
+MEMORY_CHARS_MAX: Final = 1_048_576
 IDLE_S: Final = 30.0
 READING_VALID_MS: Final = 3_600_000
 ORDER_GRACE_MS: Final = 2_000
@@ -305,10 +307,14 @@ class Household:
 
 def _remembered(memory: Path) -> HomeState | None:
     try:
-        return HomeState.from_plain(json.loads(memory.read_text()))
+        with memory.open() as file:
+            text = file.read(MEMORY_CHARS_MAX + 1)
+        if len(text) > MEMORY_CHARS_MAX:
+            raise ValueError(f"more than {MEMORY_CHARS_MAX} characters")
+        return HomeState.from_plain(json.loads(text))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(
             f"{memory}: what this home remembers cannot be read ({error}); "
             "move it away to begin anew with the battery at its lowest wish"

@@ -245,7 +245,10 @@ async def _examine(db: aiosqlite.Connection, path: Path, genesis_hash: bytes) ->
         )
     async with db.execute("SELECT COALESCE(MAX(height), -1) FROM blocks") as rows:
         row = await rows.fetchone()
-    return int(row[0]) if row else -1, int(meta.get("first", 0))
+    first_height = meta.get("first", 0)
+    if type(first_height) is not int:
+        raise sqlite3.DatabaseError(f"the first height is {first_height!r:.40}")
+    return int(row[0]) if row else -1, first_height
 
 
 def _damaged(path: Path, what: str) -> StoreError:
