@@ -169,9 +169,15 @@ class BillReader:
             answer = decode_answer(_bytes(served))
             if not isinstance(answer, Headers) or not answer.headers:
                 raise HeaderRefused(f"no way is shown to header {height}")
+            reached = light.height
             for signed in answer.headers:
                 if signed.header.height < height:
                     light.accept(signed)
+            if light.height == reached:
+                raise HeaderRefused(
+                    f"the way that is shown to header {height} ends in epoch "
+                    f"{light.authorities.epoch}, the header is of epoch {target.header.epoch}"
+                )
         raise HeaderRefused(f"the way to header {height} is longer than {PAGES_MAX} pages")
 
     def _check(self, material: BillProof, address: str, slot: int | None) -> ProvenBill:

@@ -15,3 +15,62 @@ BUILDERS: Final[dict[str, Callable[[], Target]]] = {
 def target(name: str) -> Target:
     """Return the decoder of this name, with its examples made."""
     return BUILDERS[name]()
+
+
+# Which of them stands for what `wire.codec.decode` is asked for, ...
+DECODED: Final[dict[str, str]] = {
+    "Answer": "sync-answer",
+    "BillProof": "bill-proof",
+    "Block": "fetched-block",
+    "Certificate": "certificate",
+    "ConsensusMessage": "consensus-message",
+    "DecidedNotice": "decided-notice",
+    "EvidenceFile": "evidence-file",
+    "EvidenceNotice": "evidence-notice",
+    "Genesis": "genesis-file",
+    "Manifest": "snapshot-manifest",
+    "PeerAddresses": "peer-addresses",
+    "Question": "sync-question",
+    "SignedHeader": "light-header",
+    "SignedTransaction": "transaction",
+    "TransactionBatch": "transaction-batch",
+    "kind": "wal",
+    "object": "plain-value",
+    "tuple[Receipt, ...]": "receipts",
+}
+# ... and for what is parsed by other means, by file.
+PARSED: Final[dict[tuple[str, str], str]] = {
+    ("hems/home.py", "msgspec.convert"): "home-memory",
+    ("hems/sources/wide.py", "csv.reader"): "wide-file",
+    ("market/client.py", "msgspec.convert"): "state-values",
+    ("market/vm/host.py", "msgspec.json.Decoder"): "contract-border",
+    ("node/api/answers.py", "bytes.fromhex"): "control-question",
+    ("node/api/answers.py", "msgspec.convert"): "control-question",
+    ("node/api/control.py", "msgspec.json.decode"): "control-answer",
+    ("node/bill.py", "bytes.fromhex"): "bill-proof",
+    ("node/config.py", "msgspec.convert"): "settings-file",
+    ("node/config.py", "tomllib.loads"): "settings-file",
+    ("node/genesis.py", "bytes.fromhex"): "genesis-file",
+    ("node/genesis.py", "json.loads"): "genesis-file",
+    ("node/genesis.py", "msgspec.convert"): "genesis-file",
+    ("node/household.py", "json.loads"): "home-memory",
+    ("node/network/_book.py", "msgspec.json.decode"): "peer-book",
+    ("node/network/_pubsub.py", "rpc.ParseFromString"): "gossip-rpc",
+    ("node/setup.py", "bytes.fromhex"): "key-file",
+    ("testnet/street.py", "json.loads"): "street-file",
+    ("testnet/street.py", "msgspec.convert"): "street-file",
+}
+# Of bytes or values that this process made, or that have been decoded and checked before.
+INSIDE: Final = frozenset(
+    {
+        ("market/app.py", "bytes.fromhex"),
+        ("market/governance.py", "msgspec.convert"),
+        ("market/invariants.py", "msgspec.msgpack.Decoder"),
+        ("market/vm/host.py", "bytes.fromhex"),
+        ("market/vm/host.py", "msgspec.msgpack.Decoder"),
+        ("node/sync.py", "msgspec.msgpack.Decoder"),
+        ("testnet/up.py", "msgspec.convert"),
+        ("wire/codec.py", "msgspec.msgpack.Decoder"),
+        ("wire/keys.py", "bytes.fromhex"),
+    }
+)

@@ -197,6 +197,21 @@ def test_a_set_that_was_never_announced_is_refused() -> None:
     assert "longer than" in server.refused() or "epoch" in server.refused()
 
 
+def test_a_way_that_leads_nowhere_is_asked_for_once() -> None:
+    server = Server()
+    server.head = replace(server.head, header=replace(server.head.header, epoch=2**40))
+    asked: list[str] = []
+    answer = server.ask
+
+    async def counted(name: str, **arguments: Any) -> str:
+        asked.append(name)
+        return await answer(name, **arguments)
+
+    server.ask = counted  # type: ignore[method-assign]
+    assert "ends in epoch 2, the header is of epoch 1099511627776" in server.refused()
+    assert asked == ["bill_proof", "path", "path"]
+
+
 def test_another_genesis_proves_nothing() -> None:
     server = Server()
     server.genesis = replace(server.genesis, authorities=set_of(1).publics)
