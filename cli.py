@@ -4,19 +4,24 @@ Exit codes: 0 done, 1 failed while running, 2 something to be put right first (o
 """
 
 import asyncio
-import functools
 import json
 import os
 import sys
+import time
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+if TYPE_CHECKING:
+    from node.genesis import Genesis
+
 EXIT_FAILED: Final = 1
 EXIT_SETUP: Final = 2
+# A chain makes a block every 10 minutes at the very least, whatever its authorities vote.
+MAX_AGE_S: Final = 900
 
 app = typer.Typer(
     help="Neighbours who trade their own electricity.",
@@ -34,6 +39,7 @@ gov_app = typer.Typer(
 app.add_typer(gov_app, name="gov")
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="The home's settings file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")]
 
 
 @app.command()
@@ -103,9 +109,6 @@ class Action(StrEnum):
     ADD = "add"
     REMOVE = "remove"
     SET = "set"
-
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")]
 
 
 @gov_app.command("propose")
@@ -212,35 +215,77 @@ def bill(
         bool,
         typer.Option("--verify", help="Prove it from the genesis file, trusting no node."),
     ] = False,
+    home: Annotated[
+        str | None,
+        typer.Option(help="Whose: a name in the genesis, or an account. [default: this home]"),
+    ] = None,
     node: Annotated[
         Path | None, typer.Option(help="Ask the node of this data directory instead.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    peer: Annotated[
+        str | None,
+        typer.Option("--from", help="Ask the neighbour at this multiaddress, with /p2p/."),
+    ] = None,
+    genesis: Annotated[
+        Path | None, typer.Option(help="The genesis file. [default: this home's]")
+    ] = None,
+    max_age: Annotated[
+        int, typer.Option(min=1, help="With --verify: the oldest proof to take, in seconds.")
+    ] = MAX_AGE_S,
+    as_json: JsonOption = False,
 ) -> None:
-    """Print this home's bill for a slot; with --verify, prove it."""
+    """Print a home's bill for a slot; with --verify, prove it.
+
+    With --from, --genesis and --home it takes no node and no settings of one's own.
+    """
     from node.api.control import ask
-    from node.bill import BillReader, bill_view
-    from node.config import load_config
+    from node.bill import bill_view
     from node.errors import ConfigError
-    from node.genesis import read_genesis
-    from node.setup import read_key
+    from node.light import prove_bill
 
     if (slot is None) != last:
         raise ConfigError("give either --slot NUMBER or --last")
-    settings = load_config(config, os.environ)
-    address = read_key(settings.path(settings.node.key)).address
-    asked = functools.partial(ask, node or settings.path(settings.node.data))
+    if peer is not None and node is not None:
+        raise ConfigError("give either --from ADDRESS or --node DIRECTORY")
+    if peer is not None and not verify:
+        raise ConfigError("a neighbour is not taken at its word: give --verify with --from")
+    asked, address, community = _asked(config, home, peer or node, genesis)
     if verify:
-        reader = BillReader(read_genesis(settings.path(settings.node.genesis)))
-        view = bill_view(asyncio.run(reader.fetch(asked, address, slot)))
+        not_before_ms = time.time_ns() // 1_000_000 - max_age * 1_000
+        work = prove_bill(community, asked, address, slot, not_before_ms)
+        view = bill_view(asyncio.run(work))
     else:
-        view = asyncio.run(asked("bill", address=address, slot=slot))
+        view = asyncio.run(ask(Path(asked), "bill", address=address, slot=slot))
     if as_json:
         typer.echo(json.dumps(view, indent=1))
     else:
         _print_bill(view)
     if view["bill"] is None:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _asked(
+    config: Path, home: str | None, asked: Path | str | None, genesis: Path | None
+) -> tuple[Path | str, str, "Genesis"]:
+    """Return whom to ask, for which account, by which genesis; settings fill in what is open."""
+    from node.config import load_config
+    from node.errors import ConfigError
+    from node.genesis import read_genesis
+    from node.light import account_of
+    from node.setup import read_key
+
+    if asked is None or home is None or genesis is None:
+        if asked is not None and not config.exists():
+            raise ConfigError(
+                f"{config}: there are no settings; give --config FILE, or without a home of your "
+                "own --genesis FILE and --home NAME"
+            )
+        settings = load_config(config, os.environ)
+        asked = asked or settings.path(settings.node.data)
+        genesis = genesis or settings.path(settings.node.genesis)
+        home = home or read_key(settings.path(settings.node.key)).address
+    community = read_genesis(genesis)
+    return asked, account_of(home, community), community
 
 
 @testnet_app.command("up")
@@ -319,6 +364,8 @@ def _print_status(answer: dict[str, Any]) -> None:
     seat = answer["authority"]
     part = "follower" if seat is None else f"authority {seat}"
     typer.echo(f"{answer['name']}  {answer['address']}  ({part})")
+    for address in answer["listens"]:
+        typer.echo(f"  listens  {address}")
     typer.echo(
         f"  chain    height {answer['height']}, {answer['behind']} behind, "
         f"{len(answer['peers'])} peers, {answer['mempool']} waiting"
@@ -362,14 +409,14 @@ def _print_bill(view: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run the command line; what a person can mend is one line and exit code 2."""
-    from node.errors import ControlError, ProofError, StartError
+    from node.errors import ControlError, PeerError, ProofError, StartError
 
     try:
         app()
     except StartError as error:
         typer.echo(f"commonwatt: {error}", err=True)
         sys.exit(EXIT_SETUP)
-    except (ControlError, ProofError) as error:
+    except (ControlError, PeerError, ProofError) as error:
         typer.echo(f"commonwatt: {error}", err=True)
         sys.exit(EXIT_FAILED)
 

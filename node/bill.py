@@ -3,12 +3,13 @@
 The reader needs the genesis file only. From its authorities a light client follows the certificates
 of the epochs' last headers to the newest one; the state root in it proves the home's registration
 (and so its number), the list of settled slots, and the bill. A node can serve old truths, which is
-why height and time are part of the answer, but no false ones.
+why the reader takes none before a given time, but no false ones. How the reader comes to a node is
+`node.light`'s.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final, NamedTuple
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -24,18 +25,46 @@ from market.vm.merkle import Proof
 from node.chain import Chain
 from node.errors import ControlError, ProofError
 from node.genesis import Genesis
+from node.network.base import Network
 from node.sync import Sync
 from wire.codec import Message, decode, encode
 from wire.errors import DecodeError
+from wire.keys import is_address
 
+PROTOCOL: Final = "prove"
+QUESTION_BYTES_MAX: Final = 128
+SLOT_MAX: Final = 10**9
 ENTRIES_MAX: Final = 8
 PROOF_BYTES_MAX: Final = 2 * 1_048_576
+# Proofs being made at once, whoever asks; each reads some keys and a block's header.
+PROVING_MAX: Final = 16
 # Pages of the way from epoch to epoch, of up to `HEADERS_MAX` each.
 PAGES_MAX: Final = 1_024
 ATTEMPTS_MAX: Final = 20
 ATTEMPT_PAUSE_S: Final = 0.05
 
-Ask = Callable[..., Awaitable[Any]]
+_REASONS: Final = {
+    "no_block": "it has no block yet that could prove anything",
+    "moving": "its chain moves too fast just now; ask again",
+    "busy": "too many ask it at once; ask again",
+}
+
+
+class ProveBill(Message, frozen=True, tag="prove-bill"):
+    """Prove a home's bill, please; `slot` None: of the last settled slot. Asked of a neighbour."""
+
+    address: str
+    slot: Annotated[int, Meta(ge=0, le=SLOT_MAX)] | None
+
+    def __post_init__(self) -> None:
+        if not is_address(self.address):
+            raise ValueError("not an account address: cw and 40 hexadecimal digits")
+
+
+class Unproven(Message, frozen=True, tag="unproven"):
+    """There is no proof to be had just now."""
+
+    reason: Literal["no_block", "moving", "busy"]
 
 
 class ProvenEntry(Message, frozen=True, tag="entry"):
@@ -51,6 +80,22 @@ class BillProof(Message, frozen=True, tag="bill-proof"):
 
     signed: SignedHeader
     entries: Annotated[tuple[ProvenEntry, ...], Meta(max_length=ENTRIES_MAX)]
+
+
+_ProofAnswer: Any = BillProof | Unproven
+
+
+class Source(Protocol):
+    """A node that is asked, and trusted in nothing.
+
+    Both raise `ControlError` or `PeerError` if there is no answer.
+    """
+
+    async def proof(self, address: str, slot: int | None) -> bytes:
+        """Return an encoded `BillProof` or `Unproven`, by the node's word."""
+
+    async def path(self, epoch: int, height: int) -> bytes:
+        """Return encoded `Headers` from an epoch to a height, by the node's word."""
 
 
 class ProvenBill(NamedTuple):
@@ -70,25 +115,38 @@ class ProvenBill(NamedTuple):
 
 
 class Bills:
-    """Serves bills and their proofs from one node's committed state."""
+    """Serves bills and their proofs from one node's committed state, to whoever asks.
 
-    def __init__(self, chain: Chain, app: Application, sync: Sync) -> None:
+    Who asks over the network need not be known; as every peer's, its requests have a budget.
+    """
+
+    def __init__(self, chain: Chain, app: Application, sync: Sync, network: Network) -> None:
         self._chain = chain
         self._app = app
         self._sync = sync
+        self._proving = 0
+        network.on_request(PROTOCOL, self._answer)
 
-    async def proof(self, address: str, slot: int | None) -> BillProof:
-        """Return the proof of a home's bill, or of its absence, against the head.
+    async def _answer(self, peer: str, data: bytes) -> bytes:
+        del peer
+        question = decode(data, ProveBill, QUESTION_BYTES_MAX)
+        return encode(await self.proof(question.address, question.slot))
 
-        Raises
-        ------
-        ControlError
-            There is no block yet, or one follows the other too fast to prove anything.
-        """
+    async def proof(self, address: str, slot: int | None) -> BillProof | Unproven:
+        """Return the proof of a home's bill, or of its absence, against the head."""
+        if self._proving >= PROVING_MAX:
+            return Unproven("busy")
+        self._proving += 1
+        try:
+            return await self._proof(address, slot)
+        finally:
+            self._proving -= 1
+
+    async def _proof(self, address: str, slot: int | None) -> BillProof | Unproven:
         for _ in range(ATTEMPTS_MAX):
             header = self._chain.head.header
             if header.height == 0:
-                raise ControlError("there is no block yet that could prove anything")
+                return Unproven("no_block")
             entries = self._entries(address, slot)
             path = await self._sync.path(header.epoch, header.height)
             # The state may have moved on while it was read: then nothing fits.
@@ -98,7 +156,7 @@ class Bills:
             ):
                 return BillProof(path[-1], entries)
             await asyncio.sleep(ATTEMPT_PAUSE_S)
-        raise ControlError("the chain moves too fast just now; ask again")
+        return Unproven("moving")
 
     async def path(self, epoch: int, height: int) -> Headers:
         """Return the way from an epoch to a height; see `Sync.path`."""
@@ -125,60 +183,80 @@ class Bills:
 
 
 class BillReader:
-    """Checks what a node serves against the genesis, and nothing else."""
+    """Checks what a node serves against the genesis, and nothing else.
 
-    def __init__(self, genesis: Genesis) -> None:
+    Parameters
+    ----------
+    genesis : Genesis
+    not_before_ms : int
+        A proof by a block before this is refused, however true it was. [ms, UTC]
+    """
+
+    def __init__(self, genesis: Genesis, not_before_ms: int = 0) -> None:
         first = AuthoritySet(0, tuple(genesis.authorities))
         self._light = LightClient(genesis.chain_id, first)
+        self._not_before_ms = not_before_ms
 
-    async def fetch(self, ask: Ask, address: str, slot: int | None) -> ProvenBill:
+    async def fetch(self, source: Source, address: str, slot: int | None) -> ProvenBill:
         """Ask a node for a bill with its proof, and check all of it.
 
         Parameters
         ----------
-        ask : callable
-            `await ask(name, **arguments)`: a question on a control socket.
+        source : Source
+        address : str
+            The home's account.
         slot : int or None
             None: the last settled one.
 
         Raises
         ------
-        ControlError
-            The node does not answer, or refuses; or the address is proven to be no home.
+        ControlError, PeerError
+            The node does not answer, or cannot; or the address is proven to be no home.
         ProofError
-            What it serves does not prove what it claims.
+            What it serves does not prove what it claims, or is too old.
         """
-        served = await ask("bill_proof", address=address, slot=slot)
+        served = await source.proof(address, slot)
         try:
-            material = decode(_bytes(served), BillProof, PROOF_BYTES_MAX)
-            await self._follow(ask, material.signed)
+            material = decode(served, _ProofAnswer, PROOF_BYTES_MAX)
+            if isinstance(material, Unproven):
+                raise ControlError(f"no proof is served: {_REASONS[material.reason]}")
+            await self._follow(source, material.signed)
+            self._check_age()
             return self._check(material, address, slot)
         except DecodeError as error:
             raise ProofError(f"what the node serves is malformed: {error}") from None
         except (HeaderRefused, ProofRefused) as error:
             raise ProofError(f"what the node serves proves nothing: {error}") from None
 
-    async def _follow(self, ask: Ask, target: SignedHeader) -> None:
+    async def _follow(self, source: Source, target: SignedHeader) -> None:
         """Follow the ends of epochs until the set that signed `target` is known, then accept it."""
         light, height = self._light, target.header.height
         for _ in range(PAGES_MAX):
-            if target.header.epoch == light.authorities.epoch:
+            epoch = light.authorities.epoch
+            if target.header.epoch == epoch:
                 light.accept(target)
                 return
-            served = await ask("path", epoch=light.authorities.epoch, height=height)
-            answer = decode_answer(_bytes(served))
-            if not isinstance(answer, Headers) or not answer.headers:
-                raise HeaderRefused(f"no way is shown to header {height}")
-            reached = light.height
-            for signed in answer.headers:
-                if signed.header.height < height:
-                    light.accept(signed)
-            if light.height == reached:
-                raise HeaderRefused(
-                    f"the way that is shown to header {height} ends in epoch "
-                    f"{light.authorities.epoch}, the header is of epoch {target.header.epoch}"
-                )
+            answer = decode_answer(await source.path(epoch, height))
+            if isinstance(answer, Headers):
+                for signed in answer.headers:
+                    if signed.header.height < height:
+                        light.accept(signed)
+            if light.authorities.epoch == epoch:
+                raise HeaderRefused(f"no way is shown from epoch {epoch} to header {height}")
         raise HeaderRefused(f"the way to header {height} is longer than {PAGES_MAX} pages")
+
+    def _check_age(self) -> None:
+        head = self._light.head
+        if head is None or head.time_ms >= self._not_before_ms:
+            return
+        shown, wanted = (
+            f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+            for time_ms in (head.time_ms, self._not_before_ms)
+        )
+        raise ProofError(
+            f"what the node serves is too old: block {head.height} of {shown}, wanted is one of "
+            f"{wanted} or later; the node is behind or hides what is newer, or the chain rests"
+        )
 
     def _check(self, material: BillProof, address: str, slot: int | None) -> ProvenBill:
         head = self._light.head
@@ -221,14 +299,7 @@ class BillReader:
         return entry.value
 
 
-def _bytes(served: object) -> bytes:
-    try:
-        return bytes.fromhex(served) if isinstance(served, str) else b""
-    except ValueError:
-        return b""
-
-
-def to_hex(message: BillProof | Headers) -> str:
+def to_hex(message: BillProof | Unproven | Headers) -> str:
     """Return a message as a control socket's answer carries it."""
     return encode(message).hex()
 

@@ -228,7 +228,7 @@ class Node:
             self.network,
             finality,
         )
-        bills = Bills(self.chain, self.app, self.sync)
+        bills = Bills(self.chain, self.app, self.sync, self.network)
         told = Answers(self.status, self.household, self.app, self.mempool, store, finality, bills)
         self._control = ControlServer(data, told.table())
         await self.chain.open(self.mempool, self.evidence)

@@ -7,6 +7,7 @@ NodeError
 │   ├── GenesisError       the genesis is unreadable, or another one than the data's
 │   └── StoreError         the database is damaged or of another version
 ├── ControlError       the daemon's control socket refused, or nobody answers there
+├── PeerError          a neighbour that was asked cannot be reached, or does not answer
 ├── ProofError         what was served does not prove what it claims
 └── InvariantError     something that must never be is; the node stops before it votes
 """
@@ -38,6 +39,10 @@ class StoreError(StartError):
 
 class ControlError(NodeError):
     """The control socket refused the question, or nobody answers."""
+
+
+class PeerError(NodeError):
+    """A neighbour that was asked cannot be reached, or does not answer."""
 
 
 class ProofError(NodeError):

@@ -77,6 +77,7 @@ class NodeStatus:
             "chain_id": self._chain_id,
             "address": self._key.address,
             "peer_id": self._key.peer_id,
+            "listens": self._network.listen_addresses(),
             "epoch": self._chain.authorities.epoch,
             "authority": self._chain.index,
             "voting": self._chain.voting,

@@ -4,6 +4,13 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples each time, however slow the machine: what fails here fails everywhere.
+settings.register_profile(
+    "commonwatt", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("commonwatt")
 
 
 @pytest.fixture(autouse=True)

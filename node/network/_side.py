@@ -40,7 +40,7 @@ class Settings(NamedTuple):
 
     seed: bytes
     psk: bytes
-    listen: str
+    listen: str | None
     announce: tuple[str, ...]
     book_path: Path | None
     limits: Limits
@@ -158,6 +158,8 @@ class Side:
 
     async def _listen(self) -> None:
         listen = self._settings.listen
+        if listen is None:
+            return
         if not await self._host.get_network().listen(Multiaddr(listen)):
             raise NetworkError(
                 f"{listen} is in use by another process, or its host is not this machine"

@@ -36,6 +36,8 @@ RESTART_MAX_S: Final = 30.0
 # A run that lasted so long was a good one: the next failure waits the shortest time again.
 GOOD_RUN_S: Final = 60.0
 ASKED_MAX: Final = 256
+# Whoever cannot be dialled is of no use to the mesh, so it looks for no more peers.
+DIALLER_LIMITS: Final = Limits(peers_target=0)
 
 _patches.apply()
 
@@ -47,8 +49,9 @@ class Libp2pNetwork(Face):
     ----------
     key : SigningKey
         The node's key; its peer id names this node.
-    listen : str
-        `/ip4/HOST/tcp/PORT`; port 0 takes a free one.
+    listen : str or None
+        `/ip4/HOST/tcp/PORT`; port 0 takes a free one. None: this node only dials, and
+        with no other `limits` only whom it wants.
     psk : bytes
         The community's 32-byte pre-shared key. Who does not have it cannot connect.
     peer_book_path : Path, optional
@@ -66,7 +69,7 @@ class Libp2pNetwork(Face):
     def __init__(
         self,
         key: SigningKey,
-        listen: str,
+        listen: str | None,
         psk: bytes,
         peer_book_path: Path | None = None,
         allowed: Callable[[str], bool] | None = None,
@@ -74,10 +77,11 @@ class Libp2pNetwork(Face):
         announce: Sequence[str] = (),
         large: bool = False,
     ) -> None:
-        super().__init__(key.peer_id, limits or Limits())
+        super().__init__(key.peer_id, limits or (DIALLER_LIMITS if listen is None else Limits()))
         if len(psk) != PSK_BYTES:
             raise NetworkError(f"a community key has {PSK_BYTES} bytes, not {len(psk)}")
-        self._listen = check_listen(listen)
+        if listen is not None:
+            check_listen(listen)
         told = tuple(f"{address}/p2p/{key.peer_id}" for address in announce)
         for address in told:
             check_peer(address)
@@ -310,8 +314,9 @@ class Libp2pNetwork(Face):
         def began(side: Side, token: trio.lowlevel.TrioToken) -> None:
             self._began = True
             # A port of 0 was given a number; a restart must come back at the same.
-            bound = side.addresses[-1].rpartition("/p2p/")[0]
-            self._settings = self._settings._replace(listen=bound)
+            if self._settings.listen is not None:
+                bound = side.addresses[-1].rpartition("/p2p/")[0]
+                self._settings = self._settings._replace(listen=bound)
             self._orders.attach(token, side)
             if self._stopping.is_set():
                 side.stop()

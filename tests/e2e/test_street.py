@@ -18,7 +18,7 @@ import pytest
 from consensus.wal import LockRecord, ProposalRecord, VoteRecord, scan
 from node.api.control import ask
 from node.errors import ControlError
-from node.setup import DATA_NAME, WAL_NAME
+from node.setup import DATA_NAME, GENESIS_NAME, WAL_NAME
 from testnet.processes import HomeProcess, start_all, stop_all
 from testnet.report import bills_add_up, energy_balanced, money_conserved
 from testnet.street import Street, StreetPlan, create_street
@@ -156,6 +156,22 @@ def signed_values(wal: Path) -> tuple[int, int]:
     return min(heights), max(heights)
 
 
+def prove_bill(made: Street, peer: str, slot: int) -> dict[str, Any]:
+    """Ask a home of the street for home-05's bill, as somebody with the genesis file only."""
+    genesis = str(made.home("home-01") / GENESIS_NAME)
+    options = ["--from", peer, "--genesis", genesis, "--home", "home-05", "--slot", str(slot)]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "cli", "bill", "--verify", "--json", *options],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    proven: dict[str, Any] = json.loads(done.stdout)
+    return proven
+
+
 async def test_books_of_a_running_street_add_up(
     street: tuple[Street, list[HomeProcess]],
 ) -> None:
@@ -180,6 +196,14 @@ async def test_books_of_a_running_street_add_up(
             assert not bills_add_up(book)
             book["bills"][0]["import_wh"] += 1
             assert not energy_balanced(book)
+    book = await ask(directory, "slot", slot=slots[-1]["slot"])
+    for name in ("home-02", "home-06"):
+        # An authority, and a home that is none: both can prove.
+        (peer,) = (await ask(made.home(name) / DATA_NAME, "status"))["listens"]
+        proven = await asyncio.to_thread(prove_bill, made, peer, slots[-1]["slot"])
+        assert proven["home"]["name"] == "home-05"
+        assert proven["bill"] in book["bills"]
+        assert proven["proof"]["signatures"] >= 3
     money = await ask(directory, "money")
     assert money_conserved(money)
     assert not money_conserved({**money, "held_micro": money["held_micro"] + 1})

@@ -16,7 +16,17 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench.machine import describe
-from tests.fuzz.judge import CPU_S_MAX, REGRESSIONS, Failure, Report, Target, keep, kept_inputs, run
+from tests.fuzz.judge import (
+    CPU_S_MAX,
+    REGRESSIONS,
+    RESOLUTION_S,
+    Failure,
+    Report,
+    Target,
+    keep,
+    kept_inputs,
+    run,
+)
 
 # Nothing is heard for so long only of a decoder that hangs where no timer reaches it.
 SILENCE_S: Final = 600.0
@@ -101,7 +111,7 @@ def row_of(report: Report) -> tuple[str, ...]:
         f"{report.inputs:,}",
         f"{report.accepted:,}",
         refused or "-",
-        f"{1e3 * report.slowest_s:.2f} ms",
+        f"{1e3 * report.slowest_s:.2f} ms" if report.slowest_s > RESOLUTION_S else "< 0.05 ms",
         f"{report.inputs / report.seconds:,.0f}" if report.seconds else "-",
         f"{report.grown_bytes / 2**20:.1f} MiB",
     )

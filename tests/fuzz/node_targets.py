@@ -26,8 +26,10 @@ from market.errors import Fault
 from market.vm.host import from_text, to_text
 from node.api.answers import Answers
 from node.api.control import ControlServer, _line, answer_of
-from node.bill import BillReader
+from node.bill import QUESTION_BYTES_MAX as PROVE_BYTES_MAX
+from node.bill import BillReader, ProveBill
 from node.errors import ControlError, ProofError
+from node.light import _bytes as served_bytes
 from node.mempool import Mempool
 from node.messages import TransactionBatch
 from node.network import _patches, _streams
@@ -191,14 +193,13 @@ def bill_proof() -> Target:
         followed.accept(end)
 
     def proven(data: bytes) -> Any:
-        async def ask(name: str, **arguments: Any) -> Any:
-            if name == "bill_proof":
-                return data.hex()
-            return await server.ask(name, **arguments)
+        async def proof(address: str, slot: int | None) -> bytes:
+            return data
 
+        source: Any = SimpleNamespace(proof=proof, path=server.path)
         reader = BillReader(server.genesis)
         reader._light = followed.copy()
-        return finished(reader.fetch(ask, HOME, None))
+        return finished(reader.fetch(source, HOME, None))
 
     def same(found: Any, data: bytes) -> str | None:
         # Another quorum of the same set may have signed; nothing else can differ.
@@ -207,6 +208,15 @@ def bill_proof() -> Target:
         return None if told == true else f"proves {found}"
 
     return Target("bill-proof", proven, (ProofError, ControlError), (good,), check=same)
+
+
+def prove_bill() -> Target:
+    questions = (ProveBill(HOME, None), ProveBill(HOME, 2**30))
+
+    def asked(data: bytes) -> ProveBill:
+        return decode(data, ProveBill, PROVE_BYTES_MAX)
+
+    return Target("prove-bill", asked, (DecodeError,), tuple(map(encode, questions)), encode=encode)
 
 
 def state_values() -> Target:
@@ -291,9 +301,17 @@ def control_answer() -> Target:
         {"ok": {"name": "home", "height": 7, "peers": [{"peer_id": "x", "inbound": True}]}},
         {"ok": None},
         {"ok": [[1, -2.5, "x"], {}]},
+        {"ok": "00ff" * 20},
     )
+
+    def answered(data: bytes) -> Any:
+        value = answer_of(data)
+        # What carries a proof is hexadecimal.
+        served_bytes(value)
+        return value
+
     return Target(
-        "control-answer", answer_of, (ControlError,), tuple(map(_line, answers)), kind="text",
+        "control-answer", answered, (ControlError,), tuple(map(_line, answers)), kind="text",
         words=(b"ok", b"error", b"code"),
     )  # fmt: skip
 
@@ -554,6 +572,7 @@ TARGETS: Final = (
     transaction_batch,
     contract_border,
     bill_proof,
+    prove_bill,
     state_values,
     control_question,
     control_answer,

@@ -20,7 +20,6 @@ def target(name: str) -> Target:
 # Which of them stands for what `wire.codec.decode` is asked for, ...
 DECODED: Final[dict[str, str]] = {
     "Answer": "sync-answer",
-    "BillProof": "bill-proof",
     "Block": "fetched-block",
     "Certificate": "certificate",
     "ConsensusMessage": "consensus-message",
@@ -30,10 +29,12 @@ DECODED: Final[dict[str, str]] = {
     "Genesis": "genesis-file",
     "Manifest": "snapshot-manifest",
     "PeerAddresses": "peer-addresses",
+    "ProveBill": "prove-bill",
     "Question": "sync-question",
     "SignedHeader": "light-header",
     "SignedTransaction": "transaction",
     "TransactionBatch": "transaction-batch",
+    "_ProofAnswer": "bill-proof",
     "kind": "wal",
     "object": "plain-value",
     "tuple[Receipt, ...]": "receipts",
@@ -42,12 +43,12 @@ DECODED: Final[dict[str, str]] = {
 PARSED: Final[dict[tuple[str, str], str]] = {
     ("hems/home.py", "msgspec.convert"): "home-memory",
     ("hems/sources/wide.py", "csv.reader"): "wide-file",
-    ("market/client.py", "msgspec.convert"): "state-values",
+    ("market/client/queries.py", "msgspec.convert"): "state-values",
     ("market/vm/host.py", "msgspec.json.Decoder"): "contract-border",
     ("node/api/answers.py", "bytes.fromhex"): "control-question",
     ("node/api/answers.py", "msgspec.convert"): "control-question",
     ("node/api/control.py", "msgspec.json.decode"): "control-answer",
-    ("node/bill.py", "bytes.fromhex"): "bill-proof",
+    ("node/light.py", "bytes.fromhex"): "control-answer",
     ("node/config.py", "msgspec.convert"): "settings-file",
     ("node/config.py", "tomllib.loads"): "settings-file",
     ("node/genesis.py", "bytes.fromhex"): "genesis-file",
@@ -65,6 +66,7 @@ INSIDE: Final = frozenset(
     {
         ("market/app.py", "bytes.fromhex"),
         ("market/governance.py", "msgspec.convert"),
+        ("market/client/events.py", "msgspec.convert"),
         ("market/invariants.py", "msgspec.msgpack.Decoder"),
         ("market/vm/host.py", "bytes.fromhex"),
         ("market/vm/host.py", "msgspec.msgpack.Decoder"),

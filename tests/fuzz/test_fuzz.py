@@ -138,6 +138,6 @@ def test_every_decoder_is_known() -> None:
                 kinds.add(ast.unparse(call.args[1]))
             elif _PARSERS.fullmatch(name):
                 parsers.add((file, name))
-    assert sorted(kinds) == sorted(DECODED)
-    assert sorted(parsers) == sorted({*PARSED, *INSIDE})
+    assert kinds == set(DECODED)
+    assert parsers == {*PARSED, *INSIDE}
     assert {*DECODED.values(), *PARSED.values()} <= set(BUILDERS)

@@ -39,7 +39,8 @@ QUICK = Params(
     timeout_max_ms=2_000,
     summary_ms=150,
 )
-PATIENCE_S = 20.0
+# Bites on failure only: tests must pass on a loaded machine too.
+PATIENCE_S = 90.0
 
 
 def key_of(number: int) -> SigningKey:
@@ -103,11 +104,12 @@ def home_entry(number: int) -> HomeEntry:
 
 
 class SpyNetwork(MemoryNetwork):
-    """A network that notes the consensus messages it sends, and may alter them."""
+    """A network that notes what it says, and may alter the consensus messages in it."""
 
     def __init__(self, peer_id: str, hub: Hub, spoken: list[ConsensusMessage]) -> None:
         super().__init__(peer_id, hub)
         self.spoken = spoken
+        self.published: list[tuple[str, bytes]] = []
         self.penalties: list[tuple[str, str]] = []
         self.alter: Alter | None = None
 
@@ -120,6 +122,10 @@ class SpyNetwork(MemoryNetwork):
                     data = encode(message)
                 self.spoken.append(message)
         return super().send(peer_id, protocol, data)
+
+    async def publish(self, topic: str, data: bytes) -> None:
+        self.published.append((topic, data))
+        await super().publish(topic, data)
 
     def penalize(self, peer_id: str, reason: str) -> None:
         self.penalties.append((peer_id, reason))
@@ -149,6 +155,7 @@ class Member:
         self._running: Node | None = None
         self._task: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
+        self._nonce = 0
         self.network: SpyNetwork | None = None
 
     @property
@@ -208,14 +215,15 @@ class Member:
 
     async def ask(self, name: str, **arguments: Any) -> Any:
         """Ask on its control socket."""
-        return await ask(self.data, name, **arguments)
+        return await ask(self.data, name, timeout_s=PATIENCE_S, **arguments)
 
     def sign(self, call: client.Call, **changes: Any) -> CheckedTransaction:
         """Sign a call with this home's key; keyword arguments replace what is usual."""
+        self._nonce = max(self._nonce + 1, time.time_ns() // 1_000)
         usual = {
             "chain_id": self.grid.genesis.chain_id,
-            "nonce": time.time_ns() // 1_000,
-            "valid_until_ms": now_ms() + 60_000,
+            "nonce": self._nonce,
+            "valid_until_ms": now_ms() + 600_000,
         }
         return client.sign_call(call, self.key, **{**usual, **changes})
 
@@ -270,7 +278,7 @@ async def until(condition: Callable[[], bool], what: str, patience_s: float = PA
     while not condition():
         if time.monotonic() > end:
             raise AssertionError(f"not within {patience_s:g} s: {what}")
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.01)
 
 
 async def at_height(members: Iterable[Member], height: int) -> None:
@@ -278,8 +286,39 @@ async def at_height(members: Iterable[Member], height: int) -> None:
     chosen = list(members)
     await until(
         lambda: all(member.height >= height for member in chosen),
-        f"height {height}, they are at {[member.height for member in chosen]}",
+        f"height {height} at homes {[member.number for member in chosen]}",
     )
+
+
+async def level(members: Iterable[Member]) -> None:
+    """Wait until all members know what any of them knows now."""
+    chosen = list(members)
+    await at_height(chosen, max(member.height for member in chosen))
+
+
+async def same_snapshot(members: Iterable[Member], height: int) -> None:
+    """Wait until all offer the same snapshot, of `height` or later; from now on none is made.
+
+    Busy homes may leave a snapshot out, and would offer the next one at different times: which of
+    them a joiner takes, if any, is not to depend on that.
+    """
+    offers = [member.node.sync._snapshots for member in members]
+
+    def settled() -> bool:
+        newest = {offer.newest for offer in offers}
+        making = any(offer._making is not None and not offer._making.done() for offer in offers)
+        return not making and len(newest) == 1 and newest.pop()[0] >= height
+
+    await until(settled, "one late snapshot is on offer everywhere")
+    for offer in offers:
+        offer._every = 0
+
+
+async def one_snapshot_loaded(member: Member) -> None:
+    """Wait until a snapshot is in force and noted, then see that it was the only one."""
+    counts = member.node.sync.counts
+    await until(lambda: counts["snapshots_loaded"] > 0, "a snapshot is loaded")
+    assert counts["snapshots_loaded"] == 1
 
 
 def double_votes(votes: Iterable[Vote]) -> list[tuple[Vote, Vote]]:

@@ -13,7 +13,11 @@ from market.errors import QueryError
 from node.api import control
 from node.api.control import SOCKET_NAME, ControlServer, ask
 from node.errors import ControlError
+from tests.node.grid import PATIENCE_S, until
 from wire.transaction import Refused
+
+# The questions that have reached `hang`.
+hanging: list[Mapping[str, Any]] = []
 
 
 async def echo(question: Mapping[str, Any]) -> Any:
@@ -45,6 +49,7 @@ async def huge(question: Mapping[str, Any]) -> Any:
 
 
 async def hang(question: Mapping[str, Any]) -> Any:
+    hanging.append(question)
     await asyncio.Event().wait()
 
 
@@ -123,6 +128,23 @@ async def test_a_refusal_has_its_code_and_its_sentence(
         assert await ask(tmp_path, "echo") == {"ask": "echo"}
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"", "no answer that can be read"),
+        (b"[1]\n", "no answer that can be read"),
+        (b"\xff\n", "no answer that can be read"),
+        (b'{"ok": ' + b"[" * 60_000, "no answer that can be read"),
+        (b"{}\n", "without a value"),
+        (b'{"error": 7}\n', "None: 7"),
+    ],
+)
+def test_an_answer_that_is_none_is_one_line(line: bytes, words: str) -> None:
+    with pytest.raises(ControlError, match=words):
+        control.answer_of(line)
+    assert control.answer_of(b'{"ok": null}\n') is None
+
+
 async def test_junk_is_answered_and_the_connection_goes_on(tmp_path: Path) -> None:
     junk = [b"junk", b"\xff\x00\xfe", b"[]", b"3", b"{" * 1_000, b"[" * 60_000, b""]
     async with serving(tmp_path):
@@ -150,7 +172,7 @@ async def test_an_oversized_question_ends_its_connection_only(tmp_path: Path) ->
 async def test_connections_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "CONNECTIONS_MAX", 2)
     path = str(tmp_path / SOCKET_NAME)
-    async with serving(tmp_path):
+    async with serving(tmp_path) as server:
         open_ = [await asyncio.open_unix_connection(path) for _ in range(2)]
         open_[0][1].write(b'{"ask": "echo"}\n')
         assert json.loads(await open_[0][0].readline()) == {"ok": {"ask": "echo"}}
@@ -159,7 +181,7 @@ async def test_connections_are_bounded(tmp_path: Path, monkeypatch: pytest.Monke
         for _, writer in open_:
             writer.close()
             await writer.wait_closed()
-        await asyncio.sleep(0.05)
+        await until(lambda: not server._open, "the server has seen that they are closed")
         assert await ask(tmp_path, "echo") == {"ask": "echo"}
 
 
@@ -178,9 +200,12 @@ async def test_a_slow_answer_is_waited_for_so_long(tmp_path: Path) -> None:
 
 async def test_closing_ends_what_is_still_being_answered(tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
-        waiting = asyncio.create_task(ask(tmp_path, "hang"))
+        hanging.clear()
+        waiting = asyncio.create_task(ask(tmp_path, "hang", timeout_s=PATIENCE_S))
         idle = await asyncio.open_unix_connection(str(tmp_path / SOCKET_NAME))
-        await asyncio.sleep(0.05)
+        idle[1].write(b'{"ask": "echo"}\n')
+        assert await idle[0].readline() == b'{"ok":{"ask":"echo"}}\n'
+        await until(lambda: len(hanging) == 1, "the question is being answered")
         await server.stop()
         with pytest.raises(ControlError, match="closed without an answer"):
             await waiting

@@ -21,23 +21,28 @@ from consensus.messages import (
 from market import client, governance
 from market.client import Call
 from market.genesis import GovernanceParams
-from node.bill import BillReader
 from node.blocks import stored_block
 from node.chain import PROTOCOL
 from node.config import SyncSection
 from node.genesis import ChainParams, Genesis
+from node.light import prove_bill
 from node.messages import DecidedNotice
+from node.network.memory import MemoryNetwork
 from tests.node.grid import (
     BALANCE_MICRO,
     QUICK,
     REGULATOR,
     Grid,
     Member,
+    address_of,
     at_height,
     double_votes,
     key_of,
     make_genesis,
+    now_ms,
+    one_snapshot_loaded,
     running,
+    same_snapshot,
     until,
 )
 from wire.codec import decode, encode
@@ -274,7 +279,7 @@ async def test_who_votes_twice_is_found_and_put_out(tmp_path: Path) -> None:
             account = client.account(query, liar.key.address)
             assert (account.held_micro, account.balance_micro) == (0, BALANCE_MICRO)
             assert client.account(query, REGULATOR.address).balance_micro == BOND
-            assert len(member.node.evidence) == 0
+            await until(lambda pool=member.node.evidence: not len(pool), "nothing is pending")
         money = await honest[0].ask("money")
         assert (
             money["balances_micro"] + money["held_micro"]
@@ -323,22 +328,24 @@ def prevote(number: int, chain_id: str, epoch: int, height: int) -> bytes:
 
 
 async def test_who_may_have_a_seat_that_is_not_known_here_is_no_stranger(tmp_path: Path) -> None:
-    blocks = 4  # of a second each
-    grid = Grid(tmp_path, with_epochs(make_genesis(6, time_lapse=1), blocks))
+    blocks = 4
+    chain = ChainParams(block_interval_ms=100, heartbeat_ms=300, consensus=QUICK)
+    grid = Grid(tmp_path, with_epochs(make_genesis(6, time_lapse=1, chain=chain), blocks))
     async with running(grid, range(6)) as members:
-        await at_height(members, blocks - 1)
         hearer, follower = members[0], members[5]
         assert hearer.network is not None
         penalties = hearer.network.penalties
-        for epoch, height in ((9, 9 * blocks + 1), (1, blocks + 1)):
-            data = prevote(5, grid.genesis.chain_id, epoch, height)
+        await until(lambda: hearer.height % blocks == blocks - 1, "the last but one of an epoch")
+        coming = hearer.height // blocks + 1
+        for epoch in (coming + 9, coming):
+            data = prevote(5, grid.genesis.chain_id, epoch, epoch * blocks + 1)
             hearer.node.chain._on_message(follower.peer_id, data)
         assert not penalties
         assert len(hearer.node.chain._early) == 1
         # When the epoch has come, it turns out that there is no such seat.
-        await at_height(members, blocks + 1)
-        assert len(hearer.node.chain._early) == 0
-        for epoch, height in ((1, hearer.height + 1), (0, 1), (0, 3)):
+        await at_height([hearer], coming * blocks + 1)
+        await until(lambda: not hearer.node.chain._early, "what came early is judged")
+        for epoch, height in ((coming, coming * blocks + 1), (0, 1), (0, 3)):
             data = prevote(5, grid.genesis.chain_id, epoch, height)
             hearer.node.chain._on_message(follower.peer_id, data)
         assert penalties == [(follower.peer_id, "consensus messages are for authorities")] * 3
@@ -378,14 +385,18 @@ async def test_a_snapshot_and_a_bill_are_proven_over_changed_sets(tmp_path: Path
         await sent(candidate, governance.stand())
         passed = await agreed(governance.propose_add(candidate.key.address, 100), members[:3])
         await at_height(members, after_vote(passed) + 8)
+        await same_snapshot(members, members[0].height - 5)
         await joiner.start()
         await at_height([joiner], members[0].height)
-        assert joiner.node.sync.counts["snapshots_loaded"] == 1
+        await one_snapshot_loaded(joiner)
         assert joiner.node.chain.authorities.n == 5
         # It follows the sets that come, and can offer the proofs of those it has jumped over.
         await at_height([joiner], joiner.height + EPOCH)
         assert await same_root([*members, joiner])
-        reader = BillReader(grid.genesis)
-        proven = await reader.fetch(joiner.ask, members[1].key.address, None)
+        # A stranger asks it over the network, and follows them too.
+        home, stranger = members[1].key.address, MemoryNetwork(key_of(90).peer_id, grid.hub)
+        proven = await prove_bill(
+            grid.genesis, address_of(joiner.number), home, None, now_ms() - 60_000, stranger
+        )
         assert proven.epoch > 1
         assert not joiner.network or not joiner.network.penalties

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import cli
 from node.config import Config, settings_text
 from node.errors import ControlError
-from tests.node.grid import Member, at_height, running, until
+from tests.node.grid import Member, at_height, level, running, until
 from tests.node.test_governance import EPOCH, changing_grid
 
 
@@ -45,10 +45,14 @@ async def test_a_seat_by_the_command_line(tmp_path: Path) -> None:
         with pytest.raises(ControlError, match=r"^unknown_proposal: there is no proposal 1"):
             await gov(members[1], "vote", "1")
         assert "this home stands for a seat" in await gov(candidate, "stand")
-        opened = await gov(members[0], "propose", "add", candidate.key.address, "--blocks", "90")
+        await level(members)
+        opened = await gov(members[0], "propose", "add", candidate.key.address, "--blocks", "900")
         assert "proposal 1 is open" in opened
+        await level(members)
         assert "still open" in await gov(members[1], "vote", "1", "--yes")
+        await level(members)
         done = json.loads(await gov(members[2], "vote", "1", "--json"))
+        await level(members)
         assert [name for _, name, _ in done["events"]] == ["voted", "passed"]
         with pytest.raises(ControlError, match=r"^closed: proposal 1 is (passed|in_force)"):
             await gov(members[3], "vote", "1", "--no")

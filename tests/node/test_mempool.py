@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,7 +14,7 @@ from node.mempool import PER_SENDER_MAX, Mempool
 from node.messages import BATCH_BYTES_MAX, BATCH_TRANSACTIONS_MAX, TransactionBatch
 from node.network.base import GOSSIP_BYTES_MAX
 from node.verifier import TransactionVerifier
-from tests.node.grid import key_of, make_genesis
+from tests.node.grid import key_of, make_genesis, until
 from wire.codec import decode, encode
 from wire.keys import SigningKey
 from wire.transaction import VALIDITY_MS_MAX, CheckedTransaction, Refused
@@ -48,6 +49,7 @@ class Home:
         self.now_ms = START_MS
         self.published: list[bytes] = []
         self.arrivals = 0
+        self.attempts = 0
         self.fail = False
         self.pool = Mempool(
             TransactionVerifier("grid"),
@@ -58,6 +60,7 @@ class Home:
         )
 
     async def _publish(self, data: bytes) -> None:
+        self.attempts += 1
         if self.fail:
             raise RuntimeError("no network")
         self.published.append(data)
@@ -67,6 +70,14 @@ class Home:
 
     def batches(self) -> list[list[bytes]]:
         return [self.opened(data).transactions for data in self.published]
+
+    def said(self) -> list[bytes]:
+        """Return all transactions that left, as often as they did."""
+        return [raw for batch in self.batches() for raw in batch]
+
+    async def has_said(self, count: int) -> None:
+        """Wait until so many transactions have left."""
+        await until(lambda: len(self.said()) >= count, f"{count} transactions have left")
 
     @staticmethod
     def opened(data: bytes) -> TransactionBatch:
@@ -101,9 +112,17 @@ async def running(home: Home) -> AsyncIterator[None]:
 
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A home that says nothing twice, however slow the machine."""
     monkeypatch.setattr(node.mempool, "POOL_S", 0.01)
-    monkeypatch.setattr(node.mempool, "REPEAT_S", 0.1)
+    monkeypatch.setattr(node.mempool, "REPEAT_S", 3_600.0)
     return Home()
+
+
+@pytest.fixture
+def repeating(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A home that soon says again what stays undecided."""
+    monkeypatch.setattr(node.mempool, "REPEAT_S", 0.05)
+    return home
 
 
 BAD = {
@@ -124,9 +143,11 @@ async def test_what_is_refused_says_why_and_is_never_sent(home: Home, code: str)
     async with running(home):
         assert home.refused(BAD[code]) == code
         assert home.pool.refused == {code: 1}
-        await asyncio.sleep(0.05)
-    assert not home.published
-    assert len(home.pool) == home.arrivals == 0
+        assert len(home.pool) == home.arrivals == 0
+        # Once a later one has left, whatever was to leave has left.
+        home.pool.submit(signed(7).raw)
+        await home.has_said(1)
+    assert home.said() == [signed(7).raw]
 
 
 async def test_a_transaction_too_large_is_refused_before_it_is_read(home: Home) -> None:
@@ -168,7 +189,7 @@ async def test_a_full_pool_refuses(home: Home, monkeypatch: pytest.MonkeyPatch, 
 async def test_what_is_handed_in_together_leaves_together(home: Home) -> None:
     async with running(home):
         raws = [home.pool.submit(signed(nonce).raw).raw for nonce in range(1, 6)]
-        await asyncio.sleep(0.06)
+        await home.has_said(5)
         assert home.batches() == [raws]
 
 
@@ -178,10 +199,10 @@ async def test_batches_keep_both_bounds(home: Home) -> None:
     for checked in small:
         home.pool.submit(checked.raw)
     async with running(home):
-        await asyncio.sleep(0.06)
+        await home.has_said(len(small))
     sizes = [len(batch) for batch in home.batches()]
     assert sizes[:-1] == [BATCH_TRANSACTIONS_MAX] * (len(sizes) - 1)
-    assert [raw for batch in home.batches() for raw in batch] == [c.raw for c in small]
+    assert home.said() == [checked.raw for checked in small]
 
 
 async def test_large_transactions_leave_in_more_batches(home: Home) -> None:
@@ -190,9 +211,9 @@ async def test_large_transactions_leave_in_more_batches(home: Home) -> None:
     for checked in large:
         home.pool.submit(checked.raw)
     async with running(home):
-        await asyncio.sleep(0.06)
+        await home.has_said(len(large))
     assert len(home.published) >= 3
-    assert [raw for batch in home.batches() for raw in batch] == [c.raw for c in large]
+    assert home.said() == [checked.raw for checked in large]
     for data, batch in zip(home.published, home.batches(), strict=True):
         assert sum(map(len, batch)) <= BATCH_BYTES_MAX
         assert len(data) <= GOSSIP_BYTES_MAX
@@ -202,51 +223,60 @@ async def test_what_is_handed_in_twice_is_sent_once(home: Home) -> None:
     async with running(home):
         for _ in range(50):
             home.pool.submit(signed().raw)
-        await asyncio.sleep(0.05)
-        assert home.batches() == [[signed().raw]]
-    assert home.arrivals == 1
+        await home.has_said(1)
+        home.pool.submit(signed().raw)
+        home.pool.submit(signed(2).raw)
+        await home.has_said(2)
+        assert home.batches() == [[signed().raw], [signed(2).raw]]
+    assert home.arrivals == 2
 
 
-async def test_what_stays_undecided_is_said_again_until_it_is_decided(home: Home) -> None:
-    first, second = signed(1), signed(1, sender=1)
+async def test_what_stays_undecided_is_said_again_until_it_is_decided(repeating: Home) -> None:
+    home, first, second = repeating, signed(1), signed(1, sender=1)
     async with running(home):
         home.pool.submit(first.raw)
         home.pool.submit(second.raw)
-        await asyncio.sleep(0.05)
+        await home.has_said(2)
         home.decide(first)
-        await asyncio.sleep(0.3)
-    assert home.batches()[0] == [first.raw, second.raw]
-    assert len(home.batches()) > 1
-    assert all(batch == [second.raw] for batch in home.batches()[1:])
+        before = len(home.batches())
+        await until(lambda: len(home.batches()) >= before + 3, "it is said again and again")
+    assert home.batches()[:before] == [[first.raw, second.raw]] * before
+    assert all(batch == [second.raw] for batch in home.batches()[before:])
     # Said again it is another message, or nobody would pass it on.
     assert len(set(home.published)) == len(home.published)
 
 
-async def test_it_is_said_again_also_while_new_ones_keep_coming(home: Home) -> None:
+async def test_it_is_said_again_also_while_new_ones_keep_coming(repeating: Home) -> None:
+    home, nonces = repeating, itertools.count(2)
+
+    def goes_on() -> bool:
+        home.pool.submit(signed(next(nonces)).raw)
+        return home.said().count(signed(1).raw) > 1
+
     async with running(home):
         home.pool.submit(signed(1).raw)
-        for nonce in range(2, 14):
-            await asyncio.sleep(0.03)
-            home.pool.submit(signed(nonce).raw)
-    said = [raw for batch in home.batches() for raw in batch]
-    assert said.count(signed(1).raw) > 1
+        await until(goes_on, "the first is said again")
 
 
-async def test_what_came_from_others_is_not_said_by_this_home(home: Home) -> None:
+async def test_what_came_from_others_is_not_said_by_this_home(repeating: Home) -> None:
+    home = repeating
     async with running(home):
         home.pool.receive("peer", encode(TransactionBatch(1, [signed().raw])))
-        await asyncio.sleep(0.25)
-    assert len(home.pool) == 1
-    assert not home.published
+        home.pool.submit(signed(2).raw)
+        await home.has_said(4)
+    assert len(home.pool) == 2
+    assert set(home.said()) == {signed(2).raw}
 
 
-async def test_a_network_that_fails_once_is_tried_again(home: Home) -> None:
+async def test_a_network_that_fails_once_is_tried_again(repeating: Home) -> None:
+    home = repeating
     home.fail = True
     async with running(home):
         home.pool.submit(signed().raw)
-        await asyncio.sleep(0.05)
+        await until(lambda: home.attempts > 0, "it is tried")
+        assert not home.published
         home.fail = False
-        await asyncio.sleep(0.2)
+        await home.has_said(1)
     assert home.batches()[0] == [signed().raw]
 
 

@@ -34,7 +34,16 @@ from node.messages import DecidedNotice
 from node.network.base import NetworkError
 from node.network.memory import MemoryNetwork
 from node.setup import WAL_NAME
-from tests.node.grid import Grid, Member, SpyNetwork, at_height, make_genesis, running, until
+from tests.node.grid import (
+    PATIENCE_S,
+    Grid,
+    Member,
+    SpyNetwork,
+    at_height,
+    make_genesis,
+    running,
+    until,
+)
 from wire.codec import decode, encode
 
 HEIGHTS = 6
@@ -50,8 +59,6 @@ _recorded: list[tuple[Genesis, Pairs]] = []
 async def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator["Chain"]:
     """A street of which some blocks are known, and no home has started."""
     monkeypatch.setattr(consensus.sync, "POLL_MS", 50)
-    monkeypatch.setattr(consensus.sync, "STATUS_TIMEOUT_MS", 200)
-    monkeypatch.setattr(consensus.sync, "ANSWER_TIMEOUT_MS", 200)
     if not _recorded:
         _recorded.append(await record(tmp_path / "recorded"))
     genesis, pairs = _recorded[0]
@@ -203,13 +210,17 @@ async def test_who_serves_what_is_no_block_is_blamed_and_another_is_asked(
     await chain.neighbour("honest")
     spied(late).want("/memory/1/p2p/honest")
     await at_height([late], HEIGHTS)
-    assert late.node.sync.behind == 0
+    await until(lambda: late.node.sync.behind == 0, "it is level")
     # It is blamed once, and not asked again.
     assert [peer for peer, _ in spied(late).penalties] == ["liar"]
 
 
 @pytest.mark.parametrize("silent", [True, False], ids=["never answers", "has nothing"])
-async def test_a_claim_that_is_not_shown_stops_counting(chain: Chain, silent: bool) -> None:
+async def test_a_claim_that_is_not_shown_stops_counting(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, silent: bool
+) -> None:
+    monkeypatch.setattr(consensus.sync, "ANSWER_TIMEOUT_MS", 200)
+
     async def serve(question: Question) -> bytes:
         if silent:
             await asyncio.Event().wait()
@@ -232,7 +243,7 @@ async def test_what_a_neighbour_shows_is_taken_run_by_run(chain: Chain) -> None:
     assert spied(late).penalties == []
     block = decode(chain.pairs[HEIGHTS][0], Block, 10**6)
     assert late.node.chain.head.hash == header_hash(block.header)
-    assert late.node.chain.state_root == block.header.state_root
+    await until(lambda: late.node.chain.state_root == block.header.state_root, "its state is there")
     assert chain.asked == 2 * HEIGHTS
 
 
@@ -242,7 +253,9 @@ async def test_questions_out_of_range_are_refused_and_the_others_bounded(chain: 
     await at_height([home], HEIGHTS)
 
     async def ask(question: object) -> Answer:
-        return decode_answer(await asker.request(home.peer_id, "sync", encode(question), 2.0))
+        return decode_answer(
+            await asker.request(home.peer_id, "sync", encode(question), PATIENCE_S)
+        )
 
     blocks = [raw for raw, _ in chain.pairs]
     assert await ask(GetBlocks(0, 3)) == Blocks(())
@@ -290,7 +303,7 @@ async def test_a_notice_brings_its_block_and_a_false_one_blames_its_sender(chain
     await chain.neighbour("honest")
     spied(late).want("/memory/1/p2p/honest")
     await at_height([late], HEIGHTS)
-    assert late.node.sync.behind == 0
+    await until(lambda: late.node.sync.behind == 0, "it is level")
     assert len(spied(late).penalties) == len(false)
 
 

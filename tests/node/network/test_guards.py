@@ -301,7 +301,7 @@ async def test_guard_16_a_restarted_peer_is_back_soon(real: Street) -> None:
     await first.network.stop()
     await until(lambda: not second.network.peers())
     again = await real.start(0, listen=listen)
-    await until(lambda: again.network.peers(), timeout_s=8)
+    await until(lambda: again.network.peers() and len(second.events) == 3)
     assert second.events == [(first.peer_id, here) for here in (True, False, True)]
     assert await again.network.request(second.peer_id, "double", b"a") == b"aa"
 

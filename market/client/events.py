@@ -1,0 +1,169 @@
+"""Typed events of the contracts: `decode_event` makes an `Event` the struct of its kind."""
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from market.app import Event
+from market.client.queries import SlotSummary, Trade, decode_trades, typed
+
+
+class OrderPosted(msgspec.Struct, frozen=True):
+    """An order was accepted and its margin locked."""
+
+    order_id: str
+    slot: int
+    home: int
+    side: str
+    energy_wh: int
+    price_micro_per_kwh: int
+    margin_micro: int
+
+
+class OrderWithdrawn(msgspec.Struct, frozen=True):
+    """An order was taken back and its margin returned."""
+
+    order_id: str
+    slot: int
+    home: int
+    margin_micro: int
+
+
+class Trades(msgspec.Struct, frozen=True):
+    """A batch of trades of a slot that was just cleared."""
+
+    slot: int
+    trades: tuple[Trade, ...]
+
+
+class SlotCleared(msgspec.Struct, frozen=True):
+    """A slot with orders was cleared; prices and sums of the homes' own trades."""
+
+    slot: int
+    tariff_micro_per_kwh: int
+    feed_in_micro_per_kwh: int
+    bids: int
+    asks: int
+    bid_wh: int
+    ask_wh: int
+    trades: int
+    traded_wh: int
+    traded_micro: int
+    low_micro_per_kwh: int
+    high_micro_per_kwh: int
+    backstop_wh: int
+
+
+class ReadingAccepted(msgspec.Struct, frozen=True):
+    """A meter's reading was accepted."""
+
+    slot: int
+    home: int
+    import_wh: int
+    export_wh: int
+
+
+class SlotSettled(msgspec.Struct, frozen=True):
+    """A slot was settled; its bills can be queried."""
+
+    summary: SlotSummary
+
+
+class Defaulted(msgspec.Struct, frozen=True):
+    """A home delivered less than it sold (`shortfall`), or could not pay (`arrears`)."""
+
+    slot: int
+    home: int
+    reason: str
+    covered_micro: int = 0
+
+
+class Minted(msgspec.Struct, frozen=True):
+    """Money came in."""
+
+    address: str
+    amount_micro: int
+
+
+class Redeemed(msgspec.Struct, frozen=True):
+    """Money went out."""
+
+    address: str
+    amount_micro: int
+
+
+class Transferred(msgspec.Struct, frozen=True):
+    """Money went from one account to another."""
+
+    sender: str
+    address: str
+    amount_micro: int
+
+
+class ArrearsPaid(msgspec.Struct, frozen=True):
+    """A home paid back what the regulator had covered."""
+
+    address: str
+    amount_micro: int
+    left_micro: int
+
+
+class HomeRegistered(msgspec.Struct, frozen=True):
+    """A home was taken in."""
+
+    address: str
+    name: str
+    since_slot: int
+
+
+class HookFailed(msgspec.Struct, frozen=True):
+    """A contract's work at a deadline failed and was dropped; a bug in the contract."""
+
+    contract: str
+    kind: str
+    reason: str
+
+
+MarketEvent: TypeAlias = (
+    OrderPosted
+    | OrderWithdrawn
+    | Trades
+    | SlotCleared
+    | ReadingAccepted
+    | SlotSettled
+    | Defaulted
+    | Minted
+    | Redeemed
+    | Transferred
+    | ArrearsPaid
+    | HomeRegistered
+    | HookFailed
+)
+
+_EVENTS: Final[Mapping[tuple[str, str], Any]] = {
+    ("market", "order_posted"): OrderPosted,
+    ("market", "order_withdrawn"): OrderWithdrawn,
+    ("market", "slot_cleared"): SlotCleared,
+    ("settlement", "reading_accepted"): ReadingAccepted,
+    ("settlement", "defaulted"): Defaulted,
+    ("ledger", "minted"): Minted,
+    ("ledger", "redeemed"): Redeemed,
+    ("ledger", "transferred"): Transferred,
+    ("ledger", "arrears_paid"): ArrearsPaid,
+    ("registry", "home_registered"): HomeRegistered,
+}
+
+
+def decode_event(event: Event) -> MarketEvent | None:
+    """Return an event as the struct of its kind; None for a kind this program does not know."""
+    data = event.data
+    if event.name == "hook_failed":
+        return HookFailed(event.contract, data["kind"], data["reason"])
+    if (event.contract, event.name) == ("market", "trades"):
+        return Trades(data["slot"], tuple(decode_trades(data["slot"], data["rows"])))
+    if (event.contract, event.name) == ("settlement", "slot_settled"):
+        return SlotSettled(typed(data, SlotSummary))
+    kind = _EVENTS.get((event.contract, event.name))
+    decoded: MarketEvent | None = None if kind is None else msgspec.convert(data, kind)
+    return decoded

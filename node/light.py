@@ -1,0 +1,184 @@
+"""How a reader who trusts no node comes to one: by its control socket, or as a stranger by network.
+
+The stranger makes a key for this one visit, proves the community's key like every peer, connects
+to one address, asks, and goes. It listens to nothing, passes nothing on, and is in nobody's list of
+authorities; nobody needs to know it. What it is told is checked by `node.bill.BillReader`.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from consensus.sync_messages import GetPath
+from node.api.control import ask
+from node.bill import PROTOCOL, BillReader, ProveBill, ProvenBill, Source
+from node.errors import ConfigError, PeerError
+from node.genesis import Genesis, community_key
+from node.network.base import Network, NetworkError
+from node.network.libp2p import Libp2pNetwork
+from node.sync import PROTOCOL as SYNC_PROTOCOL
+from wire.codec import encode
+from wire.keys import SigningKey, is_address
+
+CONNECT_TIMEOUT_S: Final = 15.0
+REQUEST_TIMEOUT_S: Final = 20.0
+# Homes that are named when one is not found.
+NAMES_SHOWN_MAX: Final = 8
+
+
+class ControlSource:
+    """The node of a data directory, asked on its control socket."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+
+    async def proof(self, address: str, slot: int | None) -> bytes:
+        """See `node.bill.Source`."""
+        return _bytes(await ask(self._data, "bill_proof", address=address, slot=slot))
+
+    async def path(self, epoch: int, height: int) -> bytes:
+        """See `node.bill.Source`."""
+        return _bytes(await ask(self._data, "path", epoch=epoch, height=height))
+
+
+class PeerSource:
+    """A connected peer, asked over the network."""
+
+    def __init__(self, network: Network, peer_id: str) -> None:
+        self._network = network
+        self._peer_id = peer_id
+
+    async def proof(self, address: str, slot: int | None) -> bytes:
+        """See `node.bill.Source`."""
+        return await self._request(PROTOCOL, encode(ProveBill(address, slot)))
+
+    async def path(self, epoch: int, height: int) -> bytes:
+        """See `node.bill.Source`."""
+        return await self._request(SYNC_PROTOCOL, encode(GetPath(epoch, height)))
+
+    async def _request(self, protocol: str, question: bytes) -> bytes:
+        try:
+            return await self._network.request(self._peer_id, protocol, question, REQUEST_TIMEOUT_S)
+        except NetworkError as error:
+            raise PeerError(f"no answer: {error}") from None
+
+
+@contextlib.asynccontextmanager
+async def visit(
+    genesis: Genesis,
+    address: str,
+    network: Network | None = None,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+) -> AsyncIterator[PeerSource]:
+    """Connect to one peer of a community as a stranger, for as long as the context lasts.
+
+    Parameters
+    ----------
+    address : str
+        The peer's multiaddress, with `/p2p/`.
+    network : Network, optional
+        A fresh one instead of libp2p's, for tests.
+
+    Raises
+    ------
+    ConfigError
+        `address` is none.
+    PeerError
+        It cannot be reached.
+    """
+    if network is None:
+        key = SigningKey.generate()
+        network = Libp2pNetwork(key, None, community_key(genesis))
+    here: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    network.on_peer(lambda peer, came: _arrive(here, peer, came))
+    try:
+        network.want(address)
+    except NetworkError as error:
+        raise ConfigError(str(error)) from None
+    try:
+        await network.start()
+        try:
+            peer_id = await asyncio.wait_for(here, connect_timeout_s)
+        except TimeoutError:
+            raise PeerError(
+                f"{address} cannot be reached within {connect_timeout_s:g} s: nobody is there, or "
+                "it is a home of another genesis than the one given"
+            ) from None
+        yield PeerSource(network, peer_id)
+    except NetworkError as error:
+        raise PeerError(f"the network does not start: {error}") from None
+    finally:
+        await network.stop()
+
+
+async def prove_bill(
+    genesis: Genesis,
+    asked: Path | str,
+    home: str,
+    slot: int | None,
+    not_before_ms: int,
+    network: Network | None = None,
+) -> ProvenBill:
+    """Fetch a home's bill and check it against the genesis.
+
+    Parameters
+    ----------
+    asked : Path or str
+        The data directory of a running node, or the multiaddress of a peer.
+    home : str
+        The home's account address.
+    slot : int or None
+        None: the last settled one.
+    not_before_ms : int
+        Proofs by blocks before this are refused. [ms, UTC]
+    network : Network, optional
+        As `visit`.
+
+    Raises
+    ------
+    ConfigError, ControlError, PeerError, ProofError
+        As `visit` and `BillReader.fetch`.
+    """
+    reader = BillReader(genesis, not_before_ms)
+    if isinstance(asked, Path):
+        source: Source = ControlSource(asked)
+        return await reader.fetch(source, home, slot)
+    async with visit(genesis, asked, network) as source:
+        return await reader.fetch(source, home, slot)
+
+
+def account_of(home: str, genesis: Genesis) -> str:
+    """Return the account of a home that is named by its account, or by its name in the genesis.
+
+    Raises
+    ------
+    ConfigError
+        The genesis has no such name, or has it more than once.
+    """
+    if is_address(home):
+        return home
+    found = [entry.address for entry in genesis.market.homes if entry.name == home]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(f"{len(found)} homes are called {home!r}; name it by its account, cw...")
+    names = [entry.name for entry in genesis.market.homes]
+    more = ", ..." if len(names) > NAMES_SHOWN_MAX else ""
+    raise ConfigError(
+        f"no home of the genesis is called {home!r}; there are "
+        f"{', '.join(names[:NAMES_SHOWN_MAX])}{more}; who came later is named by its account, cw..."
+    )
+
+
+def _arrive(here: "asyncio.Future[str]", peer: str, came: bool) -> None:
+    if came and not here.done():
+        here.set_result(peer)
+
+
+def _bytes(served: object) -> bytes:
+    try:
+        return bytes.fromhex(served) if isinstance(served, str) else b""
+    except ValueError:
+        return b""
