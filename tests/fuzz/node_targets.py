@@ -324,14 +324,14 @@ def peer_addresses() -> Target:
     examples = (PeerAddresses(known[:1], known[1:]), PeerAddresses([], []))
     peer = peer_key(0).peer_id
 
-    def heard(data: bytes) -> PeerAddresses:
+    def taken(data: bytes) -> PeerAddresses:
         found = decode(data, PeerAddresses, EXCHANGE_BYTES_MAX)
         for address in told_by(peer, found.own, "10.1.1.1"):
             check_peer(address)
         return found
 
     return Target(
-        "peer-addresses", heard, (DecodeError,), tuple(map(encode, examples)), encode=encode
+        "peer-addresses", taken, (DecodeError,), tuple(map(encode, examples)), encode=encode
     )
 
 
@@ -510,30 +510,42 @@ class _Gossip(GuardedPubsub):
         return _patches.message_id(msg) in self.seen
 
     def _mark_msg_seen(self, msg: Any) -> None:
-        self.seen = {_patches.message_id(msg)}
+        self.seen.add(_patches.message_id(msg))
+
+
+def heard(pubsub: _Gossip, data: bytes) -> _Ear:
+    """Let a peer say this; return what was made of it."""
+    ear = pubsub.ear = pubsub._ear = _Ear()
+    pubsub.seen = set()
+    stream = _Stream(data)
+    # Every stream ends so; what came whole before has been taken.
+    with contextlib.suppress(IOException):
+        finished(pubsub._read(stream, stream.muxed_conn.peer_id))
+    return ear
+
+
+def gossip_reader() -> _Gossip:
+    return _Gossip(ID.from_base58(peer_key(0).peer_id))
 
 
 def gossip_rpc() -> Target:
-    own = ID.from_base58(peer_key(0).peer_id)
-    pubsub = _Gossip(own)
+    pubsub = gossip_reader()
 
     def read(data: bytes) -> int:
-        ear = pubsub.ear = pubsub._ear = _Ear()
-        stream = _Stream(data)
-        # Every stream ends so; what came whole before has been taken.
-        with contextlib.suppress(IOException):
-            finished(pubsub._read(stream, stream.muxed_conn.peer_id))
+        ear = heard(pubsub, data)
         if ear.invalid or not ear.arrived:
             raise Told("nothing arrives")
         return ear.arrived
 
-    examples = tuple(bytes(encode_varint_prefixed(rpc.SerializeToString())) for rpc in _rpcs())
+    examples = tuple(
+        bytes(encode_varint_prefixed(rpc.SerializeToString())) for rpc in signed_rpcs()
+    )
     return Target(
         "gossip-rpc", read, (Told, ProtobufError, ValueError, IOException), examples, kind="bytes"
     )
 
 
-def _rpcs() -> list[Any]:
+def signed_rpcs() -> list[Any]:
     """RPCs that carry a signed message each, with subscriptions and control of every kind."""
     from libp2p.crypto.ed25519 import create_new_key_pair
     from libp2p.pubsub.pubsub import PUBSUB_SIGNING_PREFIX

@@ -10,11 +10,14 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.utils import encode_varint_prefixed
 
 from consensus.messages import decode_message
 from tests.fuzz.buggy import BUGGY
 from tests.fuzz.judge import INPUT_BYTES_MAX, Target, inputs_of, kept_inputs, run, weight
 from tests.fuzz.mutate import Mutator, tokens_of
+from tests.fuzz.node_targets import gossip_reader, heard, signed_rpcs
 from tests.fuzz.targets import BUILDERS, DECODED, INSIDE, PARSED, target
 from wire.codec import encode
 from wire.errors import DecodeError
@@ -113,6 +116,22 @@ def test_what_is_accepted_is_weighed() -> None:
     small = Target("t", lambda data: [0] * 10_000, (DecodeError,), (b"x",))
     failures = run(small, 1, 0, bounded=False).failures
     assert [failure.kind for failure in failures] == ["unbounded"]
+
+
+def test_gossip_that_nobody_signed_costs_one_check() -> None:
+    rpc = rpc_pb2.RPC()
+    true = signed_rpcs()
+    for number in range(1_000):
+        said = rpc.publish.add()
+        said.CopyFrom(true[0].publish[0])
+        said.data = b"%d" % number
+    data = bytes(encode_varint_prefixed(rpc.SerializeToString()))
+    pubsub = gossip_reader()
+    ear = heard(pubsub, data * 3)
+    assert (ear.invalid, ear.arrived) == (3, 0)
+    # What its author did sign still arrives.
+    whole = b"".join(bytes(encode_varint_prefixed(item.SerializeToString())) for item in true)
+    assert heard(pubsub, data + whole).arrived == 2
 
 
 def _calls(room: str) -> Iterator[tuple[str, ast.Call]]:

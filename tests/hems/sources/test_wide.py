@@ -275,13 +275,13 @@ def test_a_few_rows_far_apart_cost_nothing(write: Write, monkeypatch: pytest.Mon
     monkeypatch.setattr(wide, "np", None)
     with pytest.raises(DataError, match="rows are missing, the first at 1970-01-01 00:10"):
         read_wide(path)
-    with pytest.raises(DataError, match="gap: 3 rows for .* give at least 5%"):
+    with pytest.raises(DataError, match=r"gap: 3 rows for .* give at least 5%"):
         read_wide(path, missing_rows=True)
 
 
 @pytest.mark.parametrize("end", ["x" * 300_000, '"\n",' * 60_000], ids=["line", "quoted"])
 def test_a_row_without_an_end_is_not_read(write: Write, end: str) -> None:
-    with pytest.raises(DataError, match="line 49: .* more than 128000 characters"):
+    with pytest.raises(DataError, match=r"line 49: .* more than 128000 characters"):
         read_wide(write(text([*table(), end])))
     with pytest.raises(DataError, match="more than 128000 characters"):
         read_wide(write(end))
