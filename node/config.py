@@ -20,7 +20,8 @@ from node.errors import ConfigError
 
 ENVIRONMENT_PREFIX: Final = "COMMONWATT_"
 SNAPSHOT_HEIGHTS_MAX: Final = 10**9
-FILE_CHARS_MAX: Final = 65_536
+FILE_CHARS_MAX: Final = 16_384
+KEY_PARTS_MAX: Final = 64
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -84,6 +85,10 @@ class Config(Section, frozen=True):
         return self.directory / setting
 
 
+# tomllib takes time by the square of a dotted key's parts; a setting's has three.
+_LONG_KEY: Final = re.compile(
+    rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{KEY_PARTS_MAX}}}"""
+)
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
 _SECTIONS: Final[dict[str, Any]] = {
     "node": NodeSection,
@@ -134,6 +139,8 @@ def load_config(
 def _bounded(text: str, file: Path) -> str:
     if len(text) > FILE_CHARS_MAX:
         raise ConfigError(f"{file}: more than the {FILE_CHARS_MAX} characters that are read")
+    if _LONG_KEY.search(text):
+        raise ConfigError(f"{file}: not TOML of ours: a key of more than {KEY_PARTS_MAX} parts")
     return text
 
 

@@ -154,12 +154,13 @@ def main(builders: Builders | None = None, arguments: list[str] | None = None) -
     reports = []
     for report in judge_all(chosen, options.seed, options.inputs, options.jobs, options.keep):
         reports.append(report)
-        cells = row_of(report)
-        print(f"{cells[0]}: {cells[1]} inputs, slowest {cells[4]}, {cells[5]} /s", file=sys.stderr)
+        # A run that is ended before its time has said what it found until then.
+        print(f"... done: | {' | '.join(row_of(report))} |", file=sys.stderr, flush=True)
     print(table_of(reports))
     print(
         f"\n{sum(report.inputs for report in reports):,} inputs, seed {options.seed}, "
-        f"at most {1e3 * CPU_S_MAX:g} ms each, in {time.monotonic() - begun:.0f} s; {describe()}"
+        f"at most {1e3 * CPU_S_MAX:g} ms each (a settings file: 50), "
+        f"in {time.monotonic() - begun:.0f} s; {describe()}"
     )
     bad = [report for report in reports if report.failures]
     for report in bad:

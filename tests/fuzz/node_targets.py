@@ -211,7 +211,7 @@ def bill_proof() -> Target:
 
 
 def prove_bill() -> Target:
-    questions = (ProveBill(HOME, None), ProveBill(HOME, 2**30))
+    questions = (ProveBill(HOME, None), ProveBill(HOME, 2_000_000))
 
     def asked(data: bytes) -> ProveBill:
         return decode(data, ProveBill, PROVE_BYTES_MAX)

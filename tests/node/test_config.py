@@ -94,9 +94,11 @@ def test_a_missing_or_binary_file_is_one_line(tmp_path: Path) -> None:
         ("[sync]\nsnapshot_every = " + "9" * 50, "sync.snapshot_every"),
         ('[node]\ndata = "a\\u0000b"', "node.data is the path of a file"),
         ("[node]\nkey = ''", "node.key is the path of a file"),
-        ("#" * 65_537, "more than the 65536 characters"),
+        ("#" * 16_385, "more than the 16384 characters"),
+        ("a." * 4_000 + "b = 1", "a key of more than 64 parts"),
+        ("x = {'a' . \"b\"" + " . c" * 64 + " = 1}", "a key of more than 64 parts"),
     ],
-    ids=["deep", "long number", "large number", "NUL", "no path", "long"],
+    ids=["deep", "long number", "large number", "NUL", "no path", "long", "dots", "quotes"],
 )
 def test_what_a_damaged_file_holds_is_one_line(tmp_path: Path, text: str, words: str) -> None:
     assert words in refused(tmp_path, text)
