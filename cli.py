@@ -398,6 +398,11 @@ def _print_bill(view: dict[str, Any]) -> None:
         ):
             typer.echo(f"  {what:<22}{energy_wh:>8} Wh {amount_micro / 1e6:>12.6f}")
         typer.echo(f"  {'total':<33} {bill_now['total_micro'] / 1e6:>12.6f}")
+        carbon_g = bill_now["carbon_mg"] / 1000
+        green_wh = bill_now["green_bought_wh"]
+        typer.echo(
+            f"  carbon of the grid's energy {carbon_g:>9.1f} g; {green_wh} Wh certified green"
+        )
         typer.echo(f"  {'by the grid alone':<33} {bill_now['grid_only_micro'] / 1e6:>12.6f}")
     if proof is not None:
         when = datetime.fromtimestamp(proof["time_ms"] / 1000, UTC)

@@ -566,6 +566,7 @@ def _genesis_arguments(params: MarketParams, founding: Founding) -> dict[str, Pl
             "export_cap_w": home.export_cap_w,
             "battery_wh": home.battery_wh,
             "pv_w": home.pv_w,
+            "place": [home.line, home.cluster, home.green],
         }
         for home in params.homes
     ]
@@ -605,7 +606,7 @@ def _genesis_arguments(params: MarketParams, founding: Founding) -> dict[str, Pl
         "ledger": {
             "regulator": params.regulator,
             "accounts": [list(account) for account in balances.items()],
-            "keepers": ["market", "settlement", "governance"],
+            "keepers": ["market", "settlement", "carbon", "governance"],
         },
         "registry": {
             "regulator": params.regulator,
@@ -613,14 +614,22 @@ def _genesis_arguments(params: MarketParams, founding: Founding) -> dict[str, Pl
             "first_slot": params.market_start_ms // params.slot_ms,
         },
         "tariff": {
+            "regulator": params.regulator,
             "utc_offsets": params.utc_offsets,
             "tariffs": params.tariffs,
-            "feed_in": params.feed_in,
+            "feed_in": [[from_ms, [[0, price]]] for from_ms, price in params.feed_in],
+            "intensities": params.intensities,
             "feed_in_enabled": params.feed_in_enabled,
             "slot_ms": clock.slot_ms,
+            "keep_slots": params.keep_slots,
         },
         "market": market_rules | times,
         "settlement": settlement_rules | times,
+        "carbon": {
+            "regulator": params.regulator,
+            "slot_ms": clock.slot_ms,
+            "settle_window_ms": clock.settle_window_ms,
+        },
         "governance": {
             "authorities": authorities,
             "params": dict(founding.chain),

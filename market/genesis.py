@@ -21,6 +21,9 @@ POWER_W_MAX: Final = 1_000_000_000
 MONEY_MICRO_MAX: Final = 10**15
 PRICE_MICRO_PER_KWH_MAX: Final = 10**10
 TABLE_ROWS_MAX: Final = 1_000
+INTENSITY_MG_PER_WH_MAX: Final = 100_000
+LINE_MAX: Final = 10_000
+CLUSTER_MAX: Final = 63
 BANDS_MAX: Final = 96
 DAY_MINUTES: Final = 1_440
 SETTLE_WINDOW_SLOTS_MAX: Final = 200
@@ -40,7 +43,8 @@ class HomeEntry(Message, frozen=True, tag="home"):
     """A home that is in the region from the start.
 
     `address` is its account, `meter` the account of its meter's key; caps are what the meter is
-    certified for. `balance_micro` is minted to it at genesis.
+    certified for. `balance_micro` is minted to it at genesis. `line` is the feeder's line it hangs
+    on, `cluster` the one its grid fees go by; `green` certifies all that it gives as green.
     """
 
     address: str
@@ -52,6 +56,9 @@ class HomeEntry(Message, frozen=True, tag="home"):
     battery_wh: int = 0
     pv_w: int = 0
     balance_micro: int = 0
+    line: int = 0
+    cluster: int = 0
+    green: bool = False
 
 
 class GovernanceParams(Message, frozen=True, tag="governance"):
@@ -104,6 +111,7 @@ class MarketParams(Message, frozen=True, tag="market"):
     utc_offsets : local time as dated offsets from UTC. [min]
     tariffs : dated bands of the local day; the first band of each starts at minute 0.
     feed_in : dated price of fed-in energy.
+    intensities : dated bands of what a watt-hour of grid energy carries. [mg CO2-equivalent per Wh]
     margin_percent : share of an order's value at the tariff that is locked.
     penalty_micro_per_kwh : the breakdown loss σ of Hu 1, per kWh a seller falls short.
     """
@@ -138,6 +146,7 @@ class MarketParams(Message, frozen=True, tag="market"):
     history_min: int = 8
     default_rate_max_percent: int = 75
     shortfall_tolerance_percent: int = 25
+    intensities: DatedBands = ((0, ((0, 0),)),)
     keep_slots: int = 192
 
     @property
@@ -205,17 +214,21 @@ class MarketParams(Message, frozen=True, tag="market"):
         _dated("feed_in", self.feed_in, self.market_start_ms)
         for _, price in self.feed_in:
             _between("feed_in: a price", price, 0, PRICE_MICRO_PER_KWH_MAX)
-        _dated("tariffs", self.tariffs, self.market_start_ms)
-        for _, bands in self.tariffs:
+        self._check_bands("tariffs", self.tariffs, "a price", 1, PRICE_MICRO_PER_KWH_MAX)
+        self._check_bands("intensities", self.intensities, "a value", 0, INTENSITY_MG_PER_WH_MAX)
+
+    def _check_bands(self, name: str, table: DatedBands, what: str, low: int, high: int) -> None:
+        _dated(name, table, self.market_start_ms)
+        for _, bands in table:
             starts = [minute for minute, _ in bands]
             if not bands or len(bands) > BANDS_MAX or starts[0] != 0:
                 raise ParamsError(
-                    f"tariffs: each table has 1 to {BANDS_MAX} bands, the first at minute 0"
+                    f"{name}: each table has 1 to {BANDS_MAX} bands, the first at minute 0"
                 )
             if starts != sorted(set(starts)) or starts[-1] >= DAY_MINUTES:
-                raise ParamsError("tariffs: the bands' minutes must ascend within 0 to 1439")
-            for _, price in bands:
-                _between("tariffs: a price", price, 1, PRICE_MICRO_PER_KWH_MAX)
+                raise ParamsError(f"{name}: the bands' minutes must ascend within 0 to 1439")
+            for _, value in bands:
+                _between(f"{name}: {what}", value, low, high)
 
     def _check_limits(self) -> None:
         price_max = PRICE_MICRO_PER_KWH_MAX
@@ -255,6 +268,10 @@ class MarketParams(Message, frozen=True, tag="market"):
                 raise ParamsError(f"{where}: name must have 1 to 64 characters")
             _one_of(f"{where}: role", home.role, ROLES)
             _between(f"{where}: balance_micro", home.balance_micro, 0, MONEY_MICRO_MAX)
+            _between(f"{where}: line", home.line, 0, LINE_MAX)
+            _between(f"{where}: cluster", home.cluster, 0, CLUSTER_MAX)
+            if type(home.green) is not bool:
+                raise ParamsError(f"{where}: green must be true or false, not {home.green!r}")
             for quantity in ("import_cap_w", "export_cap_w", "battery_wh", "pv_w"):
                 _between(f"{where}: {quantity}", getattr(home, quantity), 0, POWER_W_MAX)
 

@@ -5,7 +5,9 @@
 3. energy, per bill: import − export = bought − sold + grid − fed in;
 4. each bill is the sum of its trades and grid legs;
 5. per slot: what homes bought from homes is what homes sold, in energy and in money;
-6. the bond of every authority and candidate is held on its account.
+6. certificates of origin, per slot: what homes got is what homes gave;
+7. per period of carbon quotas: what homes bought is what homes sold, and nothing is negative;
+8. the bond of every authority and candidate is held on its account.
 
 A law that does not hold is a bug in a contract or in this program, never a user's doing. The node
 stops before it votes.
@@ -22,6 +24,7 @@ from market.vm.journal import State
 ACCOUNT_PREFIX: Final = "ledger/account/"
 SUPPLY_KEY: Final = "ledger/supply"
 BILL_PREFIX: Final = "settlement/bill/"
+QUOTA_PREFIX: Final = "carbon/account/"
 MEMBER_PREFIX: Final = "governance/member/"
 
 _unpack: Final = msgspec.msgpack.Decoder().decode
@@ -44,6 +47,7 @@ def check_block(state: State, writes: Mapping[str, bytes | None], money: Money) 
     """
     in_accounts, issued = money
     traded: dict[int, list[int]] = {}
+    quota_mg: dict[str, int] = {}
     for key, data in writes.items():
         if key.startswith(ACCOUNT_PREFIX):
             in_accounts += _account(key, data) - _account(key, state.items.get(key))
@@ -57,16 +61,25 @@ def check_block(state: State, writes: Mapping[str, bytes | None], money: Money) 
                 raise InvariantError(f"{key.removeprefix(BILL_PREFIX)} is settled a second time")
             bill = _unpack(data)
             _check_bill(bill)
-            sums = traded.setdefault(bill["slot"], [0, 0])
+            sums = traded.setdefault(bill["slot"], [0, 0, 0])
             sums[0] += bill["bought_wh"] - bill["sold_wh"]
             sums[1] += bill["trades_cost_micro"] - bill["trades_income_micro"]
+            sums[2] += bill["green_bought_wh"] - bill["green_sold_wh"]
+        elif key.startswith(QUOTA_PREFIX):
+            period = key.split("/")[2]
+            moved = _quota(key, data) - _quota(key, state.items.get(key) if data else None)
+            quota_mg[period] = quota_mg.get(period, 0) + moved
     if in_accounts != issued:
         raise InvariantError(f"accounts hold {in_accounts} micro, issued are {issued} micro")
-    for slot, (energy_wh, money_micro) in traded.items():
-        if energy_wh or money_micro:
+    for slot, (energy_wh, money_micro, green_wh) in traded.items():
+        if energy_wh or money_micro or green_wh:
             raise InvariantError(
-                f"slot {slot}: bought exceeds sold by {energy_wh} Wh and {money_micro} micro"
+                f"slot {slot}: bought exceeds sold by {energy_wh} Wh ({green_wh} Wh of"
+                f" certificates) and {money_micro} micro"
             )
+    for period, moved_mg in quota_mg.items():
+        if moved_mg:
+            raise InvariantError(f"period {period}: {moved_mg} mg of quota bought but not sold")
     return Money(in_accounts, issued)
 
 
@@ -88,6 +101,17 @@ def _account(key: str, data: bytes | None) -> int:
     if min(row) < 0:
         raise InvariantError(f"{key}: negative: {row}")
     return row[0] + row[1]
+
+
+def _quota(key: str, data: bytes | None) -> int:
+    """Return what an account of quotas has bought, less what it has sold. [mg]"""
+    if data is None:
+        return 0
+    row: list[int] = _unpack(data)
+    allotted, bought, sold, offered = row[1:5]
+    if min(row) < 0 or sold + offered > allotted + bought:
+        raise InvariantError(f"{key}: more is sold or offered than there is: {row}")
+    return bought - sold
 
 
 def _check_bond(state: State, writes: Mapping[str, bytes | None], address: str) -> None:

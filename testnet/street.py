@@ -53,6 +53,8 @@ TARIFF_BANDS: Final = (
     (22 * 60, 177_000),
 )
 FEED_IN_MICRO_PER_KWH: Final = 100_000
+# New South Wales, scope 2: Australian National Greenhouse Accounts Factors, 2023.
+INTENSITY_MG_PER_WH: Final = 680
 DAYS_REPLAYED: Final = 7
 STREET_CHARS_MAX: Final = 65_536
 HomeName: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\Ahome-[0-9]{2,3}\Z")]
@@ -214,6 +216,7 @@ def _genesis(
         utc_offsets=utc_offsets(plan.zone, start_ms),
         tariffs=((0, TARIFF_BANDS),),
         feed_in=((0, FEED_IN_MICRO_PER_KWH),),
+        intensities=((0, ((0, INTENSITY_MG_PER_WH),)),),
         regulator=regulator.address,
         homes=tuple(
             _entry(name, key, home) for name, key, home in zip(names, keys, homes, strict=True)
@@ -236,6 +239,8 @@ def _entry(name: str, key: SigningKey, home: HomeConfig) -> HomeEntry:
         battery_wh=home.battery.capacity_wh if home.battery else 0,
         pv_w=pv_w,
         balance_micro=BALANCE_MICRO,
+        # A battery may be charged from the grid.
+        green=pv_w > 0 and home.battery is None,
     )
 
 

@@ -97,8 +97,14 @@ def register_home(
     export_cap_w: int,
     battery_wh: int = 0,
     pv_w: int = 0,
+    line: int = 0,
+    cluster: int = 0,
+    green: bool = False,
 ) -> Call:
-    """Take a home in from the next slot on; the regulator's to do."""
+    """Take a home in from the next slot on; the regulator's to do.
+
+    `line` of the feeder it hangs on, `cluster` its grid fees go by; `green` certifies all it gives.
+    """
     args: dict[str, Plain] = {
         "address": address,
         "meter": meter,
@@ -108,5 +114,18 @@ def register_home(
         "export_cap_w": export_cap_w,
         "battery_wh": battery_wh,
         "pv_w": pv_w,
+        "place": [line, cluster, green],
     }
     return Call("registry", "register", args)
+
+
+def post_table(kind: str, from_ms: int, value: Plain) -> Call:
+    """Put a grid table in force from a time of the market on; the regulator's to do.
+
+    Parameters
+    ----------
+    kind : "tariffs" or "feed_in" [micro per kWh], "intensities" [mg per Wh], "utc_offsets" [min]
+    from_ms : later than every slot that has begun or has orders. [ms of market time]
+    value : bands of the local day, `[[minute, value], ...]`; minutes for "utc_offsets".
+    """
+    return Call("tariff", "post_table", {"kind": kind, "from_ms": from_ms, "value": value})

@@ -33,6 +33,14 @@ class Money(msgspec.Struct, frozen=True):
     redeemed_micro: int
 
 
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """Where a home is in the grid: its feeder's line, its distance cluster, and if it is green."""
+
+    line: int
+    cluster: int
+    green: bool
+
+
 class Home(msgspec.Struct, frozen=True):
     """A registered home."""
 
@@ -45,6 +53,7 @@ class Home(msgspec.Struct, frozen=True):
     export_cap_w: int
     battery_wh: int
     pv_w: int
+    place: Place
     since_slot: int
 
 
@@ -110,6 +119,8 @@ class SlotSummary(msgspec.Struct, frozen=True):
     grid_micro: int
     feed_in_micro: int
     penalty_micro: int
+    carbon_mg: int
+    green_wh: int
     defaults: int
 
 
@@ -118,7 +129,8 @@ class Bill(msgspec.Struct, frozen=True):
 
     `total_micro` = trades' cost − trades' income + grid cost − feed-in income + penalty: what the
     home pays, negative if it is paid. `grid_only_micro` is what it would have paid without the
-    market. `read` is False where the meter was silent and the amounts are assumed.
+    market. `read` is False where the meter was silent and the amounts are assumed. `carbon_mg` is
+    what its grid energy carries; the green amounts are certificates of origin that it got and gave.
     """
 
     slot: int
@@ -138,6 +150,9 @@ class Bill(msgspec.Struct, frozen=True):
     penalty_micro: int
     total_micro: int
     grid_only_micro: int
+    carbon_mg: int
+    green_bought_wh: int
+    green_sold_wh: int
 
     @property
     def saved_micro(self) -> int:
@@ -163,6 +178,9 @@ class Total(msgspec.Struct, frozen=True):
     penalty_micro: int
     total_micro: int
     grid_only_micro: int
+    carbon_mg: int
+    green_bought_wh: int
+    green_sold_wh: int
 
     @property
     def saved_micro(self) -> int:
@@ -294,6 +312,11 @@ def grid_price(query: Query, slot: int) -> GridPrice:
     """Return what the grid sells and buys at in a slot."""
     tariff, feed_in = query("tariff", "prices", {"slot": slot})
     return GridPrice(tariff, feed_in)
+
+
+def intensity(query: Query, slot: int) -> int:
+    """Return what a watt-hour of grid energy carries in a slot. [mg CO2-equivalent]"""
+    return typed(query("tariff", "intensity", {"slot": slot}), int)
 
 
 def readings(query: Query, slot: int) -> list[Reading]:

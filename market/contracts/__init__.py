@@ -3,7 +3,9 @@
 from importlib import resources
 from typing import Final
 
-CONTRACTS: Final = ("ledger", "registry", "tariff", "market", "settlement", "governance")
+CONTRACTS: Final = (
+    "ledger", "registry", "tariff", "market", "settlement", "carbon", "governance",
+)  # fmt: skip
 
 
 def source(name: str) -> str:

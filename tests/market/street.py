@@ -20,6 +20,7 @@ GATE_MS = 5 * 60_000
 SLOT = START_MS // SLOT_MS + 1
 TARIFF = 200_000
 FEED_IN = 80_000
+INTENSITY = 680
 
 REGULATOR = SigningKey(bytes([255]) * 32)
 HOME_KEYS = [SigningKey(bytes([number]) * 32) for number in range(1, 9)]
@@ -39,6 +40,7 @@ def params(
             import_cap_w=10_000,
             export_cap_w=10_000,
             balance_micro=balance_micro,
+            green=number % 2 == 1,
         )
         for number, key, meter in zip(range(1, count + 1), HOME_KEYS, METER_KEYS, strict=False)
     )
@@ -54,6 +56,7 @@ def params(
         utc_offsets=((0, 0),),
         tariffs=((0, ((0, TARIFF),)),),
         feed_in=((0, FEED_IN),),
+        intensities=((0, ((0, INTENSITY),)),),
     )
     return msgspec.structs.replace(base, **changes)
 

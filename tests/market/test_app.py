@@ -212,8 +212,10 @@ def test_a_broken_law_stops_the_node() -> None:
         "slot": 1, "home": 1, "bought_wh": 0, "sold_wh": 0, "import_wh": 5, "export_wh": 0,
         "trades_cost_micro": 0, "trades_income_micro": 0, "grid_wh": 5, "grid_cost_micro": 1,
         "fed_in_wh": 0, "feed_in_income_micro": 0, "penalty_micro": 0, "total_micro": 1,
+        "green_bought_wh": 0, "green_sold_wh": 0,
     }  # fmt: skip
     key = "settlement/bill/1/100001"
+    quota = "carbon/account/100001/100001"
     for writes, words in (
         ({account: [10_000_001, 0, 0]}, "issued are"),
         ({account: [10_000_001, -1, 0]}, "negative"),
@@ -222,6 +224,9 @@ def test_a_broken_law_stops_the_node() -> None:
         ({key: bill | {"grid_wh": 4}}, "does not balance"),
         ({key: bill | {"grid_wh": -5, "import_wh": -5}}, "negative energy"),
         ({key: bill | {"bought_wh": 1, "grid_wh": 4}}, "bought exceeds sold"),
+        ({key: bill | {"green_sold_wh": 1}}, "-1 Wh of certificates"),
+        ({quota: [1, 5, 1, 0, 0, 9, 0, 0, 0, 0, 0]}, "1 mg of quota bought but not sold"),
+        ({quota: [1, 5, 0, 4, 2, 9, 0, 0, 0, 0, 0]}, "more is sold or offered"),
     ):
         journal = Journal(app._state)
         for name, value in writes.items():

@@ -84,7 +84,7 @@ def test_before_anything_happened() -> None:
     query = street.query
     assert client.bill(query, SLOT, 1) is None
     assert client.bills_of_slot(query, SLOT) == []
-    assert client.total(query, 1) == client.Total(1, *[0] * 14)
+    assert client.total(query, 1) == client.Total(1, *[0] * 17)
     assert client.totals(query) == []
     assert client.order_book(query, SLOT) == []
     assert client.settled_slots(query, 1) == []

@@ -5,7 +5,7 @@ import pytest
 from market import client
 from market.invariants import count_money
 from tests.market.reference import BUY, SELL, Row, match_by_the_watt_hour, settle_home
-from tests.market.street import FEED_IN, HOME_KEYS, REGULATOR, TARIFF, Street, params
+from tests.market.street import HOME_KEYS, REGULATOR, Street, params
 from tests.market.traffic import HOMES, Traffic
 
 
@@ -22,7 +22,12 @@ def run(seed: int, blocks: int) -> Street:
 
 
 def check_against_reference(
-    street: Street, slot: int, bills: list[client.Bill], trades: list[client.Trade]
+    street: Street,
+    slot: int,
+    bills: list[client.Bill],
+    trades: list[client.Trade],
+    tariff: int,
+    feed_in: int,
 ) -> None:
     """Matching and settlement of the slot, as the reference does them from orders and readings."""
     rows = [
@@ -35,13 +40,13 @@ def check_against_reference(
         )
         for order in client.order_book(street.query, slot)
     ]
-    matches = match_by_the_watt_hour(rows, TARIFF, "ask")
+    matches = match_by_the_watt_hour(rows, tariff, "ask")
     assert [(t.buyer, t.seller, t.energy_wh, t.cost_micro) for t in trades] == [
         (m.buyer, m.seller, m.energy_wh, m.cost) for m in matches
     ]
     readings = {r.home: (r.import_wh, r.export_wh) for r in client.readings(street.query, slot)}
     for bill in bills:
-        due = settle_home(bill.home, matches, readings.get(bill.home), TARIFF, FEED_IN, 50_000)
+        due = settle_home(bill.home, matches, readings.get(bill.home), tariff, feed_in, 50_000)
         assert due == (
             bill.grid_wh,
             bill.fed_in_wh,
@@ -59,6 +64,7 @@ def check(street: Street) -> int:
         bills = client.bills_of_slot(query, slot)
         summary = client.slot_summary(query, slot)
         trades = client.trades_of_slot(query, slot)
+        tariff, feed_in = summary.tariff_micro_per_kwh, summary.feed_in_micro_per_kwh
         assert [bill.home for bill in bills] == list(sums)
         for bill in bills:
             mine = [t for t in trades if not t.backstop]
@@ -68,10 +74,10 @@ def check(street: Street) -> int:
             assert bill.trades_cost_micro == sum(t.cost_micro for t in bought)
             assert bill.sold_wh == sum(t.energy_wh for t in sold)
             assert bill.trades_income_micro == sum(t.cost_micro for t in sold)
-            assert bill.grid_cost_micro == bill.grid_wh * TARIFF // 1000
-            assert bill.feed_in_income_micro == bill.fed_in_wh * FEED_IN // 1000
+            assert bill.grid_cost_micro == bill.grid_wh * tariff // 1000
+            assert bill.feed_in_income_micro == bill.fed_in_wh * feed_in // 1000
             sums[bill.home] += bill.total_micro
-        check_against_reference(street, slot, bills, trades)
+        check_against_reference(street, slot, bills, trades, tariff, feed_in)
         # Σ delivered = Σ consumed, with the grid legs.
         assert summary.import_wh - summary.export_wh == summary.grid_wh - summary.fed_in_wh
         assert summary.traded_wh == sum(bill.bought_wh for bill in bills)

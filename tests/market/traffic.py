@@ -2,7 +2,7 @@
 
 import random
 
-from market import client
+from market import carbon, client
 from market.client import Call
 from tests.market.street import HOME_KEYS, METER_KEYS, REGULATOR, SLOT_MS, START_MS
 from wire.keys import SigningKey
@@ -36,6 +36,8 @@ class Traffic:
             return METER_KEYS[self._sequence % HOMES], client.post_reading(
                 read, self._energy(), self._energy(), max(1, sequence)
             )
+        if kind > 0.95:
+            return self._carbon(slot, number)
         if kind < 0.88:
             order_id = f"{slot + random_.randrange(1, 4)}-{random_.randrange(1, 12)}"
             return HOME_KEYS[number], client.withdraw_order(order_id)
@@ -52,6 +54,28 @@ class Traffic:
         random_ = self._random
         usual = random_.randrange(1, 900)
         return random_.choice([0, 500, usual, usual, usual, usual, random_.randrange(-500, 3_000)])
+
+    def _carbon(self, slot: int, number: int) -> tuple[SigningKey, Call]:
+        random_ = self._random
+        period = random_.choice([1, 1, 1, 2, 3])
+        offer = random_.randrange(1, 5)
+        amount = random_.choice([1, 60_000, random_.randrange(-5, 300_000)])
+        first = slot + random_.choice([-1, 1, 1, 2])
+        table = (first + random_.randrange(1, 8)) * SLOT_MS
+        band = [[0, random_.randrange(-1, 900)], [600, 1]]
+        kind = random_.choice(["tariffs", "feed_in", "intensities", "utc_offsets"])
+        home = HOME_KEYS[number]
+        return random_.choice(
+            [
+                (REGULATOR, carbon.open_period(first, first + random_.randrange(4), 40_000)),
+                (REGULATOR, carbon.allot(period, [(number + 1, amount), (1, 5)])),
+                (REGULATOR, client.post_table(kind, table, band)),
+                (REGULATOR, client.post_table("utc_offsets", table, random_.randrange(900))),
+                (home, carbon.offer_quota(period, amount, random_.choice([0, 30_000]))),
+                (home, carbon.buy_quota(period, offer, random_.choice([1, amount]))),
+                (home, carbon.withdraw_quota(period, offer)),
+            ]
+        )
 
     def _money(self, number: int) -> tuple[SigningKey, Call]:
         random_ = self._random
