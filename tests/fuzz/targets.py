@@ -66,6 +66,7 @@ INSIDE: Final = frozenset(
     {
         ("market/app.py", "bytes.fromhex"),
         ("market/governance.py", "msgspec.convert"),
+        ("market/carbon.py", "msgspec.convert"),
         ("market/client/events.py", "msgspec.convert"),
         ("market/invariants.py", "msgspec.msgpack.Decoder"),
         ("market/vm/host.py", "bytes.fromhex"),
