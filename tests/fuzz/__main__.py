@@ -129,7 +129,10 @@ def tell(report: Report, folder: Path = REGRESSIONS) -> None:
     for failure, file in zip(report.failures, keep(report, folder), strict=True):
         print(f"{report.target}: {failure.kind}: {failure.what}")
         print(f"    {len(failure.data)} bytes: {failure.data[:48].hex()}  kept as {file}")
-        print(f"    again: uv run python -m tests.fuzz --target {report.target} --inputs 0")
+        print(
+            f"    again: uv run python -m tests.fuzz --target {report.target} --inputs 0",
+            flush=True,
+        )
 
 
 def main(builders: Builders | None = None, arguments: list[str] | None = None) -> int:
@@ -156,16 +159,14 @@ def main(builders: Builders | None = None, arguments: list[str] | None = None) -
         reports.append(report)
         # A run that is ended before its time has said what it found until then.
         print(f"... done: | {' | '.join(row_of(report))} |", file=sys.stderr, flush=True)
+        tell(report, options.keep)
     print(table_of(reports))
     print(
         f"\n{sum(report.inputs for report in reports):,} inputs, seed {options.seed}, "
         f"at most {1e3 * CPU_S_MAX:g} ms each (a settings file: 50), "
         f"in {time.monotonic() - begun:.0f} s; {describe()}"
     )
-    bad = [report for report in reports if report.failures]
-    for report in bad:
-        tell(report, options.keep)
-    return 1 if bad else 0
+    return 1 if any(report.failures for report in reports) else 0
 
 
 if __name__ == "__main__":

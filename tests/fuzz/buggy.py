@@ -48,14 +48,14 @@ def _burn(data: bytes) -> None:
 
 
 def _hold(data: bytes) -> None:
-    bytearray(data[:1]) * (48 * 1_048_576)
+    bytearray(data[:1]) * (24 * 1_048_576)
 
 
 _KEPT: list[bytes] = []
 
 
 def _leak(data: bytes) -> None:
-    _KEPT.append(b"x" * (2 * 1_048_576))
+    _KEPT.append(b"x" * (8 * 1_048_576))
 
 
 def _any_json(data: bytes) -> Any:

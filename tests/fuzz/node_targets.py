@@ -52,6 +52,7 @@ from wire.transaction import CheckedTransaction, Refused, check
 T = TypeVar("T")
 
 PLAIN_BYTES_MAX: Final = 65_536
+RPCS_MAX: Final = 64
 KEYS: Final = {key.public: key for key in (*HOME_KEYS, *METER_KEYS)}
 
 
@@ -442,11 +443,14 @@ class _Ear:
     """Takes what gossip brings."""
 
     def __init__(self) -> None:
+        self.rpcs = 0
         self.arrived = 0
         self.invalid = 0
 
     def gossip_affordable(self, peer_id: ID, size: int, messages: int) -> bool:
-        return True
+        # As a peer's budget is: a stream of empty RPCs does not go on for ever.
+        self.rpcs += 1
+        return self.rpcs <= RPCS_MAX
 
     def gossip_author(self, forwarder: ID, author: bytes) -> bool:
         return True
