@@ -160,6 +160,7 @@ def main(builders: Builders | None = None, arguments: list[str] | None = None) -
         # A run that is ended before its time has said what it found until then.
         print(f"... done: | {' | '.join(row_of(report))} |", file=sys.stderr, flush=True)
         tell(report, options.keep)
+        sys.stdout.flush()
     print(table_of(reports))
     print(
         f"\n{sum(report.inputs for report in reports):,} inputs, seed {options.seed}, "

@@ -24,7 +24,7 @@ from wire.errors import DecodeError
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("consensus", "hems", "market", "node", "testnet", "wire")
-INPUTS = 40
+INPUTS = 25
 
 
 @pytest.fixture(autouse=True)
@@ -58,20 +58,15 @@ def test_the_judge_finds_every_bug(tmp_path: Path) -> None:
     assert kept == set(BUGGY) - {"sound"}
     # What was kept is put to the decoder again, and named in the command to repeat it.
     assert "--target uncaught --inputs 0" in result.stdout
-    again = subprocess.run(
-        [*line[:3], "--target", "uncaught", "sound", "--inputs", "0", "--keep", str(tmp_path)],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert again.returncode == 1
-    assert "uncaught: uncaught: KeyError" in again.stdout
+    uncaught = run(BUGGY["uncaught"](), 1, 0, kept_inputs("uncaught", tmp_path), bounded=False)
+    assert {failure.kind for failure in uncaught.failures} == {"uncaught"}
 
 
 def test_a_seed_names_its_inputs() -> None:
     one = BUGGY["sound"]()
     first = list(inputs_of(one, 1, 1_500))
-    assert list(inputs_of(one, 1, 1_500)) == first
     assert list(inputs_of(one, 1, 1_200)) == first[:1_200]
-    assert list(inputs_of(one, 2, 1_500)) != first
+    assert list(inputs_of(one, 2, 300)) != first[:300]
     assert len(set(first)) > 1_000
 
 
@@ -83,12 +78,12 @@ def test_mutations_know_the_format() -> None:
     assert all(token.start < token.body <= token.end <= len(data) for token in tokens)
     mutator = Mutator([data], "msgpack")
     rng = Random(3)
-    made = [mutator.make(rng) for _ in range(3_000)]
+    made = [mutator.make(rng) for _ in range(2_000)]
     assert all(len(item) <= INPUT_BYTES_MAX for item in made)
     for trace in (b"\xdd\xff\xff\xff\xff", b"\xcb\x7f\xf8\0\0\0\0\0\0", b"\x91" * 200, b"\xa1\xff"):
         assert any(trace in item for item in made), trace
     texts = Mutator([b"a = 1\nb = [2]\n"], "text")
-    made = [texts.make(rng) for _ in range(3_000)]
+    made = [texts.make(rng) for _ in range(2_000)]
     for trace in (b"[" * 1_100, b"nan", b"9" * 4_000, b"\\ud800", b"a = 1\na = 1"):
         assert any(trace in item for item in made), trace
     with pytest.raises(ValueError, match="an example"):
