@@ -74,7 +74,7 @@ class AuthoritySet(Message, frozen=True, tag="aut"):
         return hashlib.sha256(_SET_DOMAIN + encode(self)).digest()
 
     def proposer(self, height: int, round_: int) -> int:
-        """Return the index of the authority that proposes in this round."""
+        """Return the index of the authority that proposes in this round (R3)."""
         return (height + round_) % len(self.publics)
 
     def index_of(self, public: bytes) -> int | None:

@@ -2,7 +2,7 @@
 
 Everything that changes the state of agreement is in this file. Theory of operation:
 
-A *height* decides one block. Rules R1 to R27 are stated in docs/spec/consensus.md; `Ln` below are
+A *height* decides one block. Rules R1 to R32 are stated in docs/spec/consensus.md; `Ln` below are
 lines of the paper's pseudo-code.
 
     EnterHeight ──> idle (round −1) ──BeginRounds, a proposal of round 0, or f+1 peers──> round 0
@@ -85,6 +85,7 @@ from consensus.messages import (
 from consensus.params import ROUNDS_AHEAD_MAX, Params
 from consensus.repair import Repair
 from consensus.tally import Commit, HeldMessages, Round, Tally, height_of
+from consensus.turns import Turns
 from consensus.validate import body_problem, is_timely
 from consensus.wal import (
     AbstainRecord,
@@ -162,7 +163,10 @@ class Core:
         self._recovered: list[WalRecord] = []
         self._abstain_heights = 0
         self._lost_memory = False
+        # Since the start this node has been where the others are (R22).
+        self._was_level = False
         self._peer_heights: dict[int, int] = {}
+        self._turns = Turns()
 
     # -- for the driver
 
@@ -187,7 +191,7 @@ class Core:
         """Take over what the WAL holds; call it before the first event (R21).
 
         `damaged` says that records may be missing: then nothing is signed until two heights have
-        been decided without this node (R22).
+        been decided without this node while it was level with the others (R22).
         """
         if self.height:
             raise InvariantError("recover comes before the first height")
@@ -222,6 +226,7 @@ class Core:
             self._renumber_peers(event.authorities)
         else:
             self._effects.append(SetTimer(Timer(TIMER_SUMMARY, 0, 0), self.params.summary_ms))
+            self._turns.seat(event.authorities.n)
         self._reset(event)
         if event.parent is not None:
             self._repair.remember(event.parent)
@@ -246,7 +251,8 @@ class Core:
         self._quorum = event.authorities.quorum
         self._publics = event.authorities.publics
         self.index = event.authorities.index_of(self.public)
-        self._abstain = event.abstain or self._abstain_heights > 0
+        self._abstain = self._abstain_heights > 0
+        self._behind = event.behind
         self.round = NO_ROUND
         self.step = STEP_PROPOSE
         self.decided = False
@@ -277,6 +283,7 @@ class Core:
             if public in index_of
         }
         self._held.renumber(indices)
+        self._turns.seat(authorities.n, indices)
         self._peer_heights = {
             indices[sender]: height
             for sender, height in self._peer_heights.items()
@@ -345,6 +352,8 @@ class Core:
             return
         if height > self._peer_heights.get(sender, 0):
             self._peer_heights[sender] = height
+        if height >= self.height:
+            self._turns.heard(sender)  # R32
         if height > self.height:
             self._held.hold(event, height, self.height)
         elif height == self.height and not self.decided:
@@ -474,6 +483,7 @@ class Core:
         slot = self._slot(proposal.round)
         slot.proposal, slot.block_hash, slot.timely = proposal, hash_, timely
         slot.proposal_tick = self._repair.tick
+        self._turns.heard(proposal.proposer)  # R32
         self._keep_block(hash_, proposal.block, proposal.round)
 
     def _keep_block(self, hash_: bytes, block: Block, number: int) -> None:
@@ -547,13 +557,23 @@ class Core:
         """R15."""
         if event.height == self.height and not self.decided and event.block_hash in self.blocks:
             self._verdicts[event.block_hash] = event.valid
+            if not event.valid:
+                self._blame_proposers(event.block_hash)
             self._advance()
+
+    def _blame_proposers(self, hash_: bytes) -> None:
+        """R2: whoever proposed it afresh; not who brought it, as proposals pass unexecuted."""
+        for slot in self.rounds.values():
+            proposal = slot.proposal
+            if slot.block_hash == hash_ and proposal and proposal.valid_round == NO_ROUND:
+                self._misbehaved(proposal.proposer, "a proposal of a block that may not follow")
 
     def _on_timer(self, event: TimerFired) -> None:
         """R14, L57-67, and R23."""
         kind, height, number = event.timer.kind, event.timer.height, event.timer.round
         if kind == TIMER_SUMMARY:
             self._repair.next_tick()
+            self._note_level()
             idle = self.round == NO_ROUND or self.decided
             if self.index is not None and (not idle or self._repair.tick % IDLE_TICKS == 0):
                 self._effects.append(Broadcast(self._repair.summary(self)))
@@ -562,6 +582,7 @@ class Core:
         if (height, number) != (self.height, self.round) or self.decided or self._is_waiting():
             return
         if kind == TIMER_PROPOSE and self.step == STEP_PROPOSE:
+            self._note_missed_turn()
             self._vote(PREVOTE, NIL)
         elif kind == TIMER_PREVOTE and self.step == STEP_PREVOTE:
             self._vote(PRECOMMIT, NIL)
@@ -607,6 +628,9 @@ class Core:
             if not slot.prevote_timer_set and slot.prevotes.has_quorum_of_any():  # R8, L34-35
                 slot.prevote_timer_set = True
                 self._set_timer(TIMER_PREVOTE)
+        if self._is_void(slot):
+            self._start_round(self.round + 1)
+            return True
         if not slot.precommit_timer_set and slot.precommits.has_quorum_of_any():  # R11, L47-48
             slot.precommit_timer_set = True
             self._set_timer(TIMER_PRECOMMIT)
@@ -728,7 +752,8 @@ class Core:
                 f"block {hash_.hex()} of height {self.height} is certified and invalid here: "
                 "this node, or more than f authorities, computes wrongly"
             )
-        if self._abstain_heights and commit.from_votes:  # R22
+        self._note_level()
+        if self._abstain_heights and commit.from_votes and self._was_level:  # R22
             self._abstain_heights -= 1
             self._effects.append(Persist(AbstainRecord(self._abstain_heights)))
         block = self.blocks[hash_]
@@ -763,6 +788,16 @@ class Core:
         self._effects.append(Broadcast(vote))
         self._count(vote)
 
+    def _note_level(self) -> None:
+        """R22: a quorum of others has said where it is, and nobody credible is further on.
+
+        What this node signed before it lost its memory was at most one height beyond the highest
+        that these had reached by then, so once is enough.
+        """
+        others = len(self._peer_heights) - (self.index in self._peer_heights)
+        if not self._behind and others >= self._quorum and self.seen_height <= self.height:
+            self._was_level = True
+
     # -- small helpers
 
     def _has_turn(self) -> bool:
@@ -793,11 +828,25 @@ class Core:
         self.blocks = {hash_: block for hash_, block in self.blocks.items() if hash_ in needed}
         self._verdicts = {key: good for key, good in self._verdicts.items() if key in self.blocks}
 
+    def _is_void(self, slot: Round) -> bool:
+        """R31: nobody honest can have locked or decided anything in this round."""
+        return slot.precommits.quorum_value == NIL == slot.prevotes.quorum_value
+
+    def _note_missed_turn(self) -> None:
+        """R32: the round's proposer has said nothing; a late check is not its fault."""
+        proposer = self.authorities.proposer(self.height, self.round)
+        if self._slot(self.round).proposal is None and proposer != self.index:
+            self._turns.missed(proposer)
+
     def _set_timer(self, kind: int) -> None:
-        if kind == TIMER_PROPOSE:
-            delay_ms = self.params.propose_timeout_ms(self.round)
-        else:
+        if kind != TIMER_PROPOSE:
             delay_ms = self.params.vote_timeout_ms(self.round)
+        elif self.round < self.n and self._turns.is_absent(
+            self.authorities.proposer(self.height, self.round)
+        ):
+            delay_ms = self.params.absent_timeout_ms()  # R32
+        else:
+            delay_ms = self.params.propose_timeout_ms(self.round)
         self._effects.append(SetTimer(Timer(kind, self.height, self.round), delay_ms))
 
     def _certificate(self, number: int, hash_: bytes, tally: Tally) -> Certificate:

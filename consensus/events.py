@@ -52,14 +52,14 @@ class EnterHeight(_Plain, frozen=True):
 
     `parent` is that block with its certificate, for peers that have not decided it yet: after a
     restart the core would not have it, and if few others do, they would wait for ever. Genesis
-    has none. With `abstain` nothing is signed at this height. `params` replace the core's from
-    this height on.
+    has none. `behind` says that later blocks may exist: while the duty of R22 lasts, the height
+    does not count. `params` replace the core's from this height on.
     """
 
     height: int
     authorities: AuthoritySet
     parent: Decided | None = None
-    abstain: bool = False
+    behind: bool = False
     params: Params | None = None
 
 

@@ -20,6 +20,8 @@ from wire.keys import verify
 
 # One question's headers: the run that is asked for, or the way over as many epochs.
 HEADERS_MAX: Final = 128
+# The longest epoch that any genesis may have (`market.genesis`).
+EPOCH_BLOCKS_MAX: Final = 100_000
 
 # `verifier(root, key, value or None, proof) -> bool`, such as `market.vm.merkle.verify`.
 ProofVerifier: TypeAlias = Callable[[bytes, str, bytes | None, Any], bool]
@@ -87,8 +89,9 @@ class LightClient:
         Raises
         ------
         HeaderRefused
-            It is not of this chain, not later, not linked, not signed by the trusted set, or does
-            not show the set that it announces. Nothing has changed.
+            It is not of this chain, not later, not linked, not signed by the trusted set, further
+            on than its epoch can be long, or does not show the set that it announces. Nothing has
+            changed.
         """
         header, certificate = signed.header, signed.certificate
         if (header.version, header.chain_id) != (PROTOCOL_VERSION, self.chain_id):
@@ -102,6 +105,11 @@ class LightClient:
             raise HeaderRefused(
                 f"header {header.height} is of epoch {header.epoch}, the trusted set is that of "
                 f"epoch {authorities.epoch}"
+            )
+        if header.height > (header.epoch + 1) * EPOCH_BLOCKS_MAX:
+            raise HeaderRefused(
+                f"header {header.height} of epoch {header.epoch}: an epoch has at most "
+                f"{EPOCH_BLOCKS_MAX} blocks"
             )
         block_hash = header_hash(header)
         if certificate.block_hash != block_hash or certificate.height != header.height:

@@ -6,6 +6,8 @@ from wire.codec import Message
 
 # Messages of rounds further ahead than this are refused: nobody honest is there.
 ROUNDS_AHEAD_MAX: Final = 1_000
+# Of whom nothing has been heard over two of its turns, a proposal is awaited this much shorter.
+ABSENT_SHARE: Final = 5
 
 
 class Params(Message, frozen=True, tag="cpr"):
@@ -30,6 +32,10 @@ class Params(Message, frozen=True, tag="cpr"):
     def propose_timeout_ms(self, round_: int) -> int:
         """How long to wait for a round's proposal."""
         return min(self.propose_ms + self.propose_growth_ms * round_, self.timeout_max_ms)
+
+    def absent_timeout_ms(self) -> int:
+        """How long to wait for the proposal of an authority that seems away (R32)."""
+        return min(self.propose_ms, self.timeout_max_ms) // ABSENT_SHARE
 
     def vote_timeout_ms(self, round_: int) -> int:
         """How long to wait for more votes once a quorum has voted without agreeing."""

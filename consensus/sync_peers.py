@@ -58,7 +58,8 @@ class Peers:
         self._turns = 0
 
     def __iter__(self) -> Iterator[Peer]:
-        return iter(self._peers.values())
+        # A copy: headers are verified in another thread while the driver asks how far behind it is.
+        return iter(list(self._peers.values()))
 
     def add(self, peer: PeerId) -> None:
         """A peer came; known liars and those beyond the limit are not taken in."""
@@ -83,6 +84,11 @@ class Peers:
     def best_claim(self) -> int:
         """Return the greatest height that a credible peer claims, −1 if none does."""
         return max((peer.height for peer in self if not peer.doubted), default=-1)
+
+    def said(self, peer: PeerId) -> bool:
+        """Tell whether a credible peer has said how far it is."""
+        known = self._peers.get(peer)
+        return known is not None and not known.doubted and known.height >= 0
 
     def choose(self, can: Callable[[Peer], bool]) -> Peer | None:
         """Return whom to ask: a credible peer if one can, the least busy and longest unasked."""

@@ -76,12 +76,14 @@ def check_block(
     ------
     BlockRefused
         Codes: `version`, `chain`, `height`, `parent`, `time`, `authorities`, `proposer`, `body`,
-        `certificate`, `evidence`, `size`.
+        `transactions`, `certificate`, `evidence`, `size`.
     """
     _check_link(block.header, parent, authorities)
     problem = body_problem(block)
     if problem:
         raise BlockRefused("body", problem)
+    if len(set(block.txs)) < len(block.txs):
+        raise BlockRefused("transactions", "one transaction is in the block twice")
     sets = {**(earlier or {}), authorities.epoch: authorities}
     _check_last_certificate(block, parent, sets, verifier)
     _check_evidence(block, sets, verifier)

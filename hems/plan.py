@@ -102,22 +102,22 @@ class Planner:
     ----------
     battery : Battery or None
     limits : Limits
-    time_limit_s : float
-        After which the solver is given up and the rule is used.
+    time_limit_s : float, optional
+        After which the solver is given up and the rule is used; `TIME_LIMIT_S` if left out.
     """
 
     def __init__(
         self,
         battery: Battery | None,
         limits: Limits = Limits(),  # noqa: B008 - immutable
-        time_limit_s: float = TIME_LIMIT_S,
+        time_limit_s: float | None = None,
     ) -> None:
         for name, cap_w in limits._asdict().items():
             if cap_w is not None and cap_w < 0:
                 raise ConfigError(f"{name} cap {cap_w}: must not be negative")
         self.battery = battery
         self.limits = limits
-        self._time_limit_s = time_limit_s
+        self._time_limit_s = TIME_LIMIT_S if time_limit_s is None else time_limit_s
         self._model: _Model | None = None
 
     def solve(self, given: PlanInput) -> Plan:

@@ -24,7 +24,7 @@ from consensus.validate import body_problem
 from market.app import BlockResult
 from node.chain import BadBlock, Chain
 from node.messages import GOSSIPED_BODY_BYTES_MAX, DecidedNotice
-from node.network.base import GOSSIP_BYTES_MAX, Network, NetworkError
+from node.network.base import GOSSIP_BYTES_MAX, Network, NetworkError, Verdict
 from node.sync import Sync
 from wire.codec import decode, encode
 from wire.errors import DecodeError
@@ -37,6 +37,8 @@ STAGGER_S: Final = 0.5
 # the whole neighbourhood carry what nobody has signed.
 UNPROVEN_MAX: Final = 64
 UNPROVEN_WINDOW_S: Final = 60.0
+# Older notices are no news to anybody who listens: whoever lacks their blocks asks for them.
+NOTICE_BEHIND_MAX: Final = 16
 
 
 class Announcer:
@@ -88,15 +90,18 @@ class Announcer:
         except NetworkError as error:
             log.info("the notice of block %d was not gossiped: %s", height, error)
 
-    def _check(self, peer: str, data: bytes) -> bool:
+    def _check(self, peer: str, data: bytes) -> Verdict:
         """Tell whether a notice may be passed on. Runs in the network's thread."""
         try:
             certificate, _ = _open(data)
+            if certificate.height < self._chain.height - NOTICE_BEHIND_MAX:
+                return None
             proven = self._is_proven(certificate)
         except (BadBlock, DecodeError, CertificateRefused) as error:
             log.warning("peer %s sent a bad notice: %s", peer, error)
             return False
-        return proven or self._may_pass_unproven()
+        # Each who passes some on does so within its own bound; together they may exceed this one.
+        return True if proven or self._may_pass_unproven() else None
 
     def _is_proven(self, certificate: Certificate) -> bool:
         """Verify a certificate; False if this node is too far behind to know its authorities.

@@ -162,6 +162,7 @@ class Chain:
         self._begin_timer: asyncio.TimerHandle | None = None
         self._core: Core | None = None
         self._listeners: list[Listener] = []
+        self._is_level: Callable[[], bool] = lambda: False
         self._head: Head | None = None
         # The block at the head with its proof, for peers that lack it; told to the core once.
         self._parent: Decided | None = None
@@ -198,6 +199,11 @@ class Chain:
         return self.epochs.of_height(self.height + 1) or self.authorities
 
     @property
+    def other_authorities(self) -> list[str]:
+        """Peer ids of the authorities of the height after the head, without this node."""
+        return [peer for index, peer in enumerate(self._peers) if index != self.index]
+
+    @property
     def voting(self) -> bool:
         """Whether this node has a seat and uses it at the present height."""
         return self._core is not None and not self._core.abstaining
@@ -211,6 +217,10 @@ class Chain:
     def on_applied(self, listener: Listener) -> None:
         """Call `listener(block, certificate, result)` after each applied block, in order."""
         self._listeners.append(listener)
+
+    def ask_whether_level(self, is_level: Callable[[], bool]) -> None:
+        """Ask this at each height whether no later block exists as far as the others say (R22)."""
+        self._is_level = is_level
 
     # -- opening -----------------------------------------------------------------------------
 
@@ -370,7 +380,7 @@ class Chain:
             self._early.append(heard)
 
     def _is_stranger(self, peer: str, height: int) -> bool:
-        """Tell whether a peer has no seat at a height, nor had one just before.
+        """Tell whether a peer has no seat at a height, nor had one just before (R29).
 
         Whoever is ahead of us may have a seat in an epoch that we do not know yet.
         """
@@ -605,7 +615,11 @@ class Chain:
             return
         parent, self._parent = self._parent, None
         entered = ev.EnterHeight(
-            self.height + 1, self.authorities, parent, params=self._params.consensus
+            self.height + 1,
+            self.authorities,
+            parent,
+            behind=not self._is_level(),
+            params=self._params.consensus,
         )
         await self._perform(self._core.handle(entered))
         if self._wal.bulky:
@@ -632,6 +646,8 @@ class Chain:
         self.index = authorities.index_of(self._key.public)
         self._peers = [peer_id_of(public) for public in authorities.publics]
         self._indices = {peer: index for index, peer in enumerate(self._peers)}
+        # However many homes there are, every authority must hear every other.
+        self._network.pin(self.other_authorities if self.index is not None else ())
 
     async def _shorten_log(self, core: Core) -> None:
         # The store is durable below this height, so the core needs this height's records only. The

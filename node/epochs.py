@@ -1,4 +1,4 @@
-"""Who decides a height, and by which parameters: one place to ask, for every part of the node.
+"""Who decides a height, and by which parameters (R28): one place to ask, for all of the node.
 
 The market's state holds the authorities of each epoch as long as evidence may speak of them, and
 the chain's parameters (`market/contracts/governance.star`). Both are made in an epoch's last block

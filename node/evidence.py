@@ -1,4 +1,4 @@
-"""Proofs against authorities that wait for a block: found, heard, checked, kept, handed out.
+"""Proofs against authorities that wait for a block (R30): found, heard, checked, kept, handed out.
 
 What the core finds here and what neighbours gossip is checked in full before it is kept or passed
 on. A piece leaves the pool when it convicts nobody any more: a block has taken it, or its offender

@@ -105,11 +105,10 @@ class Snapshots:
         if due and (self._making is None or self._making.done()):
             self._making = asyncio.create_task(self._make(block.header, self._copy_state()))
 
-    def take_over(self, spool: Path, manifest: Manifest) -> None:
+    async def take_over(self, spool: Path, manifest: Manifest) -> None:
         """Offer a snapshot that has been fetched and found to be the certified state."""
         path = self._directory / _name_of(manifest)
-        shutil.rmtree(path, ignore_errors=True)
-        spool.rename(path)
+        await asyncio.to_thread(_replace, spool, path)
         self._offer(manifest, path)
 
     async def _make(self, header: Header, state: Mapping[str, bytes]) -> None:
@@ -117,8 +116,7 @@ class Snapshots:
         try:
             manifest = await asyncio.to_thread(_write_snapshot, path, header, state)
             target = self._directory / _name_of(manifest)
-            shutil.rmtree(target, ignore_errors=True)
-            path.rename(target)
+            _replace(path, target)
         except (OSError, SnapshotRefused) as error:
             log.warning("no snapshot of height %d: %s", header.height, error)
             return
@@ -214,6 +212,11 @@ def _write_snapshot(path: Path, header: Header, state: Mapping[str, bytes]) -> M
     manifest = manifest_of(header, hashes, size)
     (path / MANIFEST_NAME).write_bytes(encode(manifest))
     return manifest
+
+
+def _replace(source: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    source.rename(target)
 
 
 def _chunk_path(path: Path, index: int) -> Path:

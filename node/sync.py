@@ -10,20 +10,15 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-import msgspec
-
 from consensus import sync_events as ev
-from consensus.light import HEADERS_MAX, LightClient, SignedHeader, SignedHeaders, ends_epoch
+from consensus.light import LightClient, SignedHeaders
 from consensus.messages import (
-    CERTIFICATE_BYTES_MAX,
     Block,
     Certificate,
-    Header,
 )
 from consensus.sync import ANSWER_TIMEOUT_MS
 from consensus.sync import Sync as Machine
 from consensus.sync_messages import (
-    BLOCKS_BYTES_MAX,
     Answer,
     Blocks,
     Chunk,
@@ -40,11 +35,12 @@ from consensus.sync_messages import (
     decode_question,
 )
 from market.app import BlockResult
+from node.archive import Archive
 from node.chain import BadBlock, BadSnapshot, Chain
 from node.network.base import Network, NetworkError
 from node.snapshots import Snapshots, Spool
-from node.store import Store, StoredBlock
-from wire.codec import Message, decode, encode
+from node.store import Store
+from wire.codec import encode
 from wire.errors import DecodeError
 
 log = logging.getLogger("commonwatt.sync")
@@ -52,21 +48,8 @@ log = logging.getLogger("commonwatt.sync")
 PROTOCOL: Final = "sync"
 # The machine gives up first; this only ends what hangs.
 REQUEST_TIMEOUT_S: Final = 2 * ANSWER_TIMEOUT_MS / 1000
-SIGNED_HEADER_BYTES_MAX: Final = 2 * CERTIFICATE_BYTES_MAX
 
 _Input: TypeAlias = ev.Event | BaseException
-
-
-class _BlockHead(Message, frozen=True, tag="blk"):
-    """A block of ours of which only the header is read; see `consensus.messages.Block`."""
-
-    header: Header
-    txs: msgspec.Raw
-    last_certificate: msgspec.Raw
-    evidence: msgspec.Raw
-
-
-_head_of: Final = msgspec.msgpack.Decoder(_BlockHead).decode
 
 
 class Sync:
@@ -96,6 +79,7 @@ class Sync:
         self._store = store
         self._network = network
         self._snapshots = snapshots
+        self._archive = Archive(store, chain.epochs)
         self._spool = Spool(data)
         self._snapshot_behind = snapshot_behind
         self._machine: Machine | None = None
@@ -106,11 +90,23 @@ class Sync:
         network.on_request(PROTOCOL, self._answer)
         network.on_peer(self._on_peer)
         chain.on_applied(self._applied)
+        chain.ask_whether_level(self.is_level)
 
     @property
     def behind(self) -> int:
         """How many blocks are known to be missing here: proven, or claimed by the credible."""
         return self._machine.behind if self._machine is not None else 0
+
+    def is_level(self) -> bool:
+        """Tell whether a quorum of other authorities has said that it has no later block.
+
+        Said since this start: an old certificate is no proof that there is nothing newer (R22).
+        """
+        if self._machine is None:
+            return False
+        chain, peers = self._chain, self._machine.peers
+        said = sum(map(peers.said, chain.other_authorities))
+        return said >= chain.authorities.quorum and peers.best_claim() <= chain.height
 
     @property
     def fetching_snapshot(self) -> bool:
@@ -223,7 +219,7 @@ class Sync:
         else:
             self.counts["snapshots_loaded"] += 1
             log.info("the snapshot of height %d is in force", manifest.height)
-            await asyncio.to_thread(self._snapshots.take_over, self._spool.path, manifest)
+            await self._snapshots.take_over(self._spool.path, manifest)
             self._events.put_nowait(ev.HeadMoved(block.header, effect.authorities))
         self._events.put_nowait(ev.SnapshotLoaded(manifest.id, problem))
 
@@ -236,12 +232,11 @@ class Sync:
     async def _answer_to(self, question: Question) -> Answer:
         match question:
             case GetHeaders(first, count):
-                stored = await self._run(first, count)
-                return Headers(tuple([await self._signed(item) for item in stored]))
+                return Headers(await self._archive.headers(first, count))
             case GetPath(epoch, height):
                 return Headers(await self.path(epoch, height))
             case GetBlocks(first, count):
-                return Blocks(tuple(item.block for item in await self._run(first, count)))
+                return Blocks(tuple(await self._archive.blocks(first, count)))
             case GetManifest(id_):
                 return self._snapshots.manifest(id_) or Nothing()
             case GetChunk(id_, index):
@@ -256,32 +251,5 @@ class Sync:
                 return Status(head.header.height, head.hash, first_height, height, id_)
 
     async def path(self, epoch: int, height: int) -> SignedHeaders:
-        """Return the last headers of the epochs from `epoch` on, then the header at `height`.
-
-        At most `HEADERS_MAX`: then the rest must be asked for from the epoch that was reached.
-        Empty if the block at `height` is not here.
-        """
-        stored = await self._store.block(height) if height >= 1 else None
-        if stored is None:
-            return ()
-        ends = await self._store.epoch_ends(epoch, HEADERS_MAX)
-        way = [
-            decode(end.header, SignedHeader, SIGNED_HEADER_BYTES_MAX)
-            for end in ends
-            if end.height < height
-        ]
-        if len(way) < HEADERS_MAX:
-            way.append(await self._signed(stored))
-        return tuple(way)
-
-    async def _run(self, first: int, count: int) -> list[StoredBlock]:
-        # Everybody makes the genesis block; it has no certificate and is never sent.
-        return await self._store.blocks(first, count, BLOCKS_BYTES_MAX) if first >= 1 else []
-
-    async def _signed(self, stored: StoredBlock) -> SignedHeader:
-        header = _head_of(stored.block).header
-        if ends_epoch(header):
-            (end,) = await self._store.epoch_ends(header.epoch, 1)
-            return decode(end.header, SignedHeader, SIGNED_HEADER_BYTES_MAX)
-        certificate = decode(stored.certificate, Certificate, CERTIFICATE_BYTES_MAX)
-        return SignedHeader(header, certificate)
+        """Return the way to the header at `height`; see `Archive.path`."""
+        return await self._archive.path(epoch, height)

@@ -58,6 +58,7 @@ class Dialer:
         self._refused = refused
         self._count = count
         self._targets: dict[str, _Target] = {}
+        self._pinned: frozenset[str] = frozenset()
         self._wake = trio.Event()
         self._random = random.Random()  # noqa: S311
         for peer_id in book.peer_ids():
@@ -73,12 +74,22 @@ class Dialer:
         target.due_s = 0.0
         self._wake.set()
 
+    def pin(self, names: frozenset[str]) -> None:
+        """Keep connections to these peers, by whatever address is known or heard of."""
+        for name in names - self._pinned:
+            if name in self._targets:
+                self._targets[name].due_s = 0.0
+                self._targets[name].delay_s = BACKOFF_MIN_S
+        self._pinned = names
+        self._wake.set()
+
     def hear(self, address: str) -> None:
         """Learn an address from another peer."""
         peer_id = check_peer(address)
         target = self._targets.get(peer_id)
         if target is None:
-            if len(self._targets) >= HEARD_MAX + WANTED_MAX:
+            full = len(self._targets) >= HEARD_MAX + WANTED_MAX
+            if full and peer_id not in self._pinned:
                 return
             target = self._targets[peer_id] = _Target()
         elif target.addresses or self._book.addresses(peer_id):
@@ -121,14 +132,21 @@ class Dialer:
         for peer_id, target in self._targets.items():
             if target.dialling or target.due_s > now_s or not self._wanting(peer_id, target, room):
                 continue
-            (wanted if target.wanted else others).append(peer_id)
+            (wanted if self._is_kept(peer_id, target) else others).append(peer_id)
         self._random.shuffle(others)
         return (wanted + others[: max(0, room)])[: max(0, DIALS_AT_ONCE_MAX - busy)]
 
     def _wanting(self, peer_id: str, target: _Target, room: int) -> bool:
-        if not (target.wanted or room > 0) or self._here(peer_id) or self._refused(peer_id):
+        if (
+            not (self._is_kept(peer_id, target) or room > 0)
+            or self._here(peer_id)
+            or self._refused(peer_id)
+        ):
             return False
         return bool(target.addresses or self._book.addresses(peer_id))
+
+    def _is_kept(self, peer_id: str, target: _Target) -> bool:
+        return target.wanted or peer_id in self._pinned
 
     def _sleep_s(self, now_s: float) -> float:
         room = self._limits.peers_target - self._count()
@@ -170,7 +188,8 @@ class Dialer:
             del self._targets[peer_id]
             return
         target.due_s = trio.current_time() + self._jittered(target.delay_s)
-        delay_max_s = BACKOFF_MAX_S if target.wanted else IDLE_BACKOFF_MAX_S
+        kept = self._is_kept(peer_id, target)
+        delay_max_s = BACKOFF_MAX_S if kept else IDLE_BACKOFF_MAX_S
         target.delay_s = min(target.delay_s * 2, delay_max_s)
 
     def _jittered(self, delay_s: float) -> float:

@@ -78,8 +78,11 @@ class Exchange:
         await self._talk.finish(stream, _streams.STATUS_OK, answer)
 
     def _told(self) -> PeerAddresses:
-        known = [address for state in self._peers.all() for address in state.listens[:1]]
-        self._random.shuffle(known)
+        states = self._peers.all()
+        self._random.shuffle(states)
+        # Authorities look for each other, and there may be many other homes.
+        states.sort(key=lambda state: not self._peers.is_pinned(state.name))
+        known = [address for state in states for address in state.listens[:1]]
         return PeerAddresses(list(self.addresses[:OWN_MAX]), known[:KNOWN_MAX])
 
     def _hear(self, state: PeerState, told: PeerAddresses) -> None:

@@ -1,12 +1,13 @@
 """What the real network and its twin share: registration, safe dispatch, checks and counters."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from node.network._limits import Limits, QuietLog
 from node.network.base import (
     GOSSIP_BYTES_MAX,
+    PINNED_MAX,
     REQUEST_BYTES_MAX,
     RESPONSE_BYTES_MAX,
     SEND_BYTES_MAX,
@@ -26,6 +27,7 @@ COUNTERS: Final = (
     "gossip_in",
     "gossip_out",
     "gossip_invalid",
+    "gossip_ignored",
     "gossip_dropped",
     "sends_in",
     "sends_out",
@@ -106,6 +108,11 @@ class Face:
     def _check_request(self, data: bytes) -> None:
         if len(data) > REQUEST_BYTES_MAX:
             raise NetworkError(f"a request of {len(data)} bytes, at most {REQUEST_BYTES_MAX}")
+
+    def _check_pinned(self, peer_ids: Collection[str]) -> frozenset[str]:
+        if len(peer_ids) > PINNED_MAX:
+            raise NetworkError(f"at most {PINNED_MAX} peers can be pinned, not {len(peer_ids)}")
+        return frozenset(peer_ids) - {self.peer_id}
 
     # -- calls of handlers: all in the event loop's thread
 

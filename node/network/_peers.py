@@ -59,6 +59,7 @@ class Peers:
         self._quiet = QuietLog()
         self._states: dict[ID, PeerState] = {}
         self._streams: Counter[ID] = Counter()
+        self._pinned: frozenset[str] = frozenset()
         self.rtts_s: dict[str, float] = {}
 
     def bind(
@@ -76,6 +77,10 @@ class Peers:
         self._serve = serve
         self._gone = gone
         self._connection_lost = connection_lost
+
+    def pin(self, names: frozenset[str]) -> None:
+        """Always have room for these peers, and for no others that had it so far."""
+        self._pinned = names
 
     # -- what others ask
 
@@ -96,8 +101,14 @@ class Peers:
         return any(state.name == name for state in self._states.values())
 
     def is_hungry(self) -> bool:
-        """Tell whether more peers are looked for."""
-        return len(self._states) < self._limits.peers_target
+        """Tell whether more peers are looked for: any at all, or one that is pinned."""
+        if len(self._states) < self._limits.peers_target:
+            return True
+        return not self._pinned <= {state.name for state in self._states.values()}
+
+    def is_pinned(self, name: str) -> bool:
+        """Tell whether a connection to a peer is kept beside the limits."""
+        return name in self._pinned
 
     def is_refused(self, name: str) -> bool:
         """Tell whether a peer is banned or not of this community."""
@@ -150,7 +161,7 @@ class Peers:
         dialling = peer_id in self._swarm.upgrading
         if not outbound and dialling and self._own.to_bytes() < peer_id.to_bytes():
             return "both sides dialled; the one of the smaller id goes on"
-        if not live and len(self._states) >= self._limits.peers_max:
+        if not live and not self._has_room_for(name):
             self._counts["refused"] += 1
             return "there are as many peers as allowed"
         return None
@@ -198,7 +209,7 @@ class Peers:
                 self._close(live)
                 state = None
         if state is None:
-            if len(self._states) >= self._limits.peers_max:
+            if not self._has_room_for(peer_id.to_base58()):
                 # Several were admitted at once, when there was room for one.
                 self._counts["refused"] += 1
                 self._close([connection])
@@ -222,6 +233,13 @@ class Peers:
             self._connection_lost(peer_id)
         else:
             self._end(state)
+
+    def _has_room_for(self, name: str) -> bool:
+        """Tell whether one more peer is taken; the pinned take nobody's place."""
+        if name in self._pinned:
+            return True
+        others = sum(state.name not in self._pinned for state in self._states.values())
+        return others < self._limits.peers_max
 
     def _preferred(self, live: list[Any]) -> Any:
         """Choose as the other side does: what the peer of the smaller id dialled."""

@@ -16,7 +16,7 @@ from libp2p.utils import encode_varint_prefixed
 
 from node.network._patches import message_id
 from node.network._swarm import ENDED
-from node.network.base import GOSSIP_BYTES_MAX
+from node.network.base import GOSSIP_BYTES_MAX, Verdict
 
 MESHSUB_ID: Final = "/meshsub/1.1.0"
 # One RPC may carry several messages and their control.
@@ -47,7 +47,7 @@ class Ear(Protocol):
     def gossip_author(self, forwarder: ID, author: bytes) -> bool:
         """Tell whether an author, by its signature, may say something now."""
 
-    def gossip_valid(self, forwarder: ID, topic: str, data: bytes) -> bool:
+    def gossip_verdict(self, forwarder: ID, topic: str, data: bytes) -> Verdict:
         """Check a message before it is passed on."""
 
     def gossip_arrived(self, forwarder: ID, topic: str, data: bytes) -> None:
@@ -315,7 +315,11 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
                 return False
             if not self._ear.gossip_author(msg_forwarder, msg.from_id):
                 return True
-            if not self._ear.gossip_valid(msg_forwarder, topic, data):
+            verdict = self._ear.gossip_verdict(msg_forwarder, topic, data)
+            if verdict is None:
+                # Its copies need not be looked at.
+                self._mark_msg_seen(msg)
+            if not verdict:
                 return True
         self._mark_msg_seen(msg)
         if not own:

@@ -24,7 +24,7 @@ from node.network._pubsub import GuardedGossipSub, GuardedPubsub
 from node.network._streams import PROTOCOL_PREFIX
 from node.network._swarm import ENDED, GuardedHost, make_host
 from node.network._talk import Listener, SettleAsked, Talk, shielded
-from node.network.base import GossipCheck, NetworkError
+from node.network.base import GossipCheck, NetworkError, Verdict
 
 BOOK_SAVE_S: Final = 30.0
 PUBLISHING_MAX: Final = 1_024
@@ -67,6 +67,7 @@ class Side:
         topics: dict[str, GossipCheck | None],
         protocols: Iterable[str],
         wanted: Iterable[str],
+        pinned: frozenset[str],
         counts: dict[str, int],
         offences: Offences,
     ) -> None:
@@ -76,6 +77,7 @@ class Side:
         self._topics = topics
         self._protocols = tuple(protocols)
         self._wanted = tuple(wanted)
+        self._pinned = pinned
         self._counts = counts
         self._scope = trio.CancelScope()
         self._host: GuardedHost
@@ -122,6 +124,7 @@ class Side:
                 await self._listen()
                 for topic in self._topics:
                     await self._gossip.subscribe(topic)
+                self.pin(self._pinned)
                 for address in self._wanted:
                     self._dialer.want(address)
                 for daemon in (
@@ -219,6 +222,10 @@ class Side:
         try:
             resolved = Multiaddr(await _resolve(address))
             await self._host.get_network().dial_addr(resolved, peer_id)
+        except trio.Cancelled:
+            # It took too long.
+            self._counts["dials_failed"] += 1
+            raise
         # Whatever the other end of an address does in a handshake: it was not the peer.
         except Exception as error:
             self._counts["dials_failed"] += 1
@@ -245,6 +252,11 @@ class Side:
     def want(self, address: str) -> None:
         """Keep a connection."""
         self._dialer.want(address)
+
+    def pin(self, names: frozenset[str]) -> None:
+        """Keep connections to these peers, and no more to those before."""
+        self._peers.pin(names)
+        self._dialer.pin(names)
 
     def ask(
         self, peer_id: str, protocol: str, data: bytes, timeout_s: float, settle: SettleAsked
@@ -273,21 +285,23 @@ class Side:
         self._counts["gossip_dropped"] += 1
         return False
 
-    def gossip_valid(self, forwarder: ID, topic: str, data: bytes) -> bool:
+    def gossip_verdict(self, forwarder: ID, topic: str, data: bytes) -> Verdict:
         """Run the application's check."""
         check = self._topics.get(topic)
         if check is None:
             return True
         name = forwarder.to_base58()
         try:
-            if check(name, data):
-                return True
+            verdict = check(name, data)
         except Exception as error:
             self._counts["handler_errors"] += 1
             self._peers.offend(name, f"the check of {topic} failed: {told(error)}")
             return False
-        self.gossip_invalid(forwarder, f"invalid gossip on {topic}")
-        return False
+        if verdict is None:
+            self._counts["gossip_ignored"] += 1
+        elif not verdict:
+            self.gossip_invalid(forwarder, f"invalid gossip on {topic}")
+        return verdict
 
     def gossip_invalid(self, forwarder: ID, reason: str) -> None:
         """Count gossip that must not have been passed on."""

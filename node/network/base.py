@@ -12,17 +12,21 @@ is logged and counted against the peer; it never ends the network. Bytes handed 
 bounded in size and otherwise untrusted.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 GOSSIP_BYTES_MAX: Final = 131_072
 SEND_BYTES_MAX: Final = 4 * 1_048_576
 REQUEST_BYTES_MAX: Final = 65_536
 RESPONSE_BYTES_MAX: Final = 16 * 1_048_576
+# As many as a set of authorities can have.
+PINNED_MAX: Final = 63
 
-# Whether gossip is passed on: True accepts, False means invalid (counted against the forwarder).
+# What becomes of gossip: True delivers it and passes it on; False means invalid (counted against
+# the forwarder); None ignores it: neither delivered nor passed on, and nobody's fault.
+Verdict: TypeAlias = bool | None
 # Called in the network's thread before anything else hears of the message: pure and fast.
-GossipCheck: TypeAlias = Callable[[str, bytes], bool]
+GossipCheck: TypeAlias = Callable[[str, bytes], Verdict]
 GossipHandler: TypeAlias = Callable[[str, bytes], None]
 SendHandler: TypeAlias = Callable[[str, bytes], None]
 RequestHandler: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
@@ -93,6 +97,14 @@ class Network(Protocol):
         """Keep a connection to this multiaddress (with `/p2p/`): dial, and redial with back-off.
 
         May be called before `start`. Raises `NetworkError` if it is no such address.
+        """
+
+    def pin(self, peer_ids: Collection[str]) -> None:
+        """Keep connections to these peers beside all limits on their number.
+
+        They are never refused for want of room, and dialled as soon as an address of theirs is
+        known. Each call replaces the last. May be called before `start`. Raises `NetworkError` for
+        more than `PINNED_MAX`.
         """
 
     def penalize(self, peer_id: str, reason: str) -> None:

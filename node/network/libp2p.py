@@ -11,7 +11,7 @@ Nothing of one run is used in the next but this node's key, port, wants, counts 
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -98,6 +98,7 @@ class Libp2pNetwork(Face):
         self._began = False
         self._addresses: list[str] = []
         self._wanted: dict[str, None] = {}
+        self._pinned: frozenset[str] = frozenset()
         self._peers: dict[str, tuple[str, Outbox]] = {}
         self._asked: set[asyncio.Future[bytes]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -214,6 +215,11 @@ class Libp2pNetwork(Face):
         self._wanted[address] = None
         self._orders.put(lambda side: side.want(address))
 
+    def pin(self, peer_ids: Collection[str]) -> None:
+        """Keep connections to these peers beside all limits; see `Network`."""
+        names = self._pinned = self._check_pinned(peer_ids)
+        self._orders.put(lambda side: side.pin(names), must=True)
+
     def penalize(self, peer_id: str, reason: str) -> None:
         """Count one offence; at the limit the peer is disconnected and banned."""
         self._orders.put(lambda side: side.offend(peer_id, reason))
@@ -307,6 +313,7 @@ class Libp2pNetwork(Face):
             {topic: check for topic, (_, check) in self._gossip.items()},
             self._requests,
             list(self._wanted),
+            self._pinned,
             self._side_counts,
             self._offences,
         )
@@ -318,6 +325,8 @@ class Libp2pNetwork(Face):
                 bound = side.addresses[-1].rpartition("/p2p/")[0]
                 self._settings = self._settings._replace(listen=bound)
             self._orders.attach(token, side)
+            # It may have changed while this run was on its way.
+            self.pin(self._pinned)
             if self._stopping.is_set():
                 side.stop()
             self._inbox.put(partial(self._run_began, side, side.addresses, started), must=True)

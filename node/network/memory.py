@@ -10,16 +10,17 @@ import hashlib
 import heapq
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from typing import Final
 
 from node.network._face import Face, peer_id_in
 from node.network._limits import Budget, Limits, Offences
-from node.network.base import NetworkError, Peer
+from node.network.base import GossipCheck, NetworkError, Peer
 
 LINK_QUEUE_MAX: Final = 1_024
 SEEN_MAX: Final = 16_384
 WANTED_MAX: Final = 1_024
+HEARD_MAX: Final = 1_024
 REDIAL_MIN_S: Final = 0.02
 REDIAL_MAX_S: Final = 0.5
 
@@ -182,6 +183,9 @@ class MemoryNetwork(Face):
         self._running = False
         self._links: dict[str, Budget] = {}
         self._wanted: dict[str, asyncio.Event] = {}
+        self._pinned: frozenset[str] = frozenset()
+        # Peers that others told of, so that one which is pinned later can be dialled.
+        self._heard: OrderedDict[str, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._offences = Offences(self.limits)
@@ -273,6 +277,11 @@ class MemoryNetwork(Face):
         if self._running:
             self._spawn(self._keep(peer_id))
 
+    def pin(self, peer_ids: Collection[str]) -> None:
+        """Keep links to these peers beside all limits; see `Network`."""
+        self._pinned = self._check_pinned(peer_ids)
+        self._want_pinned()
+
     def penalize(self, peer_id: str, reason: str) -> None:
         """Count one offence; at the limit the peer is cut off and banned for a while."""
         now_s = asyncio.get_running_loop().time()
@@ -292,7 +301,8 @@ class MemoryNetwork(Face):
         refused = self._offences.banned(peer_id, now_s) or (
             self._allowed is not None and not self._allowed(peer_id)
         )
-        if refused or len(self._links) >= self.limits.peers_max:
+        others = len(self._links.keys() - self._pinned)
+        if refused or (peer_id not in self._pinned and others >= self.limits.peers_max):
             self._counts["refused"] += 1
             return False
         return True
@@ -314,11 +324,19 @@ class MemoryNetwork(Face):
         self._notify_peer(peer_id, False)
 
     def _meet(self, peer_ids: list[str]) -> None:
+        self._heard.update(dict.fromkeys(peer_ids))
+        while len(self._heard) > HEARD_MAX:
+            self._heard.popitem(last=False)
+        self._want_pinned()
         for peer_id in peer_ids:
             if len(self._links) >= self.limits.peers_target:
                 return
             if peer_id != self.peer_id and peer_id not in self._links:
                 self._dial(peer_id)
+
+    def _want_pinned(self) -> None:
+        for peer_id in self._pinned & self._heard.keys():
+            self.want(f"/memory/1/p2p/{peer_id}")
 
     def _receive(self, peer_id: str, protocol: str, data: bytes) -> None:
         if self._afford(peer_id, len(data)):
@@ -335,20 +353,20 @@ class MemoryNetwork(Face):
         self._deliver_gossip(forwarder, message.topic, message.data)
         self._forward(message, exclude=forwarder)
 
-    def _passes(
-        self, forwarder: str, message: "_Gossip", check: Callable[[str, bytes], bool] | None
-    ) -> bool:
+    def _passes(self, forwarder: str, message: "_Gossip", check: GossipCheck | None) -> bool:
         if check is None:
             return True
         try:
-            good = check(forwarder, message.data)
+            verdict = check(forwarder, message.data)
         except Exception as error:
             self._handler_failed(forwarder, f"the check of {message.topic}", error)
             return False
-        if not good:
+        if verdict is None:
+            self._counts["gossip_ignored"] += 1
+        elif not verdict:
             self._counts["gossip_invalid"] += 1
             self.penalize(forwarder, f"invalid gossip on {message.topic}")
-        return good
+        return bool(verdict)
 
     def _serve(
         self, peer_id: str, protocol: str, data: bytes, answer: asyncio.Future[bytes]

@@ -4,12 +4,14 @@ import pytest
 from msgspec.structs import replace
 
 from consensus import events
+from consensus.authorities import AuthoritySet
 from consensus.core import ROUNDS_KEPT_AHEAD, ROUNDS_KEPT_BEHIND
 from consensus.errors import InvariantError
 from consensus.events import TIMER_PRECOMMIT, TIMER_PREVOTE, TIMER_PROPOSE
-from consensus.messages import NIL, NO_ROUND, PRECOMMIT, PREVOTE, Proposal
+from consensus.messages import NIL, NO_ROUND, PRECOMMIT, PREVOTE, Proposal, VoteSummary
 from consensus.params import ROUNDS_AHEAD_MAX, Params
 from consensus.tally import HELD_PER_SENDER_MAX
+from consensus.wal import RoundRecord
 from tests.consensus.table import (
     NOW_MS,
     Table,
@@ -19,6 +21,7 @@ from tests.consensus.table import (
     said,
     votes_said,
 )
+from tests.sim import keys
 
 
 @pytest.fixture
@@ -116,6 +119,21 @@ def test_r2_a_twisted_proposal_is_refused(table, twist):
     effects = table.hear(replace(table.proposal(table.block()), **twist), 2)
     assert only(effects, events.Misbehaved)
     assert not only(effects, events.CheckBlock)
+
+
+def test_r2_an_invalid_blocks_proposer_is_blamed_and_not_who_brought_it(table):
+    block = table.block()
+    assert not only(table.hear(table.proposal(block), 3), events.Misbehaved)
+    effects = table.check(block, valid=False)
+    assert [effect.sender for effect in only(effects, events.Misbehaved)] == [1]
+
+
+def test_r2_for_a_reproposed_invalid_block_nobody_is_blamed(table):
+    to_round(table, 1)
+    block = table.block()
+    pol = table.certificate(PREVOTE, hash_of(block), 0)
+    table.hear(table.proposal(block, 1, valid_round=0, pol=pol))
+    assert not only(table.check(block, valid=False), events.Misbehaved)
 
 
 @pytest.mark.parametrize("changes", [{"chain_id": "other"}, {"epoch": 3}])
@@ -739,6 +757,194 @@ def test_r26_a_reproposed_block_keeps_its_builder(table):
     assert votes_said(effects) == [(PREVOTE, 1, hash_of(block))]
 
 
+# -- R28, R29: sets change with the epoch
+
+
+def test_r28_no_word_of_another_epoch_counts(table):
+    table.handle(events.EnterHeight(2, replace(table.authorities, epoch=1)))
+    table.height = 2
+    # What the same authorities sign for epoch 0, and a certificate of it for a block of epoch 1.
+    for message in (
+        table.vote(PREVOTE, 2, NIL),
+        table.proposal(table.block(proposer=2)),
+        table.decided(table.block(epoch=1)),
+    ):
+        effects = table.hear(message, 3)
+        assert [effect.sender for effect in only(effects, events.Misbehaved)] == [3]
+    assert not table.core.decided
+    assert not table.core.rounds
+
+
+def test_r29_a_seat_is_used_from_the_first_height_of_its_epoch_and_no_longer():
+    table = Table(me=9)
+    table.me = 0
+    assert not votes_said(table.lock(table.block()))
+    mine = AuthoritySet(1, (keys.public_of(9), *table.publics[1:]))
+    table.handle(events.EnterHeight(2, mine))
+    assert not table.core.abstaining
+    effects = table.handle(events.BeginRounds(2))
+    effects += table.handle(events.TimerFired(events.Timer(TIMER_PROPOSE, 2, 0)))
+    assert votes_said(effects) == [(PREVOTE, 0, NIL)]
+    table.handle(events.EnterHeight(3, replace(table.authorities, epoch=2)))
+    assert table.core.abstaining
+    effects = table.handle(events.BeginRounds(3))
+    effects += table.handle(events.TimerFired(events.Timer(TIMER_PROPOSE, 3, 0)))
+    effects += table.tick()
+    assert not only(effects, events.Broadcast)
+
+
+# -- R31: a round in which nothing happened ends at once
+
+
+def test_r31_a_round_of_nothing_but_nil_ends_at_once(table):
+    begin(table)
+    table.fire(TIMER_PROPOSE)
+    table.hear_votes(PREVOTE, NIL, voters=(1, 2))
+    effects = table.hear_votes(PRECOMMIT, NIL, voters=(1, 2))
+    assert table.core.round == 1
+    propose = events.Timer(TIMER_PROPOSE, 1, 1)
+    assert propose in [effect.timer for effect in only(effects, events.SetTimer)]
+
+
+def test_r31_the_next_rounds_word_brings_the_way_there(table):
+    begin(table)
+    table.fire(TIMER_PROPOSE)
+    table.hear_votes(PREVOTE, NIL, voters=(1, 2))
+    table.hear_votes(PRECOMMIT, NIL, voters=(1, 2))
+    way = persisted(table.fire(TIMER_PROPOSE, 1))[0]
+    assert isinstance(way, RoundRecord)
+    assert {(vote.kind, vote.round) for vote in way.votes} == {(PRECOMMIT, 0)}
+    assert len(way.votes) >= table.authorities.quorum
+
+
+def test_r31_somebody_may_be_locked_so_the_timer_runs(table):
+    block = table.block()
+    table.hear_proposal(block)
+    table.hear_votes(PREVOTE, NIL, voters=(1, 2))
+    table.fire(TIMER_PREVOTE)
+    effects = table.hear_votes(PRECOMMIT, NIL, voters=(1, 2))
+    assert table.core.round == 0
+    timer = events.SetTimer(events.Timer(TIMER_PRECOMMIT, 1, 0), 700)
+    assert timer in only(effects, events.SetTimer)
+
+
+def test_r31_two_nil_precommits_of_four_end_nothing(table):
+    begin(table)
+    table.fire(TIMER_PROPOSE)
+    table.hear_votes(PREVOTE, NIL, voters=(1, 2))
+    table.hear(table.vote(PRECOMMIT, 1, bytes([9] * 32)), 1)
+    table.hear(table.vote(PRECOMMIT, 2, NIL), 2)
+    assert table.core.round == 0
+    table.hear(table.vote(PRECOMMIT, 3, NIL), 3)
+    assert table.core.round == 1
+
+
+# -- R32: nobody waits long for who is away
+
+
+def next_height(table, epoch=0, turn=0):
+    """Decide this height by a certificate and enter the next, maybe of a turned set."""
+    block = table.block()
+    table.hear(table.decided(block), 3)
+    table.check(block)
+    table.height += 1
+    publics = table.publics[turn:] + table.publics[:turn]
+    table.handle(events.EnterHeight(table.height, AuthoritySet(epoch, publics)))
+
+
+def propose_ms(table):
+    """Begin the rounds; how long is a proposal awaited?"""
+    (timer,) = only(begin(table), events.SetTimer)
+    assert timer.timer == events.Timer(TIMER_PROPOSE, table.height, 0)
+    return timer.delay_ms
+
+
+def without_proposals(table, heights):
+    """Let round 0 of some heights pass without a word of its proposer; who proposes each?"""
+    missing = []
+    for _ in range(heights):
+        missing.append(table.authorities.proposer(table.height, 0))
+        begin(table)
+        table.fire(TIMER_PROPOSE)
+        next_height(table)
+    return missing
+
+
+def test_r32_after_two_silent_turns_the_third_is_awaited_shorter():
+    table = Table(height=1)
+    assert without_proposals(table, 4) == [1, 2, 3, 0]
+    assert propose_ms(table) == 1_500
+    table.fire(TIMER_PROPOSE)
+    next_height(table)
+    without_proposals(table, 3)
+    assert table.authorities.proposer(table.height, 0) == 1
+    assert propose_ms(table) == Params().absent_timeout_ms() == 300
+
+
+def absent_table():
+    """Authority 1 has been silent for two turns, and it is its turn again."""
+    table = Table(height=1)
+    without_proposals(table, 8)
+    assert table.authorities.proposer(table.height, 0) == 1
+    return table
+
+
+@pytest.mark.parametrize(
+    ("kind", "sender"),
+    [("proposal", 1), ("proposal", 2), ("vote", 1), ("summary", 1), ("later height", 1)],
+)
+def test_r32_one_word_of_it_ends_the_suspicion(kind, sender):
+    table = absent_table()
+    later = Table(height=table.height + 1)
+    message = {
+        "proposal": lambda: table.proposal(table.block()),
+        "vote": lambda: table.vote(PREVOTE, 1, NIL),
+        "summary": lambda: VoteSummary(0, table.height, NO_ROUND, NO_ROUND, 1, False, ()),
+        "later height": lambda: later.vote(PREVOTE, 1, NIL),
+    }[kind]()
+    begin(table)
+    table.hear(message, sender)
+    next_height(table)
+    without_proposals(table, 3)
+    assert propose_ms(table) == 1_500
+
+
+def test_r32_a_word_from_a_height_gone_by_does_not():
+    table = absent_table()
+    table.hear(VoteSummary(0, 1, NO_ROUND, NO_ROUND, 1, False, ()), 1)
+    assert propose_ms(table) == 300
+
+
+def test_r32_from_round_n_on_everybody_is_awaited_in_full():
+    table = absent_table()
+    begin(table)
+    for number, delay_ms in ((4, 3_500), (8, 5_500)):
+        table.hear_votes(PRECOMMIT, NIL, number, (2, 3))
+        timer = events.SetTimer(events.Timer(TIMER_PROPOSE, table.height, number), delay_ms)
+        assert timer in table.effects
+        assert table.authorities.proposer(table.height, number) == 1
+
+
+def test_r32_a_proposal_that_waits_for_its_check_is_no_silence():
+    table = Table(height=1)
+    for _ in range(3):
+        table.hear(table.proposal(table.block(proposer=1)), 2)
+        table.fire(TIMER_PROPOSE)
+        next_height(table)
+        without_proposals(table, 3)
+    assert propose_ms(table) == 1_500
+
+
+def test_r32_who_is_absent_stays_so_in_another_seat():
+    table = Table(height=1)
+    without_proposals(table, 7)
+    begin(table)
+    next_height(table, epoch=1, turn=1)
+    # The last set's authority 2 has seat 1 now, and the turn.
+    assert table.core.authorities.publics[1] == table.publics[2]
+    assert propose_ms(table) == 300
+
+
 # -- before the first height, and without a vote
 
 
@@ -750,7 +956,7 @@ def test_before_the_first_height_it_listens_to_nobody_and_may_be_asked():
     assert core.wal_records() == []
 
 
-def test_a_follower_decides_and_never_signs():
+def test_r29_a_follower_decides_and_never_signs():
     table = Table(me=9)
     table.me = 0
     assert table.core.abstaining

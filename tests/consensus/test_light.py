@@ -6,9 +6,10 @@ S1: linked, later, certified. S2: from epoch to epoch by the set announced. S3: 
 import pytest
 from msgspec.structs import replace
 
+import market.genesis
 from consensus.authorities import AuthoritySet
 from consensus.errors import HeaderRefused, ProofRefused
-from consensus.light import LightClient, SignedHeader
+from consensus.light import EPOCH_BLOCKS_MAX, LightClient, SignedHeader
 from consensus.messages import header_hash
 from market.vm import merkle
 from tests.consensus.ready import CHAIN_ID, EPOCH_BLOCKS, certify, ready_chain, set_of
@@ -107,6 +108,20 @@ def test_the_next_set_is_shown_and_is_the_announced_one() -> None:
 )
 def test_a_header_that_cannot_follow(changes: dict[str, object], word: str) -> None:
     assert word in refused(client(3), resigned(ready_chain().signed[4], **changes))
+
+
+def test_no_epoch_is_longer_than_any_genesis_allows() -> None:
+    assert EPOCH_BLOCKS_MAX == market.genesis.EPOCH_BLOCKS_MAX
+    last = EPOCH_BLOCKS_MAX
+    for height, word in ((last + 1, "at most"), (2**40, "at most"), (last, None)):
+        header = replace(ready_chain().signed[4].header, height=height)
+        signed = SignedHeader(header, certify(header_hash(header), height, set_of(4)))
+        if word is None:
+            light = client(3)
+            light.accept(signed)
+            assert light.height == height
+        else:
+            assert word in refused(client(3), signed)
 
 
 def test_never_back_nor_in_place() -> None:

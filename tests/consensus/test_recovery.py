@@ -5,7 +5,7 @@ import pytest
 from consensus import events, wal
 from consensus.errors import InvariantError
 from consensus.events import TIMER_PRECOMMIT, TIMER_PREVOTE, TIMER_PROPOSE
-from consensus.messages import NIL, PRECOMMIT, PREVOTE, Proposal, Vote
+from consensus.messages import NIL, NO_ROUND, PRECOMMIT, PREVOTE, Proposal, Vote, VoteSummary
 from tests.consensus.table import (
     NOW_MS,
     Table,
@@ -191,6 +191,72 @@ def test_r22_heights_learnt_from_others_do_not_count():
     assert not [record for record in persisted(effects) if isinstance(record, wal.AbstainRecord)]
     above = at_height(table, 2)
     assert above.core.abstaining
+
+
+def forgetful(n=4):
+    table = Table(n=n, enter=False)
+    table.restart([], damaged=True)
+    return table
+
+
+def decide_by_votes(table, carriers=(1, 2, 3)):
+    """The height's block and precommits arrive from these peers; what is logged of the duty?"""
+    block = table.block(proposer=table.authorities.proposer(table.height, 0))
+    effects = table.hear(table.proposal(block), carriers[0]) + table.check(block)
+    for place, voter in enumerate((1, 2, 3)):
+        carrier = carriers[place % len(carriers)]
+        effects += table.hear(table.vote(PRECOMMIT, voter, hash_of(block)), carrier)
+    assert only(effects, events.Decide)
+    return [item.heights for item in persisted(effects) if isinstance(item, wal.AbstainRecord)]
+
+
+def test_r22_old_votes_played_again_by_one_peer_do_not_count():
+    table = forgetful()
+    for height in range(1, 5):
+        table = at_height(table, height)
+        assert decide_by_votes(table, carriers=(3,)) == []
+    assert at_height(table, 5).core.abstaining
+
+
+def test_r22_heights_below_that_of_f_plus_1_others_do_not_count():
+    table = forgetful()
+    for sender in (1, 2):
+        table.hear(VoteSummary(0, 3, NO_ROUND, NO_ROUND, 1, False, ()), sender)
+    left = []
+    for height in (1, 2, 3, 4):
+        table = at_height(table, height)
+        left += decide_by_votes(table)
+        assert bool(left) == (height >= 3)
+    assert left == [1, 0]
+
+
+def test_r22_one_liar_ahead_does_not_prolong_the_duty():
+    table = forgetful()
+    table.hear(VoteSummary(0, 10**9, NO_ROUND, NO_ROUND, 1, False, ()), 3)
+    assert decide_by_votes(table) == [1]
+
+
+def test_r22_heights_at_which_the_driver_is_behind_do_not_count():
+    table = Table(enter=False)
+    table.core.recover([], damaged=True)
+    table.handle(events.EnterHeight(1, table.authorities, behind=True))
+    assert decide_by_votes(table) == []
+    table = at_height(table, 2)
+    assert decide_by_votes(table) == [1]
+    above = Table(height=3, enter=False)
+    above.core = table.core
+    # It was level once: later blocks are no news of what it had signed.
+    above.handle(events.EnterHeight(3, above.authorities, behind=True))
+    assert decide_by_votes(above) == [0]
+
+
+def test_r22_its_own_word_is_none_of_the_quorum():
+    table = forgetful()
+    table.hear(table.vote(PREVOTE, 2, NIL), 2)
+    table.hear(table.vote(PREVOTE, 3, NIL), 3)
+    # A twin with this node's key.
+    table.hear(table.vote(PREVOTE, 0, NIL), 0)
+    assert decide_by_votes(table, carriers=(2, 3)) == []
 
 
 def test_r27_the_way_to_a_round_is_logged_with_the_first_word_in_it():

@@ -1,4 +1,8 @@
-"""Catching up among liars: it always ends at the honest head, and no honest peer is dropped."""
+"""Catching up among liars: it always ends at the honest head, and no honest peer is dropped.
+
+S4: who is asked, and when. S5, S6: headers, then bodies, within bounds. S7: in order.
+S8: snapshots. S9: lies end a peer, failures do not.
+"""
 
 from random import Random
 

@@ -117,7 +117,7 @@ def test_the_parents_certificate_is_of_the_parents_epoch():
         check_block(block, announcing, turned, verifier=keys.verify)
 
 
-def test_evidence_is_checked_and_taken_once():
+def test_r30_evidence_is_checked_and_taken_once():
     good = duplicate_vote(TABLE.vote(PREVOTE, 2, NIL), TABLE.vote(PREVOTE, 2, hash_of(FIRST)))
     check_block(second_block(evidence=(good,)), FIRST.header, SET, verifier=keys.verify)
     assert refused(second_block(evidence=(good, good))) == "evidence"
@@ -133,8 +133,12 @@ def test_evidence_is_checked_and_taken_once():
 
 
 def test_a_block_has_a_size():
-    txs = tuple(bytes([number % 256]) * 8_192 for number in range(257))
+    txs = tuple(number.to_bytes(2, "big") * 4_096 for number in range(257))
     assert refused(second_block(txs=txs)) == "size"
+
+
+def test_a_transaction_is_in_a_block_once():
+    assert refused(second_block(txs=(b"a", b"b", b"a"))) == "transactions"
 
 
 def test_body_problems_are_named():

@@ -73,6 +73,7 @@ from market.app import Event, Receipt
 from market.vm import merkle
 from market.vm.merkle import Proof
 from node.announcer import _open as open_notice
+from node.archive import SIGNED_HEADER_BYTES_MAX
 from node.blocks import stored_block, stored_certificate
 from node.chain import _UNREADABLE, BadBlock
 from node.evidence import (
@@ -85,7 +86,6 @@ from node.messages import DecidedNotice
 from node.network.base import GOSSIP_BYTES_MAX
 from node.snapshots import MANIFEST_BYTES_MAX
 from node.store import StoredBlock
-from node.sync import SIGNED_HEADER_BYTES_MAX
 from tests.consensus import ready
 from tests.consensus.table import CHAIN_ID, NOW_MS, Table, hash_of
 from tests.fuzz.judge import Target, Told

@@ -71,7 +71,6 @@ INSIDE: Final = frozenset(
         ("market/invariants.py", "msgspec.msgpack.Decoder"),
         ("market/vm/host.py", "bytes.fromhex"),
         ("market/vm/host.py", "msgspec.msgpack.Decoder"),
-        ("node/sync.py", "msgspec.msgpack.Decoder"),
         ("testnet/up.py", "msgspec.convert"),
         ("wire/codec.py", "msgspec.msgpack.Decoder"),
         ("wire/keys.py", "bytes.fromhex"),

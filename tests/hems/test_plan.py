@@ -263,7 +263,7 @@ def test_a_solver_that_gives_up_leaves_the_rule() -> None:
     assert plan.method == "rule"
     check_physical(plan, battery)
     # And is asked again the next time.
-    planner._model._time_limit_s = 1.0  # type: ignore[union-attr]
+    planner._model._time_limit_s = 60.0  # type: ignore[union-attr]
     assert planner.solve(given).method == "lp"
 
 

@@ -302,7 +302,7 @@ async def settle_a_slot(members: list[Member], genesis: Genesis) -> int:
 
 
 async def test_the_command_proves_a_bill_that_a_neighbour_serves(tmp_path: Path) -> None:
-    genesis = make_genesis(time_lapse=900, slot_minutes=15, settle_window_ms=900_000)
+    genesis = make_genesis(time_lapse=2_400, slot_minutes=15, settle_window_ms=900_000)
     grid = Grid(tmp_path, genesis)
     for member in grid.members[:2]:
         write_genesis(genesis, member.directory / GENESIS_NAME)

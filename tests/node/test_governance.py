@@ -52,8 +52,8 @@ BOND = 10_000_000
 
 
 def changing_grid(directory: Path, homes: int = 6, authorities: int = 4) -> Grid:
-    """Epochs of six blocks, and gates that close three times a second."""
-    genesis = make_genesis(homes, authorities, time_lapse=900, slot_minutes=5)
+    """Epochs of six blocks, and gates that close ten times a second."""
+    genesis = make_genesis(homes, authorities, time_lapse=3_000, slot_minutes=5)
     return Grid(directory, with_epochs(genesis))
 
 
@@ -365,7 +365,7 @@ async def test_a_notice_of_an_unknown_epoch_is_asked_about_and_not_believed(
         far = msgspec.structs.replace(certificate, epoch=99, height=99 * EPOCH + 1)
         notice = encode(DecidedNotice(far.height, encode(far), b""))
         peer = members[0].peer_id
-        assert [announcer._check(peer, notice) for _ in range(5)] == [True] * 3 + [False] * 2
+        assert [announcer._check(peer, notice) for _ in range(5)] == [True] * 3 + [None] * 2
         announcer._receive(peer, notice)
         assert members[4].node.sync.behind < EPOCH
         # Of an epoch that is known, a false certificate is an offence.
@@ -378,7 +378,7 @@ async def test_a_notice_of_an_unknown_epoch_is_asked_about_and_not_believed(
 
 
 async def test_a_snapshot_and_a_bill_are_proven_over_changed_sets(tmp_path: Path) -> None:
-    genesis = with_epochs(make_genesis(6, time_lapse=900, slot_minutes=5))
+    genesis = with_epochs(make_genesis(6, time_lapse=3_000, slot_minutes=5))
     grid = Grid(tmp_path, genesis, sync=SyncSection(snapshot_every=5, snapshot_behind=5))
     async with running(grid, range(5)) as members:
         candidate, joiner = members[4], grid.members[5]

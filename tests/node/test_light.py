@@ -231,9 +231,7 @@ async def test_an_old_truth_is_refused() -> None:
 # -- peers that are no help
 
 
-async def test_a_peer_that_is_silent_or_knows_no_proofs_is_named(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_peer_that_is_silent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node.light, "REQUEST_TIMEOUT_S", 0.1)
     server = Server()
 
@@ -244,7 +242,10 @@ async def test_a_peer_that_is_silent_or_knows_no_proofs_is_named(
     server.proof = silent  # type: ignore[method-assign]
     with pytest.raises(PeerError, match=f"{SERVER.peer_id} did not answer prove in 0.1 s"):
         await ask(server)
-    hub = Hub()
+
+
+async def test_a_peer_that_knows_no_proofs_is_named() -> None:
+    hub, server = Hub(), Server()
     network = MemoryNetwork(SERVER.peer_id, hub)
     await network.start()
     stranger = MemoryNetwork(STRANGER.peer_id, hub)

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 import consensus.sync
+import node.announcer
 from consensus.light import SignedHeader
 from consensus.messages import Block, Certificate, header_hash
 from consensus.sync_messages import (
@@ -31,7 +32,7 @@ from node.announcer import STAGGER_S
 from node.daemon import topics
 from node.genesis import Genesis
 from node.messages import DecidedNotice
-from node.network.base import NetworkError
+from node.network.base import GOSSIP_BYTES_MAX, NetworkError
 from node.network.memory import MemoryNetwork
 from node.setup import WAL_NAME
 from tests.node.grid import (
@@ -68,7 +69,7 @@ async def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 
 async def record(directory: Path) -> tuple[Genesis, Pairs]:
-    grid = Grid(directory, make_genesis(5, time_lapse=900, slot_minutes=5))
+    grid = Grid(directory, make_genesis(5, time_lapse=3_000, slot_minutes=5))
     async with running(grid, range(4)) as members:
         await at_height(members, HEIGHTS)
         blocks = await members[0].node.sync._store.blocks(0, HEIGHTS + 1, 10**9)
@@ -305,6 +306,45 @@ async def test_a_notice_brings_its_block_and_a_false_one_blames_its_sender(chain
     await at_height([late], HEIGHTS)
     await until(lambda: late.node.sync.behind == 0, "it is level")
     assert len(spied(late).penalties) == len(false)
+
+
+async def test_old_notices_are_neither_passed_on_nor_blamed(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node.announcer, "NOTICE_BEHIND_MAX", 2)
+    teller = await chain.neighbour("teller")
+    hearer = await chain.neighbour("hearer")
+    heard: list[int] = []
+    hearer._gossip[chain.topic] = (
+        lambda peer, data: heard.append(decode(data, DecidedNotice, GOSSIP_BYTES_MAX).height),
+        None,
+    )
+    late = await chain.home("teller", "hearer")
+    await at_height([late], HEIGHTS)
+    chain.grid.hub.disconnect("teller", "hearer")
+    for height in (1, HEIGHTS - 3, HEIGHTS - 2, HEIGHTS - 1, HEIGHTS):
+        block, certificate = chain.pairs[height]
+        await teller.publish(chain.topic, encode(DecidedNotice(height, certificate, block)))
+    await until(lambda: HEIGHTS in heard, "the news is passed on")
+    assert heard == [HEIGHTS - 2, HEIGHTS - 1, HEIGHTS]
+    assert spied(late).counters()["gossip_ignored"] == 2
+    assert spied(late).penalties == []
+
+
+async def test_more_notices_that_cannot_be_judged_than_are_passed_on_blame_nobody(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node.announcer, "UNPROVEN_MAX", 1)
+    teller = await chain.neighbour("teller", claims=0)
+    late = await chain.home("teller")
+    await until(lambda: len(teller.peers()) > 0, "a link")
+    far = decode(chain.pairs[1][1], Certificate, 10**6)
+    for height in (10**6, 10**6 + 1):
+        unknown = encode(msgspec.structs.replace(far, height=height))
+        await teller.publish(chain.topic, encode(DecidedNotice(height, unknown, b"")))
+    await until(lambda: spied(late).counters()["gossip_ignored"] == 1, "one is not passed on")
+    assert spied(late).counters()["gossip_in"] == 1
+    assert spied(late).penalties == []
 
 
 async def test_who_catches_up_does_not_announce_old_blocks(chain: Chain) -> None:

@@ -11,6 +11,7 @@ from consensus.messages import NIL, PREVOTE, Vote
 from consensus.wal import MAGIC, AbstainRecord, Framer, VoteRecord, WalRecord
 from node.errors import StoreError
 from node.wal import BULKY_BYTES, Wal
+from tests.node.grid import PATIENCE_S
 
 AMNESIA = [AbstainRecord(2)]
 
@@ -143,17 +144,17 @@ def test_closing_waits_for_a_thread_that_rewrites(
 
     def slowly(target: Path, data: bytes) -> None:
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE_S)
         replace(target, data)
 
     monkeypatch.setattr(node.wal, "_replace", slowly)
     with ThreadPoolExecutor(2) as threads:
         rewriting = threads.submit(wal.rewrite, RECORDS[:2])
-        assert begun.wait(10)
+        assert begun.wait(PATIENCE_S)
         closing = threads.submit(wal.close)
         assert not closing.done()
         go_on.set()
-        rewriting.result(10)
-        closing.result(10)
+        rewriting.result(PATIENCE_S)
+        closing.result(PATIENCE_S)
     wal.rewrite(RECORDS)
     assert opened(path) == (RECORDS[:2], None)

@@ -2,7 +2,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.node.network.homes import Street
+from node.network import _peers, _swarm
+from tests.node.network.homes import PATIENCE_S, Street
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a busy machine take its time over a handshake: nothing here is about how fast it is."""
+    monkeypatch.setattr(_peers, "GREETING_S", PATIENCE_S)
+    monkeypatch.setattr(_swarm, "UPGRADE_TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr(_swarm, "NEGOTIATE_TIMEOUT_S", PATIENCE_S)
 
 
 @pytest.fixture(params=["memory", "libp2p"])

@@ -124,6 +124,30 @@ async def until(true: Callable[[], object], timeout_s: float = PATIENCE_S) -> No
         await asyncio.sleep(0.01)
 
 
+async def say_until_heard(speaker: Home, text: bytes, hearers: list[Home]) -> None:
+    """Gossip again and again, each time anew, until all have heard it.
+
+    What is said while connections come and go may be lost with them.
+    """
+    end_s = asyncio.get_running_loop().time() + PATIENCE_S
+    number = 0
+    while not all(any(data.startswith(text) for data in home.heard()) for home in hearers):
+        if asyncio.get_running_loop().time() > end_s:
+            raise AssertionError(f"{text!r} did not reach everybody in time")
+        await speaker.network.publish(TOPIC, text + b" %d" % number)
+        number += 1
+        await asyncio.sleep(0.2)
+
+
+async def until_on_side(home: Home, work: Callable[[Any], Awaitable[Any]], wanted: object) -> None:
+    """Wait until `work(side)` in a real home's trio thread returns what is wanted."""
+    end_s = asyncio.get_running_loop().time() + PATIENCE_S
+    while (found := await on_side(home, work)) != wanted:
+        if asyncio.get_running_loop().time() > end_s:
+            raise AssertionError(f"it did not become {wanted} in time, it is {found}")
+        await asyncio.sleep(0.02)
+
+
 async def on_side(home: Home, work: Callable[[Any], Awaitable[Any]]) -> Any:
     """Run `work(side)` in a real home's trio thread, to misbehave or to look inside."""
     loop = asyncio.get_running_loop()

@@ -7,11 +7,20 @@ import pytest
 from node.network._limits import Limits
 from node.network.base import (
     GOSSIP_BYTES_MAX,
+    PINNED_MAX,
     REQUEST_BYTES_MAX,
     SEND_BYTES_MAX,
     NetworkError,
 )
-from tests.node.network.homes import OTHER_TOPIC, TOPIC, Street, connect, until
+from tests.node.network.homes import (
+    OTHER_TOPIC,
+    PATIENCE_S,
+    TOPIC,
+    Street,
+    connect,
+    key_of,
+    until,
+)
 
 
 async def test_gossip_reaches_all_once_and_never_its_author(street: Street) -> None:
@@ -63,6 +72,20 @@ async def test_invalid_gossip_is_not_passed_on(street: Street) -> None:
     await left.network.publish(TOPIC, b"valid")
     await until(right.heard)
     assert right.heard() == [b"valid"]
+
+
+async def test_ignored_gossip_goes_no_further_and_is_nobodys_fault(street: Street) -> None:
+    middle = await street.start(0, check=lambda peer, data: None if data == b"old" else True)
+    left = await street.start(1, limits=Limits(peers_target=1))
+    right = await street.start(2, limits=Limits(peers_target=1))
+    for home in (left, right):
+        await connect(home, middle)
+    await left.network.publish(TOPIC, b"old")
+    await left.network.publish(TOPIC, b"new")
+    await until(right.heard)
+    assert right.heard() == middle.heard() == [b"new"]
+    assert middle.count("gossip_ignored") == 1
+    assert middle.count("gossip_invalid") == middle.count("offences") == 0
 
 
 async def test_a_burst_of_gossip_arrives_whole(street: Street) -> None:
@@ -176,11 +199,13 @@ async def test_a_peer_that_goes_fails_requests_and_is_told(street: Street) -> No
     first.network.on_request("never", never)
     await first.network.start()
     await connect(second, first)
-    request = asyncio.create_task(second.network.request(first.peer_id, "never", b"", timeout_s=20))
+    request = asyncio.create_task(
+        second.network.request(first.peer_id, "never", b"", timeout_s=10 * PATIENCE_S)
+    )
     await asked.wait()
     await first.network.stop()
     with pytest.raises(NetworkError):
-        await asyncio.wait_for(request, 5)
+        await asyncio.wait_for(request, PATIENCE_S)
     await until(lambda: not second.network.peers())
     assert second.events == [(first.peer_id, True), (first.peer_id, False)]
     assert not second.network.send(first.peer_id, "vote", b"x")
@@ -200,14 +225,16 @@ async def test_penalties_end_in_a_ban(street: Street) -> None:
     first, second = await street.pair(limits=Limits(offences_max=3, ban_s=0.5))
     for _ in range(3):
         first.network.penalize(second.peer_id, "a bad block")
-    await until(lambda: not first.network.peers() and not second.network.peers())
+    for here, there in ((first, second), (second, first)):
+        await until(lambda one=here, other=there: (other.peer_id, False) in one.events)
     assert first.count("bans") == 1
     # The ban ends, and the peer that still wants the connection comes back.
     await until(lambda: first.network.peers() and second.network.peers())
 
 
 async def test_more_than_a_peer_may_send_ends_in_a_ban(street: Street) -> None:
-    limits = Limits(messages_per_s=10, messages_burst=20, ban_s=30)
+    # What is spent does not come back, or a slow machine could afford it all.
+    limits = Limits(messages_per_s=0, messages_burst=20, ban_s=3_600)
     first, second = await street.pair(limits=limits)
     for number in range(100):
         second.network.send(first.peer_id, "vote", b"%d" % number)
@@ -236,6 +263,46 @@ async def test_three_homes_with_one_address_find_each_other(street: Street) -> N
     for home in others:
         home.network.want(first.address)
     await until(lambda: all(len(home.network.peers()) == 2 for home in street.homes))
+
+
+async def test_who_is_pinned_is_let_in_where_there_is_no_room_and_takes_nobodys(
+    street: Street,
+) -> None:
+    full = await street.start(0, limits=Limits(peers_max=2))
+    seat, *others = [
+        await street.start(number, limits=Limits(peers_target=1)) for number in (1, 2, 3, 4)
+    ]
+    for home in others[:2]:
+        await connect(home, full)
+    full.network.pin([seat.peer_id])
+    await connect(seat, full)
+    assert len(full.peer_ids()) == 3
+    refused = full.count("refused")
+    others[2].network.want(full.address)
+    await until(lambda: full.count("refused") > refused)
+    assert others[2].peer_id not in full.peer_ids()
+    # Nobody's place is lost by it.
+    full.network.pin([])
+    assert len(full.peer_ids()) == 3
+
+
+async def test_who_is_pinned_is_dialled_though_there_are_peers_enough(street: Street) -> None:
+    middle = await street.start(0)
+    seat, other = [await street.start(number, limits=Limits(peers_target=1)) for number in (1, 2)]
+    await connect(seat, middle)
+    await connect(other, middle)
+    assert other.peer_id not in seat.peer_ids()
+    other.network.pin([seat.peer_id])
+    await until(lambda: seat.peer_id in other.peer_ids())
+
+
+async def test_a_pin_before_the_start_holds(street: Street) -> None:
+    full = street.make(0, limits=Limits(peers_max=1))
+    full.network.pin([key_of(1).peer_id])
+    await full.network.start()
+    seat, other = [await street.start(number, limits=Limits(peers_target=1)) for number in (1, 2)]
+    await connect(other, full)
+    await connect(seat, full)
 
 
 async def test_both_sides_may_want_each_other(street: Street) -> None:
@@ -274,6 +341,8 @@ async def test_misuse_is_an_error_that_says_what_would_be_right(street: Street) 
         home.network.on_send("vote", lambda peer, data: None)
     with pytest.raises(NetworkError, match="expected /ip4/HOST/tcp/PORT/p2p/PEER_ID"):
         home.network.want("127.0.0.1:4001")
+    with pytest.raises(NetworkError, match=f"at most {PINNED_MAX} peers can be pinned"):
+        home.network.pin([f"peer {number}" for number in range(PINNED_MAX + 1)])
     await home.network.start()
     with pytest.raises(NetworkError, match="before the network starts"):
         home.network.on_send("late", lambda peer, data: None)

@@ -16,7 +16,16 @@ from libp2p.utils import encode_varint_prefixed
 from node.network import _patches, _pubsub, _streams, _swarm
 from node.network._limits import Limits
 from node.network.base import NetworkError
-from tests.node.network.homes import TOPIC, Home, Street, connect, on_side, until
+from tests.node.network.homes import (
+    PATIENCE_S,
+    TOPIC,
+    Home,
+    Street,
+    connect,
+    on_side,
+    say_until_heard,
+    until,
+)
 from tests.node.network.test_guards import open_raw, peer_of, still_trades
 
 
@@ -32,7 +41,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 async def closed(reader: asyncio.StreamReader) -> None:
     """Wait until the other end has closed a raw connection."""
     with contextlib.suppress(ConnectionResetError):
-        await asyncio.wait_for(reader.read(-1), 10)
+        await asyncio.wait_for(reader.read(-1), PATIENCE_S)
 
 
 async def test_random_bytes_on_the_port(real: Street, caplog: pytest.LogCaptureFixture) -> None:
@@ -54,7 +63,6 @@ async def test_connections_that_say_nothing(
 ) -> None:
     monkeypatch.setattr(_swarm, "UPGRADE_TIMEOUT_S", 1.0)
     victim, friend = await real.pair()
-    caplog.clear()
     silent = [await open_raw(victim) for _ in range(_swarm.PENDING_PER_ADDRESS_MAX + 20)]
     await still_trades(victim, friend)
     # All are let go, those beyond the limit at once, and the slots are free again.
@@ -180,7 +188,7 @@ async def test_more_streams_than_allowed_are_refused(real: Street) -> None:
 
 
 async def test_a_flood_of_gossip_ends_in_a_ban(real: Street) -> None:
-    victim, attacker = await real.pair(limits=Limits(messages_per_s=20, messages_burst=50))
+    victim, attacker = await real.pair(limits=Limits(messages_per_s=0, messages_burst=50))
     for number in range(200):
         await attacker.network.publish(TOPIC, b"%d" % number)
     await until(lambda: victim.count("bans") >= 1)
@@ -191,7 +199,7 @@ async def test_a_flood_of_gossip_ends_in_a_ban(real: Street) -> None:
 
 
 async def test_one_author_cannot_make_its_neighbours_flood(real: Street) -> None:
-    limits = Limits(author_messages_per_s=5, author_burst=20)
+    limits = Limits(author_messages_per_s=0, author_burst=20)
     middle = await real.start(0, limits=limits)
     author = await real.start(1, limits=Limits(peers_target=1))
     victim = await real.start(2, limits=Limits(peers_target=1))
@@ -199,9 +207,10 @@ async def test_one_author_cannot_make_its_neighbours_flood(real: Street) -> None
         await connect(home, middle)
     for number in range(100):
         await author.network.publish(TOPIC, b"%d" % number)
-    await until(lambda: middle.count("gossip_dropped") >= 70)
+    await until(lambda: middle.count("gossip_dropped") >= 80)
+    await until(lambda: len(victim.heard()) >= 20)
     await asyncio.sleep(0.2)
-    assert 20 <= len(victim.heard()) <= 30
+    assert len(victim.heard()) == 20
     assert middle.peer_ids() == {author.peer_id, victim.peer_id}
 
 
@@ -215,7 +224,7 @@ async def test_gossip_of_strangers_is_refused_from_members(real: Street) -> None
     await connect(stranger, member)
     await stranger.network.publish(TOPIC, b"from a stranger")
     await member.network.publish(TOPIC, b"from a member")
-    await until(lambda: victim.count("gossip_invalid") == 1)
+    await until(lambda: victim.count("gossip_invalid") >= 1)
     await until(victim.heard)
     assert victim.heard() == [b"from a member"]
 
@@ -232,7 +241,6 @@ async def test_asking_a_thousand_times_for_one_message_is_answered_once(
         ids = [_patches.message_id(message) for message in side._gossip.router.mcache.msgs.values()]
         control = rpc_pb2.ControlMessage(iwant=[rpc_pb2.ControlIWant(messageIDs=ids * 1_000)])
         assert side._gossip.peer_queues[peer_of(side, victim)].push(rpc_pb2.RPC(control=control))
-        await trio.sleep(0.3)
 
     sent: list[int] = []
     send_rpc = _pubsub.GuardedGossipSub.send_rpc
@@ -243,6 +251,8 @@ async def test_asking_a_thousand_times_for_one_message_is_answered_once(
 
     monkeypatch.setattr(_pubsub.GuardedGossipSub, "send_rpc", spy)
     await on_side(attacker, want)
+    await until(lambda: sent)
+    await asyncio.sleep(0.2)
     assert sent == [50_000]
     assert attacker.peer_id in victim.peer_ids()
 
@@ -263,7 +273,8 @@ async def test_control_for_unknown_topics_leaves_no_trace(real: Street) -> None:
         peer = peer_of(side, victim)
         stream = await side._host.new_stream(peer, [_pubsub.MESHSUB_ID])
         await stream.write(encode_varint_prefixed(rpc.SerializeToString()))
-        await trio.sleep(0.1)
+        # Once what follows is found to be nonsense, all before it has been read.
+        await stream.write(encode_varint_prefixed(b"\xff\xfe\xfd\xfc no protobuf"))
 
     async def traces(side: Any) -> set[str]:
         router = side._gossip.router
@@ -274,6 +285,7 @@ async def test_control_for_unknown_topics_leaves_no_trace(real: Street) -> None:
         return {name for name in named if name.startswith("t")}
 
     await on_side(attacker, send)
+    await until(lambda: victim.count("hostile") == 1)
     assert await on_side(victim, traces) == set()
     await still_trades(victim, friend)
 
@@ -318,8 +330,8 @@ async def test_a_run_that_dies_is_started_again(
     await until(lambda: victim.count("restarts") == 1)
     await until(lambda: (friend.peer_id, False) in victim.events)
     await until(lambda: victim.network.peers() and friend.network.peers())
-    await friend.network.publish(TOPIC, b"after the restart")
-    await until(victim.heard)
+    # The friend may not have seen yet that its old connection is gone, with what it says on it.
+    await say_until_heard(friend, b"after the restart", [victim])
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(errors) == 1
     assert "libp2p has a bug" in errors[0].getMessage()
