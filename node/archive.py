@@ -94,8 +94,7 @@ class Archive:
         for item in items:
             try:
                 sound.append(opened(item))
-            # TypeError: a damaged page may give a column of another type.
-            except (ConsensusError, WireError, TypeError, ValueError) as error:
+            except (ConsensusError, WireError, ValueError) as error:
                 self._report(item.height, str(error))
                 break
         return sound

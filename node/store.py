@@ -10,9 +10,9 @@ is kept apart.
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import aiosqlite
 
@@ -173,7 +173,7 @@ class Store:
         """Return the decided block at `height`, if it is here."""
         async with self._db.execute("SELECT * FROM blocks WHERE height = ?", (height,)) as rows:
             row = await rows.fetchone()
-        return StoredBlock(*row) if row else None
+        return _stored(row) if row else None
 
     async def blocks(self, first: int, count_max: int, bytes_max: int) -> list[StoredBlock]:
         """Return blocks from `first` on, at most so many and (but for the first) so large.
@@ -185,7 +185,7 @@ class Store:
         query = "SELECT * FROM blocks WHERE height >= ? ORDER BY height LIMIT ?"
         async with self._db.execute(query, (first, count_max)) as rows:
             async for row in rows:
-                stored = StoredBlock(*row)
+                stored = _stored(row)
                 if stored.height != first + len(found):
                     break
                 size += len(stored.block) + len(stored.certificate)
@@ -198,7 +198,7 @@ class Store:
         """Return the ends of epochs from `first_epoch` on, in order."""
         query = "SELECT * FROM epochs WHERE epoch >= ? ORDER BY epoch LIMIT ?"
         async with self._db.execute(query, (first_epoch, count_max)) as rows:
-            return [EpochEnd(*row) async for row in rows]
+            return [EpochEnd(epoch, height, _blob(raw)) async for epoch, height, raw in rows]
 
     async def height_of(self, tx_id: bytes) -> int | None:
         """Return the height at which a transaction was decided."""
@@ -212,6 +212,16 @@ class Store:
         async with self._db.execute("SELECT key, value FROM state ORDER BY key") as rows:
             async for key, value in rows:
                 yield key, value
+
+
+def _stored(row: Iterable[Any]) -> StoredBlock:
+    height, block_hash, block, certificate, receipts = row
+    return StoredBlock(height, _blob(block_hash), _blob(block), _blob(certificate), _blob(receipts))
+
+
+def _blob(value: object) -> bytes:
+    """Return a column's bytes; a damaged page may give another type, which says nothing."""
+    return value if type(value) is bytes else b""
 
 
 _PUT_EPOCH: Final = "INSERT OR IGNORE INTO epochs VALUES (?, ?, ?)"

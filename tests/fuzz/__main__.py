@@ -164,7 +164,7 @@ def main(builders: Builders | None = None, arguments: list[str] | None = None) -
     print(table_of(reports))
     print(
         f"\n{sum(report.inputs for report in reports):,} inputs, seed {options.seed}, "
-        f"at most {1e3 * CPU_S_MAX:g} ms each (a settings file: 50), "
+        f"at most {1e3 * CPU_S_MAX:g} ms each (settings, database: 50), "
         f"in {time.monotonic() - begun:.0f} s; {describe()}"
     )
     return 1 if any(report.failures for report in reports) else 0

@@ -86,6 +86,7 @@ from node.messages import DecidedNotice
 from node.network.base import GOSSIP_BYTES_MAX
 from node.snapshots import MANIFEST_BYTES_MAX
 from node.store import StoredBlock
+from node.store import _stored as stored_columns
 from tests.consensus import ready
 from tests.consensus.table import CHAIN_ID, NOW_MS, Table, hash_of
 from tests.fuzz.judge import Target, Told
@@ -436,7 +437,7 @@ def stored_row() -> Target:
             raise Told("no row") from None
         if type(row) is not list or len(row) != 5:
             raise Told("no row")
-        stored = StoredBlock(*row)
+        stored = stored_columns(row)
         block = stored_block(stored)
         verify(stored)
         return block
