@@ -13,7 +13,7 @@ from bench.machine import describe
 from consensus import events
 from consensus.core import Core
 from tests.sim import keys
-from tests.sim.network import Faults
+from tests.sim.faults import Faults
 from tests.sim.node import SimNode
 from tests.sim.world import World
 from wire.keys import SigningKey, verify

@@ -208,6 +208,11 @@ class Application:
         env = BlockEnv(0, self.params.genesis_ms)
         events: list[Event] = []
         arguments = _genesis_arguments(self.params, self.founding)
+        for name in contracts.LIBRARIES:
+            try:
+                self._executor.deploy_library(journal, name, contracts.source(name))
+            except Rejected as error:
+                raise InvariantError(f"library {name}: {error}") from error
         for name in contracts.CONTRACTS:
             try:
                 self._executor.deploy(journal, name, contracts.source(name))

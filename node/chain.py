@@ -12,6 +12,7 @@ looks on, so that it is ready when an epoch gives it a seat (and a seat that is 
 import asyncio
 import logging
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,7 @@ from node.evidence import EvidencePool
 from node.genesis import Genesis, chain_of
 from node.mempool import Mempool
 from node.network.base import Network
+from node.pace import Pace
 from node.store import EpochEnd, Store, StoredBlock
 from node.wal import Wal
 from wire.codec import encode
@@ -156,6 +158,7 @@ class Chain:
             asyncio.Queue()
         )
         self._early: deque[_Heard] = deque(maxlen=EARLY_MAX)
+        self._pace = Pace()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="execution")
         self._results: dict[bytes, BlockResult] = {}
         self._jobs: set[asyncio.Task[None]] = set()
@@ -171,7 +174,9 @@ class Chain:
         self._evidence: EvidencePool | None = None
         # The last height that this node has seen votes decide; others came ready from neighbours.
         self.decided_height = 0
-        self.counts = {"blocks": 0, "dropped_inputs": 0, "evidence": 0, "refused_blocks": 0}
+        self.counts = dict.fromkeys(
+            ("blocks", "transactions", "dropped_inputs", "evidence", "refused_blocks"), 0
+        )
         network.on_send(PROTOCOL, self._on_message)
 
     # -- what others read --------------------------------------------------------------------
@@ -457,8 +462,10 @@ class Chain:
         time_ms = max(self._now_ms(), head.header.time_ms + 1)
         params = self._params
         proven = self._evidence.due(height)
-        chosen = self._mempool.reap(time_ms, params.block_bytes_max, params.block_transactions_max)
+        count_max = self._pace.transactions_max(params, round_)
+        chosen = self._mempool.reap(time_ms, params.block_bytes_max, count_max)
         index = self.index
+        begun_s = time.monotonic()
         built = await self._in_worker(
             lambda: self._on_parent(
                 height,
@@ -469,6 +476,7 @@ class Chain:
         )
         if built is None:
             return
+        self._pace.executed(len(chosen), time.monotonic() - begun_s)
         block, result = built
         self._remember(header_hash(block.header), result)
         self._put(ev.BlockBuilt(height, round_, block))
@@ -479,6 +487,7 @@ class Chain:
         if head.header.height + 1 != height:
             return
         if block_hash not in self._results:
+            begun_s = time.monotonic()
             try:
                 result = await self._in_worker(
                     lambda: self._on_parent(height, lambda: self._maker.execute(block, head.header))
@@ -490,6 +499,7 @@ class Chain:
                 return
             if result is None:
                 return
+            self._pace.executed(len(block.txs), time.monotonic() - begun_s)
             self._remember(block_hash, result)
         self._put(ev.BlockChecked(height, block_hash, True))
 
@@ -586,6 +596,7 @@ class Chain:
         await self._write(block, certificate, result)
         self._results.clear()
         self.counts["blocks"] += 1
+        self.counts["transactions"] += len(block.txs)
         if self._mempool is not None:
             self._mempool.decided([receipt.tx_id for receipt in result.receipts])
         for listener in self._listeners:

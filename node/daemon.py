@@ -30,6 +30,7 @@ from node.bill import Bills
 from node.blocks import BlockMaker
 from node.chain import Chain
 from node.config import Config
+from node.courier import Courier
 from node.epochs import Epochs
 from node.errors import NodeError, StartError
 from node.evidence import EvidencePool
@@ -39,6 +40,7 @@ from node.lock import DirectoryLock
 from node.mempool import Mempool
 from node.network.base import Network, NetworkError
 from node.network.libp2p import Libp2pNetwork
+from node.process import collect_seldom
 from node.setup import (
     DATABASE_NAME,
     EVIDENCE_NAME,
@@ -98,6 +100,7 @@ async def _main(config: Config, until_stdin_closes: bool) -> None:
     data = data_directory(config)
     with DirectoryLock(data):
         async with Node(config, genesis, key, data) as node:
+            collect_seldom()
             if until_stdin_closes:
                 node.start_task(_stdin_closed(stop))
             await node.run(stop)
@@ -180,7 +183,9 @@ class Node:
             lambda batch: self.network.publish(transactions, batch),
             now_ms,
             self.chain.consider_block,
+            lambda batch: courier.hand_over(batch),
         )
+        courier = Courier(self.chain, self.network, self.mempool.gossip_check, self.mempool.receive)
         self.network.on_gossip(transactions, self.mempool.receive, self.mempool.gossip_check)
         proofs = evidence_topic(genesis)
         self.evidence = EvidencePool(

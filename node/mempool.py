@@ -1,14 +1,19 @@
 """Transactions that wait for a block: taken in, pooled into batches, gossiped, handed out.
 
-A transaction of this home is pooled for tens of milliseconds and leaves with its neighbours in one
-gossip message, because a message costs far more than a transaction. One that is refused here is
-never sent; one that is refused on its way is not passed on.
+A transaction of this home is pooled for tens of milliseconds, longer while many come, and leaves
+with its neighbours in one message, because a message costs far more than a transaction. One that
+is refused here is never sent; one that is refused on its way is not passed on.
+
+A batch is handed to the next proposers if they are all connected, else gossiped (`courier.py`).
+What stays undecided is said again, by gossip: so no few can keep it from the others.
 """
 
 import asyncio
+import itertools
 import logging
+import math
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
 
 from node.messages import BATCH_BYTES_MAX, BATCH_TRANSACTIONS_MAX, TransactionBatch
@@ -24,8 +29,13 @@ TRANSACTIONS_MAX: Final = 10_000
 BYTES_MAX: Final = 16 * 1_048_576
 PER_SENDER_MAX: Final = 64
 POOL_S: Final = 0.05
+# While they keep coming, batches leave no sooner after each other than this.
+BATCH_INTERVAL_S: Final = 0.2
 # What has not been decided after this long was lost on the way: say it again.
 REPEAT_S: Final = 4.0
+# No more at a time, nor sooner after each other than a quarter of that: what waits because there is
+# too much of it must not be made more.
+REPEATED_MAX: Final = 64
 # No honest node sends these, whatever it has seen of the chain: contracts come with the genesis.
 _DISHONEST: Final = ("unknown_contract", "unknown_entry", "bad_arguments")
 
@@ -43,7 +53,9 @@ class Mempool:
     now_ms : callable
         Real time, UTC. [ms]
     on_arrival : callable
-        Called when a transaction has been taken in: there is something to propose.
+        Called when transactions have been taken in: there is something to propose.
+    hand_over : callable, optional
+        Gives one encoded batch to those who need it; False if it must be gossiped.
     """
 
     def __init__(
@@ -53,17 +65,21 @@ class Mempool:
         publish: Callable[[bytes], Awaitable[None]],
         now_ms: Callable[[], int],
         on_arrival: Callable[[], None],
+        hand_over: Callable[[bytes], bool] = lambda _batch: False,
     ) -> None:
         self._verifier = verifier
         self._admit = admit
         self._publish = publish
         self._now_ms = now_ms
         self._on_arrival = on_arrival
+        self._hand_over = hand_over
         self._pending: dict[bytes, CheckedTransaction] = {}
         self._per_sender: dict[str, int] = {}
         self._bytes = 0
+        # What this home submitted, and when it was last said; what was said last comes last.
         self._own: dict[bytes, float] = {}
-        self._outbox: list[bytes] = []
+        self._outbox: list[CheckedTransaction] = []
+        self._repeated_s = -math.inf
         self._wake = asyncio.Event()
         self._sequence = time.time_ns()
         self.refused: dict[str, int] = {}
@@ -96,14 +112,7 @@ class Mempool:
     def receive(self, peer: str, data: bytes) -> None:
         """Take in a batch that passed `gossip_check`."""
         batch = decode(data, TransactionBatch, GOSSIP_BYTES_MAX)
-        for result in self._verifier.check(batch.transactions, self._now_ms()):
-            if isinstance(result, Refused):
-                self._count(result)
-                continue
-            try:
-                self._insert(result)
-            except Refused as refused:
-                self._count(refused)
+        self._take(batch.transactions)
 
     def submit(self, raw: bytes) -> CheckedTransaction:
         """Take in a transaction of this home and gossip it with the next batch.
@@ -113,20 +122,36 @@ class Mempool:
         Refused
             It is malformed, expired, signed wrong, or the market would refuse it. It is not sent.
         """
-        result = self._verifier.check([raw], self._now_ms())[0]
+        result = self.submit_many([raw])[0]
         if isinstance(result, Refused):
-            self._count(result)
             raise result
-        try:
-            self._insert(result)
-        except Refused as refused:
-            self._count(refused)
-            raise
-        if result.tx_id not in self._own:
-            self._own[result.tx_id] = time.monotonic()
-            self._outbox.append(result.raw)
-            self._wake.set()
         return result
+
+    def submit_many(self, raws: Sequence[bytes]) -> list[CheckedTransaction | Refused]:
+        """Take in several at once; each is taken or refused by itself, as by `submit`."""
+        results = self._take(raws)
+        for result in results:
+            if isinstance(result, CheckedTransaction) and result.tx_id not in self._own:
+                self._own[result.tx_id] = math.inf
+                self._outbox.append(result)
+                self._wake.set()
+        return results
+
+    def _take(self, raws: Sequence[bytes]) -> list[CheckedTransaction | Refused]:
+        """Check and keep each of `raws`; return what became of them, in order."""
+        before = len(self._pending)
+        results = self._verifier.check(raws, self._now_ms())
+        for place, result in enumerate(results):
+            if isinstance(result, CheckedTransaction):
+                try:
+                    self._insert(result)
+                    continue
+                except Refused as refused:
+                    result = results[place] = refused
+            self._count(result)
+        if len(self._pending) > before:
+            self._on_arrival()
+        return results
 
     def _insert(self, checked: CheckedTransaction) -> None:
         if checked.tx_id in self._pending:
@@ -139,36 +164,59 @@ class Mempool:
         self._pending[checked.tx_id] = checked
         self._per_sender[checked.sender] = self._per_sender.get(checked.sender, 0) + 1
         self._bytes += len(checked.raw)
-        self._on_arrival()
 
     # -- going out ---------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Gossip what this home submits, pooled; say again what stays undecided."""
+        """Say what this home submits, pooled; say again what stays undecided."""
+        said_s = -BATCH_INTERVAL_S
         while True:
             try:
                 # Not `wait_for`: it swallows a cancellation that comes with the event.
                 async with asyncio.timeout(REPEAT_S):
                     await self._wake.wait()
-                await asyncio.sleep(POOL_S)
+                rest_s = said_s + BATCH_INTERVAL_S - time.monotonic()
+                await asyncio.sleep(max(POOL_S, rest_s))
             except TimeoutError:
                 pass
             self._wake.clear()
-            self._repeat()
-            raws, self._outbox = self._outbox, []
-            for batch in _batches(raws):
-                self._sequence += 1
-                try:
-                    await self._publish(encode(TransactionBatch(self._sequence, batch)))
-                except Exception:
-                    log.exception("a batch of %d transactions was not gossiped", len(batch))
+            fresh, self._outbox = self._outbox, []
+            if fresh:
+                said_s = time.monotonic()
+            await self._say(fresh, self._hand_over)
+            await self._say(self._overdue(), lambda _batch: False)
 
-    def _repeat(self) -> None:
-        due = time.monotonic() - REPEAT_S
-        for tx_id, said in self._own.items():
-            if said <= due and tx_id in self._pending:
-                self._own[tx_id] = time.monotonic()
-                self._outbox.append(self._pending[tx_id].raw)
+    async def _say(
+        self, transactions: list[CheckedTransaction], hand_over: Callable[[bytes], bool]
+    ) -> None:
+        now_s = time.monotonic()
+        for checked in transactions:
+            if self._own.pop(checked.tx_id, None) is not None:
+                self._own[checked.tx_id] = now_s
+        for batch in _batches([checked.raw for checked in transactions]):
+            self._sequence += 1
+            data = encode(TransactionBatch(self._sequence, batch))
+            if hand_over(data):
+                continue
+            try:
+                await self._publish(data)
+            except Exception:
+                log.exception("a batch of %d transactions was not gossiped", len(batch))
+
+    def _overdue(self) -> list[CheckedTransaction]:
+        """Return what was said and has stayed undecided for too long, the oldest first."""
+        now_s = time.monotonic()
+        if now_s - self._repeated_s < REPEAT_S / 4:
+            return []
+        overdue = (
+            self._pending[tx_id]
+            for tx_id, said_s in self._own.items()
+            if said_s <= now_s - REPEAT_S and tx_id in self._pending
+        )
+        found = list(itertools.islice(overdue, REPEATED_MAX))
+        if found:
+            self._repeated_s = now_s
+        return found
 
     def reap(self, time_ms: int, bytes_max: int, count_max: int) -> list[CheckedTransaction]:
         """Return what the next block may hold: oldest first, each sender's in order of nonce."""

@@ -7,7 +7,7 @@ from msgspec import Meta
 from consensus.messages import Unsigned
 from wire.codec import Message
 
-BATCH_TRANSACTIONS_MAX: Final = 64
+BATCH_TRANSACTIONS_MAX: Final = 256
 # Below the gossip bound, so that a batch of the largest transactions still fits.
 BATCH_BYTES_MAX: Final = 98_304
 # A larger block is announced without its body; those who want it ask.

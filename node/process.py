@@ -1,5 +1,6 @@
 """What the operating system knows of this process, for status and metrics."""
 
+import gc
 import os
 import resource
 from pathlib import Path
@@ -18,3 +19,19 @@ def cpu_s() -> float:
     """Return the CPU time this process has used, user and system. [s]"""
     times = os.times()
     return times.user + times.system
+
+
+# How many more objects than were freed there must be before the youngest are looked at, how often
+# those are before the next generation is, and that before all are.
+_COLLECTOR_THRESHOLDS: Final = (20_000, 20, 50)
+
+
+def collect_seldom() -> None:
+    """Spare the collector of cycles what is in use now, and run it less often from here on.
+
+    A node makes and drops many small objects, almost none of them in cycles, beside a state and a
+    tree that are large: by default each block would have all of these looked through.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECTOR_THRESHOLDS)

@@ -1,4 +1,5 @@
-"""The contracts of a market, as text, in the order in which they are instantiated."""
+"""The contracts of a market, as text, in the order in which they are instantiated, and the
+libraries they stand on."""
 
 from importlib import resources
 from typing import Final
@@ -7,7 +8,9 @@ CONTRACTS: Final = (
     "ledger", "registry", "tariff", "market", "settlement", "carbon", "governance",
 )  # fmt: skip
 
+LIBRARIES: Final = ("matching",)
+
 
 def source(name: str) -> str:
-    """Return the text of a contract."""
+    """Return the text of a contract or a library."""
     return resources.files("market.contracts").joinpath(f"{name}.star").read_text("utf-8")

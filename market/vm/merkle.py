@@ -68,9 +68,12 @@ def update(tree: Tree, writes: Mapping[str, bytes | None]) -> Tree:
     for key, value in writes.items():
         digest = _sha256(key.encode()).digest()
         path = int.from_bytes(digest, "big")
-        changes.append((path, None if value is None else _leaf(path, _sha256(value).digest())))
+        leaf = None if value is None else _leaf(path, digest, _sha256(value).digest())
+        changes.append((path, leaf))
     changes.sort(key=_path_of)
-    return _update(tree, changes, PATH_BITS - 1)
+    paths = [path for path, _ in changes]
+    leaves = [leaf for _, leaf in changes]
+    return _update(tree, paths, leaves, 0, len(paths), PATH_BITS - 1)
 
 
 def prove(tree: Tree, key: str) -> Proof:
@@ -101,7 +104,7 @@ def verify(root: bytes, key: str, value: bytes | None, proof: Proof) -> bool:
     if value is not None:
         if proof.leaf_key_hash != key_hash or proof.leaf_value_hash != _sha256(value).digest():
             return False
-        found = _leaf(path, proof.leaf_value_hash).hash
+        found = _leaf(path, key_hash, proof.leaf_value_hash).hash
     elif not proof.leaf_key_hash and not proof.leaf_value_hash:
         found = EMPTY_ROOT
     else:
@@ -110,7 +113,7 @@ def verify(root: bytes, key: str, value: bytes | None, proof: Proof) -> bool:
         other = int.from_bytes(proof.leaf_key_hash, "big")
         if other == path or (other ^ path) >> (PATH_BITS - depth):
             return False
-        found = _leaf(other, proof.leaf_value_hash).hash
+        found = _leaf(other, proof.leaf_key_hash, proof.leaf_value_hash).hash
     for level in range(depth - 1, -1, -1):
         sibling = proof.siblings[level]
         right = path >> (PATH_BITS - 1 - level) & 1
@@ -131,8 +134,8 @@ def _path_of(change: _Change) -> int:
     return change[0]
 
 
-def _leaf(path: int, value_hash: bytes) -> Leaf:
-    return Leaf(_sha256(b"\x00" + path.to_bytes(32, "big") + value_hash).digest(), path, value_hash)
+def _leaf(path: int, key_hash: bytes, value_hash: bytes) -> Leaf:
+    return Leaf(_sha256(b"\x00" + key_hash + value_hash).digest(), path, value_hash)
 
 
 def _join(left: Tree, right: Tree) -> Tree:
@@ -147,24 +150,56 @@ def _join(left: Tree, right: Tree) -> Tree:
     return Node(_sha256(b"\x01" + left.hash + right.hash).digest(), left, right)
 
 
-def _update(tree: Tree, changes: list[_Change], bit: int) -> Tree:
-    """Apply path-sorted `changes`, all of this subtree, which divides at `bit`."""
+def _update(
+    tree: Tree, paths: list[int], leaves: list[Leaf | None], low: int, high: int, bit: int
+) -> Tree:
+    """Apply changes `low` to `high`, sorted, all of this subtree, which divides at `bit`."""
+    if high - low < 2:
+        return _update_one(tree, paths[low], leaves[low], bit) if low < high else tree
     if type(tree) is Node:
-        cut = bisect.bisect_left(changes, 1, key=lambda change: change[0] >> bit & 1)
-        left = _update(tree.left, changes[:cut], bit - 1) if cut else tree.left
-        right = _update(tree.right, changes[cut:], bit - 1) if cut < len(changes) else tree.right
+        cut = _cut(paths, low, high, bit)
+        left = _update(tree.left, paths, leaves, low, cut, bit - 1)
+        right = _update(tree.right, paths, leaves, cut, high, bit - 1)
         if left is tree.left and right is tree.right:
             return tree
         return _join(left, right)
-    leaves = [leaf for _, leaf in changes if leaf is not None]
-    if type(tree) is Leaf and all(path != tree.path for path, _ in changes):
-        leaves.append(tree)
-        leaves.sort(key=lambda leaf: leaf.path)
-    return _build(leaves, bit)
+    kept = [leaf for leaf in leaves[low:high] if leaf is not None]
+    if type(tree) is Leaf:
+        place = bisect.bisect_left(paths, tree.path, low, high)
+        if place == high or paths[place] != tree.path:
+            bisect.insort(kept, tree, key=_path_of_leaf)
+    return _build(kept, [leaf.path for leaf in kept], 0, len(kept), bit)
 
 
-def _build(leaves: list[Leaf], bit: int) -> Tree:
-    if len(leaves) < 2:
-        return leaves[0] if leaves else None
-    cut = bisect.bisect_left(leaves, 1, key=lambda leaf: leaf.path >> bit & 1)
-    return _join(_build(leaves[:cut], bit - 1), _build(leaves[cut:], bit - 1))
+def _update_one(tree: Tree, path: int, leaf: Leaf | None, bit: int) -> Tree:
+    """Apply one change. Most of a block's changes are alone in their subtree for most levels."""
+    if type(tree) is Node:
+        if path >> bit & 1:
+            right = _update_one(tree.right, path, leaf, bit - 1)
+            return tree if right is tree.right else _join(tree.left, right)
+        left = _update_one(tree.left, path, leaf, bit - 1)
+        return tree if left is tree.left else _join(left, tree.right)
+    if type(tree) is not Leaf or tree.path == path:
+        return leaf
+    if leaf is None:
+        return tree
+    pair = [tree, leaf] if tree.path < path else [leaf, tree]
+    return _build(pair, [one.path for one in pair], 0, 2, bit)
+
+
+def _build(leaves: list[Leaf], paths: list[int], low: int, high: int, bit: int) -> Tree:
+    if high - low < 2:
+        return leaves[low] if low < high else None
+    cut = _cut(paths, low, high, bit)
+    return _join(
+        _build(leaves, paths, low, cut, bit - 1), _build(leaves, paths, cut, high, bit - 1)
+    )
+
+
+def _cut(paths: list[int], low: int, high: int, bit: int) -> int:
+    """Return where, among sorted paths that are equal above `bit`, those with that bit begin."""
+    return bisect.bisect_left(paths, (paths[low] >> bit | 1) << bit, low, high)
+
+
+def _path_of_leaf(leaf: Leaf) -> int:
+    return leaf.path

@@ -8,6 +8,7 @@ latencies                   how long this home's transactions took to be final, 
 money                       what was minted and redeemed, and what all accounts hold
 query      {contract, entry, args}      a contract's query
 submit     {transaction}    hand in a signed transaction, hexadecimal
+submit_many {transactions}  hand in several: which were refused and why, and how many now wait
 transaction {id}            where a transaction was decided, if it was, and how it ended
 block      {height}         a decided block's hash, roots and time
 bill       {address, slot}  a home's bill; slot null: of the last settled slot
@@ -33,6 +34,7 @@ from node.status import Finality, NodeStatus
 from node.store import Store
 from wire.codec import decode
 from wire.keys import is_address
+from wire.transaction import Refused
 
 SLOTS_MAX: Final = 200
 
@@ -69,6 +71,7 @@ class Answers:
             "money": self.money,
             "query": self.query,
             "submit": self.submit,
+            "submit_many": self.submit_many,
             "transaction": self.transaction,
             "block": self.block,
             "bill": self.bill,
@@ -147,6 +150,25 @@ class Answers:
         checked = self._mempool.submit(raw)
         self._finality.submitted(checked.tx_id)
         return {"id": checked.tx_id.hex()}
+
+    async def submit_many(self, question: Mapping[str, Any]) -> Any:
+        """Hand in several signed transactions; each is taken or refused by itself."""
+        try:
+            texts = msgspec.convert(question.get("transactions"), list[str])
+            raws = [bytes.fromhex(text) for text in texts]
+        except (msgspec.ValidationError, ValueError):
+            raise ControlError("transactions is a list of hexadecimal texts") from None
+        refused = []
+        for place, result in enumerate(self._mempool.submit_many(raws)):
+            if isinstance(result, Refused):
+                refused.append([place, result.code, result.message])
+            else:
+                self._finality.submitted(result.tx_id)
+        return {
+            "accepted": len(raws) - len(refused),
+            "refused": refused,
+            "pending": len(self._mempool),
+        }
 
     async def transaction(self, question: Mapping[str, Any]) -> Any:
         """The height at which a transaction was decided, and its receipt."""

@@ -10,6 +10,7 @@ from consensus.authorities import AuthoritySet, build_certificate
 from consensus.light import HEADERS_MAX, LightClient, SignedHeader
 from consensus.messages import (
     PRECOMMIT,
+    ZERO_HASH,
     Block,
     Certificate,
     Vote,
@@ -35,7 +36,7 @@ from consensus.sync_messages import (
     Status,
 )
 from tests.sim import keys
-from tests.sim.node import genesis_block
+from tests.sim.app import genesis_block
 from wire.codec import encode
 
 CHAIN_ID = "ready"
@@ -99,7 +100,7 @@ def root_of(pairs: list[tuple[str, bytes]]) -> bytes:
 @lru_cache
 def ready_chain(height: int = 300, salt: bytes = b"") -> ReadyChain:
     """Make the chain; another salt makes another one of the same authorities."""
-    genesis = genesis_block(CHAIN_ID, set_of(0), set_of(1))
+    genesis = genesis_block(CHAIN_ID, set_of(0), ZERO_HASH)
     blocks, signed, snapshots = [genesis], [], {}
     certificate = None
     signed.append(SignedHeader(genesis.header, certify(bytes(32), 0, set_of(0))))

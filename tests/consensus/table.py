@@ -12,6 +12,7 @@ from consensus.messages import (
     NO_ROUND,
     PRECOMMIT,
     PREVOTE,
+    ZERO_HASH,
     Block,
     Certificate,
     ConsensusMessage,
@@ -27,7 +28,7 @@ from consensus.messages import (
 from consensus.params import Params
 from consensus.wal import WalRecord
 from tests.sim import keys
-from tests.sim.node import genesis_block, state_after
+from tests.sim.app import genesis_block
 
 CHAIN_ID = "table"
 NOW_MS = 1_000_000
@@ -43,7 +44,7 @@ class Table:
         self.height = height
         self.me = me
         self.params = options.pop("params", Params())
-        self.genesis = genesis_block(CHAIN_ID, self.authorities, self.authorities)
+        self.genesis = genesis_block(CHAIN_ID, self.authorities, ZERO_HASH)
         self.parent = replace(self.genesis.header, height=height - 1)
         self.core = self.new_core(me)
         if options.pop("enter", True):
@@ -65,7 +66,7 @@ class Table:
             time_ms=time_ms,
             proposer=proposer,
             tx_root=root,
-            state_root=state_after(self.parent, root),
+            state_root=root,
             **changes,
         )
         return Block(header, txs, None)

@@ -192,7 +192,7 @@ def test_a_failing_hook_moves_nothing_and_says_so(monkeypatch: pytest.MonkeyPatc
     street.home(1, BUY)
     state = street.app._state
     broken = dict(msgspec.msgpack.decode(state.items[f"market/slot/{SLOT}"]))
-    del broken["bid_wh"]
+    del broken["tariff_micro_per_kwh"]
     state.apply({f"market/slot/{SLOT}": encode(broken)})
     result = street.to_gate()
     assert [(e.contract, e.name) for e in result.events] == [("market", "hook_failed")]

@@ -15,6 +15,7 @@ from hems.config import CommunityHome, HomeConfig
 from hems.devices import Battery
 from market import client
 from market.genesis import HomeEntry, MarketParams
+from node import courier
 from node.api.control import ask
 from node.chain import PROTOCOL
 from node.config import Config, NetworkSection, NodeSection, SyncSection, settings_text
@@ -110,6 +111,7 @@ class SpyNetwork(MemoryNetwork):
         super().__init__(peer_id, hub)
         self.spoken = spoken
         self.published: list[tuple[str, bytes]] = []
+        self.handed: list[bytes] = []
         self.penalties: list[tuple[str, str]] = []
         self.alter: Alter | None = None
 
@@ -121,6 +123,8 @@ class SpyNetwork(MemoryNetwork):
                     message = self.alter(message)
                     data = encode(message)
                 self.spoken.append(message)
+        if protocol == courier.PROTOCOL:
+            self.handed.append(data)
         return super().send(peer_id, protocol, data)
 
     async def publish(self, topic: str, data: bytes) -> None:

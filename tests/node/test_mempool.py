@@ -48,6 +48,8 @@ class Home:
         self.app = founded()
         self.now_ms = START_MS
         self.published: list[bytes] = []
+        self.handed: list[bytes] = []
+        self.near = False
         self.arrivals = 0
         self.attempts = 0
         self.fail = False
@@ -57,6 +59,7 @@ class Home:
             self._publish,
             lambda: self.now_ms,
             self._arrived,
+            self._hand_over,
         )
 
     async def _publish(self, data: bytes) -> None:
@@ -64,6 +67,11 @@ class Home:
         if self.fail:
             raise RuntimeError("no network")
         self.published.append(data)
+
+    def _hand_over(self, data: bytes) -> bool:
+        if self.near:
+            self.handed.append(data)
+        return self.near
 
     def _arrived(self) -> None:
         self.arrivals += 1
@@ -114,6 +122,7 @@ async def running(home: Home) -> AsyncIterator[None]:
 def home(monkeypatch: pytest.MonkeyPatch) -> Home:
     """A home that says nothing twice, however slow the machine."""
     monkeypatch.setattr(node.mempool, "POOL_S", 0.01)
+    monkeypatch.setattr(node.mempool, "BATCH_INTERVAL_S", 0.01)
     monkeypatch.setattr(node.mempool, "REPEAT_S", 3_600.0)
     return Home()
 
@@ -350,3 +359,43 @@ async def test_a_block_clears_what_it_decided_made_stale_or_outlived(home: Home)
     # All room is given back.
     for nonce in range(10, 10 + PER_SENDER_MAX):
         home.pool.submit(signed(nonce).raw)
+
+
+async def test_several_are_taken_or_refused_one_by_one(home: Home) -> None:
+    bad = signed(call=client.Call("ledger", "play", {}))
+    raws = [signed(1).raw, b"junk", signed(1).raw, bad.raw, signed(2).raw]
+    results = home.pool.submit_many(raws)
+    kinds = [item.code if isinstance(item, Refused) else item.tx.nonce for item in results]
+    assert kinds == [1, "malformed", 1, "unknown_entry", 2]
+    assert home.pool.refused == {"malformed": 1, "unknown_entry": 1}
+    assert [item.tx.nonce for item in home.pool.pending()] == [1, 2]
+    assert home.arrivals == 1
+    home.pool.submit_many([signed(1).raw, b"junk"])
+    assert home.arrivals == 1
+
+
+async def test_what_can_be_handed_over_is_not_gossiped_unless_it_stays_undecided(
+    repeating: Home,
+) -> None:
+    home = repeating
+    home.near = True
+    async with running(home):
+        home.pool.submit(signed(1).raw)
+        await until(lambda: bool(home.published), "it is said again")
+    assert [home.opened(data).transactions for data in home.handed] == [[signed(1).raw]]
+    assert home.batches()[0] == [signed(1).raw]
+
+
+async def test_of_a_backlog_only_the_oldest_are_said_again_at_a_time(
+    repeating: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node.mempool, "REPEATED_MAX", 2)
+    home = repeating
+    home.near = True
+    for nonce in range(1, 6):
+        home.pool.submit(signed(nonce).raw)
+    async with running(home):
+        await until(lambda: len(home.batches()) >= 4, "they are said again")
+    assert all(len(batch) <= 2 for batch in home.batches())
+    again = [raw for batch in home.batches() for raw in batch]
+    assert again[:6] == [signed(nonce).raw for nonce in (1, 2, 3, 4, 5, 1)]

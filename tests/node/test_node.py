@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 import node.chain
+import node.mempool
 import node.network.memory
 import node.wal
 from consensus.messages import (
@@ -172,15 +173,68 @@ async def test_a_refused_transaction_says_why_and_reaches_nobody(tmp_path: Path)
 
 
 def said_by(member: Member) -> set[bytes]:
-    """Return the transactions that a home has gossiped."""
+    """Return the transactions that a home has gossiped or handed over."""
     assert member.network is not None
     transactions, _ = topics(member.grid.genesis)
+    gossiped = [data for topic, data in member.network.published if topic == transactions]
     return {
         raw
-        for topic, data in member.network.published
-        if topic == transactions
+        for data in [*gossiped, *member.network.handed]
         for raw in decode(data, TransactionBatch, GOSSIP_BYTES_MAX).transactions
     }
+
+
+async def test_several_handed_in_together_are_taken_or_refused_one_by_one(tmp_path: Path) -> None:
+    grid = quiet_grid(tmp_path)
+    async with running(grid, range(5)) as members:
+        giver, taker = members[4], members[0]
+        good = [giver.sign(client.transfer(taker.key.address, amount)) for amount in (1, 10)]
+        bad = bad_transactions(giver)["unknown_entry"]
+        assert isinstance(bad, CheckedTransaction)
+        raws = [good[0].raw.hex(), bad.raw.hex(), good[1].raw.hex(), "00"]
+        answer = await giver.ask("submit_many", transactions=raws)
+        assert answer["accepted"] == 2
+        assert [row[:2] for row in answer["refused"]] == [[1, "unknown_entry"], [3, "malformed"]]
+        assert all(row[2] for row in answer["refused"])
+        assert answer["pending"] == 2
+        await until(
+            lambda: (
+                client.account(taker.node.app.query, taker.key.address).balance_micro
+                == BALANCE_MICRO + 11
+            ),
+            "both transfers are applied",
+        )
+        for wrong in ("00", ["xx"], [1], None):
+            with pytest.raises(ControlError, match="transactions is a list of hexadecimal texts"):
+                await giver.ask("submit_many", transactions=wrong)
+
+
+async def test_a_transaction_goes_straight_to_who_proposes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However slow the machine, it is not said again.
+    monkeypatch.setattr(node.mempool, "REPEAT_S", 3_600.0)
+    grid = Grid(tmp_path, make_genesis(8, 7, time_lapse=1))
+    async with running(grid, range(8)) as members:
+        giver = members[7]
+        await until(lambda: len(giver.node.network.peers()) == 7, "all are connected")
+        transfer = giver.sign(client.transfer(key_of(0).address, 5))
+        await giver.ask("submit", transaction=transfer.raw.hex())
+        await until(
+            lambda: all(
+                client.account(member.node.app.query, key_of(0).address).balance_micro
+                == BALANCE_MICRO + 5
+                for member in members
+            ),
+            "the transfer is applied everywhere",
+        )
+        assert giver.network is not None
+        assert len(giver.network.handed) == 4  # f + 2 of seven
+        assert said_by(giver) == {transfer.raw}
+        assert not any(member.network and member.network.handed for member in members[:7])
+        transactions, _ = topics(grid.genesis)
+        gossiped = [topic for topic, _ in giver.network.published if topic == transactions]
+        assert not gossiped
 
 
 async def test_authorities_are_connected_to_each_other_where_homes_take_every_place(

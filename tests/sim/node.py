@@ -1,44 +1,51 @@
-"""One simulated node: a driver as `consensus.events` asks for, around the real core."""
+"""One simulated node: a driver as `consensus.events` asks for, around the real core.
 
-import hashlib
+It follows `node/chain.py`: effects in order, the log synced before anything leaves the house, one
+database transaction per block, the log shortened when it is bulky. Where a crash may come, `burns`
+is asked.
+"""
+
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from consensus import events
-from consensus.authorities import AuthoritySet, verify_certificate
 from consensus.core import Core
-from consensus.errors import BlockRefused, CertificateRefused
+from consensus.errors import BlockRefused, EvidenceRefused, InvariantError
 from consensus.messages import (
-    PROTOCOL_VERSION,
-    ZERO_HASH,
     Block,
     Certificate,
     ConsensusMessage,
     Decided,
+    Evidence,
     Header,
     Proposal,
     Vote,
-    certificate_hash,
-    evidence_root,
     header_hash,
-    tx_root,
 )
-from consensus.validate import check_block
+from consensus.wal import LockRecord, VoteRecord, WalRecord
 from tests.sim import keys
-from tests.sim.checks import Violation
-from tests.sim.disk import Disk
-from tests.sim.liar import twist
+from tests.sim.app import Note, Settle, State, Transfer, transactions_due
+from tests.sim.disk import Database, Log
+from tests.sim.errors import Violation
+from tests.sim.liar import false_evidence, own_evidence, signed_lies, twist
+from tests.sim.syncer import Syncer
+from wire.codec import encode
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
 LIES_SHARE = 0.1
+SIGNED_LIES_SHARE = 0.1
 BAD_BLOCKS_SHARE = 0.3
 FAR_FUTURE_MS = 60_000
-NO_EVIDENCE_ROOT = evidence_root(())
-SYNC_BLOCKS_MAX = 32
+NEAR_PAST_MS = 2_500
+SNAPSHOTS_KEPT = 2
+MEMPOOL_PER_ACCOUNT_MAX = 4
+POLL_MS = 1_000
+POLLS_PER_REPEAT = 10
+OLD_EVIDENCE_KEPT = 16
 
 
 class SimNode:
@@ -49,22 +56,25 @@ class SimNode:
         self.slot = slot
         self.public = public
         self.salt = salt
-        self.disk = Disk()
-        # Applied blocks with their certificates; the durable store. Genesis is chain[0].
-        self.chain: list[tuple[Block, Certificate | None]] = [(world.genesis, None)]
-        self.tip_hash = header_hash(world.genesis.header)
+        self.log = Log()
+        self.database: Database = world.mutation.database(world.genesis, world.first_state)
+        # Heights and block hashes of the snapshots on offer, the newest last.
+        self.snapshots: list[tuple[int, bytes]] = []
         self.up = False
         self.generation = 0
         self.fuse: int | None = None
-        self.lost_memory = False
         self.skew_ms = 0
         self.speed = 1.0
         self.restarts = -1
-        self.lies = False
-        self.is_honest = False
+        self.lies = self.is_honest = self.is_frail = False
         self.core: Core
+        self.syncer: Syncer
+        self._last_vote: Vote | None = None
+        self._mempool: dict[int, dict[bytes, Transfer]] = {}
+        self._polls = 0
+        # What a liar has seen committed, to say it again.
+        self._old_evidence: list[Evidence] = []
         self._effects: dict[type, Callable[[Any], None]] = {
-            events.Persist: self._persist,
             events.Broadcast: self._broadcast,
             events.Send: self._send,
             events.SetTimer: self._set_timer,
@@ -78,6 +88,16 @@ class SimNode:
     def __repr__(self) -> str:
         return f"node {self.slot}" + (f" (twin {self.salt})" if self.salt else "")
 
+    @property
+    def height(self) -> int:
+        """Height of the last applied block."""
+        return self.database.height
+
+    @property
+    def now_ms(self) -> int:
+        """This node's clock."""
+        return self.world.now_ms + self.skew_ms
+
     # -- life
 
     def boot(self) -> None:
@@ -87,43 +107,78 @@ class SimNode:
         self.generation += 1
         self.restarts += 1
         self.fuse = None
-        scan = self.disk.read()
-        damaged = scan.damage is not None or self.lost_memory
-        self.lost_memory = False
+        records, _ = self.log.read()
+        world.mutation.opened(self, records)
+        world.checker.on_open(self)
+        self._last_vote = None
+        for record in records:
+            self._note_signed(record)
         self.core = world.make_core(self)
-        self.core.recover(world.recovered(scan.records), damaged)
-        self._enter(damaged)
-        world.schedule(self, 1_000, ("poll",))
+        self.core.recover(world.mutation.recovered(records))
+        self.syncer = Syncer(self)
+        self._mempool = {}
+        certificate = self.database.certificate
+        self.enter((self.database.head, certificate) if certificate is not None else None)
+        world.schedule(self, POLL_MS, ("poll",))
 
     def crash(self) -> None:
-        """Lose all that is not on the disk."""
+        """Lose all that is not on the disk, and perhaps more of what was on its way there."""
+        faults = self.world.network.faults
         self.up = False
         self.generation += 1
         self.fuse = None
+        self.log.crash(self.world.rng, faults.torn, faults.torn and self.is_frail)
 
     def wipe(self) -> None:
         """Lose the directory: the node knows only genesis and that it was there before."""
-        self.disk.replace([])
-        self.lost_memory = True
-        self.chain = self.chain[:1]
-        self.tip_hash = header_hash(self.world.genesis.header)
+        self.log.lose()
+        self.database.wipe()
+        self.snapshots = []
+        self.world.checker.on_wipe(self)
 
-    @property
-    def now_ms(self) -> int:
-        """This node's clock."""
-        return self.world.now_ms + self.skew_ms
+    def burns(self) -> bool:
+        """Come one step nearer to the next crash; tell whether this is it."""
+        if self.fuse is None:
+            return False
+        self.fuse -= 1
+        if self.fuse >= 0:
+            return False
+        self.world.crashed(self)
+        return True
 
     # -- events
 
-    def receive(self, message: ConsensusMessage, sender: bytes) -> None:
+    def receive(self, message: ConsensusMessage, sender: "SimNode") -> None:
+        """A message of another authority has come."""
         core = self.core
-        index = core.authorities.index_of(sender)
+        index = core.authorities.index_of(sender.public)
         if index is None:
             return
-        watched = type(message) is Vote and self.is_honest and self._would_keep(message)
+        watched = (
+            type(message) is Vote
+            and self.is_honest
+            and len(self.world.faulty_slots) > 0
+            and self._would_keep(message)
+        )
         self._handle(events.Received(message, index, self.now_ms))
+        if sender.lies:
+            self.world.checker.on_lie(self)
         if watched:
             self.world.checker.on_hear(self, message)  # type: ignore[arg-type]
+
+    def serve(self, service: tuple[Any, ...], sender: "SimNode") -> None:
+        """Anything else has come: gossip, a question of sync, an answer."""
+        match service:
+            case ("question", number, generation, data):
+                self.syncer.asked(sender.slot, number, generation, data)
+            case ("answer", number, generation, data):
+                self.syncer.answered(number, generation, data)
+            case ("notice", certificate):
+                self.syncer.heard(sender.slot, certificate)
+            case ("evidence", evidence):
+                self.take_evidence(evidence)
+            case ("transfer", transfer):
+                self._take_transfer(transfer)
 
     def _would_keep(self, vote: Vote) -> bool:
         """Whether the core must take in this vote, so that it must notice a contradiction."""
@@ -137,21 +192,27 @@ class SimNode:
             voter, core._vote_bytes(vote), vote.signature
         )
 
-    def fire(self, what: tuple) -> None:  # type: ignore[type-arg]
+    def fire(self, what: tuple[Any, ...]) -> None:
         """Something this node scheduled has come."""
-        kind = what[0]
-        if kind == "timer":
-            self._handle(events.TimerFired(what[1]))
-        elif kind == "begin":
-            self._handle(events.BeginRounds(what[1]))
-        elif kind == "build":
-            self._build(what[1], what[2])
-        elif kind == "check":
-            self._check(what[1], what[2])
-        elif kind == "apply":
-            self._apply(what[1], what[2])
-        elif kind == "poll":
-            self._poll()
+        match what:
+            case ("timer", timer):
+                self._handle(events.TimerFired(timer))
+            case ("begin", height):
+                self._handle(events.BeginRounds(height))
+            case ("build", height, round_):
+                self._build(height, round_)
+            case ("check", block, block_hash):
+                self._check(block, block_hash)
+            case ("apply", block, certificate):
+                self._apply(block, certificate)
+            case ("poll",):
+                self._poll()
+            case ("sync", event):
+                self.syncer.feed(event)
+            case ("foreign", block, certificate):
+                self.syncer.take_foreign(block, certificate)
+            case ("load", effect):
+                self.syncer.take_snapshot(effect)
 
     def _handle(self, event: events.Event) -> None:
         effects = self.core.handle(event)
@@ -159,24 +220,33 @@ class SimNode:
             self._carry_out(effects)
 
     def _carry_out(self, effects: list[events.Effect]) -> None:
-        world = self.world
-        for effect in world.reordered(effects):
-            if self.fuse is not None:
-                self.fuse -= 1
-                if self.fuse < 0:
-                    if isinstance(effect, events.Persist) and world.network.faults.torn:
-                        self.disk.tear(effect.record, world.rng)
-                    world.crashed(self)
+        log, mutation = self.log, self.world.mutation
+        for effect in mutation.reordered(effects):
+            if self.fuse is not None and self.burns():
+                return
+            if type(effect) is events.Persist:
+                log.append(effect.record)
+                self._note_signed(effect.record)
+                continue
+            if log.is_dirty and mutation.syncs:
+                log.sync()
+                if self.fuse is not None and self.burns():
                     return
             self._effects[type(effect)](effect)
+        if log.is_dirty and mutation.syncs:
+            log.sync()
 
-    def _persist(self, effect: events.Persist) -> None:
-        self.disk.append(effect.record)
+    def _note_signed(self, record: WalRecord) -> None:
+        match record:
+            case VoteRecord(vote) | LockRecord(precommit=vote):
+                self._last_vote = vote
+
+    # -- effects
 
     def _broadcast(self, effect: events.Broadcast) -> None:
         message = effect.message
         if self.is_honest and type(message) in (Vote, Proposal):
-            self.world.checker.on_say(self, message)
+            self.world.checker.on_say(self, message)  # type: ignore[arg-type]
         self._send_to(message, None)
 
     def _send(self, effect: events.Send) -> None:
@@ -189,8 +259,24 @@ class SimNode:
                 continue
             world.network.send(self.slot, other.slot, message)
             if self.lies and world.rng.random() < LIES_SHARE:
-                lie = twist(message, world.rng, world.n)
-                world.network.send(self.slot, other.slot, lie, lie=True)
+                self._lie_to(other.slot, message)
+
+    def _lie_to(self, slot: int, message: ConsensusMessage) -> None:
+        world = self.world
+        # Where evidence ages soon, liars keep what convicts them for when it is too old.
+        may_sign = not world.has_short_window
+        if may_sign and isinstance(message, Vote) and world.rng.random() < SIGNED_LIES_SHARE:
+            signer = keys.signer_of(self.public)
+            for vote in signed_lies(message, world.rng, world.chain_id, signer):
+                world.network.send(self.slot, slot, vote, lie=True)
+        else:
+            lie = twist(message, world.rng, world.n)
+            world.network.send(self.slot, slot, lie, lie=True)
+
+    def _gossip(self, service: tuple[Any, ...]) -> None:
+        for other in self.world.nodes:
+            if other is not self:
+                self.world.network.send(self.slot, other.slot, service)
 
     def _set_timer(self, effect: events.SetTimer) -> None:
         self.world.schedule(self, int(effect.delay_ms * self.speed), ("timer", effect.timer))
@@ -203,146 +289,232 @@ class SimNode:
         what = ("check", effect.block, effect.block_hash)
         self.world.schedule(self, self.world.work_ms(), what)
 
-    def _report(self, effect: events.ReportEvidence) -> None:
-        self.world.checker.on_evidence(self, effect.evidence, self.core.authorities)
-
     def _accuse(self, effect: events.Misbehaved) -> None:
         accused = self.core.authorities.publics[effect.sender]
         if accused in self.world.checker.honest:
-            raise Violation(f"{self} accuses an honest peer: {effect}")
+            raise Violation(f"accountability: {self} accuses an honest peer: {effect}")
 
     def _decide(self, effect: events.Decide) -> None:
         block, certificate = effect.block, effect.certificate
-        authorities = self.core.authorities
-        self.world.checker.on_decide(self, block, certificate, authorities)
+        self.world.checker.on_decide(self, block, certificate, self.core.authorities)
         self.world.schedule(self, self.world.work_ms(), ("apply", block, certificate))
 
+    # -- applying
+
+    def execute(self, block: Block, hash_: bytes) -> State | None:
+        """Return the state after the next block; None if it may not follow."""
+        database = self.database
+        return self.world.execute(database.state, database.head.header, block, hash_)
+
     def _apply(self, block: Block, certificate: Certificate) -> None:
-        if block.header.height != len(self.chain):
+        if block.header.height != self.height + 1:
             return
-        self._append(block, certificate)
-        self._enter()
+        state = self.execute(block, header_hash(block.header))
+        if state is None:
+            raise InvariantError(f"block {block.header.height} is decided and cannot be applied")
+        if not self.commit(block, certificate, state):
+            return
+        self._announce(block, certificate)
+        self.enter(None)
 
-    def _append(self, block: Block, certificate: Certificate) -> None:
-        self.chain.append((block, certificate))
-        self.tip_hash = header_hash(block.header)
+    def commit(self, block: Block, certificate: Certificate, state: State) -> bool:
+        """Apply a block in one transaction; False if a crash comes before it, within or after."""
+        for _ in self.world.mutation.commit(self.database, block, certificate, state):
+            if self.burns():
+                return False
+        self.world.checker.on_apply(self, block, state)
+        if self.burns():
+            return False
+        if not self.is_honest and block.evidence:
+            self._old_evidence = [*self._old_evidence, *block.evidence][-OLD_EVIDENCE_KEPT:]
+        self._drop_known_evidence()
+        every = self.world.snapshot_every
+        if every and state.height % every == 0:
+            self.offer_snapshot(state)
+        self.syncer.head_moved()
+        return True
 
-    def _enter(self, replace_wal: bool = True) -> None:
-        world = self.world
-        height = len(self.chain)
-        block, certificate = self.chain[-1]
-        parent = Decided(block, certificate) if certificate is not None else None
-        effects = self.core.handle(events.EnterHeight(height, world.authorities(height), parent))
-        if replace_wal:
-            self.disk.replace(self.core.wal_records())
+    def offer_snapshot(self, state: State) -> None:
+        """Have a snapshot of the state after the head for who asks."""
+        tip_hash = self.database.tip_hash
+        self.world.keep_state(tip_hash, self.database.head.header, state)
+        self.snapshots = [*self.snapshots, (state.height, tip_hash)][-SNAPSHOTS_KEPT:]
+
+    def _announce(self, block: Block, certificate: Certificate) -> None:
+        """One or two of those who decided say so to all."""
+        index = self.core.index
+        if index is None:
+            return
+        place = (index - block.header.proposer) % self.core.n
+        if place == 0 or (place <= self.core.f and self.world.rng.random() < 0.2):
+            self._gossip(("notice", certificate))
+
+    def enter(self, parent: tuple[Block, Certificate] | None) -> None:
+        """Begin work on the height after the head; `parent` if the core does not know it yet."""
+        world, database = self.world, self.database
+        height = database.height + 1
+        known = Decided(*parent) if parent is not None else None
+        entered = events.EnterHeight(
+            height, database.state.seats, known, behind=not self.syncer.is_level()
+        )
+        generation = self.generation
+        self._carry_out(self.core.handle(entered))
+        if self.generation != generation:
+            return
+        if self.log.size >= world.bulky_bytes:
+            # As the driver shortens its log: the last vote stays, see `Chain._shorten_log`.
+            last = [VoteRecord(self._last_vote)] if self._last_vote is not None else []
+            if self.burns():
+                return
+            self.log.replace([*last, *self.core.wal_records()])
+            if self.burns():
+                return
         interval_ms = world.begin_delay_ms(self)
         if interval_ms is not None:
             world.schedule(self, interval_ms, ("begin", height))
-        self._carry_out(effects)
 
-    # -- the application
+    # -- evidence
+
+    def _report(self, effect: events.ReportEvidence) -> None:
+        self.world.checker.on_evidence(self, effect.evidence, self.core.authorities)
+        if self.take_evidence(effect.evidence):
+            self._gossip(("evidence", effect.evidence))
+
+    def take_evidence(self, evidence: Evidence) -> bool:
+        """Keep evidence that is good and news, durably."""
+        rules, state, pool = self.world.rules, self.database.state, self.database.pool
+        try:
+            conviction = rules.convicts(state, evidence)
+            known = [o for item in pool.values() for o in rules.convicts(state, item).offenders]
+        except EvidenceRefused:
+            return False
+        is_news = conviction.offence not in pool and rules.is_news(state, known, conviction)
+        if is_news:
+            pool[conviction.offence] = evidence
+        return is_news
+
+    def _drop_known_evidence(self) -> None:
+        pool, rules, state = self.database.pool, self.world.rules, self.database.state
+        for offence, evidence in list(pool.items()):
+            conviction = rules.convicts(state, evidence)
+            is_old = evidence.first.height < state.height + 1 - rules.window
+            if is_old or not rules.is_news(state, (), conviction):
+                del pool[offence]
+
+    # -- blocks
 
     def _build(self, height: int, round_: int) -> None:
-        if height != len(self.chain):
+        if height != self.height + 1 or self.core.index is None:
             return
-        parent, certificate = self.chain[-1]
-        world = self.world
-        tx = b"%d %d %d %d %d" % (height, round_, self.slot, self.salt, self.restarts)
-        txs = (tx,)
-        authorities = world.authorities(height)
-        header = world.header_after(
-            parent.header,
-            time_ms=max(self.now_ms, parent.header.time_ms + 1),
-            last_certificate_hash=certificate_hash(certificate),
-            proposer=authorities.index_of(self.public) or 0,
-            tx_root=tx_root(txs),
-        )
-        if self.lies and world.rng.random() < BAD_BLOCKS_SHARE:
-            header = self._spoiled(header)
-        block = Block(header, txs, certificate)
+        world, database = self.world, self.database
+        state, parent = database.state, database.head.header
+        evidence = world.rules.admitted(state, database.pool.values())
+        note = b"%d %d %d %d %d" % (height, round_, self.slot, self.salt, self.restarts)
+        waiting = (tx for by_raw in self._mempool.values() for tx in by_raw.values())
+        txs = [encode(Note(note)), *transactions_due(state, waiting)]
+        time_ms = max(self.now_ms, parent.time_ms + 1)
+        spoils = self.lies and world.rng.random() < BAD_BLOCKS_SHARE
+        if spoils:
+            txs, evidence = self._spoiled_body(txs, evidence)
+        certificate = database.certificate
+        try:
+            header = world.rules.header(
+                state, parent, txs, evidence, time_ms, self.core.index, certificate
+            )
+        except BlockRefused:
+            # A liar does not mind that it cannot be executed.
+            header = world.rules.header(
+                state, parent, (), (), time_ms, self.core.index, certificate
+            )
+            header = world.rules.with_body(header, txs, evidence)
+        if spoils:
+            header = self._spoiled(header, parent)
+        block = Block(header, tuple(txs), certificate, tuple(evidence))
         self._handle(events.BlockBuilt(height, round_, block))
 
-    def _spoiled(self, header: Header) -> Header:
-        choice = self.world.rng.randrange(3)
+    def _spoiled_body(
+        self, txs: list[bytes], evidence: list[Evidence]
+    ) -> tuple[list[bytes], list[Evidence]]:
+        """Money that is not there, a slot or a transfer once more, evidence that proves nothing."""
+        world, state = self.world, self.database.state
+        ledger, rng = state.ledger, world.rng
+        choice = rng.randrange(7)
+        if self.world.has_short_window and rng.random() < 0.5:
+            choice = 5
+        if choice == 0:
+            amount = ledger.balances[0] + 1
+            txs = [encode(Transfer(0, ledger.nonces[0], 1 % len(ledger.balances), amount))]
+        elif choice == 1 and ledger.settled:
+            txs = [*txs, encode(Settle(rng.choice(ledger.settled)))]
+        elif choice == 2:
+            old = [number for number, nonce in enumerate(ledger.nonces) if nonce]
+            if old:
+                account = rng.choice(old)
+                txs = [*txs, encode(Transfer(account, ledger.nonces[account] - 1, 0, 1))]
+        elif choice == 3 and state.height:
+            evidence = [*evidence, false_evidence(state.seats, state.height, rng)]
+        elif choice == 4 and self._old_evidence:
+            evidence = [rng.choice(self._old_evidence)]
+        elif choice == 5 and state.height:
+            # The older, the further from what any pool would propose.
+            height = 1 + int(state.height * rng.random() ** 2)
+            authorities = state.sets.by_epoch[world.rules.epoch_of(height)]
+            own = own_evidence(authorities, self.public, height, rng, world.chain_id)
+            evidence = [own] if own is not None else evidence
+        return txs, evidence
+
+    def _spoiled(self, header: Header, parent: Header) -> Header:
+        rng = self.world.rng
+        choice = rng.randrange(6)
         if choice == 0:
             return replace(header, state_root=header.parent_hash)
         if choice == 1:
             return replace(header, time_ms=max(0, header.time_ms - FAR_FUTURE_MS))
-        return replace(header, time_ms=header.time_ms + FAR_FUTURE_MS)
+        if choice == 2:
+            return replace(header, time_ms=header.time_ms + FAR_FUTURE_MS)
+        if choice == 3:
+            return replace(header, time_ms=max(0, parent.time_ms - rng.randrange(NEAR_PAST_MS)))
+        return header
 
     def _check(self, block: Block, hash_: bytes) -> None:
-        if block.header.height == len(self.chain):
-            valid = self.world.is_valid(block, hash_, self.chain[-1][0].header)
+        if block.header.height == self.height + 1:
+            valid = self.execute(block, hash_) is not None
             self._handle(events.BlockChecked(block.header.height, hash_, valid))
 
+    # -- once a second
+
     def _poll(self) -> None:
-        """Block sync: when f+1 peers are further, fetch what they have applied."""
         world = self.world
-        world.schedule(self, 1_000, ("poll",))
-        height = len(self.chain)
-        if self.core.seen_height <= height + 1 or self.core.height != height:
+        world.schedule(self, POLL_MS, ("poll",))
+        self._polls += 1
+        if self._polls % POLLS_PER_REPEAT == 0:
+            for evidence in self.database.pool.values():
+                self._gossip(("evidence", evidence))
+        if self.lies and world.rng.random() < LIES_SHARE:
+            false = false_evidence(self.core.authorities, max(self.height, 1), world.rng)
+            self._gossip(("evidence", false))
+        if self.is_honest:
+            self._submit_transfer()
+        self.syncer.poll()
+
+    def _submit_transfer(self) -> None:
+        """A person at this home pays somebody, once the payment before is through."""
+        ledger = self.database.state.ledger
+        account, accounts = self.slot, len(ledger.balances)
+        nonce = ledger.nonces[account]
+        waiting = self._mempool.get(account, {}).values()
+        if any(transfer.nonce == nonce for transfer in waiting):
             return
-        peer = world.nodes[world.rng.randrange(len(world.nodes))]
-        if peer is self or not peer.up or not world.network.connected(self.slot, peer.slot):
-            return
-        fetched = peer.chain[height : height + SYNC_BLOCKS_MAX]
-        for block, certificate in fetched:
-            if certificate is None or not self._is_final(block, certificate):
-                return
-            world.checker.on_decide(
-                self, block, certificate, world.authorities(block.header.height)
-            )
-            self._append(block, certificate)
-        if fetched:
-            self._enter()
+        rng = self.world.rng
+        transfer = Transfer(account, nonce, rng.randrange(accounts), 1 + rng.randrange(20))
+        self._take_transfer(transfer)
+        self._gossip(("transfer", transfer))
 
-    def _is_final(self, block: Block, certificate: Certificate) -> bool:
-        authorities = self.world.authorities(block.header.height)
-        try:
-            verify_certificate(certificate, authorities, self.world.chain_id, verifier=keys.verify)
-        except CertificateRefused:
-            return False
-        return certificate.block_hash == header_hash(block.header)
-
-
-def genesis_block(chain_id: str, authorities: AuthoritySet, first: AuthoritySet) -> Block:
-    """Make the block all nodes start from."""
-    zero = ZERO_HASH
-    header = Header(
-        version=PROTOCOL_VERSION,
-        chain_id=chain_id,
-        epoch=authorities.epoch,
-        height=0,
-        time_ms=0,
-        parent_hash=zero,
-        last_certificate_hash=zero,
-        proposer=0,
-        tx_root=tx_root(()),
-        receipts_root=zero,
-        state_root=zero,
-        authorities_hash=authorities.hash,
-        next_authorities_hash=first.hash,
-        params_hash=zero,
-        evidence_root=NO_EVIDENCE_ROOT,
-        inbox_root=zero,
-        outbox_root=zero,
-        anchor_height=0,
-        anchor_hash=zero,
-    )
-    return Block(header, (), None)
-
-
-def state_after(parent: Header, txs_root: bytes) -> bytes:
-    """The simulated application: its state is the hash of all transactions so far."""
-    return hashlib.sha256(parent.state_root + txs_root).digest()
-
-
-def is_valid(
-    block: Block, parent: Header, authorities: AuthoritySet, earlier: dict[int, AuthoritySet]
-) -> bool:
-    """Check and execute, as a driver does."""
-    try:
-        check_block(block, parent, authorities, earlier, keys.verify)
-    except BlockRefused:
-        return False
-    return block.header.state_root == state_after(parent, block.header.tx_root)
+    def _take_transfer(self, transfer: Transfer) -> None:
+        nonce = self.database.state.ledger.nonces[transfer.account]
+        waiting = self._mempool.setdefault(transfer.account, {})
+        for raw, other in list(waiting.items()):
+            if other.nonce < nonce:
+                del waiting[raw]
+        if transfer.nonce >= nonce and len(waiting) < MEMPOOL_PER_ACCOUNT_MAX:
+            waiting[encode(transfer)] = transfer

@@ -10,9 +10,10 @@ import pytest
 
 from consensus.core import Core
 from consensus.messages import Proposal
+from tests.sim.faults import Faults
 from tests.sim.mutants import NO_ROUND_JUMP
-from tests.sim.network import Faults
-from tests.sim.world import Mutation, World
+from tests.sim.mutation import Mutation
+from tests.sim.world import World
 
 MINUTE_MS = 60_000
 
@@ -31,7 +32,7 @@ def run_for(world, ms):
 
 
 def height(world):
-    return max(len(node.chain) for node in world.nodes) - 1
+    return max(node.height for node in world.nodes)
 
 
 def applied_at(world):
@@ -70,7 +71,13 @@ def test_after_ten_minutes_without_a_quorum_the_next_height_is_there_in_5_second
         run_for(world, 5_000)
         assert height(world) > before
         run_for(world, 20_000)
-        assert min(len(node.chain) for node in world.nodes) - 1 > before
+        assert min(node.height for node in world.nodes) > before
+
+
+def builders_of(node):
+    """Who built its blocks, from height 1 on."""
+    blocks = node.database.blocks
+    return [blocks[number][0].header.proposer for number in range(1, node.height + 1)]
 
 
 def p95(times):
@@ -127,7 +134,7 @@ def test_who_was_away_proposes_again_in_its_first_turn():
     run_for(world, MINUTE_MS)
     node.boot()
     run_for(world, MINUTE_MS / 2)
-    builders = [block.header.proposer for block, _ in world.nodes[0].chain[-20:]]
+    builders = builders_of(world.nodes[0])[-20:]
     assert builders.count(world.authorities(1).index_of(node.public)) == 2
 
 
@@ -143,7 +150,7 @@ def test_a_network_slower_than_the_shortest_wait_still_decides():
     before = height(world)
     world.nodes[1].boot()
     run_for(world, MINUTE_MS)
-    made = [block.header.proposer for block, _ in world.nodes[0].chain[before + 1 :]]
+    made = builders_of(world.nodes[0])[before:]
     assert len(made) >= 10
     assert world.authorities(1).index_of(world.nodes[1].public) in made
 
@@ -194,7 +201,7 @@ def test_when_all_stop_at_once_they_go_on_from_their_logs():
         before = height(world)
         run_for(world, 10_000)
         assert height(world) > before
-        assert len({node.tip_hash for node in world.nodes if len(node.chain) == before}) <= 1
+        assert len({node.database.tip_hash for node in world.nodes if node.height == before}) <= 1
 
 
 def test_who_lost_its_disk_syncs_is_silent_for_two_heights_and_votes_again():
@@ -206,8 +213,10 @@ def test_who_lost_its_disk_syncs_is_silent_for_two_heights_and_votes_again():
     node.boot()
     assert node.core.abstaining
     run_for(world, 30_000)
-    assert len(node.chain) >= height(world)
+    assert node.height >= height(world) - 1
     assert not node.core.abstaining
-    certificates = [certificate for _, certificate in node.chain[-8:]]
+    certificates = [
+        node.database.blocks[number][1] for number in range(node.height - 7, node.height + 1)
+    ]
     me = [world.authorities(1).index_of(node.public)] * len(certificates)
     assert any(item.bitmap >> index & 1 for item, index in zip(certificates, me, strict=True))

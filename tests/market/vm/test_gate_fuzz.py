@@ -18,8 +18,11 @@ PIECES = [
 ]  # fmt: skip
 
 
-def damaged(random_: random.Random) -> str:
-    text = contracts.source(random_.choice(contracts.CONTRACTS))
+SHELF = tuple(gate.check_library(name, contracts.source(name)) for name in contracts.LIBRARIES)
+
+
+def damaged(random_: random.Random, name: str) -> str:
+    text = contracts.source(name)
     for _ in range(random_.randrange(1, 4)):
         place = random_.randrange(len(text))
         kind = random_.randrange(4)
@@ -43,9 +46,13 @@ def run(seed: int, rounds: int) -> None:
     engine = StarlarkEngine()
     passed = refused = 0
     for _ in range(rounds):
-        text = damaged(random_)
+        name = random_.choice(contracts.CONTRACTS + contracts.LIBRARIES)
+        text = damaged(random_, name)
         try:
-            engine.load(gate.check("c", text))
+            if name in contracts.LIBRARIES:
+                gate.check_library(name, text)
+            else:
+                engine.load(gate.check("c", text, SHELF))
             passed += 1
         except Rejected:
             refused += 1
