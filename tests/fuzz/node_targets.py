@@ -20,9 +20,11 @@ from libp2p.utils.varint import encode_uvarint
 from consensus.authorities import AuthoritySet
 from consensus.light import LightClient
 from consensus.sync_messages import Headers
-from market import client, governance
+from market import client, contracts, governance
 from market.app import Application
 from market.errors import Fault
+from market.vm.executor import _CODE_BYTES_MAX
+from market.vm.gate import Code
 from market.vm.host import from_text, to_text
 from node.api.answers import Answers
 from node.api.control import ControlServer, _line, answer_of
@@ -179,6 +181,19 @@ def contract_border() -> Target:
         return check_plain(from_text(text))
 
     return Target("contract-border", value, (Fault, Told, EncodeError), (*texts, deep), kind="text")
+
+
+def contract_code() -> Target:
+    """A contract's text as it stands in the state."""
+    source = contracts.source("tariff")
+    examples = (Code("def f():\n    return 1\n", {}), Code(source[:900], {"time": "ab" * 32}))
+
+    def read(data: bytes) -> Code:
+        return decode(data, Code, _CODE_BYTES_MAX)
+
+    return Target(
+        "contract-code", read, (DecodeError,), tuple(map(encode, examples)), encode=encode
+    )
 
 
 # -- proofs for a reader who trusts nobody
@@ -587,6 +602,7 @@ TARGETS: Final = (
     transaction,
     transaction_batch,
     contract_border,
+    contract_code,
     bill_proof,
     prove_bill,
     state_values,

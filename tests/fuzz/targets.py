@@ -22,6 +22,7 @@ DECODED: Final[dict[str, str]] = {
     "Answer": "sync-answer",
     "Block": "fetched-block",
     "Certificate": "certificate",
+    "Code": "contract-code",
     "ConsensusMessage": "consensus-message",
     "DecidedNotice": "decided-notice",
     "EvidenceFile": "evidence-file",
