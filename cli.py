@@ -300,6 +300,10 @@ def street_up(
     time_lapse: Annotated[
         int | None, typer.Option(help="Market time over real time. [default: 60]")
     ] = None,
+    mechanism: Annotated[
+        str | None,
+        typer.Option(help="high_low, uniform, request_offer or sharing. [default: high_low]"),
+    ] = None,
     slots: Annotated[
         int | None, typer.Option(min=1, help="End after so many settled slots.")
     ] = None,
@@ -324,6 +328,7 @@ def street_up(
         authorities=authorities,
         slot_minutes=slot_minutes,
         time_lapse=time_lapse,
+        mechanism=mechanism,
         slots=slots,
         data=data,
         directory=directory,
@@ -340,6 +345,9 @@ def street_create(
     authorities: Annotated[int, typer.Option(help="How many of them agree on blocks.")] = 4,
     slot_minutes: Annotated[int, typer.Option(help="Length of a delivery slot.")] = 15,
     time_lapse: Annotated[int, typer.Option(help="Market time over real time.")] = 60,
+    mechanism: Annotated[
+        str, typer.Option(help="high_low, uniform, request_offer or sharing.")
+    ] = "high_low",
     containers: Annotated[
         bool, typer.Option("--containers", help="Each home on a host of its own name.")
     ] = False,
@@ -354,7 +362,11 @@ def street_create(
         typer.echo(f"{directory}: there is a street already; it stays as it is")
         return
     plan = StreetPlan(
-        homes=homes, authorities=authorities, slot_minutes=slot_minutes, time_lapse=time_lapse
+        homes=homes,
+        authorities=authorities,
+        slot_minutes=slot_minutes,
+        time_lapse=time_lapse,
+        mechanism=mechanism,
     )
     create_street(directory, plan, containers, owner)
     typer.echo(f"{directory}: {homes} homes, {authorities} of them authorities")
@@ -394,6 +406,7 @@ def _print_bill(view: dict[str, Any]) -> None:
             ("sold to neighbours", bill_now["sold_wh"], -bill_now["trades_income_micro"]),
             ("from the grid", bill_now["grid_wh"], bill_now["grid_cost_micro"]),
             ("fed in", bill_now["fed_in_wh"], -bill_now["feed_in_income_micro"]),
+            ("grid fees", bill_now["bought_wh"], bill_now["fees_micro"]),
             ("penalty, fallen short", bill_now["shortfall_wh"], bill_now["penalty_micro"]),
         ):
             typer.echo(f"  {what:<22}{energy_wh:>8} Wh {amount_micro / 1e6:>12.6f}")

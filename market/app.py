@@ -427,18 +427,37 @@ class Application:
         """
         if self.height >= 0 and not self._hook_failed and self._has_work():
             return after_ms + 1
-        return self.clock.next_deadline_ms(after_ms)
+        return min([self.clock.next_deadline_ms(after_ms), *self._dated_ms(after_ms)])
+
+    def _dated_ms(self, after_ms: int) -> list[int]:
+        """Return when the next auction, intraday round and request's gate are, if any."""
+        clock = self.clock
+        moments = [row[0] for row in self._rows("market/auctions")[:1]]
+        moments += [row[0] for row in self._rows("requests/open")[:1]]
+        every_ms = self.params.intraday_every_ms
+        if every_ms and self._list("market/open"):
+            moments.append((clock.market_ms(after_ms) // every_ms + 1) * every_ms)
+        found = [clock.real_ms(moment) for moment in moments]
+        return [moment for moment in found if moment > after_ms]
 
     # -- parts
     def _has_work(self) -> bool:
         clock, time_ms = self.clock, self._time_ms
-        if self._list("settlement/ready"):
+        if self._list("settlement/ready") or self._rows("market/jobs"):
+            return True
+        market_ms = clock.market_ms(time_ms)
+        if any(row[0] <= market_ms for row in self._rows("requests/open")[:1]):
             return True
         gates = self._list("market/open")
         windows = self._list("settlement/open")
         return any(clock.gate_close_real_ms(slot) <= time_ms for slot in gates) or any(
             clock.window_end_real_ms(slot) <= time_ms for slot in windows
         )
+
+    def _rows(self, key: str) -> list[list[int]]:
+        data = self._state.items.get(key)
+        rows: list[list[int]] = [] if data is None else decode_plain(data, len(data))
+        return rows
 
     def _list(self, key: str) -> list[int]:
         data = self._state.items.get(key)
@@ -590,6 +609,8 @@ def _genesis_arguments(params: MarketParams, founding: Founding) -> dict[str, Pl
         for name in (
             "mechanism",
             "trade_price",
+            "uniform_price",
+            "intraday_every_ms",
             "margin_percent",
             "price_max_micro_per_kwh",
             "energy_max_wh",
@@ -603,7 +624,11 @@ def _genesis_arguments(params: MarketParams, founding: Founding) -> dict[str, Pl
             "default_rate_max_percent",
         )
     }
+    market_rules |= {"lines": params.lines, "auctions": params.auctions}
     settlement_rules = {
+        "mechanism": params.mechanism,
+        "sharing_key": params.sharing_key,
+        "sharing_price_micro_per_kwh": params.sharing_price_micro_per_kwh,
         "penalty_micro_per_kwh": params.penalty_micro_per_kwh,
         "shortfall_tolerance_percent": params.shortfall_tolerance_percent,
     }
@@ -611,11 +636,12 @@ def _genesis_arguments(params: MarketParams, founding: Founding) -> dict[str, Pl
         "ledger": {
             "regulator": params.regulator,
             "accounts": [list(account) for account in balances.items()],
-            "keepers": ["market", "settlement", "carbon", "governance"],
+            "keepers": ["market", "requests", "settlement", "carbon", "governance"],
         },
         "registry": {
             "regulator": params.regulator,
             "homes": homes,
+            "lines": len(params.lines),
             "first_slot": params.market_start_ms // params.slot_ms,
         },
         "tariff": {
@@ -624,11 +650,24 @@ def _genesis_arguments(params: MarketParams, founding: Founding) -> dict[str, Pl
             "tariffs": params.tariffs,
             "feed_in": [[from_ms, [[0, price]]] for from_ms, price in params.feed_in],
             "intensities": params.intensities,
+            "fees": params.fees,
+            "coefficients": params.coefficients,
             "feed_in_enabled": params.feed_in_enabled,
             "slot_ms": clock.slot_ms,
             "keep_slots": params.keep_slots,
         },
-        "market": market_rules | times,
+        "market": market_rules | times | {"regulator": params.regulator},
+        "requests": {
+            "mechanism": params.mechanism,
+            "offer_timeout_ms": params.slot_ms // 3
+            if params.offer_timeout_ms is None
+            else params.offer_timeout_ms,
+            "horizon_slots": params.horizon_slots,
+            "margin_percent": params.margin_percent,
+            "energy_max_wh": params.energy_max_wh,
+            "price_max_micro_per_kwh": params.price_max_micro_per_kwh,
+        }
+        | times,
         "settlement": settlement_rules | times,
         "carbon": {
             "regulator": params.regulator,

@@ -12,7 +12,9 @@ from wire.codec import Message, encode
 from wire.keys import is_address
 
 ROLES: Final = ("consumer", "prosumer", "producer", "speculator")
-MECHANISMS: Final = ("high_low",)
+MECHANISMS: Final = ("high_low", "uniform", "request_offer", "sharing")
+UNIFORM_PRICES: Final = ("ask", "mid")
+SHARING_KEYS: Final = ("by_consumption", "static", "static_once")
 TRADE_PRICES: Final = ("ask", "mid", "bid")
 
 HOMES_MAX: Final = 5_000
@@ -22,8 +24,11 @@ MONEY_MICRO_MAX: Final = 10**15
 PRICE_MICRO_PER_KWH_MAX: Final = 10**10
 TABLE_ROWS_MAX: Final = 1_000
 INTENSITY_MG_PER_WH_MAX: Final = 100_000
-LINE_MAX: Final = 10_000
-CLUSTER_MAX: Final = 63
+LINES_MAX: Final = 1_024
+CLUSTERS_MAX: Final = 16
+AUCTIONS_MAX: Final = 800
+SHARE_BP_MAX: Final = 10_000
+COEFFICIENT_PPM_MAX: Final = 1_000_000
 BANDS_MAX: Final = 96
 DAY_MINUTES: Final = 1_440
 SETTLE_WINDOW_SLOTS_MAX: Final = 200
@@ -37,6 +42,10 @@ KEEP_SLOTS_MAX: Final = 8_000
 Dated = tuple[tuple[int, int], ...]
 # [first millisecond of market time, [[minute of the local day, price], ...]], ascending.
 DatedBands = tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
+# [first millisecond of market time, (micro per kWh, basis points, matrix of the clusters)].
+DatedFees = tuple[tuple[int, tuple[int, int, tuple[tuple[int, ...], ...]]], ...]
+# [first millisecond of market time, ((home's number, parts per million), ...)].
+DatedCoefficients = tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
 
 
 class HomeEntry(Message, frozen=True, tag="home"):
@@ -112,6 +121,17 @@ class MarketParams(Message, frozen=True, tag="market"):
     tariffs : dated bands of the local day; the first band of each starts at minute 0.
     feed_in : dated price of fed-in energy.
     intensities : dated bands of what a watt-hour of grid energy carries. [mg CO2-equivalent per Wh]
+    mechanism : `high_low`, `uniform`, `request_offer` or `sharing` (docs/spec/market.md).
+    uniform_price : of `uniform`: the marginal `ask`, or the `mid` of the marginal pair.
+    sharing_key, sharing_price_micro_per_kwh : of `sharing`: how surplus is divided, and its price;
+        the middle of tariff and feed-in if None.
+    auctions : rounds before the gate: (market time [ms], first slot, number of slots), ascending.
+    intraday_every_ms : length of the intraday rounds' ticks, 0 for none. [ms of market time]
+    offer_timeout_ms : of `request_offer`: how long offers are taken; a third of a slot if None.
+    fees : dated grid fees that buyers pay (`contracts/matching.star`).
+    coefficients : dated, of `sharing` by a static key.
+    lines : the feeder: (number, parent, rating [W]), numbered from 1, parents before children,
+        parent 0 for the substation. Without lines nothing is curtailed.
     margin_percent : share of an order's value at the tariff that is locked.
     penalty_micro_per_kwh : the breakdown loss σ of Hu 1, per kWh a seller falls short.
     """
@@ -131,6 +151,15 @@ class MarketParams(Message, frozen=True, tag="market"):
     settle_window_ms: int | None = None
     mechanism: str = "high_low"
     trade_price: str = "ask"
+    uniform_price: str = "ask"
+    sharing_key: str = "by_consumption"
+    sharing_price_micro_per_kwh: int | None = None
+    auctions: tuple[tuple[int, int, int], ...] = ()
+    intraday_every_ms: int = 0
+    offer_timeout_ms: int | None = None
+    fees: DatedFees = ((0, (0, 0, ())),)
+    coefficients: DatedCoefficients = ((0, ()),)
+    lines: tuple[tuple[int, int, int], ...] = ()
     margin_percent: int = 10
     penalty_micro_per_kwh: int = 50_000
     feed_in_enabled: bool = True
@@ -184,6 +213,10 @@ class MarketParams(Message, frozen=True, tag="market"):
             raise ParamsError("currency must have 1 to 16 characters, such as AUD")
         _one_of("mechanism", self.mechanism, MECHANISMS)
         _one_of("trade_price", self.trade_price, TRADE_PRICES)
+        _one_of("uniform_price", self.uniform_price, UNIFORM_PRICES)
+        _one_of("sharing_key", self.sharing_key, SHARING_KEYS)
+        self._check_lines()
+        self._check_fees()
         self._check_time()
         self._check_tables()
         self._check_limits()
@@ -230,6 +263,47 @@ class MarketParams(Message, frozen=True, tag="market"):
             for _, value in bands:
                 _between(f"{name}: {what}", value, low, high)
 
+    def _check_lines(self) -> None:
+        if len(self.lines) > LINES_MAX:
+            raise ParamsError(f"lines: at most {LINES_MAX}, not {len(self.lines)}")
+        for place, (line, parent, rating_w) in enumerate(self.lines, start=1):
+            if line != place:
+                raise ParamsError(f"lines are numbered from 1 in order: row {place} is {line}")
+            _between(f"line {line}: its parent (0 is the substation)", parent, 0, place - 1)
+            _between(f"line {line}: its rating [W]", rating_w, 1, POWER_W_MAX)
+
+    def _check_fees(self) -> None:
+        _dated("fees", self.fees, self.market_start_ms)
+        for _, (constant, share_bp, matrix) in self.fees:
+            _between("fees: the constant", constant, 0, PRICE_MICRO_PER_KWH_MAX)
+            _between("fees: the share of the price", share_bp, 0, SHARE_BP_MAX)
+            if len(matrix) > CLUSTERS_MAX or any(len(row) != len(matrix) for row in matrix):
+                raise ParamsError(f"fees: a matrix is square, of at most {CLUSTERS_MAX} clusters")
+            for fee in (fee for row in matrix for fee in row):
+                _between("fees: a fee of the matrix", fee, 0, PRICE_MICRO_PER_KWH_MAX)
+        _dated("coefficients", self.coefficients, self.market_start_ms)
+        for _, rows in self.coefficients:
+            numbers = [home for home, _ in rows]
+            if numbers != sorted(set(numbers)) or len(rows) > HOMES_MAX:
+                raise ParamsError("coefficients: the homes' numbers must ascend")
+            for home, ppm in rows:
+                _between("coefficients: a home", home, 1, HOMES_MAX)
+                _between("coefficients: parts per million", ppm, 0, COEFFICIENT_PPM_MAX)
+            if sum(ppm for _, ppm in rows) > COEFFICIENT_PPM_MAX:
+                raise ParamsError("coefficients: parts per million add up to more than a whole")
+        if len(self.auctions) > AUCTIONS_MAX or list(self.auctions) != sorted(self.auctions):
+            raise ParamsError(f"auctions: at most {AUCTIONS_MAX}, in order of time")
+        for at_ms, first, count in self.auctions:
+            _between("auctions: a time", at_ms, 0, 2**53)
+            _between("auctions: a first slot", first, 0, 10**9)
+            _between("auctions: a number of slots", count, 1, 10**9)
+        _between("intraday_every_ms", self.intraday_every_ms, 0, 24 * 3_600_000)
+        timeout_ms = self.slot_ms // 3 if self.offer_timeout_ms is None else self.offer_timeout_ms
+        _between("offer_timeout_ms", timeout_ms, 1, HORIZON_SLOTS_MAX * self.slot_ms)
+        if self.sharing_price_micro_per_kwh is not None:
+            price = self.sharing_price_micro_per_kwh
+            _between("sharing_price_micro_per_kwh", price, 0, PRICE_MICRO_PER_KWH_MAX)
+
     def _check_limits(self) -> None:
         price_max = PRICE_MICRO_PER_KWH_MAX
         for name, low, high in (
@@ -268,8 +342,8 @@ class MarketParams(Message, frozen=True, tag="market"):
                 raise ParamsError(f"{where}: name must have 1 to 64 characters")
             _one_of(f"{where}: role", home.role, ROLES)
             _between(f"{where}: balance_micro", home.balance_micro, 0, MONEY_MICRO_MAX)
-            _between(f"{where}: line", home.line, 0, LINE_MAX)
-            _between(f"{where}: cluster", home.cluster, 0, CLUSTER_MAX)
+            _between(f"{where}: line", home.line, 0, len(self.lines))
+            _between(f"{where}: cluster", home.cluster, 0, CLUSTERS_MAX - 1)
             if type(home.green) is not bool:
                 raise ParamsError(f"{where}: green must be true or false, not {home.green!r}")
             for quantity in ("import_cap_w", "export_cap_w", "battery_wh", "pv_w"):
@@ -286,7 +360,9 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
         raise ParamsError(f"{name} must be one of {', '.join(known)}, not {value!r}")
 
 
-def _dated(name: str, table: Dated | DatedBands, start_ms: int) -> None:
+def _dated(
+    name: str, table: Dated | DatedBands | DatedFees | DatedCoefficients, start_ms: int
+) -> None:
     times = [row[0] for row in table]
     if not times or len(times) > TABLE_ROWS_MAX:
         raise ParamsError(f"{name} must have 1 to {TABLE_ROWS_MAX} dated rows")

@@ -140,7 +140,7 @@ def _check_bill(bill: dict[str, Any]) -> None:
     if bill["import_wh"] - bill["export_wh"] != net_wh:
         raise InvariantError(f"{where}: energy does not balance: {bill}")
     total = bill["trades_cost_micro"] - bill["trades_income_micro"] + bill["grid_cost_micro"]
-    total += bill["penalty_micro"] - bill["feed_in_income_micro"]
+    total += bill["fees_micro"] + bill["penalty_micro"] - bill["feed_in_income_micro"]
     if bill["total_micro"] != total:
         raise InvariantError(f"{where}: the total is not the sum of its parts: {bill}")
     if any(value < 0 for name, value in bill.items() if name.endswith("_wh")):

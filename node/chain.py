@@ -79,11 +79,12 @@ class BadSnapshot(Exception):
 
 
 class Head(NamedTuple):
-    """The last applied block."""
+    """The last applied block. `state_root` is that of the state after it, as computed here."""
 
     header: Header
     hash: bytes
     certificate: Certificate | None
+    state_root: bytes
 
 
 class _Failed(NamedTuple):
@@ -215,9 +216,11 @@ class Chain:
 
     @property
     def state_root(self) -> bytes:
-        """Root of the state as this node has computed it."""
-        root: bytes = self._app.state_root
-        return root
+        """Root of the state after the last applied block, as this node has computed it.
+
+        Not the application's at this instant: that may be one block ahead of `head`.
+        """
+        return self.head.state_root
 
     def on_applied(self, listener: Listener) -> None:
         """Call `listener(block, certificate, result)` after each applied block, in order."""
@@ -289,7 +292,7 @@ class Chain:
             certificate = stored_certificate(stored, authorities, self._genesis.chain_id)
         except _UNREADABLE as error:
             raise self._store.damaged(f"the block at height {height}: {error}") from None
-        self._head = Head(block.header, stored.block_hash, certificate)
+        self._head = Head(block.header, stored.block_hash, certificate, self._app.state_root)
         if certificate is not None:
             self._parent = Decided(block, certificate)
 
@@ -542,7 +545,7 @@ class Chain:
         ends = [_epoch_end(signed) for signed in item.epoch_ends]
         await self._store.replace_state(stored, loaded.state.items, ends)
         await self._in_worker(lambda: self._app.adopt(loaded))
-        self._head = Head(header, stored.block_hash, item.certificate)
+        self._head = Head(header, stored.block_hash, item.certificate, self._app.state_root)
         self._parent = Decided(item.block, item.certificate)
         self._results.clear()
         if self._mempool is not None:
@@ -612,7 +615,7 @@ class Chain:
             end = _epoch_end(SignedHeader(block.header, certificate, set_of(result.next)))
         await self._store.commit(stored, tx_ids, result.writes, end)
         await self._in_worker(lambda: self._app.commit(result))
-        self._head = Head(block.header, stored.block_hash, certificate)
+        self._head = Head(block.header, stored.block_hash, certificate, self._app.state_root)
 
     async def _in_worker(self, work: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)

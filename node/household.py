@@ -2,16 +2,15 @@
 
 Before a slot's gate closes it plans and posts orders; when the slot is cleared it notes what is
 contracted; when the slot has been delivered its meter signs and posts the reading. Everything
-happens on the market's clock; what the home must remember is on disk before it acts on it.
+happens on the market's clock; what the home must remember, and what it says, is on disk before it
+acts on it (`node/memory.py`).
 
 The delivery is simulated here from the home's source (a replayed or synthetic home); a home with
 real devices replaces `HomeEnergyManager.deliver` by what its meter says.
 """
 
 import asyncio
-import json
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +24,8 @@ from market import client
 from market.app import BlockResult
 from market.errors import QueryError
 from market.genesis import MarketParams
-from node.errors import StoreError
+from node.memory import HomeMemory
+from node.requests import Requests
 from node.status import Finality
 from wire.codec import Plain
 from wire.keys import SigningKey
@@ -39,12 +39,16 @@ BEHIND_MAX: Final = 2
 # After a gate closes its clearing is awaited for this share of a slot, then trading goes on.
 CLEARING_PATIENCE: Final = 0.3
 DELIVERIES_KEPT: Final = 96
+<<<<<<< HEAD
 SENT_KEPT: Final = 1_000
 # What a home can be contracted for is far less.
 MEMORY_CHARS_MAX: Final = 1_048_576
+=======
+>>>>>>> main
 IDLE_S: Final = 30.0
 READING_VALID_MS: Final = 3_600_000
 ORDER_GRACE_MS: Final = 2_000
+OFFER_VALID_MS: Final = 60_000
 
 
 class Household:
@@ -86,18 +90,17 @@ class Household:
         self._finality = finality
         self._key = key
         self._meter = key.derive("meter")
-        self._memory = memory
+        self._memory = HomeMemory(memory, params.chain_id, now_ms())
         self._now_ms = now_ms
         self._behind = behind
         self._wake = asyncio.Event()
         self._nonces: dict[str, int] = {}
-        # Transactions of this home that no block has decided yet.
-        self._sent: dict[bytes, None] = {}
+        self._requests: Requests | None = None
         self._traded_slot = 0
         self._cleared_slot = 0
         self.deliveries: list[Delivery] = []
         self.refused: dict[str, int] = {}
-        self.manager = HomeEnergyManager(config, _remembered(memory))
+        self.manager = HomeEnergyManager(config, self._memory.state)
 
     def snapshot(self) -> dict[str, Any]:
         """Return what there is to tell of this home, as a plain map."""
@@ -134,20 +137,27 @@ class Household:
             if event.contract == "market" and event.name == "slot_cleared":
                 self._cleared_slot = max(self._cleared_slot, int(event.data["slot"]))
                 self._wake.set()
+            elif event.contract == "requests" and self._requests is not None:
+                known = client.decode_event(event)
+                if isinstance(known, client.OfferAnswered):
+                    self._requests.answered(known)
+                self._wake.set()
         for receipt in result.receipts:
-            mine = self._sent.pop(receipt.tx_id, None) is not None
+            mine = self._memory.drop(receipt.tx_id)
             if mine and receipt.code != "ok":
                 self._count(receipt.reason)
 
     # -- the day's course --------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Trade and deliver, slot by slot."""
+        """Trade and deliver, slot by slot; first say again what may not have been heard."""
+        self._say_again()
         while True:
             self._wake.clear()
             try:
                 await self._deliver_due()
                 await self._trade_due()
+                self._offer_due()
             except (HemsError, QueryError) as error:
                 # One slot is lost, the next may do; the grid serves this one.
                 log.warning("this slot is left to the grid: %s", error)
@@ -195,15 +205,34 @@ class Household:
         )
         ahead = (start_ms - (self.manager.state.next_slot_ms or 0)) // self._params.slot_ms
         grid_wh = float(planned.plan.import_wh[ahead] - planned.plan.export_wh[ahead])
-        gate_ms = self._clock.gate_close_real_ms(target)
-        for order in _one_side(planned.orders, grid_wh):
-            call = client.post_order(
-                target,
-                "buy" if order.side == "bid" else "sell",
-                order.energy_wh,
-                order.price_micro_per_kwh,
-            )
-            self._send(call, self._key, gate_ms + ORDER_GRACE_MS)
+        valid_ms = self._clock.gate_close_real_ms(target) + ORDER_GRACE_MS
+        calls = self._calls(target, _one_side(planned.orders, grid_wh))
+        self._say_all([self._sign(call, self._key, valid_ms) for call in calls])
+
+    def _calls(self, target: int, orders: list[Order]) -> list[client.Call]:
+        """Return what the market's mechanism wants to hear of a plan for a slot."""
+        if self._params.mechanism == "sharing":
+            return []
+        if self._params.mechanism != "request_offer":
+            return [_call_of(order, target) for order in orders]
+        if self._requests is None:
+            number = client.home(self._query, self._key.address).number
+            self._requests = Requests(self._query, number, self._params.slot_ms)
+        return self._requests.plan(target, orders)
+
+    def _offer_due(self) -> None:
+        """Offer what is to spare to the neighbours' requests."""
+        if self._requests is None or self._behind() > BEHIND_MAX:
+            return
+        valid_ms = self._now_ms() + OFFER_VALID_MS
+        calls = self._requests.offers()
+        if calls:
+            self._say_all([self._sign(call, self._key, valid_ms) for call in calls])
+
+    def _say_all(self, signed: list[CheckedTransaction]) -> None:
+        self._remember()
+        for transaction in signed:
+            self._say(transaction)
 
     def _begin_at(self, now_ms: int) -> None:
         """A home without a past, or with too long a gap, begins with the slot after this one."""
@@ -268,43 +297,55 @@ class Household:
                 self._params.slot_ms,
                 self._market_view(slot),
             )
-            self._remember()
             self.deliveries = [*self.deliveries, delivery][-DELIVERIES_KEPT:]
             call = client.post_reading(slot, delivery.import_wh, delivery.export_wh, slot + 1)
             valid_ms = min(now_ms + READING_VALID_MS, self._clock.window_end_real_ms(slot))
-            self._send(call, self._meter, valid_ms)
+            reading = self._sign(call, self._meter, valid_ms)
+            self._remember()
+            self._say(reading)
             slot += 1
 
     # -- small helpers -----------------------------------------------------------------------
 
-    def _send(self, call: client.Call, key: SigningKey, valid_until_ms: int) -> None:
+    def _sign(self, call: client.Call, key: SigningKey, valid_until_ms: int) -> CheckedTransaction:
+        """Sign a call and keep it; it may be said once `_remember` has made it durable."""
         # Nonces need only rise: by the clock they do so over restarts, too.
         nonce = max(self._nonces.get(key.address, 0) + 1, self._now_ms())
         self._nonces[key.address] = nonce
         signed = client.sign_call(call, key, self._params.chain_id, nonce, valid_until_ms)
+        self._memory.keep(signed)
+        return signed
+
+    def _say(self, signed: CheckedTransaction) -> None:
         try:
             self._submit(signed.raw)
         except Refused as refused:
-            log.info("%s %s was refused: %s", call.contract, call.entry, refused)
+            log.info("%s %s was refused: %s", signed.tx.contract, signed.tx.entry, refused)
+            self._memory.drop(signed.tx_id)
             self._count(refused.code)
         else:
             self._finality.submitted(signed.tx_id)
-            self._sent[signed.tx_id] = None
-            while len(self._sent) > SENT_KEPT:
-                self._sent.pop(next(iter(self._sent)))
+
+    def _say_again(self) -> None:
+        """Say what a life before this one has signed and no block known here has decided."""
+        for signed in list(self._memory.outbox.values()):
+            # Above these, whatever the clock says now.
+            self._nonces[signed.sender] = max(self._nonces.get(signed.sender, 0), signed.tx.nonce)
+            try:
+                self._submit(signed.raw)
+            except Refused as refused:
+                # Most often it was decided just before the end.
+                log.info("%s is not said again: %s", signed.tx.entry, refused)
+                self._memory.drop(signed.tx_id)
 
     def _count(self, code: str) -> None:
         self.refused[code] = self.refused.get(code, 0) + 1
 
     def _remember(self) -> None:
-        new = self._memory.with_suffix(".new")
-        with new.open("w") as file:
-            json.dump(self.manager.state.to_plain(), file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._memory)
+        self._memory.save(self.manager.state, self._now_ms())
 
 
+<<<<<<< HEAD
 def _remembered(memory: Path) -> HomeState | None:
     try:
         with memory.open() as file:
@@ -319,6 +360,11 @@ def _remembered(memory: Path) -> HomeState | None:
             f"{memory}: what this home remembers cannot be read ({error}); "
             "move it away to begin anew with the battery at its lowest wish"
         ) from None
+=======
+def _call_of(order: Order, slot: int) -> client.Call:
+    side = "buy" if order.side == "bid" else "sell"
+    return client.post_order(slot, side, order.energy_wh, order.price_micro_per_kwh)
+>>>>>>> main
 
 
 def _one_side(orders: list[Order], grid_wh: float) -> list[Order]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from consensus.wal import MAGIC, AbstainRecord, Framer, WalRecord, scan
+from node.durable import replace_file
 from node.errors import StoreError
 
 BULKY_BYTES: Final = 1_048_576
@@ -37,7 +38,7 @@ class Wal:
     @classmethod
     def create(cls, path: Path) -> None:
         """Make the empty log of a node that has never signed anything."""
-        _replace(path, MAGIC)
+        replace_file(path, MAGIC)
 
     @classmethod
     def open(cls, path: Path) -> "Wal":
@@ -58,7 +59,7 @@ class Wal:
                 # Kept for whoever wants to know what happened.
                 path.with_suffix(".damaged").write_bytes(data)
             data = MAGIC + Framer().frame(AbstainRecord(ABSTAIN_HEIGHTS))
-            _replace(path, data)
+            replace_file(path, data)
         found = scan(data)
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         wal = cls(path, fd, found.records, damage)
@@ -90,7 +91,7 @@ class Wal:
         with self._lock:
             if self._fd < 0:
                 return
-            _replace(self._path, data)
+            replace_file(self._path, data)
             os.close(self._fd)
             self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
             self._cut(len(data), framer.crc)
@@ -108,17 +109,3 @@ class Wal:
         os.fsync(self._fd)
         self._framer = Framer(crc)
         self._size = length
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Put `data` at `path`, whole or not at all."""
-    new = path.with_suffix(".new")
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(path)
-    fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    os.fsync(fd)
-    os.close(fd)

@@ -67,6 +67,18 @@ class HomeProcess:
             except TimeoutError:
                 process.kill()
                 await process.wait()
+        await self._end_watch()
+
+    async def kill(self) -> None:
+        """End the daemon as a power cut would; it is not started again before `start`."""
+        self._stopping = True
+        process = self._process
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.wait()
+        await self._end_watch()
+
+    async def _end_watch(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):

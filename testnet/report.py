@@ -165,7 +165,10 @@ def bills_add_up(book: dict[str, Any]) -> bool:
         income = sum(trade["cost_micro"] for trade in peer if trade["seller"] == bill["home"])
         grid = bill["grid_wh"] * tariff // 1000
         fed_in = bill["fed_in_wh"] * feed_in // 1000
-        if bill["total_micro"] != cost - income + grid - fed_in + bill["penalty_micro"]:
+        if (
+            bill["total_micro"]
+            != cost - income + grid - fed_in + bill["penalty_micro"] + bill["fees_micro"]
+        ):
             return False
     return all(
         trade["cost_micro"] == trade["energy_wh"] * trade["price_micro_per_kwh"] // 1000

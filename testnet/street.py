@@ -20,7 +20,7 @@ import msgspec
 from hems.config import CommunityHome, HomeConfig
 from hems.errors import HemsError
 from hems.neighbourhood import Neighbourhood, built_in, replayed
-from market.genesis import HomeEntry, MarketParams
+from market.genesis import MECHANISMS, HomeEntry, MarketParams
 from node.config import Config, NetworkSection, NodeSection, settings_text
 from node.errors import StartError
 from node.genesis import (
@@ -71,6 +71,7 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     authorities: int = 4
     slot_minutes: int = 15
     time_lapse: int = 60
+    mechanism: str = "high_low"
     data: str = ""
     seed: int = 1
     zone: str = "Australia/Sydney"
@@ -86,6 +87,8 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise StreetError(f"{self.homes} homes: one machine's street has at most {HOMES_MAX}")
         if self.slot_minutes not in (5, 10, 15, 20, 30, 60):
             raise StreetError(f"slots of {self.slot_minutes} minutes: use 5, 10, 15, 20, 30 or 60")
+        if self.mechanism not in MECHANISMS:
+            raise StreetError(f"mechanism {self.mechanism!r}: use {', '.join(MECHANISMS)}")
         if not 1 <= self.time_lapse <= 3_600:
             raise StreetError(f"time lapse {self.time_lapse}: 1 (real time) to 3600")
 
@@ -211,6 +214,7 @@ def _genesis(
         genesis_ms=genesis_ms,
         market_start_ms=start_ms,
         time_lapse=plan.time_lapse,
+        mechanism=plan.mechanism,
         slot_minutes=plan.slot_minutes,
         currency="AUD",
         utc_offsets=utc_offsets(plan.zone, start_ms),

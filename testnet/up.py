@@ -36,6 +36,7 @@ class Options(NamedTuple):
     authorities: int | None
     slot_minutes: int | None
     time_lapse: int | None
+    mechanism: str | None
     slots: int | None
     data: Path | None
     directory: Path | None
@@ -85,6 +86,7 @@ def _prepare(options: Options, directory: Path) -> Street:
             ("authorities", options.authorities),
             ("slot_minutes", options.slot_minutes),
             ("time_lapse", options.time_lapse),
+            ("mechanism", options.mechanism),
             ("data", str(options.data.resolve()) if options.data else None),
         )
         if value is not None

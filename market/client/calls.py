@@ -1,5 +1,6 @@
 """Transactions of the market's contracts: a builder makes a `Call`, `sign_call` signs it."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from wire.codec import Plain
@@ -31,8 +32,31 @@ def sign_call(
     return sign(tx, key)
 
 
-def post_order(slot: int, side: str, energy_wh: int, price_micro_per_kwh: int) -> Call:
-    """Offer to `"buy"` or `"sell"` energy in `slot`, at this price or better."""
+def post_order(
+    slot: int,
+    side: str,
+    energy_wh: int,
+    price_micro_per_kwh: int,
+    *,
+    expires_ms: int | None = None,
+    green: bool = False,
+    partner: int | None = None,
+) -> Call:
+    """Offer to `"buy"` or `"sell"` energy in `slot`, at this price or better.
+
+    Parameters
+    ----------
+    expires_ms : block time from which the order takes part in no round any more; never if None.
+    green : buy energy only that the registry certifies as green.
+    partner : number of the only home to trade with.
+    """
+    terms: dict[str, Plain] = {}
+    if expires_ms is not None:
+        terms["expires_ms"] = expires_ms
+    if green:
+        terms["green"] = True
+    if partner is not None:
+        terms["partner"] = partner
     return Call(
         "market",
         "post_order",
@@ -41,8 +65,45 @@ def post_order(slot: int, side: str, energy_wh: int, price_micro_per_kwh: int) -
             "side": side,
             "energy_wh": energy_wh,
             "price_micro_per_kwh": price_micro_per_kwh,
+            "terms": terms,
         },
     )
+
+
+def post_request(
+    start_ms: int, end_ms: int, energy_wh: int, bidding: bool = True, limit_micro_per_kwh: int = 0
+) -> Call:
+    """Ask for energy in an interval of one's own (CE figure 2), in markets by `request_offer`.
+
+    Parameters
+    ----------
+    start_ms, end_ms : the interval, after the request's gate. [ms of market time]
+    bidding : whether others may offer; else the grid serves it.
+    limit_micro_per_kwh : the most to pay, fees included; 0 is what the grid takes.
+    """
+    args: dict[str, Plain] = {
+        "start_ms": start_ms,
+        "end_ms": end_ms,
+        "energy_wh": energy_wh,
+        "bidding": bidding,
+        "limit_micro_per_kwh": limit_micro_per_kwh,
+    }
+    return Call("requests", "post_request", args)
+
+
+def post_offer(request: int, energy_wh: int, price_micro_per_kwh: int) -> Call:
+    """Offer energy to a request, at this price."""
+    args: dict[str, Plain] = {
+        "request": request,
+        "energy_wh": energy_wh,
+        "price_micro_per_kwh": price_micro_per_kwh,
+    }
+    return Call("requests", "post_offer", args)
+
+
+def withdraw_offer(request: int, offer: int) -> Call:
+    """Take back an offer before the request's gate closes; its margin returns."""
+    return Call("requests", "withdraw_offer", {"request": request, "offer": offer})
 
 
 def withdraw_order(order_id: str) -> Call:
@@ -124,8 +185,23 @@ def post_table(kind: str, from_ms: int, value: Plain) -> Call:
 
     Parameters
     ----------
-    kind : "tariffs" or "feed_in" [micro per kWh], "intensities" [mg per Wh], "utc_offsets" [min]
+    kind : "tariffs" or "feed_in" [micro per kWh], "intensities" [mg per Wh], "utc_offsets" [min],
+        "fees", "coefficients"
     from_ms : later than every slot that has begun or has orders. [ms of market time]
-    value : bands of the local day, `[[minute, value], ...]`; minutes for "utc_offsets".
+    value : bands of the local day, `[[minute, value], ...]`; minutes for "utc_offsets";
+        `[micro per kWh, basis points, matrix]` for "fees"; `[[home, ppm], ...]` for "coefficients".
     """
     return Call("tariff", "post_table", {"kind": kind, "from_ms": from_ms, "value": value})
+
+
+def post_auctions(rows: Sequence[tuple[int, int, int]]) -> Call:
+    """Date rounds before the gate; the regulator's to do.
+
+    `rows` are (market time [ms], first slot, number of slots).
+    """
+    return Call("market", "post_auctions", {"rows": [list(row) for row in rows]})
+
+
+def place_home(address: str, line: int, cluster: int, green: bool) -> Call:
+    """Put a home on another line or into another cluster, or certify it; the regulator's to do."""
+    return Call("registry", "place_home", {"address": address, "place": [line, cluster, green]})

@@ -6,7 +6,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from market.app import Event
-from market.client.queries import SlotSummary, Trade, decode_trades, typed
+from market.client.queries import Request, Round, SlotSummary, Trade, decode_trades, typed
 
 
 class OrderPosted(msgspec.Struct, frozen=True):
@@ -19,6 +19,7 @@ class OrderPosted(msgspec.Struct, frozen=True):
     energy_wh: int
     price_micro_per_kwh: int
     margin_micro: int
+    terms: dict[str, int | bool] = {}
 
 
 class OrderWithdrawn(msgspec.Struct, frozen=True):
@@ -27,6 +28,7 @@ class OrderWithdrawn(msgspec.Struct, frozen=True):
     order_id: str
     slot: int
     home: int
+    energy_wh: int
     margin_micro: int
 
 
@@ -52,7 +54,61 @@ class SlotCleared(msgspec.Struct, frozen=True):
     traded_micro: int
     low_micro_per_kwh: int
     high_micro_per_kwh: int
+    price_micro_per_kwh: int
+    fees_micro: int
+    curtailed_wh: int
     backstop_wh: int
+    rounds: int
+
+
+class RoundHeld(msgspec.Struct, frozen=True):
+    """A round before the gate made trades, or cut them."""
+
+    summary: Round
+
+
+class RequestPosted(msgspec.Struct, frozen=True):
+    """A request was accepted; the others may offer until it closes."""
+
+    request: Request
+
+
+class OfferPosted(msgspec.Struct, frozen=True):
+    """An offer was accepted and its margin locked."""
+
+    request: int
+    offer: int
+    home: int
+    energy_wh: int
+    price_micro_per_kwh: int
+    margin_micro: int
+
+
+class OfferWithdrawn(msgspec.Struct, frozen=True):
+    """An offer was taken back and its margin returned."""
+
+    request: int
+    offer: int
+    home: int
+    margin_micro: int
+
+
+class OfferAnswered(msgspec.Struct, frozen=True):
+    """What of an offer was accepted, 0 if nothing."""
+
+    request: int
+    offer: int
+    home: int
+    accepted_wh: int
+
+
+class RequestClosed(msgspec.Struct, frozen=True):
+    """A request's gate closed; what is unmet the grid serves."""
+
+    request: int
+    home: int
+    traded_wh: int
+    unmet_wh: int
 
 
 class ReadingAccepted(msgspec.Struct, frozen=True):
@@ -130,6 +186,12 @@ MarketEvent: TypeAlias = (
     | OrderWithdrawn
     | Trades
     | SlotCleared
+    | RoundHeld
+    | RequestPosted
+    | OfferPosted
+    | OfferWithdrawn
+    | OfferAnswered
+    | RequestClosed
     | ReadingAccepted
     | SlotSettled
     | Defaulted
@@ -145,6 +207,10 @@ _EVENTS: Final[Mapping[tuple[str, str], Any]] = {
     ("market", "order_posted"): OrderPosted,
     ("market", "order_withdrawn"): OrderWithdrawn,
     ("market", "slot_cleared"): SlotCleared,
+    ("requests", "offer_posted"): OfferPosted,
+    ("requests", "offer_withdrawn"): OfferWithdrawn,
+    ("requests", "offer_answered"): OfferAnswered,
+    ("requests", "request_closed"): RequestClosed,
     ("settlement", "reading_accepted"): ReadingAccepted,
     ("settlement", "defaulted"): Defaulted,
     ("ledger", "minted"): Minted,
@@ -162,6 +228,10 @@ def decode_event(event: Event) -> MarketEvent | None:
         return HookFailed(event.contract, data["kind"], data["reason"])
     if (event.contract, event.name) == ("market", "trades"):
         return Trades(data["slot"], tuple(decode_trades(data["slot"], data["rows"])))
+    if (event.contract, event.name) == ("market", "round_held"):
+        return RoundHeld(typed(data, Round))
+    if (event.contract, event.name) == ("requests", "request_posted"):
+        return RequestPosted(typed(data, Request))
     if (event.contract, event.name) == ("settlement", "slot_settled"):
         return SlotSettled(typed(data, SlotSummary))
     kind = _EVENTS.get((event.contract, event.name))

@@ -69,6 +69,9 @@ class Order(msgspec.Struct, frozen=True):
     price_micro_per_kwh: int
     time_ms: int
     margin_micro: int
+    expires_ms: int = 0
+    green: bool = False
+    partner: int = 0
 
 
 class Trade(msgspec.Struct, frozen=True):
@@ -86,6 +89,7 @@ class Trade(msgspec.Struct, frozen=True):
     energy_wh: int
     price_micro_per_kwh: int
     cost_micro: int
+    fee_micro: int = 0
 
     @property
     def backstop(self) -> bool:
@@ -98,6 +102,7 @@ class SlotSummary(msgspec.Struct, frozen=True):
 
     slot: int
     status: str
+    rounds: int
     tariff_micro_per_kwh: int
     feed_in_micro_per_kwh: int
     bids: int
@@ -109,6 +114,9 @@ class SlotSummary(msgspec.Struct, frozen=True):
     traded_micro: int
     low_micro_per_kwh: int
     high_micro_per_kwh: int
+    price_micro_per_kwh: int
+    fees_micro: int
+    curtailed_wh: int
     backstop_wh: int
     homes: int
     readings: int
@@ -127,10 +135,11 @@ class SlotSummary(msgspec.Struct, frozen=True):
 class Bill(msgspec.Struct, frozen=True):
     """One home's bill for one slot.
 
-    `total_micro` = trades' cost − trades' income + grid cost − feed-in income + penalty: what the
-    home pays, negative if it is paid. `grid_only_micro` is what it would have paid without the
-    market. `read` is False where the meter was silent and the amounts are assumed. `carbon_mg` is
-    what its grid energy carries; the green amounts are certificates of origin that it got and gave.
+    `total_micro` = trades' cost − trades' income + grid fees + grid cost − feed-in income +
+    penalty: what the home pays, negative if it is paid. `grid_only_micro` is what it would have
+    paid without the market. `read` is False where the meter was silent and the amounts are assumed.
+    `carbon_mg` is what its grid energy carries; the green amounts are certificates of origin that
+    it got and gave.
     """
 
     slot: int
@@ -146,6 +155,7 @@ class Bill(msgspec.Struct, frozen=True):
     grid_cost_micro: int
     fed_in_wh: int
     feed_in_income_micro: int
+    fees_micro: int
     shortfall_wh: int
     penalty_micro: int
     total_micro: int
@@ -175,6 +185,7 @@ class Total(msgspec.Struct, frozen=True):
     grid_cost_micro: int
     fed_in_wh: int
     feed_in_income_micro: int
+    fees_micro: int
     penalty_micro: int
     total_micro: int
     grid_only_micro: int
@@ -266,6 +277,81 @@ def trades_of_home(query: Query, slot: int, number: int) -> list[Trade]:
     return [trade for trade in trades_of_slot(query, slot) if number in (trade.buyer, trade.seller)]
 
 
+class Round(msgspec.Struct, frozen=True):
+    """One round of a slot: `kind` is day_ahead, intraday, gate, request or sharing.
+
+    `curtailed` are pairs of a line that bound and what was cut because of it. [Wh]
+    """
+
+    slot: int
+    round: int
+    kind: str
+    time_ms: int
+    trades: int
+    traded_wh: int
+    traded_micro: int
+    fees_micro: int
+    low_micro_per_kwh: int
+    high_micro_per_kwh: int
+    backstop_wh: int
+    curtailed: list[tuple[int, int]]
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A request for energy (CE figure 2); `status` is open, closed, or grid: the grid serves it."""
+
+    request: int
+    home: int
+    address: str
+    start_ms: int
+    end_ms: int
+    energy_wh: int
+    bidding: bool
+    limit_micro_per_kwh: int
+    margin_micro: int
+    closes_ms: int
+    status: str
+    offers: int
+    traded_wh: int
+    traded_micro: int
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """An offer to a request."""
+
+    request: int
+    offer: int
+    home: int
+    energy_wh: int
+    price_micro_per_kwh: int
+    margin_micro: int
+
+
+def rounds(query: Query, slot: int) -> list[Round]:
+    """Return the rounds that a slot has had, first to last."""
+    return typed(query("market", "rounds", {"slot": slot}), list[Round])
+
+
+def auctions(query: Query) -> list[tuple[int, int, int]]:
+    """Return the auctions to come: (market time [ms], first slot, number of slots)."""
+    return typed(query("market", "auctions", {}), list[tuple[int, int, int]])
+
+
+def open_requests(query: Query) -> list[Request]:
+    """Return the requests that take offers, those that close first in front."""
+    return typed(query("requests", "requests_open", {}), list[Request])
+
+
+def request(query: Query, number: int) -> Request | None:
+    """Return a request; None if there is none, or it is forgotten."""
+    return typed(query("requests", "request_view", {"number": number}), Request | None)  # type: ignore[arg-type]
+
+
+def offers(query: Query, number: int) -> list[Offer]:
+    """Return the offers to a request, in the order of their posting."""
+    return typed(query("requests", "offers_to", {"number": number}), list[Offer])
+
+
 def open_slots(query: Query) -> list[int]:
     """Return the slots that have orders and are not cleared."""
     return typed(query("market", "rounds_open", {}), list[int])
@@ -337,8 +423,9 @@ def decode_trades(slot: int, rows: Sequence[Sequence[int]]) -> list[Trade]:
             energy_wh=energy_wh,
             price_micro_per_kwh=price,
             cost_micro=cost,
+            fee_micro=fee,
         )
-        for buyer, seller, bid, ask, energy_wh, price, cost in rows
+        for buyer, seller, bid, ask, energy_wh, price, cost, fee in rows
     ]
 
 

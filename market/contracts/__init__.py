@@ -5,7 +5,7 @@ from importlib import resources
 from typing import Final
 
 CONTRACTS: Final = (
-    "ledger", "registry", "tariff", "market", "settlement", "carbon", "governance",
+    "ledger", "registry", "tariff", "market", "requests", "settlement", "carbon", "governance",
 )  # fmt: skip
 
 LIBRARIES: Final = ("matching",)

@@ -170,7 +170,8 @@ class Side:
         own = self._host.get_id().to_base58()
         bound = [f"{address}/p2p/{own}" for address in self._host.get_transport_addrs()]
         self.addresses = [*self._settings.announce, *bound]
-        self._exchange.addresses = self.addresses
+        # In place of what is listened to: that may be where nobody else can, or shall, come in.
+        self._exchange.addresses = self._settings.announce or tuple(bound)
 
     async def _close(self, swarm: Any) -> None:
         """Close sockets, so that peers notice at once, and keep the book."""

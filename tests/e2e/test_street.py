@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from consensus.wal import LockRecord, ProposalRecord, VoteRecord, scan
 from node.api.control import ask
 from node.errors import ControlError
-from node.setup import DATA_NAME, GENESIS_NAME, WAL_NAME
+from node.setup import DATA_NAME, GENESIS_NAME
 from testnet.processes import HomeProcess, start_all, stop_all
 from testnet.report import bills_add_up, energy_balanced, money_conserved
 from testnet.street import Street, StreetPlan, create_street
+from tests.e2e.chains import Signed
 
 pytestmark = pytest.mark.slow
 
@@ -134,29 +134,11 @@ async def test_a_killed_authority_comes_back_and_never_votes_twice(
     await asyncio.gather(*(reached(made, name, height) for name in made.names))
     roots = [(await asked(made, name, "block", height=height))["state_root"] for name in made.names]
     assert len(set(roots)) == 1
-    own = victim.directory / DATA_NAME / WAL_NAME
-    before_restart, after_restart = signed_values(own)
-    assert after_restart > before_restart
+    signed = Signed()
     for name in made.names[:4]:
-        signed_values(made.home(name) / DATA_NAME / WAL_NAME)
-
-
-def signed_values(wal: Path) -> tuple[int, int]:
-    """Check that a log holds one value per height, round and kind; return its height range."""
-    found = scan(wal.read_bytes())
-    assert found.damage is None
-    signed: dict[tuple[int, int, int], object] = {}
-    for record in found.records:
-        match record:
-            case VoteRecord(vote) | LockRecord(precommit=vote):
-                key, value = (vote.height, vote.round, vote.kind), vote.block_hash
-            case ProposalRecord(proposal):
-                key, value = (proposal.height, proposal.round, 0), proposal.block.header
-            case _:
-                continue
-        assert signed.setdefault(key, value) == value, f"two values signed at {key}"
-    heights = [height for height, _, _ in signed]
-    return min(heights), max(heights)
+        assert signed.read(name, made.home(name) / DATA_NAME) == []
+    before_restart, after_restart = signed.heights(victim.name)
+    assert after_restart > before_restart
 
 
 def prove_bill(made: Street, peer: str, slot: int) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class Match(NamedTuple):
     energy_wh: int
     price: int
     cost: int
+    fee: int = 0
 
 
 def match_by_the_watt_hour(orders: list[Row], tariff: int, rule: str) -> list[Match]:

@@ -212,7 +212,7 @@ def test_a_broken_law_stops_the_node() -> None:
         "slot": 1, "home": 1, "bought_wh": 0, "sold_wh": 0, "import_wh": 5, "export_wh": 0,
         "trades_cost_micro": 0, "trades_income_micro": 0, "grid_wh": 5, "grid_cost_micro": 1,
         "fed_in_wh": 0, "feed_in_income_micro": 0, "penalty_micro": 0, "total_micro": 1,
-        "green_bought_wh": 0, "green_sold_wh": 0,
+        "green_bought_wh": 0, "green_sold_wh": 0, "fees_micro": 0,
     }  # fmt: skip
     key = "settlement/bill/1/100001"
     quota = "carbon/account/100001/100001"

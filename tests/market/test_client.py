@@ -36,7 +36,7 @@ def test_a_slot_from_order_to_bill() -> None:
     street.home(2, client.post_order(SLOT, "buy", 50, 250_000))
     street.home(3, client.post_order(SLOT, "buy", 10, 110_000))
     withdrawn = street.home(3, client.withdraw_order(f"{SLOT}-4"))
-    assert events(withdrawn.events) == [client.OrderWithdrawn(f"{SLOT}-4", SLOT, 3, 200)]
+    assert events(withdrawn.events) == [client.OrderWithdrawn(f"{SLOT}-4", SLOT, 3, 10, 200)]
     assert client.open_slots(query) == [SLOT]
     before = client.slot_summary(query, SLOT)
     assert (before.status, before.bids, before.bid_wh, before.asks) == ("open", 2, 150, 1)
@@ -84,7 +84,7 @@ def test_before_anything_happened() -> None:
     query = street.query
     assert client.bill(query, SLOT, 1) is None
     assert client.bills_of_slot(query, SLOT) == []
-    assert client.total(query, 1) == client.Total(1, *[0] * 17)
+    assert client.total(query, 1) == client.Total(1, *[0] * 18)
     assert client.totals(query) == []
     assert client.order_book(query, SLOT) == []
     assert client.settled_slots(query, 1) == []

@@ -11,7 +11,7 @@ from tests.market.traffic import HOMES, Traffic
 
 def run(seed: int, blocks: int) -> Street:
     street = Street(params(homes=HOMES, balance_micro=1_000_000, keep_slots=500))
-    traffic = Traffic(seed)
+    traffic = Traffic(seed, terms=False)
     for _ in range(blocks):
         street.time_ms += traffic.next_step_ms()
         txs = [street.sign(*traffic.transaction(street.time_ms)) for _ in range(10)]

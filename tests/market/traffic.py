@@ -1,6 +1,7 @@
 """Random traffic for a street: what homes, meters and the regulator may send, right and wrong."""
 
 import random
+from typing import Any
 
 from market import carbon, client
 from market.client import Call
@@ -13,8 +14,10 @@ HOMES = 6
 class Traffic:
     """A seeded stream of transactions that follows the market's time."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, mechanism: str = "high_low", terms: bool = True) -> None:
         self._random = random.Random(seed)
+        self._mechanism = mechanism
+        self._terms = terms
         self._sequence = 0
 
     def next_step_ms(self) -> int:
@@ -27,8 +30,10 @@ class Traffic:
         slot = time_ms // SLOT_MS
         kind = random_.random()
         number = random_.randrange(HOMES)
+        if kind < 0.45 and self._mechanism == "request_offer":
+            return HOME_KEYS[number], self._request(time_ms, number)
         if kind < 0.45:
-            return HOME_KEYS[number], self._order(slot, number)
+            return HOME_KEYS[number], self._order(slot, number, time_ms)
         if kind < 0.82:
             self._sequence += 1
             read = slot - random_.choice([0, 1, 1, 1, 1, 1, 2, 2, 3])
@@ -43,12 +48,35 @@ class Traffic:
             return HOME_KEYS[number], client.withdraw_order(order_id)
         return self._money(number)
 
-    def _order(self, slot: int, number: int) -> Call:
+    def _request(self, time_ms: int, number: int) -> Call:
+        random_ = self._random
+        kind = random_.random()
+        known = random_.randrange(1, 12)
+        if kind < 0.4:
+            start = time_ms + random_.choice([0, 301_000, 600_000, 900_001, 3_000_000])
+            end = start + random_.choice([0, 1, 900_000, 2_700_000, 4_500_001])
+            limit = random_.choice([0, 0, 150_000, -1])
+            return client.post_request(start, end, self._energy(), random_.random() < 0.9, limit)
+        if kind < 0.9:
+            price = random_.choice([0, 100_000, random_.randrange(1, 260_000)])
+            return client.post_offer(known, self._energy(), price)
+        return client.withdraw_offer(known, random_.randrange(0, 4))
+
+    def _order(self, slot: int, number: int, time_ms: int) -> Call:
         random_ = self._random
         side = ["buy", "sell"][number % 2 ^ (random_.random() < 0.1)]
         price = random_.choice([200_000, 250_000, random_.randrange(0, 260_000)])
         ahead = random_.choice([0, 1, 1, 2, 2, 2, 2, 2, 2, 3, 3, 3, 200])
-        return client.post_order(slot + ahead, side, self._energy(), price)
+        terms: dict[str, Any] = {}
+        if not self._terms:
+            return client.post_order(slot + ahead, side, self._energy(), price)
+        if random_.random() < 0.15:
+            terms["expires_ms"] = time_ms + random_.choice([-1, 1, 60_000, 600_000])
+        if random_.random() < 0.1:
+            terms["green"] = side == "buy"
+        if random_.random() < 0.1:
+            terms["partner"] = random_.randrange(0, HOMES + 2)
+        return client.post_order(slot + ahead, side, self._energy(), price, **terms)
 
     def _energy(self) -> int:
         random_ = self._random

@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 """What a home remembers comes back, or the file is refused in one line."""
 
 import json
@@ -40,3 +41,175 @@ def test_what_cannot_be_is_refused(tmp_path: Path, text: str) -> None:
         _remembered(file)
     assert "\n" not in str(caught.value)
     assert file.read_text() == text
+=======
+"""A home's readings and a crash: each slot's is settled once, wherever the daemon died."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from consensus.messages import BLOCK_BYTES_MAX, Block
+from market.app import Receipt
+from node.daemon import now_ms
+from node.household import Household
+from node.memory import HomeMemory
+from node.setup import HOME_NAME
+from tests.node.grid import Grid, Member, home_config, make_genesis, running, until
+from wire.codec import decode
+from wire.transaction import TRANSACTION_BYTES_MAX, CheckedTransaction, SignedTransaction
+
+# Readings are taken for minutes, so that a slow machine is not a late home.
+WINDOW_MS = 200 * 900_000
+PATIENCE_S = 120.0
+
+
+class _Crash(Exception):
+    """The daemon dies here."""
+
+
+class Reading(NamedTuple):
+    """A decided reading of the home."""
+
+    tx_id: bytes
+    slot: int
+    code: str
+
+
+def street(directory: Path) -> Grid:
+    """Four authorities; the first one's home trades and delivers slots of a second."""
+    grid = Grid(directory, make_genesis(4, time_lapse=900, settle_window_ms=WINDOW_MS))
+    home = grid.members[0]
+    home.config = msgspec.structs.replace(home.config, home=home_config(0))
+    return grid
+
+
+async def readings(member: Member, meter: bytes) -> list[Reading]:
+    """Return what a member's chain holds of a meter."""
+    found: list[Reading] = []
+    store = member.node.chain._store
+    for stored in await store.blocks(0, 10_000, 2**40):
+        block = decode(stored.block, Block, BLOCK_BYTES_MAX)
+        receipts = decode(stored.receipts, tuple[Receipt, ...], len(stored.receipts))
+        for raw, receipt in zip(block.txs, receipts, strict=True):
+            tx = decode(raw, SignedTransaction, TRANSACTION_BYTES_MAX).tx
+            if tx.sender == meter:
+                found.append(Reading(receipt.tx_id, tx.args["slot"], receipt.code))
+    return found
+
+
+def good(found: list[Reading], slot: int) -> int:
+    """Return how many readings of a slot were accepted."""
+    return sum(reading.slot == slot and reading.code == "ok" for reading in found)
+
+
+def dies(member: Member) -> bool:
+    assert member._task is not None
+    return member._task.done()
+
+
+def is_reading(signed: CheckedTransaction) -> bool:
+    return signed.tx.entry == "post_reading"
+
+
+async def test_a_reading_that_was_signed_and_not_said_is_said_after_the_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed: list[CheckedTransaction] = []
+    say = Household._say
+
+    def dying(home: Household, transaction: CheckedTransaction) -> None:
+        if is_reading(transaction):
+            signed.append(transaction)
+            raise _Crash
+        say(home, transaction)
+
+    grid = street(tmp_path)
+    home = grid.members[0]
+    async with running(grid, range(1, 4)) as members:
+        with monkeypatch.context() as patch:
+            patch.setattr(Household, "_say", dying)
+            await home.start()
+            await until(lambda: dies(home), "the crash", PATIENCE_S)
+        assert isinstance(await home.ended(), _Crash)
+        (lost,) = signed
+        slot = lost.tx.args["slot"]
+        assert lost.tx_id not in members[0].node.mempool._pending
+        await home.start()
+        app = members[0].node.app
+        await until(lambda: app.nonce(lost.sender) >= lost.tx.nonce, "its reading", PATIENCE_S)
+        found = await readings(members[0], lost.tx.sender)
+        # The very transaction, and not a second one for the same slot.
+        assert Reading(lost.tx_id, slot, "ok") in found
+        assert [reading.slot for reading in found].count(slot) == 1
+
+
+async def test_a_crash_before_the_reading_was_kept_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[CheckedTransaction] = []
+    save = HomeMemory.save
+
+    def dying(memory: HomeMemory, *args: Any) -> None:
+        lost.extend(filter(is_reading, memory.outbox.values()))
+        if lost:
+            raise _Crash
+        save(memory, *args)
+
+    grid = street(tmp_path)
+    home = grid.members[0]
+    async with running(grid, range(1, 4)) as members:
+        with monkeypatch.context() as patch:
+            patch.setattr(HomeMemory, "save", dying)
+            await home.start()
+            await until(lambda: dies(home), "the crash", PATIENCE_S)
+        assert isinstance(await home.ended(), _Crash)
+        await home.start()
+        app = members[0].node.app
+        await until(lambda: app.nonce(lost[0].sender) > 0, "a reading", PATIENCE_S)
+        found = await readings(members[0], lost[0].tx.sender)
+        # The slot is delivered again: the battery's state was not kept either.
+        assert good(found, lost[0].tx.args["slot"]) == 1
+        assert lost[0].tx_id not in {reading.tx_id for reading in found}
+
+
+async def test_what_was_decided_before_the_crash_is_not_applied_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = HomeMemory.save
+    kept: list[CheckedTransaction] = []
+
+    def once(memory: HomeMemory, *args: Any) -> None:
+        if not kept:
+            kept.extend(filter(is_reading, memory.outbox.values()))
+            save(memory, *args)
+
+    grid = street(tmp_path)
+    home, other = grid.members[:2]
+    async with running(grid, range(1, 4)):
+        with monkeypatch.context() as patch:
+            # From the first reading on nothing is kept any more: it stays in the file's outbox.
+            patch.setattr(HomeMemory, "save", once)
+            await home.start()
+            await until(lambda: bool(kept), "a reading", PATIENCE_S)
+            (first,) = kept
+            own, app = home.node.app, other.node.app
+            await until(lambda: own.nonce(first.sender) >= first.tx.nonce, "it here", PATIENCE_S)
+            await until(lambda: app.nonce(first.sender) >= first.tx.nonce, "it there", PATIENCE_S)
+            await home.stop()
+        memory = HomeMemory(home.data / HOME_NAME, home.grid.genesis.chain_id, now_ms())
+        assert first.tx_id in memory.outbox
+        before = app.nonce(first.sender)
+        await home.start()
+        household = home.node.household
+        assert household is not None
+        await until(lambda: app.nonce(first.sender) > before, "a later reading", PATIENCE_S)
+        assert home.node.mempool.refused["bad_nonce"] >= 1
+        assert first.tx_id not in household._memory.outbox
+        found = await readings(other, first.tx.sender)
+        slots = {reading.slot for reading in found}
+        assert first.tx.args["slot"] in slots
+        assert all(good(found, slot) == 1 for slot in slots)
+        assert [reading.tx_id for reading in found].count(first.tx_id) == 1
+>>>>>>> main

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from consensus.messages import (
 )
 from consensus.wal import AbstainRecord, LockRecord, VoteRecord, WalRecord, scan
 from market import client
+from market.app import BlockResult
 from node.daemon import topics
 from node.errors import ControlError, GenesisError, StoreError
 from node.messages import TransactionBatch
@@ -582,6 +584,29 @@ async def test_nothing_signed_leaves_the_house_before_it_is_on_the_disk(tmp_path
     assert done.count("send") > 10
     assert done.count("append") > 6
     assert ("append", "send") not in set(itertools.pairwise(done))
+
+
+async def test_a_status_names_one_height_and_its_state(tmp_path: Path) -> None:
+    grid = busy_grid(tmp_path)
+    async with running(grid, range(4)) as members:
+        home = members[0]
+        app = home.node.app
+        commit = app.commit
+        seen: list[tuple[int, str]] = []
+
+        def slowly(result: BlockResult) -> None:
+            commit(result)
+            # In a thread of its own: statuses are asked for before the chain takes note of it.
+            time.sleep(0.05)
+
+        app.commit = slowly  # type: ignore[method-assign]
+        goal = home.height + 4
+        while home.height < goal:
+            status = home.node.status.snapshot()
+            seen.append((status["height"], status["state_root"]))
+            await asyncio.sleep(0.005)
+        for height, root in dict.fromkeys(seen):
+            assert (await home.ask("block", height=height))["state_root"] == root
 
 
 @pytest.mark.slow

@@ -140,14 +140,14 @@ def test_closing_waits_for_a_thread_that_rewrites(
 ) -> None:
     wal = Wal.open(path)
     begun, go_on = threading.Event(), threading.Event()
-    replace = node.wal._replace
+    replace = node.wal.replace_file
 
     def slowly(target: Path, data: bytes) -> None:
         begun.set()
         assert go_on.wait(PATIENCE_S)
         replace(target, data)
 
-    monkeypatch.setattr(node.wal, "_replace", slowly)
+    monkeypatch.setattr(node.wal, "replace_file", slowly)
     with ThreadPoolExecutor(2) as threads:
         rewriting = threads.submit(wal.rewrite, RECORDS[:2])
         assert begun.wait(PATIENCE_S)

@@ -1,0 +1,83 @@
+"""What a home must remember, in one file: its state, and what it has said that is undecided.
+
+Both are replaced together, so that a reading and the battery's state after the slot it tells of are
+kept or lost as one. A transaction is kept before it is said; should the daemon die meanwhile it
+is said again, as it was signed: by its nonce the market takes it once at most.
+"""
+
+import json
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from hems.home import HomeState
+from node.durable import replace_file
+from node.errors import StoreError
+from wire.transaction import CheckedTransaction, check
+
+# A home says a few orders and one reading per slot; what it forgets first is the oldest.
+OUTBOX_MAX: Final = 256
+_OUTBOX: Final = "outbox"
+
+
+class HomeMemory:
+    """The file of one home. `state` is None if there is none yet.
+
+    Parameters
+    ----------
+    path : Path
+    chain_id : str
+    now_ms : int
+        Real time. What has expired by then is forgotten. [ms]
+
+    Raises
+    ------
+    StoreError
+        The file is damaged.
+    """
+
+    def __init__(self, path: Path, chain_id: str, now_ms: int) -> None:
+        self._path = path
+        self.state: HomeState | None = None
+        # By id, in the order in which they were signed.
+        self.outbox: dict[bytes, CheckedTransaction] = {}
+        try:
+            self._read(chain_id, now_ms)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
+            raise StoreError(
+                f"{path}: what this home remembers cannot be read ({error}); "
+                "move it away to begin anew with the battery at its lowest wish"
+            ) from None
+
+    def _read(self, chain_id: str, now_ms: int) -> None:
+        content = msgspec.json.decode(self._path.read_bytes(), type=dict[str, object])
+        raws = msgspec.convert(content.pop(_OUTBOX, []), list[str])
+        self.state = HomeState.from_plain(content)
+        for checked in check(map(bytes.fromhex, raws[-OUTBOX_MAX:]), chain_id, now_ms):
+            if isinstance(checked, CheckedTransaction):
+                self.outbox[checked.tx_id] = checked
+            elif checked.code not in ("expired", "valid_too_long"):
+                # Those are late, or were signed by a clock that has been set right since.
+                raise ValueError(f"a transaction of its own: {checked}")
+
+    def keep(self, signed: CheckedTransaction) -> None:
+        """Put a transaction of this home in the outbox; durable with the next `save`."""
+        self.outbox[signed.tx_id] = signed
+        while len(self.outbox) > OUTBOX_MAX:
+            self.outbox.pop(next(iter(self.outbox)))
+
+    def drop(self, tx_id: bytes) -> bool:
+        """Take a transaction out of the outbox; tell whether it was there."""
+        return self.outbox.pop(tx_id, None) is not None
+
+    def save(self, state: HomeState, now_ms: int) -> None:
+        """Make this state and the outbox durable, without what has expired."""
+        for tx_id, signed in list(self.outbox.items()):
+            if signed.tx.valid_until_ms < now_ms:
+                del self.outbox[tx_id]
+        content = state.to_plain()
+        content[_OUTBOX] = [signed.raw.hex() for signed in self.outbox.values()]
+        replace_file(self._path, json.dumps(content).encode())
