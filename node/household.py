@@ -39,12 +39,6 @@ BEHIND_MAX: Final = 2
 # After a gate closes its clearing is awaited for this share of a slot, then trading goes on.
 CLEARING_PATIENCE: Final = 0.3
 DELIVERIES_KEPT: Final = 96
-<<<<<<< HEAD
-SENT_KEPT: Final = 1_000
-# What a home can be contracted for is far less.
-MEMORY_CHARS_MAX: Final = 1_048_576
-=======
->>>>>>> main
 IDLE_S: Final = 30.0
 READING_VALID_MS: Final = 3_600_000
 ORDER_GRACE_MS: Final = 2_000
@@ -345,26 +339,9 @@ class Household:
         self._memory.save(self.manager.state, self._now_ms())
 
 
-<<<<<<< HEAD
-def _remembered(memory: Path) -> HomeState | None:
-    try:
-        with memory.open() as file:
-            text = file.read(MEMORY_CHARS_MAX + 1)
-        if len(text) > MEMORY_CHARS_MAX:
-            raise ValueError(f"more than {MEMORY_CHARS_MAX} characters")
-        return HomeState.from_plain(json.loads(text))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise StoreError(
-            f"{memory}: what this home remembers cannot be read ({error}); "
-            "move it away to begin anew with the battery at its lowest wish"
-        ) from None
-=======
 def _call_of(order: Order, slot: int) -> client.Call:
     side = "buy" if order.side == "bid" else "sell"
     return client.post_order(slot, side, order.energy_wh, order.price_micro_per_kwh)
->>>>>>> main
 
 
 def _one_side(orders: list[Order], grid_wh: float) -> list[Order]:

@@ -21,12 +21,14 @@ from hems.sources.wide import WideData, read_wide
 from node.config import Config, NetworkSection, load_config, settings_text
 from node.errors import ConfigError, GenesisError, StartError, StoreError
 from node.genesis import Genesis, read_genesis, write_genesis
-from node.household import _remembered
+from node.memory import HomeMemory
 from node.network._book import PeerBook
 from node.setup import read_key
 from node.store import Store, StoredBlock
 from testnet.street import STREET_NAME, StreetError, StreetPlan, open_street
 from tests.fuzz.judge import Target, Told
+from tests.fuzz.node_targets import signed_calls
+from tests.market.street import START_MS
 from tests.node.grid import home_config, key_of, make_genesis
 from tests.node.network.homes import key_of as peer_key
 from wire.codec import encode
@@ -240,20 +242,26 @@ def home_memory() -> Target:
         HomeState(),
     )
 
-    def read(path: Path) -> HomeState:
-        found = _remembered(path)
-        if found is None:
-            raise Told("no file")
-        return found
+    outbox = [tx.raw.hex() for tx in signed_calls()[:2]]
 
-    def check(found: HomeState, data: bytes) -> str | None:
+    def read(path: Path) -> HomeMemory:
+        return HomeMemory(path, "street", START_MS)
+
+    def check(found: HomeMemory, data: bytes) -> str | None:
         del data
-        encode(found.to_plain())
-        return None
+        if found.state is None:
+            return "a home without a state"
+        encode(found.state.to_plain())
+        raws = {tx.raw.hex() for tx in found.outbox.values()}
+        return None if raws <= set(outbox) else "a transaction that the home did not sign"
 
     return Target(
         "home-memory", from_file("home.json", read), (StoreError,),
-        tuple(msgspec.json.encode(state.to_plain()) for state in states), kind="text", check=check,
+        tuple(
+            msgspec.json.encode(state.to_plain() | {"outbox": said})
+            for state, said in zip(states, (outbox, []), strict=True)
+        ),
+        kind="text", check=check,
     )  # fmt: skip
 
 
