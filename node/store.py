@@ -38,6 +38,10 @@ CREATE TABLE state (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 
 
+# By name: the text of the schema lies in the file too, and may be damaged.
+_BLOCK: Final = "height, hash, block, certificate, receipts"
+
+
 class StoredBlock(NamedTuple):
     """A decided block as it lies on disk: canonical bytes of block and certificate."""
 
@@ -171,7 +175,9 @@ class Store:
 
     async def block(self, height: int) -> StoredBlock | None:
         """Return the decided block at `height`, if it is here."""
-        async with self._db.execute("SELECT * FROM blocks WHERE height = ?", (height,)) as rows:
+        async with self._db.execute(
+            f"SELECT {_BLOCK} FROM blocks WHERE height = ?", (height,)
+        ) as rows:
             row = await rows.fetchone()
         return _stored(row) if row else None
 
@@ -182,7 +188,7 @@ class Store:
         """
         found: list[StoredBlock] = []
         size = 0
-        query = "SELECT * FROM blocks WHERE height >= ? ORDER BY height LIMIT ?"
+        query = f"SELECT {_BLOCK} FROM blocks WHERE height >= ? ORDER BY height LIMIT ?"
         async with self._db.execute(query, (first, count_max)) as rows:
             async for row in rows:
                 stored = _stored(row)
@@ -196,7 +202,7 @@ class Store:
 
     async def epoch_ends(self, first_epoch: int, count_max: int) -> list[EpochEnd]:
         """Return the ends of epochs from `first_epoch` on, in order."""
-        query = "SELECT * FROM epochs WHERE epoch >= ? ORDER BY epoch LIMIT ?"
+        query = "SELECT epoch, height, header FROM epochs WHERE epoch >= ? ORDER BY epoch LIMIT ?"
         async with self._db.execute(query, (first_epoch, count_max)) as rows:
             return [EpochEnd(epoch, height, _blob(raw)) async for epoch, height, raw in rows]
 

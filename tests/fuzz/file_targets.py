@@ -26,7 +26,7 @@ from node.network._book import PeerBook
 from node.setup import read_key
 from node.store import Store, StoredBlock
 from testnet.street import STREET_NAME, StreetError, StreetPlan, open_street
-from tests.fuzz.judge import Target, Told
+from tests.fuzz.judge import MEMORY_BYTES_MAX, Target, Told
 from tests.fuzz.node_targets import signed_calls
 from tests.market.street import START_MS
 from tests.node.grid import home_config, key_of, make_genesis
@@ -344,8 +344,9 @@ def database() -> Target:
     return Target(
         "database", from_file("chain.db", lambda path: loop.run_until_complete(load(path))),
         (StartError, Told), (good,), kind="bytes",
-        # Each one is opened, checked by SQLite and closed, with a thread.
-        cpu_s_max=0.05,
+        # Each one is opened, checked by SQLite and closed, with a thread; SQLite asks for memory as a
+        # damaged page tells it.
+        cpu_s_max=0.05, input_memory_max=MEMORY_BYTES_MAX,
     )  # fmt: skip
 
 

@@ -72,8 +72,8 @@ class Target:
     mend : callable, optional
         `mend(data)`: makes check sums and signatures fit after a mutation; used for half of them.
     words : what stands in such a text.
-    cpu_s_max : how long an input may take. Longer than the default only for a file that its owner
-        writes and that is read once, with the reason where it is set.
+    cpu_s_max, input_memory_max : what an input may take. More than the default only for a file
+        that is this home's own and is read once, with the reason where it is set.
     """
 
     name: str
@@ -86,6 +86,7 @@ class Target:
     mend: Callable[[bytes], bytes] | None = None
     words: tuple[bytes, ...] = ()
     cpu_s_max: float = CPU_S_MAX
+    input_memory_max: int = INPUT_MEMORY_BYTES_MAX
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,7 @@ class Judge:
     def _weigh(self, data: bytes) -> None:
         peak = peak_bytes()
         if peak > self._peak:
-            if peak - self._peak > INPUT_MEMORY_BYTES_MAX:
+            if peak - self._peak > self._target.input_memory_max:
                 self._fail("memory", f"{(peak - self._peak) >> 20} MiB for {len(data)} bytes", data)
             self._peak = peak
             self.report.grown_bytes = peak - self._begin
