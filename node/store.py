@@ -38,8 +38,12 @@ CREATE TABLE state (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 
 
-# By name: the text of the schema lies in the file too, and may be damaged.
-_BLOCK: Final = "height, hash, block, certificate, receipts"
+# Columns by name: the text of the schema lies in the file too, and may be damaged.
+_GET_BLOCK: Final = "SELECT height, hash, block, certificate, receipts FROM blocks WHERE height = ?"
+_GET_BLOCKS: Final = (
+    "SELECT height, hash, block, certificate, receipts FROM blocks "
+    "WHERE height >= ? ORDER BY height LIMIT ?"
+)
 
 
 class StoredBlock(NamedTuple):
@@ -175,9 +179,7 @@ class Store:
 
     async def block(self, height: int) -> StoredBlock | None:
         """Return the decided block at `height`, if it is here."""
-        async with self._db.execute(
-            f"SELECT {_BLOCK} FROM blocks WHERE height = ?", (height,)
-        ) as rows:
+        async with self._db.execute(_GET_BLOCK, (height,)) as rows:
             row = await rows.fetchone()
         return _stored(row) if row else None
 
@@ -188,8 +190,7 @@ class Store:
         """
         found: list[StoredBlock] = []
         size = 0
-        query = f"SELECT {_BLOCK} FROM blocks WHERE height >= ? ORDER BY height LIMIT ?"
-        async with self._db.execute(query, (first, count_max)) as rows:
+        async with self._db.execute(_GET_BLOCKS, (first, count_max)) as rows:
             async for row in rows:
                 stored = _stored(row)
                 if stored.height != first + len(found):

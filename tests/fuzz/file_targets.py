@@ -344,8 +344,8 @@ def database() -> Target:
     return Target(
         "database", from_file("chain.db", lambda path: loop.run_until_complete(load(path))),
         (StartError, Told), (good,), kind="bytes",
-        # Each one is opened, checked by SQLite and closed, with a thread; SQLite asks for memory as a
-        # damaged page tells it.
+        # Each one is opened, checked by SQLite and closed, with a thread; SQLite asks for
+        # memory as a damaged page tells it.
         cpu_s_max=0.05, input_memory_max=MEMORY_BYTES_MAX,
     )  # fmt: skip
 
