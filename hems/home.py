@@ -16,6 +16,7 @@ from hems import bid, civil, control, forecast, intraday
 from hems.bid import Band, Order, Suggested
 from hems.civil import DAY_MS, MINUTE_MS, FloatArray, IntArray
 from hems.config import HomeConfig, open_source
+from hems.devices import CAPACITY_WH_MAX
 from hems.errors import ConfigError
 from hems.forecast import HISTORY_DAYS, Forecast
 from hems.plan import Plan, PlanInput, Planner, grid_room_wh
@@ -30,6 +31,9 @@ COARSE_STEP_MS: Final = 30 * MINUTE_MS
 # How far ahead of the next undelivered slot one may be traded.
 LEAD_SLOTS_MAX: Final = 96
 COMMITMENTS_MAX: Final = 2 * LEAD_SLOTS_MAX
+STORED_UWH_MAX: Final = CAPACITY_WH_MAX * 1_000_000
+# Of times in milliseconds and energies in Wh, which are both far smaller.
+NUMBER_MAX: Final = 2**53
 CATCH_UP_SLOTS_MAX: Final = 7 * 288
 
 MICRO: Final = 1_000_000
@@ -61,11 +65,18 @@ class HomeState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     committed_wh: dict[int, int] = {}
 
     def __post_init__(self) -> None:
-        if self.stored_uwh < 0 or len(self.committed_wh) > COMMITMENTS_MAX:
+        if not 0 <= self.stored_uwh <= STORED_UWH_MAX:
             raise ConfigError(
-                f"a home stores 0 micro-Wh or more, not {self.stored_uwh}, and is contracted in at "
-                f"most {COMMITMENTS_MAX} slots, not {len(self.committed_wh)}"
+                f"a home stores 0 to {STORED_UWH_MAX} micro-Wh, not {self.stored_uwh}"
             )
+        if len(self.committed_wh) > COMMITMENTS_MAX:
+            raise ConfigError(
+                f"a home is contracted in at most {COMMITMENTS_MAX} slots, "
+                f"not {len(self.committed_wh)}"
+            )
+        numbers = (self.next_slot_ms or 0, *self.committed_wh, *self.committed_wh.values())
+        if any(abs(number) > NUMBER_MAX for number in numbers):
+            raise ConfigError(f"a time or an energy beyond {NUMBER_MAX}")
 
     def to_plain(self) -> dict[str, Any]:
         """Return it as a map of integers with text keys."""

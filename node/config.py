@@ -6,6 +6,7 @@ these is `COMMONWATT_<SECTION>_<NAME>` (a list is separated by commas); the comm
 passes flags as `{"network.listen": ...}`. Relative paths are relative to the file.
 """
 
+import re
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from node.errors import ConfigError
 
 ENVIRONMENT_PREFIX: Final = "COMMONWATT_"
 SNAPSHOT_HEIGHTS_MAX: Final = 10**9
+FILE_CHARS_MAX: Final = 16_384
+KEY_PARTS_MAX: Final = 64
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -82,6 +85,11 @@ class Config(Section, frozen=True):
         return self.directory / setting
 
 
+# tomllib takes time by the square of a dotted key's parts; a setting's has three.
+_LONG_KEY: Final = re.compile(
+    rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{KEY_PARTS_MAX}}}"""
+)
+_WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
 _SECTIONS: Final[dict[str, Any]] = {
     "node": NodeSection,
     "network": NetworkSection,
@@ -105,10 +113,14 @@ def load_config(
     origin = str(file) if file else "settings"
     if file is not None:
         try:
-            tree = tomllib.loads(file.read_text())
+            with file.open(encoding="utf-8") as text:
+                tree = tomllib.loads(_bounded(text.read(FILE_CHARS_MAX + 1), file))
         except OSError as error:
             raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except RecursionError:
+            raise ConfigError(f"{file}: not TOML: nested too deep") from None
+        # Not only TOMLDecodeError: an integer of thousands of digits is another ValueError.
+        except ValueError as error:
             raise ConfigError(f"{file}: not TOML: {error}") from None
     _check_names(tree, origin)
     _add_environment(tree, environment)
@@ -124,6 +136,14 @@ def load_config(
     return msgspec.structs.replace(config, directory=file.parent if file else Path())
 
 
+def _bounded(text: str, file: Path) -> str:
+    if len(text) > FILE_CHARS_MAX:
+        raise ConfigError(f"{file}: more than the {FILE_CHARS_MAX} characters that are read")
+    if _LONG_KEY.search(text):
+        raise ConfigError(f"{file}: not TOML of ours: a key of more than {KEY_PARTS_MAX} parts")
+    return text
+
+
 def _add_environment(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
     for section, kind in _SECTIONS.items():
         prefix = f"{ENVIRONMENT_PREFIX}{section}_".upper()
@@ -137,9 +157,24 @@ def _add_environment(tree: dict[str, Any], environment: Mapping[str, str]) -> No
             text = environment.get(f"{ENVIRONMENT_PREFIX}{section}_{field.name}".upper())
             if text is None:
                 continue
+            if not _is_text(text):
+                raise ConfigError(f"environment: {prefix}{field.name.upper()} is not text in UTF-8")
             many = typing.get_origin(field.type) is tuple
-            value = [part.strip() for part in text.split(",") if part.strip()] if many else text
+            value: Any = text
+            if many:
+                value = [part.strip() for part in text.split(",") if part.strip()]
+            elif field.type is int and _WHOLE_NUMBER.fullmatch(text):
+                value = int(text)
             tree.setdefault(section, {})[field.name] = value
+
+
+def _is_text(value: str) -> bool:
+    """Tell whether a value is text; bytes that are none come as lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_names(tree: dict[str, Any], origin: str) -> None:
@@ -196,6 +231,10 @@ def check_values(config: Config, origin: str) -> None:
             raise ConfigError(
                 f"{origin}: sync.{name} is {value}, allowed are 0 to {SNAPSHOT_HEIGHTS_MAX}"
             )
+    for name in ("genesis", "data", "key"):
+        path = getattr(config.node, name)
+        if not path or "\0" in path:
+            raise ConfigError(f"{origin}: node.{name} is the path of a file, not {path!r}")
     if config.node.log_level not in LOG_LEVELS:
         raise ConfigError(f"{origin}: node.log_level is one of {_list(LOG_LEVELS)}")
     for address in (config.network.listen, *config.network.announce, *config.network.bootstrap):

@@ -16,6 +16,8 @@ from node.durable import replace_file
 from node.errors import StoreError
 from wire.transaction import CheckedTransaction, check
 
+# Of an outbox of the largest transactions, in hexadecimal, and a state.
+MEMORY_BYTES_MAX: Final = 6 * 1_048_576
 # A home says a few orders and one reading per slot; what it forgets first is the oldest.
 OUTBOX_MAX: Final = 256
 _OUTBOX: Final = "outbox"
@@ -46,14 +48,18 @@ class HomeMemory:
             self._read(chain_id, now_ms)
         except FileNotFoundError:
             return
-        except (OSError, ValueError, msgspec.MsgspecError) as error:
+        except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
             raise StoreError(
                 f"{path}: what this home remembers cannot be read ({error}); "
                 "move it away to begin anew with the battery at its lowest wish"
             ) from None
 
     def _read(self, chain_id: str, now_ms: int) -> None:
-        content = msgspec.json.decode(self._path.read_bytes(), type=dict[str, object])
+        with self._path.open("rb") as file:
+            data = file.read(MEMORY_BYTES_MAX + 1)
+        if len(data) > MEMORY_BYTES_MAX:
+            raise ValueError(f"more than {MEMORY_BYTES_MAX} bytes")
+        content = msgspec.json.decode(data, type=dict[str, object])
         raws = msgspec.convert(content.pop(_OUTBOX, []), list[str])
         self.state = HomeState.from_plain(content)
         for checked in check(map(bytes.fromhex, raws[-OUTBOX_MAX:]), chain_id, now_ms):

@@ -10,9 +10,9 @@ is kept apart.
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import aiosqlite
 
@@ -36,6 +36,14 @@ CREATE TABLE epochs (epoch INTEGER PRIMARY KEY, height INTEGER NOT NULL, header 
 CREATE TABLE transactions (tx_id BLOB PRIMARY KEY, height INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE state (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
+
+
+# Columns by name: the text of the schema lies in the file too, and may be damaged.
+_GET_BLOCK: Final = "SELECT height, hash, block, certificate, receipts FROM blocks WHERE height = ?"
+_GET_BLOCKS: Final = (
+    "SELECT height, hash, block, certificate, receipts FROM blocks "
+    "WHERE height >= ? ORDER BY height LIMIT ?"
+)
 
 
 class StoredBlock(NamedTuple):
@@ -171,9 +179,9 @@ class Store:
 
     async def block(self, height: int) -> StoredBlock | None:
         """Return the decided block at `height`, if it is here."""
-        async with self._db.execute("SELECT * FROM blocks WHERE height = ?", (height,)) as rows:
+        async with self._db.execute(_GET_BLOCK, (height,)) as rows:
             row = await rows.fetchone()
-        return StoredBlock(*row) if row else None
+        return _stored(row) if row else None
 
     async def blocks(self, first: int, count_max: int, bytes_max: int) -> list[StoredBlock]:
         """Return blocks from `first` on, at most so many and (but for the first) so large.
@@ -182,10 +190,9 @@ class Store:
         """
         found: list[StoredBlock] = []
         size = 0
-        query = "SELECT * FROM blocks WHERE height >= ? ORDER BY height LIMIT ?"
-        async with self._db.execute(query, (first, count_max)) as rows:
+        async with self._db.execute(_GET_BLOCKS, (first, count_max)) as rows:
             async for row in rows:
-                stored = StoredBlock(*row)
+                stored = _stored(row)
                 if stored.height != first + len(found):
                     break
                 size += len(stored.block) + len(stored.certificate)
@@ -196,9 +203,9 @@ class Store:
 
     async def epoch_ends(self, first_epoch: int, count_max: int) -> list[EpochEnd]:
         """Return the ends of epochs from `first_epoch` on, in order."""
-        query = "SELECT * FROM epochs WHERE epoch >= ? ORDER BY epoch LIMIT ?"
+        query = "SELECT epoch, height, header FROM epochs WHERE epoch >= ? ORDER BY epoch LIMIT ?"
         async with self._db.execute(query, (first_epoch, count_max)) as rows:
-            return [EpochEnd(*row) async for row in rows]
+            return [EpochEnd(epoch, height, _blob(raw)) async for epoch, height, raw in rows]
 
     async def height_of(self, tx_id: bytes) -> int | None:
         """Return the height at which a transaction was decided."""
@@ -212,6 +219,16 @@ class Store:
         async with self._db.execute("SELECT key, value FROM state ORDER BY key") as rows:
             async for key, value in rows:
                 yield key, value
+
+
+def _stored(row: Iterable[Any]) -> StoredBlock:
+    height, block_hash, block, certificate, receipts = row
+    return StoredBlock(height, _blob(block_hash), _blob(block), _blob(certificate), _blob(receipts))
+
+
+def _blob(value: object) -> bytes:
+    """Return a column's bytes; a damaged page may give another type, which says nothing."""
+    return value if type(value) is bytes else b""
 
 
 _PUT_EPOCH: Final = "INSERT OR IGNORE INTO epochs VALUES (?, ?, ?)"
@@ -245,7 +262,10 @@ async def _examine(db: aiosqlite.Connection, path: Path, genesis_hash: bytes) ->
         )
     async with db.execute("SELECT COALESCE(MAX(height), -1) FROM blocks") as rows:
         row = await rows.fetchone()
-    return int(row[0]) if row else -1, int(meta.get("first", 0))
+    first_height = meta.get("first", 0)
+    if type(first_height) is not int:
+        raise sqlite3.DatabaseError(f"the first height is {first_height!r:.40}")
+    return int(row[0]) if row else -1, first_height
 
 
 def _damaged(path: Path, what: str) -> StoreError:

@@ -12,7 +12,7 @@ import socket
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -57,6 +57,8 @@ FEED_IN_MICRO_PER_KWH: Final = 100_000
 # New South Wales, scope 2: Australian National Greenhouse Accounts Factors, 2023.
 INTENSITY_MG_PER_WH: Final = 680
 DAYS_REPLAYED: Final = 7
+STREET_CHARS_MAX: Final = 65_536
+HomeName: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\Ahome-[0-9]{2,3}\Z")]
 
 
 class StreetError(StartError):
@@ -111,10 +113,15 @@ def open_street(directory: Path) -> Street | None:
     if not file.exists():
         return None
     try:
-        content = json.loads(file.read_text())
+        with file.open() as text:
+            content = json.loads(text.read(STREET_CHARS_MAX))
         plan = msgspec.convert(content["plan"], StreetPlan)
-        return Street(directory, plan, list(content["names"]), [])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        plan.check()
+        names = msgspec.convert(content["names"], list[HomeName])
+        if len(names) != plan.homes:
+            raise ValueError(f"{len(names)} names for {plan.homes} homes")
+        return Street(directory, plan, names, [])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StreetError(f"{file}: not a street's description ({error})") from None
 
 

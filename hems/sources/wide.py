@@ -38,6 +38,7 @@ from hems.errors import DataError
 FILE_BYTES_MAX: Final = 256 * 1_048_576
 ROWS_MAX: Final = 1_100_000
 COLUMNS_MAX: Final = 2_000
+LINE_CHARS_MAX: Final = 64 * COLUMNS_MAX
 CELLS_MAX: Final = 50_000_000
 YEAR_MIN: Final = 1970
 YEAR_MAX: Final = 2200
@@ -47,12 +48,16 @@ ZERO_SHARE_MAX: Final = 0.01
 # A house connection of 63 A, three phases, is 43 kW: more than this is a wrong unit, not a home.
 POWER_KW_MAX: Final = 100.0
 MISSING: Final = -1
+# Where missing rows are taken as gaps: of a file with fewer rows than this, nothing can be learnt.
+ROWS_SHARE_MIN: Final = 0.05
 
 _UWH_PER_KWH: Final = 1_000_000_000
 _PV: Final = "_pv"
 # Two hours of 5-minute steps: a repeated hour twice.
 _REPEATED_ROWS_MAX: Final = 24
 _KW: Final = "_kw"
+# No clock was ever put forward by more than a day (Samoa, 2011), and daylight saving on top.
+_SKIPPED_MINUTES_MAX: Final = 25 * 60
 
 
 class HomeSeries(NamedTuple):
@@ -139,9 +144,10 @@ class _Reader:
         self.zone = zone
         self.missing_rows = missing_rows
         self.line = 1
+        self._row_chars = 0
 
     def read(self, file: IO[str], only: str | None) -> WideData:
-        rows = csv.reader(file)
+        rows = csv.reader(self._lines(file))
         header = next(rows, None)
         if header is None:
             raise DataError(f"{self.path}: empty; the first line names the columns")
@@ -154,6 +160,14 @@ class _Reader:
         step = self._step_minutes(minutes)
         return self._gridded(minutes, step, [columns[place] for place in kept], values)
 
+    def _lines(self, file: IO[str]) -> Iterator[str]:
+        """Yield the lines; a row is never held in memory, however long a file makes it."""
+        while line := file.readline(LINE_CHARS_MAX + 1):
+            self._row_chars += len(line)
+            if self._row_chars > LINE_CHARS_MAX:
+                raise self._error(f"this row or the next has more than {LINE_CHARS_MAX} characters")
+            yield line
+
     def _error(self, what: str, column: str | None = None) -> DataError:
         where = f"line {self.line}" + (f", column {column!r}" if column else "")
         return DataError(f"{self.path}: {where}: {what}")
@@ -163,21 +177,23 @@ class _Reader:
         if len(titles) < 2 or len(titles) > COLUMNS_MAX:
             raise self._error(f"a time and 1 to {COLUMNS_MAX - 1} homes, not {len(titles)} columns")
         columns = []
+        seen = {titles[0]}
         for place, title in enumerate(titles[1:], start=2):
             if not title:
                 raise self._error(f"column {place} has no name")
-            if titles.index(title) != place - 1:
+            if title in seen:
                 raise self._error("two columns have this name", title)
+            seen.add(title)
             stem, is_kw = (title[: -len(_KW)], True) if title.endswith(_KW) else (title, False)
             is_pv = stem == "pv" or stem.endswith(_PV)
             columns.append(_Column(title, stem[: -len(_PV)] if is_pv else stem, is_pv, is_kw))
-        loads = [column.home for column in columns if not column.is_pv]
+        loads = dict.fromkeys(column.home for column in columns if not column.is_pv)
         if not loads:
             raise self._error("no load column; name a home's load NAME and its production NAME_pv")
         for place, column in enumerate(columns):
             if column.is_pv and column.home not in loads:
                 if column.home == "" and len(loads) == 1:
-                    columns[place] = column._replace(home=loads[0])
+                    columns[place] = column._replace(home=next(iter(loads)))
                     continue
                 raise self._error(
                     f"production of an unknown home; its load column {column.home!r} is missing",
@@ -193,20 +209,24 @@ class _Reader:
     ) -> tuple[list[int], list["array[float]"]]:
         minutes: list[int] = []
         values: list[array[float]] = [array("d") for _ in kept]
+        kept_at = dict(zip(kept, values, strict=True))
+        self._row_chars = 0
         for row in rows:
             self.line += 1
+            self._row_chars = 0
+            # Empty lines count: a compressed file can hold any number of them.
+            if self.line > ROWS_MAX + 1:
+                raise self._error(f"more than {ROWS_MAX} rows")
             if not row:
                 continue
             if len(row) != len(columns) + 1:
                 raise self._error(f"{len(row)} fields, the header has {len(columns) + 1}")
-            if len(minutes) >= ROWS_MAX:
-                raise self._error(f"more than {ROWS_MAX} rows")
             minutes.append(self._minute(row[0], minutes))
             for place, column in enumerate(columns):
                 text = row[place + 1].strip()
                 number = self._number(text, column) if text else math.nan
-                if place in kept:
-                    values[kept.index(place)].append(number)
+                if place in kept_at:
+                    kept_at[place].append(number)
         return minutes, values
 
     def _minute(self, text: str, before: list[int]) -> int:
@@ -280,6 +300,7 @@ class _Reader:
             )
         if days < 1:
             raise DataError(f"{self.path}: not one whole day of data")
+        self._refuse_long_gaps(minutes, step, days * steps_per_day)
         place = np.array(minutes, np.int64) // step - first_day * steps_per_day
         inside = (place >= 0) & (place < days * steps_per_day)
         place = place[inside]
@@ -309,6 +330,22 @@ class _Reader:
             HomeSeries(name, grid, pv.get(name), dropped) for name, (grid, dropped) in load.items()
         )
         return WideData(str(self.path), first_day, days, steps_per_day, homes)
+
+    def _refuse_long_gaps(self, minutes: list[int], step: int, steps: int) -> None:
+        """Refuse a file that is mostly gap, before there are arrays of its length."""
+        if self.missing_rows:
+            if len(minutes) < ROWS_SHARE_MIN * steps:
+                raise DataError(
+                    f"{self.path}: gap: {len(minutes)} rows for {steps} steps of {step} minutes; "
+                    f"give at least {ROWS_SHARE_MIN:.0%} of them"
+                )
+            return
+        for before, after in pairwise(minutes):
+            if after - before > _SKIPPED_MINUTES_MAX:
+                raise DataError(
+                    f"{self.path}: gap: {(after - before) // step - 1} rows are missing, the first "
+                    f"at {_label(before + step)}; give every {step} minutes a row"
+                )
 
     def _refuse_missing(
         self, count: IntArray, skipped: list[int], first_step: int, step: int

@@ -150,9 +150,25 @@ async def ask(directory: Path, name: str, *, timeout_s: float = 10.0, **argument
         raise ControlError(f"the node in {directory} gave too long an answer") from None
     if not line:
         raise ControlError(f"the node in {directory} closed without an answer")
-    answer = msgspec.json.decode(line)
+    return answer_of(line)
+
+
+def answer_of(line: bytes) -> Any:
+    """Return what an answer's line says.
+
+    Raises
+    ------
+    ControlError
+        It is a refusal, or no answer.
+    """
+    try:
+        answer = msgspec.json.decode(line, type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise ControlError(f"the node gave no answer that can be read: {error}") from None
     if "error" in answer:
-        raise ControlError(f"{answer['code']}: {answer['error']}")
+        raise ControlError(f"{answer.get('code')}: {answer['error']}")
+    if "ok" not in answer:
+        raise ControlError("the node gave an answer without a value")
     return answer["ok"]
 
 

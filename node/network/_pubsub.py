@@ -283,7 +283,9 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
             for subscription in rpc.subscriptions:
                 self.handle_subscription(peer_id, subscription)
             for message in rpc.publish:
-                await self.push_msg(peer_id, message)
+                # No honest peer passes that on: a thousand more are not worth a signature check.
+                if not await self.push_msg(peer_id, message):
+                    break
             if rpc.HasField("control"):
                 await self.router.handle_rpc(rpc, peer_id)
             if first:
@@ -291,35 +293,39 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
                 self._heard.add(peer_id)
                 self._tell_if_ready(peer_id)
 
-    async def push_msg(self, msg_forwarder: ID, msg: Any) -> None:
-        """Check a message, once, deliver it and pass it on."""
+    async def push_msg(self, msg_forwarder: ID, msg: Any) -> bool:
+        """Check a message, once, deliver it and pass it on; False if its form or signature is bad.
+
+        libp2p, which publishes through this too, ignores the answer.
+        """
         own = msg_forwarder == self.my_id
         if len(msg.topicIDs) != 1 or msg.topicIDs[0] not in self._topics:
-            return
+            return True
         if self._is_msg_seen(msg):
-            return
+            return True
         topic, data = msg.topicIDs[0], msg.data
         if not own:
             if len(data) > GOSSIP_BYTES_MAX:
                 self._ear.gossip_invalid(msg_forwarder, f"gossip of {len(data)} bytes")
-                return
+                return False
             if msg.from_id == self._own_id:
-                return
+                return True
             if not _signed(msg):
                 self._ear.gossip_invalid(msg_forwarder, "gossip that its author did not sign")
-                return
+                return False
             if not self._ear.gossip_author(msg_forwarder, msg.from_id):
-                return
+                return True
             verdict = self._ear.gossip_verdict(msg_forwarder, topic, data)
             if verdict is None:
                 # Its copies need not be looked at.
                 self._mark_msg_seen(msg)
             if not verdict:
-                return
+                return True
         self._mark_msg_seen(msg)
         if not own:
             self._ear.gossip_arrived(msg_forwarder, topic, data)
         await self.router.publish(msg_forwarder, msg)
+        return True
 
 
 class _RpcReader:

@@ -4,7 +4,7 @@ import hashlib
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -118,12 +118,6 @@ def test_a_message_beyond_its_size_is_not_looked_at():
         decode_message(bytes(MESSAGE_BYTES_MAX + 1))
 
 
-@given(st.binary(max_size=400))
-def test_random_bytes_are_refused_cleanly(data):
-    with pytest.raises(DecodeError):
-        decode_message(data)
-
-
 def mutated(data: bytes, rng: Random) -> bytes:
     """A few bytes changed, removed, repeated or cut off."""
     out = bytearray(data)
@@ -139,33 +133,6 @@ def mutated(data: bytes, rng: Random) -> bytes:
         else:
             del out[place:]
     return bytes(out)
-
-
-@settings(max_examples=200)
-@given(st.sampled_from(EXAMPLES), st.randoms(use_true_random=False))
-def test_mutated_bytes_decode_to_something_else_or_not_at_all(message, rng):
-    data = encode(message)
-    twisted = mutated(data, rng)
-    try:
-        other = decode_message(twisted)
-    except DecodeError:
-        return
-    assert encode(other) == twisted
-    assert (other == message) == (twisted == data)
-
-
-@pytest.mark.slow
-def test_a_hundred_thousand_mutations_raise_nothing_else():
-    rng = Random(1)
-    encoded = [encode(message) for message in EXAMPLES]
-    decoded = 0
-    for _ in range(100_000):
-        try:
-            decode_message(mutated(rng.choice(encoded), rng))
-            decoded += 1
-        except DecodeError:
-            pass
-    assert decoded < 100_000
 
 
 def test_a_core_takes_whatever_decodes():

@@ -106,6 +106,16 @@ async def test_a_block_in_anothers_place_is_not_shown(home: Member) -> None:
     assert len(await archive_of(home).blocks(1, TOP)) == 2
 
 
+@pytest.mark.parametrize("value", ["text", 7, 0.5])
+@pytest.mark.parametrize("column", ["block", "hash"])
+async def test_a_column_of_another_type_is_damage(
+    home: Member, caplog: pytest.LogCaptureFixture, column: str, value: object
+) -> None:
+    change(home, f"UPDATE blocks SET {column} = ? WHERE height = 3", value)
+    assert len(await archive_of(home).headers(1, TOP)) == 2
+    assert len(damage_lines(caplog)) == 1
+
+
 async def test_another_body_is_not_shown(home: Member) -> None:
     raw = row(home, "SELECT block FROM blocks WHERE height = 3")
     block = decode(raw, Block, BLOCK_BYTES_MAX)

@@ -86,6 +86,33 @@ def test_a_missing_or_binary_file_is_one_line(tmp_path: Path) -> None:
         load_config(file, {})
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[home]\nx = " + "[" * 2_000, "not TOML: nested too deep"),
+        ("[sync]\nsnapshot_every = " + "9" * 5_000, "not TOML"),
+        ("[sync]\nsnapshot_every = " + "9" * 50, "sync.snapshot_every"),
+        ('[node]\ndata = "a\\u0000b"', "node.data is the path of a file"),
+        ("[node]\nkey = ''", "node.key is the path of a file"),
+        ("#" * 16_385, "more than the 16384 characters"),
+        ("a." * 4_000 + "b = 1", "a key of more than 64 parts"),
+        ("x = {'a' . \"b\"" + " . c" * 64 + " = 1}", "a key of more than 64 parts"),
+    ],
+    ids=["deep", "long number", "large number", "NUL", "no path", "long", "dots", "quotes"],
+)
+def test_what_a_damaged_file_holds_is_one_line(tmp_path: Path, text: str, words: str) -> None:
+    assert words in refused(tmp_path, text)
+
+
+def test_numbers_come_from_the_environment_too() -> None:
+    assert load_config(None, {"COMMONWATT_SYNC_SNAPSHOT_EVERY": "7"}).sync.snapshot_every == 7
+    for text in ("x", "", "٣", "1" * 5_000, "1.5"):
+        with pytest.raises(ConfigError, match=r"sync\.snapshot_every"):
+            load_config(None, {"COMMONWATT_SYNC_SNAPSHOT_EVERY": text})
+    with pytest.raises(ConfigError, match="COMMONWATT_NODE_NAME is not text"):
+        load_config(None, {"COMMONWATT_NODE_NAME": "\udcff"})
+
+
 def test_environment_overrides_the_file_and_flags_override_both(tmp_path: Path) -> None:
     file = write(tmp_path, "[node]\nname = 'file'\nlog_level = 'error'\nkey = 'k'\n")
     environment = {

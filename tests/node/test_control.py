@@ -128,6 +128,23 @@ async def test_a_refusal_has_its_code_and_its_sentence(
         assert await ask(tmp_path, "echo") == {"ask": "echo"}
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"", "no answer that can be read"),
+        (b"[1]\n", "no answer that can be read"),
+        (b"\xff\n", "no answer that can be read"),
+        (b'{"ok": ' + b"[" * 60_000, "no answer that can be read"),
+        (b"{}\n", "without a value"),
+        (b'{"error": 7}\n', "None: 7"),
+    ],
+)
+def test_an_answer_that_is_none_is_one_line(line: bytes, words: str) -> None:
+    with pytest.raises(ControlError, match=words):
+        control.answer_of(line)
+    assert control.answer_of(b'{"ok": null}\n') is None
+
+
 async def test_junk_is_answered_and_the_connection_goes_on(tmp_path: Path) -> None:
     junk = [b"junk", b"\xff\x00\xfe", b"[]", b"3", b"{" * 1_000, b"[" * 60_000, b""]
     async with serving(tmp_path):

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from hems.home import HomeState
+from hems.home import STORED_UWH_MAX, HomeState
 from market import client
 from node.errors import StoreError
-from node.memory import OUTBOX_MAX, HomeMemory
+from node.memory import MEMORY_BYTES_MAX, OUTBOX_MAX, HomeMemory
 from wire.keys import SigningKey
 from wire.transaction import VALIDITY_MS_MAX, CheckedTransaction
 
@@ -106,10 +106,17 @@ def _damaged(path: Path) -> list[bytes]:
         json.dumps({**content, "outbox": [raw[:-2]]}).encode(),
         json.dumps({**content, "outbox": [spoilt]}).encode(),
         json.dumps({**content, "outbox": [signed(1, chain_id="there").raw.hex()]}).encode(),
+        b'{"stored_uwh": ' + b"[" * 100_000,
+        b'{"stored_uwh": ' + b"9" * 5_000 + b"}",
+        json.dumps({**content, "stored_uwh": STORED_UWH_MAX + 1}).encode(),
+        json.dumps({**content, "next_slot_ms": 2**60}).encode(),
+        json.dumps({**content, "committed_wh": {str(2**60): 1}}).encode(),
+        json.dumps({**content, "committed_wh": {"1": -(2**60)}}).encode(),
+        whole + b" " * MEMORY_BYTES_MAX,
     ]
 
 
-@pytest.mark.parametrize("case", range(9))
+@pytest.mark.parametrize("case", range(16))
 def test_a_damaged_file_is_refused_with_a_remedy(tmp_path: Path, case: int) -> None:
     path = tmp_path / "home.json"
     path.write_bytes(_damaged(path)[case])

@@ -187,6 +187,15 @@ async def test_random_bytes_are_refused(tmp_path: Path) -> None:
     assert "move the database away" in line
 
 
+async def test_a_first_height_that_is_no_number_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "chain.db"
+    await fill(path, 1)
+    with sqlite3.connect(path) as db:
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('first', 'abc')")
+    db.close()
+    assert "the first height is 'abc'" in await refused(path)
+
+
 async def test_a_truncated_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "chain.db"
     await fill(path, 40)

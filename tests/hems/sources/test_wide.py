@@ -268,6 +268,32 @@ def test_times_far_apart_are_refused_before_they_take_memory(write: Write) -> No
         read_wide(write(text(lines)))
 
 
+def test_a_few_rows_far_apart_cost_nothing(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = ["time,a", "1970-01-01 00:00,1", "1970-01-01 00:05,1", "2199-12-31 00:00,1"]
+    path = write(text(rows))
+    # Twenty-four million steps: none of them may become an array.
+    monkeypatch.setattr(wide, "np", None)
+    with pytest.raises(DataError, match="rows are missing, the first at 1970-01-01 00:10"):
+        read_wide(path)
+    with pytest.raises(DataError, match=r"gap: 3 rows for .* give at least 5%"):
+        read_wide(path, missing_rows=True)
+
+
+@pytest.mark.parametrize("end", ["x" * 300_000, '"\n",' * 60_000], ids=["line", "quoted"])
+def test_a_row_without_an_end_is_not_read(write: Write, end: str) -> None:
+    with pytest.raises(DataError, match=r"line 49: .* more than 128000 characters"):
+        read_wide(write(text([*table(), end])))
+    with pytest.raises(DataError, match="more than 128000 characters"):
+        read_wide(write(end))
+
+
+def test_empty_lines_count(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wide, "ROWS_MAX", 60)
+    assert read_wide(write(text([*table(), *[""] * 12]))).days == 2
+    with pytest.raises(DataError, match="more than 60 rows"):
+        read_wide(write(text([*table(), *[""] * 13])))
+
+
 def test_limits_are_kept(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(text(table()))
     monkeypatch.setattr(wide, "ROWS_MAX", 20)

@@ -1,0 +1,80 @@
+"""Every decoder of bytes from outside the process, by name."""
+
+from collections.abc import Callable
+from typing import Final
+
+from tests.fuzz import chain_targets, file_targets, node_targets
+from tests.fuzz.judge import Target
+
+BUILDERS: Final[dict[str, Callable[[], Target]]] = {
+    build.__name__.replace("_", "-"): build
+    for build in (*chain_targets.TARGETS, *node_targets.TARGETS, *file_targets.TARGETS)
+}
+
+
+def target(name: str) -> Target:
+    """Return the decoder of this name, with its examples made."""
+    return BUILDERS[name]()
+
+
+# Which of them stands for what `wire.codec.decode` is asked for, ...
+DECODED: Final[dict[str, str]] = {
+    "Answer": "sync-answer",
+    "Block": "fetched-block",
+    "Certificate": "certificate",
+    "Code": "contract-code",
+    "ConsensusMessage": "consensus-message",
+    "DecidedNotice": "decided-notice",
+    "EvidenceFile": "evidence-file",
+    "EvidenceNotice": "evidence-notice",
+    "Genesis": "genesis-file",
+    "Manifest": "snapshot-manifest",
+    "PeerAddresses": "peer-addresses",
+    "ProveBill": "prove-bill",
+    "Question": "sync-question",
+    "SignedHeader": "light-header",
+    "SignedTransaction": "transaction",
+    "TransactionBatch": "transaction-batch",
+    "_ProofAnswer": "bill-proof",
+    "kind": "wal",
+    "object": "plain-value",
+    "tuple[Receipt, ...]": "receipts",
+}
+# ... and for what is parsed by other means, by file.
+PARSED: Final[dict[tuple[str, str], str]] = {
+    ("hems/home.py", "msgspec.convert"): "home-memory",
+    ("hems/sources/wide.py", "csv.reader"): "wide-file",
+    ("market/client/queries.py", "msgspec.convert"): "state-values",
+    ("market/vm/host.py", "msgspec.json.Decoder"): "contract-border",
+    ("node/api/answers.py", "bytes.fromhex"): "control-question",
+    ("node/api/answers.py", "msgspec.convert"): "control-question",
+    ("node/api/control.py", "msgspec.json.decode"): "control-answer",
+    ("node/light.py", "bytes.fromhex"): "control-answer",
+    ("node/config.py", "msgspec.convert"): "settings-file",
+    ("node/config.py", "tomllib.loads"): "settings-file",
+    ("node/genesis.py", "bytes.fromhex"): "genesis-file",
+    ("node/genesis.py", "json.loads"): "genesis-file",
+    ("node/genesis.py", "msgspec.convert"): "genesis-file",
+    ("node/memory.py", "msgspec.convert"): "home-memory",
+    ("node/memory.py", "msgspec.json.decode"): "home-memory",
+    ("node/network/_book.py", "msgspec.json.decode"): "peer-book",
+    ("node/network/_pubsub.py", "rpc.ParseFromString"): "gossip-rpc",
+    ("node/setup.py", "bytes.fromhex"): "key-file",
+    ("testnet/street.py", "json.loads"): "street-file",
+    ("testnet/street.py", "msgspec.convert"): "street-file",
+}
+# Of bytes or values that this process made, or that have been decoded and checked before.
+INSIDE: Final = frozenset(
+    {
+        ("market/app.py", "bytes.fromhex"),
+        ("market/governance.py", "msgspec.convert"),
+        ("market/carbon.py", "msgspec.convert"),
+        ("market/client/events.py", "msgspec.convert"),
+        ("market/invariants.py", "msgspec.msgpack.Decoder"),
+        ("market/vm/host.py", "bytes.fromhex"),
+        ("market/vm/host.py", "msgspec.msgpack.Decoder"),
+        ("testnet/up.py", "msgspec.convert"),
+        ("wire/codec.py", "msgspec.msgpack.Decoder"),
+        ("wire/keys.py", "bytes.fromhex"),
+    }
+)
