@@ -86,7 +86,7 @@ def read_args(text: str) -> dict[str, Any]:
     """
     try:
         args = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"--args is no JSON: {error}") from None
     if not isinstance(args, dict):
         raise ConfigError(f'--args is a JSON object such as {{"start": 1}}, not {text}')

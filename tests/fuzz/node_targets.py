@@ -21,16 +21,19 @@ from consensus.authorities import AuthoritySet
 from consensus.light import LightClient
 from consensus.sync_messages import Headers
 from market import client, contracts, governance
-from market.app import Application
+from market.app import Application, Receipt
+from market.deployment import _CHANGE_BYTES_MAX, CodeChange
 from market.errors import Fault
+from market.vm import merkle
 from market.vm.executor import _CODE_BYTES_MAX
 from market.vm.gate import Code
 from market.vm.host import from_text, to_text
 from node.api.answers import Answers
+from node.api.contracts import read_args
 from node.api.control import ControlServer, _line, answer_of
 from node.bill import QUESTION_BYTES_MAX as PROVE_BYTES_MAX
 from node.bill import BillReader, ProveBill
-from node.errors import ControlError, ProofError
+from node.errors import ConfigError, ControlError, ProofError
 from node.light import _bytes as served_bytes
 from node.mempool import Mempool
 from node.messages import TransactionBatch
@@ -40,12 +43,13 @@ from node.network._exchange import EXCHANGE_BYTES_MAX, PeerAddresses
 from node.network._pubsub import GuardedPubsub, _controls
 from node.network._streams import FrameError
 from node.network.base import GOSSIP_BYTES_MAX, SEND_BYTES_MAX, NetworkError
+from node.receipts import QUESTION_BYTES_MAX, ProveReceipt, ReceiptProof, ReceiptReader
 from node.status import Finality
 from node.verifier import TransactionVerifier
 from tests.fuzz.judge import Target, Told
 from tests.market.street import HOME_KEYS, METER_KEYS, SLOT, START_MS, Street, params
 from tests.node.network.homes import key_of as peer_key
-from tests.node.test_bill import HOME, Server
+from tests.node.test_bill import HOME, Server, sign
 from wire.codec import check_plain, decode, decode_plain, encode, plain_problem
 from wire.errors import DecodeError, EncodeError
 from wire.keys import SigningKey, is_address
@@ -235,6 +239,74 @@ def prove_bill() -> Target:
     return Target("prove-bill", asked, (DecodeError,), tuple(map(encode, questions)), encode=encode)
 
 
+def receipt_proof() -> Target:
+    server = Server()
+    receipts = [
+        Receipt(bytes([number]) * 32, "revert", "no_money", "not so much", 70 + number, ())
+        for number in range(5)
+    ]
+    texts = [encode(receipt) for receipt in receipts]
+    header = msgspec.structs.replace(server.head.header, receipts_root=merkle.list_root(texts))
+    true = ReceiptProof(sign(header, 2), 3, receipts[3], merkle.prove_item(texts, 3))
+    followed = LightClient(server.genesis.chain_id, AuthoritySet(0, server.genesis.authorities))
+    for end in server.ends:
+        followed.accept(end)
+
+    def proven(data: bytes) -> Any:
+        async def receipt(tx_id: bytes) -> bytes:
+            return data
+
+        source: Any = SimpleNamespace(receipt=receipt, path=server.path)
+        reader = ReceiptReader(server.genesis)
+        reader._light = followed.copy()
+        return finished(reader.fetch(source, receipts[3].tx_id))
+
+    def same(found: Any, data: bytes) -> str | None:
+        del data
+        return None if (found.receipt, found.place) == (receipts[3], 3) else f"proves {found}"
+
+    return Target(
+        "receipt-proof", proven, (ProofError, ControlError),
+        (encode(true),), check=same,
+    )  # fmt: skip
+
+
+def prove_receipt() -> Target:
+    def asked(data: bytes) -> ProveReceipt:
+        return decode(data, ProveReceipt, QUESTION_BYTES_MAX)
+
+    good = (encode(ProveReceipt(bytes(range(32)))),)
+    return Target("prove-receipt", asked, (DecodeError,), good, encode=encode)
+
+
+def code_change() -> Target:
+    """A voted change of code, as it waits in the state for its epoch."""
+    changes = (
+        CodeChange("deploy", "counter", "def f():\n    return 1\n", {"start": 3}, "ab" * 32),
+        CodeChange("upgrade", "tariff", contracts.source("tariff")[:900], {}, "cd" * 32),
+    )
+
+    def read(data: bytes) -> CodeChange:
+        return decode(data, CodeChange, _CHANGE_BYTES_MAX)
+
+    good = tuple(map(encode, changes))
+    return Target("code-change", read, (DecodeError,), good, encode=encode)
+
+
+def contract_arguments() -> Target:
+    """What a person types behind `--args`."""
+
+    def read(data: bytes) -> Any:
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            raise Told("not text") from None
+        return read_args(text)
+
+    good = (b'{"start": 1}', b'{"a": [1, "x", {"b": null}], "c": true}', b"{}")
+    return Target("contract-arguments", read, (Told, ConfigError), good, kind="text")
+
+
 def state_values() -> Target:
     server = Server()
     values = tuple(value for key, value in server.state.items() if key != "other")
@@ -307,9 +379,10 @@ def _answers(app: Application, mempool: Mempool) -> Answers:
         return Headers(())
 
     status: Any = SimpleNamespace(snapshot=lambda: {"name": "home"})
-    store: Any = SimpleNamespace(height_of=nothing, block=nothing)
+    store: Any = SimpleNamespace(height_of=nothing, block=nothing, first_height=1, height=9)
     bills: Any = SimpleNamespace(proof=proof, path=path)
-    return Answers(status, None, app, mempool, store, Finality(), bills)
+    receipts: Any = SimpleNamespace(proof=nothing)
+    return Answers(status, None, app, mempool, store, Finality(), bills, receipts)
 
 
 def control_answer() -> Target:
@@ -605,6 +678,10 @@ TARGETS: Final = (
     contract_code,
     bill_proof,
     prove_bill,
+    receipt_proof,
+    prove_receipt,
+    code_change,
+    contract_arguments,
     state_values,
     control_question,
     control_answer,
