@@ -32,3 +32,10 @@ def _no_daemon_keeps_the_collector() -> Iterator[None]:
     if gc.get_threshold() != thresholds:
         gc.set_threshold(*thresholds)
         gc.unfreeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _applications_end_with_their_tests() -> Iterator[None]:
+    """Free applications: to the collector they are small cycles, their contracts are megabytes."""
+    yield
+    gc.collect()

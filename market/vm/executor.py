@@ -248,6 +248,9 @@ class Executor:
             result = from_text(text)
         except ContractError as error:
             journal.rollback(mark)
+            # The engine never lets go of an exception that a host function raised: with its
+            # traceback it would keep this call's frames, and with them the journal, for ever.
+            error.__traceback__ = error.__cause__ = error.__context__ = None
             return Outcome(error, None, [], host.meter.compute, host.detail)
         return Outcome(None, result, host.events, host.meter.compute, "")
 

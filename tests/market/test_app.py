@@ -1,5 +1,6 @@
 """The application: admission, receipts, determinism, restart, proofs, queries."""
 
+import gc
 import threading
 
 import msgspec
@@ -8,7 +9,7 @@ import pytest
 from market import client
 from market.app import Application, BlockEnv, Event, Receipt
 from market.client import Call
-from market.errors import InvariantError, QueryError, StateError
+from market.errors import ContractError, InvariantError, QueryError, StateError
 from market.vm import merkle
 from market.vm.journal import Journal
 from tests.market.street import HOME_KEYS, REGULATOR, SLOT, START_MS, Street, params
@@ -272,3 +273,18 @@ def test_queries_beside_execution() -> None:
     thread.join()
     assert failures == []
     assert street.app.state_root == expected.app.state_root
+
+
+def test_a_refused_call_leaves_no_exception_behind() -> None:
+    """The engine keeps exceptions of host functions: they must not keep the call's frames."""
+    street = Street(params())
+
+    def refusals() -> int:
+        gc.collect()
+        return sum(isinstance(item, ContractError) for item in gc.get_objects())
+
+    assert street.home(1, client.post_order(SLOT, "buy", 0, 1)).code == "revert"
+    before = refusals()
+    for _ in range(20):
+        assert street.home(1, client.post_order(SLOT, "buy", 0, 1)).code == "revert"
+    assert refusals() <= before
