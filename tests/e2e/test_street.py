@@ -65,7 +65,8 @@ def test_the_built_in_street_trades_and_resumes(tmp_path: Path) -> None:
     code, again, errors = run_street("--slots", "2", "--dir", street)
     assert code == 0, errors
     check_report(again, homes=12, slots=2)
-    assert again["height"] > report["height"]
+    # What was traded before the stop may be settled by the first block; a home may lack it yet.
+    assert again["height"] >= report["height"]
     assert again["per_slot"][0]["slot"] > report["per_slot"][-1]["slot"]
     code, _, errors = run_street("--slots", "2", "--homes", "5", "--dir", street)
     assert code == 2
