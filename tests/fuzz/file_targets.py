@@ -9,6 +9,7 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Callable
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +41,8 @@ def folder() -> Path:
     """A directory for the files that are read, in memory where there is such a place."""
     memory = Path("/dev/shm")
     made = tempfile.TemporaryDirectory(prefix="cw-fuzz-", dir=memory if memory.is_dir() else None)
+    # A forked process runs these when it ends, and no others.
+    Finalize(made, made.cleanup, exitpriority=1)
     _FOLDERS.append(made)
     return Path(made.name)
 

@@ -6,6 +6,7 @@ input's size: a canonical format encodes to the same bytes again, any other is w
 """
 
 import contextlib
+import ctypes
 import gc
 import hashlib
 import logging
@@ -289,6 +290,8 @@ def run(
             if judge.done:
                 break
             if number % BLOCK_INPUTS == 0:
+                if bounded:
+                    _give_back()
                 progress(number)
     finally:
         if bounded:
@@ -307,6 +310,13 @@ def confine() -> None:
     gc.collect()
     # What is here already is not looked through again at each collection.
     gc.freeze()
+
+
+def _give_back() -> None:
+    """Let the C library return what is free: its fragments are no growth of the decoder's."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def peak_bytes() -> int:
