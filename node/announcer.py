@@ -7,6 +7,7 @@ miss.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -55,7 +56,7 @@ class Announcer:
         self._heard_height = 0
         self._applying_height = 0
         self._unproven = 0
-        self._unproven_since = 0.0
+        self._unproven_since = -math.inf
         self._tasks: set[asyncio.Task[None]] = set()
         network.on_gossip(topic, self._receive, self._check)
         chain.on_applied(self._applied)
