@@ -75,7 +75,9 @@ SourceConfig: TypeAlias = CommunityHome | ReplayHome
 class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A home.
 
-    `zone` is an IANA name. The caps are those of the grid connection. [W]
+    `zone` is an IANA name. The caps are those of the grid connection. [W] `agent` says who trades
+    (docs/hems.md, "Agents"): mpc, whose settings are `bidding`; or another by its name, whose
+    settings are `agent_settings`.
     """
 
     source: SourceConfig
@@ -84,6 +86,8 @@ class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     import_cap_w: int | None = None
     export_cap_w: int | None = None
     bidding: BidSettings = BidSettings()
+    agent: str = "mpc"
+    agent_settings: dict[str, int | float | str | bool] = {}
 
     def __post_init__(self) -> None:
         civil.zone_of(self.zone)
