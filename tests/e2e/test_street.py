@@ -17,7 +17,7 @@ import pytest
 
 from node.api.control import ask
 from node.errors import ControlError
-from node.setup import DATA_NAME, GENESIS_NAME
+from node.setup import DATA_NAME, GENESIS_NAME, HOME_NAME
 from testnet.processes import HomeProcess, start_all, stop_all
 from testnet.report import bills_add_up, energy_balanced, money_conserved
 from testnet.street import Street, StreetPlan, create_street
@@ -71,6 +71,22 @@ def test_the_built_in_street_trades_and_resumes(tmp_path: Path) -> None:
     code, _, errors = run_street("--slots", "2", "--homes", "5", "--dir", street)
     assert code == 2
     assert "it cannot become 5" in errors
+
+
+def test_a_street_of_other_agents_trades(tmp_path: Path) -> None:
+    street = tmp_path / "street"
+    agents = ["--agent", "ce", "--agent", "home-05=hu_prosumer", "--speculators", "1"]
+    sizes = ["--homes", "6", "--slots", "6", "--time-lapse", "180"]
+    code, report, errors = run_street(*sizes, *agents, "--dir", str(street))
+    assert code == 0, errors
+    check_report(report, homes=6, slots=6)
+    # CE's buyers bid at the tariff, so that the grid fills what neighbours do not offer.
+    assert all(slot["bids"] > 0 for slot in report["per_slot"][1:])
+    memory = json.loads((street / "home-05" / DATA_NAME / HOME_NAME).read_text())
+    assert memory["agent"]["name"] == "hu_prosumer"
+    code, _, errors = run_street("--slots", "1", "--agent", "mpc", "--dir", str(street))
+    assert code == 2
+    assert "agent = ce; it cannot become mpc" in errors
 
 
 @pytest.mark.skipif(not NSW.exists(), reason="the measurements lie beside the repository")

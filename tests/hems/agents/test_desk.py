@@ -224,6 +224,24 @@ def test_a_final_outcome_is_heard_once() -> None:
     assert made.saved["memory"]["prices"] == [5, 5]
 
 
+def test_the_example_of_the_docs_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "hems.md").read_text()
+    example = text.split("### An agent of one's own")[1].split("```python\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(compile(example, "docs/hems.md", "exec"), names)
+    monkeypatch.setattr("hems.agents.desk.agent_class", lambda name: names["Patient"])
+    monkeypatch.setattr("hems.agents.registry.agent_class", lambda name: names["Patient"])
+    made = desk("patient", step_micro_per_kwh=5_000)
+    assert made.orders(SITUATION) == [Order("ask", 500, 150_000)]
+    made.observe(Outcome(0, BAND, sold_wh=1))
+    made.observe(Outcome(SLOT_MS, BAND))
+    made.observe(Outcome(2 * SLOT_MS, BAND))
+    assert made.orders(SITUATION) == [Order("ask", 500, 145_000)]
+    stands = [Standing("0-1", Order("ask", 0, 9), 5), Standing("0-2", Order("ask", 5, 9))]
+    assert made.revise(SITUATION, stands) == Revision()
+    assert made.revise(SITUATION._replace(surplus_wh=0), stands) == Revision(("0-2",))
+
+
 # -- in the home ---------------------------------------------------------------------------------
 
 
