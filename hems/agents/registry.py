@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, Final
 
 import msgspec
@@ -38,6 +37,9 @@ def agent_class(name: str) -> type[Agent]:
         module, _, attribute = _BUILT_IN[name].partition(":")
         built_in: type[Agent] = getattr(import_module(module), attribute)
         return built_in
+    # Only here: a home with an agent of ours need not look through all that is installed.
+    from importlib.metadata import entry_points
+
     own = entry_points(group=GROUP)
     found = [point for point in own if point.name == name]
     if not found:

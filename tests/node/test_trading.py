@@ -48,7 +48,7 @@ class Lane:
             self.street.app.params,
             self.street.query,
             self._submit,
-            Finality(lambda: self.street.time_ms),
+            Finality(),
             HOME_KEYS[0],
             self.memory,
             lambda: self.street.time_ms,
