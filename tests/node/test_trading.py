@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hems.bid import BidSettings
 from hems.config import CommunityHome, HomeConfig
 from market import client
 from market.app import BlockResult
@@ -44,7 +45,13 @@ class Lane:
         """Begin the household, or begin it again from what it has kept."""
         settings: dict[str, int | float | str | bool] = {} if self.agent == "mpc" else {"seed": 1}
         household = Household(
-            HomeConfig(source=CommunityHome(home=0), agent=self.agent, agent_settings=settings),
+            HomeConfig(
+                source=CommunityHome(home=0),
+                # Truthful: suggested prices move with every trade.
+                bidding=BidSettings(shading=0),
+                agent=self.agent,
+                agent_settings=settings,
+            ),
             self.street.app.params,
             self.street.query,
             self._submit,
@@ -150,7 +157,8 @@ async def test_the_changes_of_a_slot_are_bounded(tmp_path: Path) -> None:
     said = []
     for number in range(REVISIONS_PER_SLOT_MAX + 3):
         lane.needs(500 if number % 2 else 900)
-        said += await lane.round((2, client.post_order(SLOT + 1, "sell", 10, 80_000)))
+        neighbour = 2 + number % 2
+        said += await lane.round((neighbour, client.post_order(SLOT + 1, "sell", 10, 80_000)))
     posted = [slot for entry, slot in entries(said) if entry == "post_order"]
     assert posted.count(SLOT + 2) == REVISIONS_PER_SLOT_MAX
 
@@ -171,6 +179,7 @@ async def test_ahead_of_an_auction_its_slots_are_traded(tmp_path: Path) -> None:
     at_ms = START_MS + 20 * 60_000
     lane = Lane(tmp_path / "home", auctions=((at_ms, SLOT + 20, 4),))
     assert entries(await lane.think()) == [("post_order", SLOT)]
+    lane.block()
     lane.block(at_ms=SLOT * SLOT_MS - GATE_MS - START_MS)
     slots = [slot for _, slot in entries(await lane.think())]
     assert slots == [SLOT + 1, *range(SLOT + 20, SLOT + 24)]
