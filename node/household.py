@@ -47,6 +47,8 @@ IDLE_S: Final = 30.0
 READING_VALID_MS: Final = 3_600_000
 ORDER_GRACE_MS: Final = 2_000
 OFFER_VALID_MS: Final = 60_000
+# Orders are not changed any more so shortly before their gate closes.
+REVISION_LEAD_MS: Final = 2_000
 # An order for a slot far ahead may wait for its turn this long.
 ORDER_VALID_MS: Final = 3_600_000
 # After a start, the agent is told of so many slots that were cleared before.
@@ -222,7 +224,10 @@ class Household:
 
     async def _revise_due(self, now_ms: int, target: int) -> None:
         """Look again at the slots that are open, once a round was held."""
-        stale = [s for s in self._open.stale() if not self._waits(s)]
+        # What is withdrawn just before the gate could not be posted again.
+        last_ms = now_ms + REVISION_LEAD_MS
+        in_time = [s for s in self._open.stale() if self._clock.gate_close_real_ms(s) > last_ms]
+        stale = [slot for slot in in_time if not self._waits(slot)]
         if stale and self._has_orders:
             self._prepare(now_ms, target)
             await self._trade(stale)
@@ -242,6 +247,7 @@ class Household:
         left = trading.CALLS_AT_ONCE_MAX
         for slot in slots:
             if self._waits(slot):
+                self._open.later(slot)
                 continue
             self._open.looked_at(slot)
             calls = await self._calls_for(slot)

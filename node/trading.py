@@ -40,6 +40,11 @@ class OpenSlots:
         self._passes[slot] = self._passes.get(slot, 0) + 1
         self._stale.discard(slot)
 
+    def later(self, slot: int) -> None:
+        """Note that a slot is to be looked at, which cannot be done now."""
+        self._passes.setdefault(slot, 0)
+        self._stale.add(slot)
+
     def put_off(self, slot: int) -> None:
         """Note that nothing came of it yet."""
         self._passes[slot] -= 1

@@ -210,6 +210,30 @@ async def test_a_restart_posts_nothing_twice_and_keeps_the_agents_memory(tmp_pat
     assert (memory["cycles"], list(memory["pending"])) == (1, [str((SLOT + 1) * SLOT_MS)])
 
 
+async def test_what_was_undecided_at_a_start_is_looked_at_once_it_is_decided(
+    tmp_path: Path,
+) -> None:
+    lane = Lane(tmp_path / "home")
+    (first,) = await lane.think()
+    lane.wake_up()
+    lane.needs(700)
+    assert await lane.think() == []
+    lane.said = [first]
+    lane.block()
+    assert entries(await lane.think()) == [("withdraw_order", SLOT), ("post_order", SLOT)]
+
+
+async def test_shortly_before_the_gate_nothing_is_withdrawn(tmp_path: Path) -> None:
+    lane = Lane(tmp_path / "home", intraday_every_ms=TICK_MS)
+    await lane.think()
+    lane.block((2, client.post_order(SLOT + 1, "sell", 10, 80_000)))
+    gate_ms = SLOT * SLOT_MS - GATE_MS - START_MS
+    lane.block(at_ms=gate_ms - 2_000)
+    lane.needs(900)
+    slots = {slot for _, slot in entries(await lane.think())}
+    assert slots == set(range(SLOT + 1, SLOT + 1 + EARLY_SLOTS_MAX))
+
+
 async def test_the_agent_hears_what_was_paid(tmp_path: Path) -> None:
     fees = ((0, (1_000, 0, ())),)
     lane = Lane(tmp_path / "home", "hu_consumer", fees=fees)
