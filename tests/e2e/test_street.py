@@ -142,12 +142,12 @@ async def test_a_killed_authority_comes_back_and_never_votes_twice(
     assert after_restart > before_restart
 
 
-def prove_bill(made: Street, peer: str, slot: int) -> dict[str, Any]:
-    """Ask a home of the street for home-05's bill, as somebody with the genesis file only."""
+def prove(made: Street, peer: str, *words: str) -> dict[str, Any]:
+    """Ask a home of the street, as somebody with the genesis file only."""
     genesis = str(made.home("home-01") / GENESIS_NAME)
-    options = ["--from", peer, "--genesis", genesis, "--home", "home-05", "--slot", str(slot)]
+    options = ["--verify", "--json", "--from", peer, "--genesis", genesis]
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "cli", "bill", "--verify", "--json", *options],
+        [sys.executable, "-P", "-m", "cli", *words, *options],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
@@ -183,12 +183,23 @@ async def test_books_of_a_running_street_add_up(
             assert not energy_balanced(book)
     book = await asked(made, "home-05", "slot", slot=slots[-1]["slot"])
     height = (await reached(made, "home-05", 1))["height"]
+    posted = next(
+        entry
+        for entry in await asked(made, "home-05", "transactions", count=50)
+        if entry["status"] == "decided" and entry["asked"]["entry"] == "post_order"
+    )
     for name in ("home-02", "home-06"):
         # An authority, and a home that is none: both can prove.
         (peer,) = (await reached(made, name, height))["listens"]
-        proven = await asyncio.to_thread(prove_bill, made, peer, slots[-1]["slot"])
+        words = ("bill", "--home", "home-05", "--slot", str(slots[-1]["slot"]))
+        proven = await asyncio.to_thread(prove, made, peer, *words)
         assert proven["home"]["name"] == "home-05"
         assert proven["bill"] in book["bills"]
+        assert proven["proof"]["signatures"] >= 3
+        await reached(made, name, posted["height"])
+        words = ("market", "explain", posted["id"])
+        proven = await asyncio.to_thread(prove, made, peer, *words)
+        assert (proven["asked"], proven["code"]) == (posted["asked"], "ok")
         assert proven["proof"]["signatures"] >= 3
     money = await asked(made, "home-05", "money")
     assert money_conserved(money)
