@@ -73,6 +73,18 @@ def test_the_built_in_street_trades_and_resumes(tmp_path: Path) -> None:
     assert "it cannot become 5" in errors
 
 
+# Where nobody posts orders trades come with the sun, so it takes more slots.
+@pytest.mark.parametrize(
+    ("mechanism", "slots"), [("uniform", 8), ("request_offer", 8), ("sharing", 24)]
+)
+def test_the_street_trades_by_each_other_mechanism(mechanism: str, slots: int) -> None:
+    code, report, errors = run_street(
+        "--mechanism", mechanism, "--slots", str(slots), "--time-lapse", "360"
+    )
+    assert code == 0, errors
+    check_report(report, homes=12, slots=slots)
+
+
 @pytest.mark.skipif(not NSW.exists(), reason="the measurements lie beside the repository")
 def test_a_street_replays_measurements() -> None:
     code, report, errors = run_street("--slots", "8", "--time-lapse", "180", "--data", str(NSW))

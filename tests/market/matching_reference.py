@@ -1,4 +1,4 @@
-"""The mechanisms of `matching.star` once more, in plain Python: written from their text, with exact
+"""The mechanisms of the libraries once more, in plain Python: written from their text, with exact
 fractions, by the watt-hour or by trying everything out, and not the way the contract does it."""
 
 import itertools

@@ -1,0 +1,82 @@
+"""Each mechanism on a street of processes: `uv run python -m bench.mechanisms [NAME ...]`.
+
+Runs `commonwatt testnet up` with twelve homes once for each mechanism, from the same hour of the same
+measured day, and prints a row of its report for each. The baseline of what the homes save is their
+bill by the grid alone. Options: `--time-lapse 360`, `--homes 12`, `--slots` (by mechanism if not given:
+where nobody posts orders, trades come with the sun).
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from typing import Any, Final
+
+from bench.machine import describe
+
+# Enough slots for trades under each, at a time lapse that keeps a run near a minute.
+SLOTS: Final = {"high_low": 8, "uniform": 8, "request_offer": 8, "sharing": 24}
+TIME_LAPSE: Final = 360
+HOMES: Final = 12
+
+HEAD: Final = (
+    "| mechanism | slots | trades | traded kWh | prices per kWh | from the grid kWh | fed in kWh "
+    "| saved | checks |\n|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("mechanisms", nargs="*", metavar="NAME", default=list(SLOTS))
+    parser.add_argument("--time-lapse", type=int, default=TIME_LAPSE)
+    parser.add_argument("--homes", type=int, default=HOMES)
+    parser.add_argument("--slots", type=int)
+    options = parser.parse_args()
+    print(describe())
+    print(HEAD, flush=True)
+    for name in options.mechanisms:
+        if name not in SLOTS:
+            parser.error(f"{name} is no mechanism; there are: {', '.join(SLOTS)}")
+        slots = options.slots or SLOTS[name]
+        print(row(name, run(name, slots, options.time_lapse, options.homes)), flush=True)
+
+
+def run(mechanism: str, slots: int, time_lapse: int, homes: int) -> dict[str, Any]:
+    """Run a street by a mechanism to its end; return its report."""
+    numbers = {"--slots": slots, "--time-lapse": time_lapse, "--homes": homes}
+    words = [word for name, value in numbers.items() for word in (name, str(value))]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-P", "-m", "cli", "testnet", "up", "--json"),
+            *("--mechanism", mechanism, *words),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def row(mechanism: str, report: dict[str, Any]) -> str:
+    """Return a report as a row of the table."""
+    traded = [slot for slot in report["per_slot"] if slot["trades"]]
+    prices = "-"
+    if traded:
+        low = min(slot["low_micro_per_kwh"] for slot in traded)
+        high = max(slot["high_micro_per_kwh"] for slot in traded)
+        prices = f"{low / 1e6:.4f} to {high / 1e6:.4f}"
+    checks = ("money_conserved", "energy_balanced", "bills_add_up", "state_roots_equal")
+    failed = [name for name in checks if not report[name]]
+    saved = report["savings_percent"]
+    return (
+        f"| `{mechanism}` | {report['slots']} | {report['trades']} | "
+        f"{report['traded_wh'] / 1000:.2f} | {prices} | {report['grid_wh'] / 1000:.2f} | "
+        f"{report['fed_in_wh'] / 1000:.2f} | {'-' if saved is None else f'{saved:.1f} %'} | "
+        f"{'all hold' if not failed else ', '.join(failed) + ' FAILED'} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
