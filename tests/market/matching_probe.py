@@ -1,4 +1,4 @@
-"""`matching.star`, `feeder.star` and `sharing.star` behind entries of its own, on either engine, with random books for it."""
+"""The libraries of matching, behind entries of their own, on either engine; random books."""
 
 import random
 from collections.abc import Sequence
