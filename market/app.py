@@ -755,6 +755,7 @@ def _genesis_arguments(params: MarketParams, founding: Founding) -> dict[str, Pl
             if params.offer_timeout_ms is None
             else params.offer_timeout_ms,
             "horizon_slots": params.horizon_slots,
+            "orders_per_home_max": params.orders_per_home_max,
             "margin_percent": params.margin_percent,
             "energy_max_wh": params.energy_max_wh,
             "price_max_micro_per_kwh": params.price_max_micro_per_kwh,
