@@ -1,8 +1,8 @@
 """Each mechanism on a street of processes: `uv run python -m bench.mechanisms [NAME ...]`.
 
-Runs `commonwatt testnet up` with twelve homes once for each mechanism, from nine in the morning of
-the same day in slots of an hour, and prints a row of its report for each. The baseline of what the
-homes save is their bill by the grid alone. Options: `--slots 6`, `--time-lapse 360`, `--homes 12`.
+Runs `commonwatt testnet up` with twelve homes once for each mechanism, through a whole day in slots
+of an hour, and prints a row of its report for each. The baseline of what the homes save is their
+bill by the grid alone. Options: `--slots 24`, `--time-lapse 360`, `--homes 12`.
 """
 
 import argparse
@@ -14,9 +14,9 @@ from typing import Any, Final
 from bench.machine import describe
 
 MECHANISMS: Final = ("high_low", "uniform", "request_offer", "sharing")
-# Offers to a request are taken for a third of a slot: here for 3 s.
+# Offers to a request are taken for a third of a slot: here for 3.3 s.
 SLOT_MINUTES: Final = 60
-SLOTS: Final = 6
+SLOTS: Final = 24
 TIME_LAPSE: Final = 360
 HOMES: Final = 12
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from market import client
-from market.app import Application, BlockEnv, Event, Receipt
+from market.app import BLOCK_ID, Application, BlockEnv, Event, Receipt
 from market.client import Call
 from market.errors import ContractError, InvariantError, QueryError, StateError
 from market.genesis import MarketParams
@@ -157,6 +157,26 @@ def test_receipts_and_events_go_over_the_wire() -> None:
     tree = merkle.update(None, {"0": encode(receipt)})
     assert street.app.execute(BlockEnv(9, street.time_ms + 1), []).receipts_root == bytes(32)
     assert merkle.root_of(tree) == merkle.list_root([encode(receipt)])
+
+
+def test_what_hooks_say_stands_under_the_receipts_root() -> None:
+    street = Street(params())
+    street.home(2, BUY)
+    result = street.to_gate()
+    assert [event.name for event in result.events] == ["slot_cleared"]
+    (own,) = result.rooted
+    assert (own.tx_id, own.events) == (BLOCK_ID, result.events)
+    assert result.receipts_root == merkle.list_root([encode(own)])
+    # With transactions it comes after theirs, whose places stay.
+    street.to_end()
+    tx = street.sign(H1, client.transfer(HOME_KEYS[1].address, 5))
+    for number in range(1, 5):
+        street.read(number, SLOT, 0, 0)
+    both = street.block([tx])
+    assert [part.tx_id for part in both.rooted] == [tx.tx_id, BLOCK_ID]
+    texts = [encode(part) for part in both.rooted]
+    proof = merkle.prove_item(texts, 0)
+    assert merkle.verify(both.receipts_root, "0", encode(both.receipts[0]), proof)
 
 
 def test_proofs_of_what_the_state_holds() -> None:
