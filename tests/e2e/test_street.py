@@ -173,6 +173,17 @@ def prove(made: Street, peer: str, *words: str) -> dict[str, Any]:
     return proven
 
 
+async def decided_order(made: Street, name: str) -> dict[str, Any]:
+    """Return an order that a home has handed in and a block holds, as `explain` shows it."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            entry: dict[str, Any]
+            for entry in await asked(made, name, "transactions", count=50):
+                if entry["status"] == "decided" and entry["asked"]["entry"] == "post_order":
+                    return entry
+            await asyncio.sleep(1)
+
+
 async def test_books_of_a_running_street_add_up(
     street: tuple[Street, list[HomeProcess]],
 ) -> None:
@@ -198,11 +209,7 @@ async def test_books_of_a_running_street_add_up(
             assert not energy_balanced(book)
     book = await asked(made, "home-05", "slot", slot=slots[-1]["slot"])
     height = (await reached(made, "home-05", 1))["height"]
-    posted = next(
-        entry
-        for entry in await asked(made, "home-05", "transactions", count=50)
-        if entry["status"] == "decided" and entry["asked"]["entry"] == "post_order"
-    )
+    posted = await decided_order(made, "home-05")
     for name in ("home-02", "home-06"):
         # An authority, and a home that is none: both can prove.
         (peer,) = (await reached(made, name, height))["listens"]
