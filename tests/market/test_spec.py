@@ -1,6 +1,7 @@
 """The page that maps the papers to code: each function and each test that it names exists."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -18,6 +19,7 @@ ROWS = [
 PLACE = re.compile(r"`([\w/]+\.(?:star|py))`: ((?:`\w+`(?:, )?)+)")
 
 
+@functools.cache
 def functions_of(path: Path) -> set[str]:
     tree = ast.parse(path.read_text("utf-8"))
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
