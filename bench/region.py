@@ -41,7 +41,8 @@ def main() -> None:
     parser.add_argument("--slots", type=int)
     parser.add_argument("--keep-slots", type=int, default=192)
     given = parser.parse_args()
-    slots = given.slots or given.keep_slots * 5 // 4
+    past = max(given.keep_slots // 4, 3 * SLOTS_UNDER_WAY)
+    slots = given.slots or given.keep_slots + past
     print(describe())
     rooting()
     region = Region(given.homes, given.keep_slots)
