@@ -260,7 +260,7 @@ class Replica:
     async def _write(
         self, block: Block, certificate: Certificate | None, result: BlockResult
     ) -> None:
-        stored = _stored(block, certificate, result.receipts)
+        stored = _stored(block, certificate, result.rooted)
         tx_ids = [receipt.tx_id for receipt in result.receipts]
         end = None
         if certificate is not None and ends_epoch(block.header):
