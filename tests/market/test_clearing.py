@@ -105,7 +105,7 @@ def books(draw: st.DrawFn) -> list[Row]:
     ]
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(books(), st.sampled_from(RULES))
 def test_random_books(rows: list[Row], rule: str) -> None:
     check_against_reference(rows, rule)

@@ -61,7 +61,7 @@ def run(seed: int, rounds: int) -> None:
 
 
 def test_damaged_contracts() -> None:
-    run(seed=1, rounds=150)
+    run(seed=1, rounds=60)
 
 
 @pytest.mark.slow
