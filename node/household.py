@@ -99,6 +99,8 @@ class Household:
         self._behind = behind
         self._wake = asyncio.Event()
         self._nonces: dict[str, int] = {}
+        # The highest nonce of each sender that a block has taken.
+        self._decided: dict[str, int] = {}
         self._requests: Requests | None = None
         self._traded_slot = 0
         self._cleared_slot = 0
@@ -152,12 +154,17 @@ class Household:
                 if isinstance(known, client.OfferAnswered):
                     self._requests.answered(known)
                 self._wake.set()
+        decided = False
         for receipt in result.receipts:
             mine = self._memory.drop(receipt.tx_id)
-            if mine and receipt.code != "ok":
+            if mine is None:
+                continue
+            decided = True
+            self._decided[mine.sender] = max(self._decided.get(mine.sender, 0), mine.tx.nonce)
+            if receipt.code != "ok":
                 self._count(receipt.reason)
-            if mine and self._open.stale():
-                self._wake.set()
+        if decided and (self._open.stale() or self._overtaken()):
+            self._wake.set()
 
     # -- the day's course --------------------------------------------------------------------
 
@@ -166,6 +173,7 @@ class Household:
         self._say_again()
         while True:
             self._wake.clear()
+            self._say_anew()
             try:
                 await self._deliver_due()
                 await self._trade_due()
@@ -388,7 +396,8 @@ class Household:
                 self._market_view(slot),
             )
             self.deliveries = [*self.deliveries, delivery][-DELIVERIES_KEPT:]
-            call = client.post_reading(slot, delivery.import_wh, delivery.export_wh, slot + 1)
+            energies = delivery.import_wh, delivery.export_wh
+            call = client.post_reading(slot, *energies, self._next_nonce(self._meter))
             valid_ms = min(now_ms + READING_VALID_MS, self._clock.window_end_real_ms(slot))
             reading = self._sign(call, self._meter, valid_ms)
             self._remember()
@@ -399,12 +408,14 @@ class Household:
 
     def _sign(self, call: client.Call, key: SigningKey, valid_until_ms: int) -> CheckedTransaction:
         """Sign a call and keep it; it may be said once `_remember` has made it durable."""
-        # Nonces need only rise: by the clock they do so over restarts, too.
-        nonce = max(self._nonces.get(key.address, 0) + 1, self._now_ms())
-        self._nonces[key.address] = nonce
+        nonce = self._nonces[key.address] = self._next_nonce(key)
         signed = client.sign_call(call, key, self._params.chain_id, nonce, valid_until_ms)
         self._memory.keep(signed)
         return signed
+
+    def _next_nonce(self, key: SigningKey) -> int:
+        # They need only rise: by the clock they do so over restarts, too.
+        return max(self._nonces.get(key.address, 0) + 1, self._now_ms())
 
     def _say(self, signed: CheckedTransaction) -> None:
         try:
@@ -427,6 +438,33 @@ class Household:
                 # Most often it was decided just before the end.
                 log.info("%s is not said again: %s", signed.tx.entry, refused)
                 self._memory.drop(signed.tx_id)
+
+    def _overtaken(self) -> list[CheckedTransaction]:
+        """Return what no block can take any more, because what was signed after it came first."""
+        decided = self._decided
+        return [
+            one for one in self._memory.outbox.values() if one.tx.nonce < decided.get(one.sender, 0)
+        ]
+
+    def _say_anew(self) -> None:
+        """Sign again what was overtaken: a lost reading would count as nothing delivered."""
+        late = self._overtaken()
+        keys = {key.address: key for key in (self._key, self._meter)}
+        for old in late:
+            self._memory.drop(old.tx_id)
+        now_ms = self._now_ms()
+        if not late:
+            return
+        signed = []
+        for old in late:
+            if old.tx.valid_until_ms <= now_ms:
+                continue
+            key, args = keys[old.sender], old.tx.args
+            if "sequence" in args:
+                args = {**args, "sequence": self._next_nonce(key)}
+            call = client.Call(old.tx.contract, old.tx.entry, args)
+            signed.append(self._sign(call, key, old.tx.valid_until_ms))
+        self._say_all(signed)
 
     def _count(self, code: str) -> None:
         self.refused[code] = self.refused.get(code, 0) + 1

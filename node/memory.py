@@ -75,9 +75,9 @@ class HomeMemory:
         while len(self.outbox) > OUTBOX_MAX:
             self.outbox.pop(next(iter(self.outbox)))
 
-    def drop(self, tx_id: bytes) -> bool:
-        """Take a transaction out of the outbox; tell whether it was there."""
-        return self.outbox.pop(tx_id, None) is not None
+    def drop(self, tx_id: bytes) -> CheckedTransaction | None:
+        """Take a transaction out of the outbox; return it if it was there."""
+        return self.outbox.pop(tx_id, None)
 
     def save(self, state: HomeState, now_ms: int) -> None:
         """Make this state and the outbox durable, without what has expired."""
