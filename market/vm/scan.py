@@ -39,7 +39,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 _BEFORE_VALUE: Final = frozenset(
     ["(", "[", "{", ",", "=", ":", "return", "in", "not", "and", "or", "if", "else"]
 )
-# CPython 3.11 counts a tree's depth once for all threads, and raises a SystemError if another thread
+# CPython 3.11 counts a tree's depth once for all threads, and raises a SystemError if another one
 # parses in between: queries load code beside a block's execution.
 _PARSING: Final = threading.Lock()
 
