@@ -8,6 +8,7 @@ parser's own complaints nothing is passed on.
 
 import ast
 import re
+import threading
 from typing import Final
 
 from market.errors import Rejected
@@ -38,6 +39,9 @@ _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 _BEFORE_VALUE: Final = frozenset(
     ["(", "[", "{", ",", "=", ":", "return", "in", "not", "and", "or", "if", "else"]
 )
+# CPython 3.11 counts a tree's depth once for all threads, and raises a SystemError if another one
+# parses in between: queries load code beside a block's execution.
+_PARSING: Final = threading.Lock()
 
 
 def parse_text(name: str, source: str) -> ast.Module:
@@ -52,7 +56,8 @@ def parse_text(name: str, source: str) -> ast.Module:
         raise Rejected("source_size", f"{len(source)} characters, at most {SOURCE_CHARS_MAX}")
     _scan(source)
     try:
-        tree = ast.parse(source)
+        with _PARSING:
+            tree = ast.parse(source)
     except (RecursionError, MemoryError):
         raise _too_deep() from None
     except SyntaxError as error:

@@ -1,9 +1,13 @@
 """Texts are refused by the same words on every version of Python."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from market import contracts
 from market.errors import Rejected
+from market.vm import scan
 from market.vm.scan import BRACKETS_MAX, parse_text
 
 REFUSED = {
@@ -69,3 +73,20 @@ def test_let_pass(source: str) -> None:
 @pytest.mark.parametrize("name", [*contracts.CONTRACTS, *contracts.LIBRARIES])
 def test_our_own_are_let_pass(name: str) -> None:
     parse_text(name, contracts.source(name))
+
+
+def test_one_thread_parses_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    parse, at_work, most = scan.ast.parse, 0, 0
+
+    def slow(source: str) -> object:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        time.sleep(0.01)
+        at_work -= 1
+        return parse(source)
+
+    monkeypatch.setattr(scan.ast, "parse", slow)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: parse_text("c", f"x = {number}\n"), range(8)))
+    assert most == 1
