@@ -27,6 +27,8 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from market import contracts, deployment, terms
 from market.deployment import CHANGED_KEY, Deployer
 from market.errors import (
@@ -66,8 +68,9 @@ HEIGHT_KEY: Final = "chain/block"
 CONTRACTS_PART: Final = "contracts"
 NONCE_PREFIX: Final = "chain/nonce/"
 OFFENCE_PREFIX: Final = "governance/offence/"
-_NONCE_BYTES_MAX: Final = 16
 _BLOCK_BYTES_MAX: Final = 64
+
+_unpack: Final = msgspec.msgpack.Decoder(int).decode
 
 _log = logging.getLogger(__name__)
 
@@ -440,7 +443,8 @@ class Application:
             check_block(self._state, writes, self._money)
         events += _events(self._deployer.enact(journal, self._env(env)))
         journal.settle()
-        receipts = tuple(self._run_transaction(journal, env, tx) for tx in txs)
+        shown = self._env(env)
+        receipts = tuple(self._run_transaction(journal, env, tx, shown) for tx in txs)
         return self._result(env, journal, receipts, events)
 
     def commit(self, result: BlockResult) -> None:
@@ -541,13 +545,13 @@ class Application:
     def _env(self, env: BlockEnv) -> dict[str, Plain]:
         market_ms = self.clock.market_ms(env.time_ms)
         return {
-            "sender": "",
-            "public_key": "",
-            "tx_id": "",
             "height": env.height,
-            "time_ms": env.time_ms,
             "market_ms": market_ms,
+            "public_key": "",
+            "sender": "",
             "slot": market_ms // self.clock.slot_ms,
+            "time_ms": env.time_ms,
+            "tx_id": "",
         }
 
     def _run_hook(
@@ -584,8 +588,13 @@ class Application:
         return outcome
 
     def _run_transaction(
-        self, journal: Journal, env: BlockEnv, checked: CheckedTransaction
+        self,
+        journal: Journal,
+        env: BlockEnv,
+        checked: CheckedTransaction,
+        shown: Mapping[str, Plain],
     ) -> Receipt:
+        """Run a transaction in a block of which contracts are shown `shown`."""
         tx = checked.tx
         try:
             if tx.chain_id != self.params.chain_id:
@@ -597,7 +606,7 @@ class Application:
             self._admit(journal, checked)
         except Rejected as error:
             return Receipt(checked.tx_id, error.kind, error.reason, error.message, 0, ())
-        call_env = self._env(env)
+        call_env = dict(shown)
         call_env["sender"], call_env["tx_id"] = checked.sender, checked.tx_id.hex()
         call_env["public_key"] = tx.sender.hex()
         outcome = self._run_lawful(
@@ -655,7 +664,7 @@ class Application:
 
 
 def _nonce(data: bytes | None) -> int:
-    return 0 if data is None else int(decode_plain(data, _NONCE_BYTES_MAX))
+    return 0 if data is None else int(_unpack(data))
 
 
 def _events(events: Iterable[HostEvent]) -> list[Event]:

@@ -128,7 +128,8 @@ class Host:
     meter : Meter
     caller : Caller
     env : dict
-        What `env()` shows of the block and the transaction; the host adds `caller`.
+        What `env()` shows of the block and the transaction, in the order of its keys; the host
+        adds `caller`.
     """
 
     def __init__(
