@@ -5,7 +5,7 @@ admitted, executed, their roots made, and block, receipts and state stored and c
 the CPU time of the whole process, by parts; a part's figure is the median over the blocks. The
 ratio is to one signature verification in the same run.
 
-    uv run python -m bench.order [--orders 500] [--blocks 12] [--engine starlark] [--profile]
+    uv run python -m bench.order [--orders 500] [--blocks 12] [--profile]
 """
 
 import argparse
@@ -26,7 +26,6 @@ from bench.throughput import FIRST_SLOT, HOMES, bench_genesis
 from consensus.messages import tx_root
 from market import client
 from market.app import Application, BlockEnv
-from market.vm.starlark import StarlarkEngine
 from node.process import collect_seldom
 from node.store import Store, StoredBlock
 from wire.codec import encode
@@ -84,8 +83,7 @@ async def measure(options: argparse.Namespace) -> Clock:
     """Take blocks through and return what their parts used."""
     genesis = bench_genesis([SigningKey.generate()])
     chain_id = genesis.chain_id
-    engine = StarlarkEngine() if options.engine == "starlark" else None
-    app = Application(genesis.market, engine)
+    app = Application(genesis.market)
     app.commit(app.genesis())
     clock = Clock()
     profile = cProfile.Profile() if options.profile else None
@@ -132,7 +130,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--orders", type=int, default=500, help="in a block")
     parser.add_argument("--blocks", type=int, default=12)
-    parser.add_argument("--engine", choices=("default", "starlark"), default="default")
     parser.add_argument("--profile", action="store_true", help="where the CPU goes, by function")
     options = parser.parse_args()
     print(describe())

@@ -35,8 +35,9 @@ from consensus.messages import (
 )
 from consensus.tally import height_of
 from consensus.wal import LockRecord, VoteRecord, WalRecord
-from market.app import Application, BlockResult, Receipt
+from market.app import Application, BlockResult
 from market.errors import MarketError, RootMismatch
+from market.receipts import Receipt
 from node.blocks import BlockMaker, stored_block, stored_certificate
 from node.epochs import Epochs, set_of
 from node.errors import InvariantError

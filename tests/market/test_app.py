@@ -7,9 +7,10 @@ import msgspec
 import pytest
 
 from market import client
-from market.app import Application, BlockEnv, Event, Receipt
+from market.app import Application, BlockEnv
 from market.client import Call
 from market.errors import ContractError, InvariantError, QueryError, StateError
+from market.receipts import Event, Receipt
 from market.vm import merkle
 from market.vm.journal import Journal
 from tests.market.street import HOME_KEYS, REGULATOR, SLOT, START_MS, Street, params
