@@ -47,7 +47,7 @@ from market.invariants import (
     money_after,
 )
 from market.lawful import Call, run_lawful
-from market.receipts import Event, Receipt, events_of, receipt_of
+from market.receipts import Event, Receipt, events_of, receipt_of, rooted
 from market.terms import Terms
 from market.vm import journal as state_module
 from market.vm import merkle
@@ -78,7 +78,8 @@ class BlockEnv(NamedTuple):
 class BlockResult(NamedTuple):
     """What a block does. `commit` wants it as `execute` made it.
 
-    `next` are the terms of the block that follows.
+    `events` are what no transaction said: of hooks, convictions, code put in force. `next` are the
+    terms of the block that follows.
     """
 
     height: int
@@ -91,6 +92,11 @@ class BlockResult(NamedTuple):
     tree: Tree
     money: Money
     next: Terms
+
+    @property
+    def rooted(self) -> tuple[Receipt, ...]:
+        """What `receipts_root` covers, in order: see `rooted`."""
+        return rooted(self.receipts, self.events)
 
 
 def machine(engine: Engine | None = None) -> dict[str, str]:
@@ -533,7 +539,7 @@ class Application:
             receipts=receipts,
             events=tuple(events),
             state_root=merkle.root_of(tree),
-            receipts_root=merkle.list_root([encode(receipt) for receipt in receipts]),
+            receipts_root=merkle.list_root([encode(part) for part in rooted(receipts, events)]),
             writes=writes,
             base_root=self.state_root,
             tree=tree,

@@ -30,6 +30,7 @@ _MARKET_RULES: Final = (
 _REQUEST_RULES: Final = (
     "mechanism",
     "horizon_slots",
+    "orders_per_home_max",
     "margin_percent",
     "energy_max_wh",
     "price_max_micro_per_kwh",

@@ -1,7 +1,7 @@
 """How transactions ended, and what contracts said meanwhile."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 from market.errors import ContractError
 from market.vm.executor import Outcome
@@ -30,6 +30,17 @@ class Receipt(Message, frozen=True, tag="receipt"):
     message: str
     gas: int
     events: tuple[Event, ...]
+
+
+# In place of a transaction's id, in the receipt of what no transaction said.
+BLOCK_ID: Final = bytes(32)
+
+
+def rooted(receipts: Sequence[Receipt], events: Sequence[Event]) -> tuple[Receipt, ...]:
+    """Return the receipts of a block's transactions, and one of its own if it said something."""
+    if not events:
+        return tuple(receipts)
+    return (*receipts, Receipt(BLOCK_ID, "ok", "", "", 0, tuple(events)))
 
 
 def events_of(events: Iterable[HostEvent]) -> list[Event]:
