@@ -8,6 +8,7 @@ parser's own complaints nothing is passed on.
 
 import ast
 import re
+import threading
 from typing import Final
 
 from market.errors import Rejected
@@ -40,6 +41,11 @@ _BEFORE_VALUE: Final = frozenset(
 )
 
 
+# CPython 3.11 counts the depth of the tree it builds in one place for all threads, and fails with a
+# SystemError where two of them build at once.
+_PARSER: Final = threading.Lock()
+
+
 def parse_text(name: str, source: str) -> ast.Module:
     """Return the tree of a contract's text.
 
@@ -52,7 +58,8 @@ def parse_text(name: str, source: str) -> ast.Module:
         raise Rejected("source_size", f"{len(source)} characters, at most {SOURCE_CHARS_MAX}")
     _scan(source)
     try:
-        tree = ast.parse(source)
+        with _PARSER:
+            tree = ast.parse(source)
     except (RecursionError, MemoryError):
         raise _too_deep() from None
     except SyntaxError as error:
