@@ -86,7 +86,7 @@ class Bench:
         self.backlog = backlog
         self.nonce = 1
         keys = [SigningKey.generate() for _ in range(authorities)]
-        self.genesis = _genesis(keys)
+        self.genesis = bench_genesis(keys)
         self.genesis.check()
         ports = free_ports(authorities)
         addresses = [f"/ip4/127.0.0.1/tcp/{port}" for port in ports]
@@ -229,7 +229,8 @@ class Bench:
         return {"decided": status["counts"]["transactions"], "posted": posted}
 
 
-def _genesis(keys: list[SigningKey]) -> Genesis:
+def bench_genesis(keys: list[SigningKey]) -> Genesis:
+    """Return a genesis of `HOMES` homes, decided by the authorities with these keys."""
     homes = tuple(_entry(home) for home in range(HOMES))
     market = MarketParams(
         chain_id=f"bench-{keys[0].address[2:10]}",

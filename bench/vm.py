@@ -90,8 +90,10 @@ def posting() -> None:
     ]
     env = BlockEnv(street.height + 1, street.time_ms + 1_000)
 
+    shown = app._env(env)
+
     def run() -> None:
-        receipt = app._run_transaction(Journal(app._state), env, txs[0])
+        receipt = app._run_transaction(Journal(app._state), env, txs[0], shown)
         if receipt.code != "ok":
             raise RuntimeError(receipt.message)
 

@@ -25,13 +25,14 @@ import hashlib
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from market import contracts, deployment, terms
+from market import contracts, deployment, instantiation, terms
+from market.admission import NONCE_PREFIX, admit, nonce_of
+from market.agenda import Agenda
+from market.convictions import Conviction, admissible
 from market.deployment import CHANGED_KEY, Deployer
 from market.errors import (
-    ContractError,
-    Fault,
     InvariantError,
     QueryError,
     Rejected,
@@ -40,33 +41,28 @@ from market.errors import (
 )
 from market.genesis import Founding, MarketParams
 from market.invariants import (
-    MEMBER_PREFIX,
     Money,
     check_block,
-    check_changes,
     count_money,
     money_after,
 )
+from market.lawful import Call, run_lawful
+from market.receipts import Event, Receipt, events_of, receipt_of, rooted
 from market.terms import Terms
 from market.vm import journal as state_module
 from market.vm import merkle
 from market.vm.engine import Engine
-from market.vm.executor import IDENTITY_KEY, NATIVE, Executor, Outcome
-from market.vm.gas import DEPLOY_CAPS, HOOK_CAPS, QUERY_CAPS, TRANSACTION_CAPS, Caps
-from market.vm.host import Event as HostEvent
+from market.vm.executor import IDENTITY_KEY, NATIVE, Executor
+from market.vm.gas import DEPLOY_CAPS, HOOK_CAPS, QUERY_CAPS, TRANSACTION_CAPS
 from market.vm.journal import Journal, State
 from market.vm.merkle import Proof, Tree
 from market.vm.starlark import StarlarkEngine
-from wire.codec import Message, Plain, decode_plain, encode
-from wire.keys import address_of
+from wire.codec import Plain, decode_plain, encode
 from wire.transaction import CheckedTransaction, Refused
 
 PARAMS_KEY: Final = "chain/params"
 HEIGHT_KEY: Final = "chain/block"
 CONTRACTS_PART: Final = "contracts"
-NONCE_PREFIX: Final = "chain/nonce/"
-OFFENCE_PREFIX: Final = "governance/offence/"
-_NONCE_BYTES_MAX: Final = 16
 _BLOCK_BYTES_MAX: Final = 64
 
 _log = logging.getLogger(__name__)
@@ -77,41 +73,6 @@ class BlockEnv(NamedTuple):
 
     height: int
     time_ms: int
-
-
-class Conviction(NamedTuple):
-    """What evidence in a block proves: the offence's identity and height, and who committed it."""
-
-    offence: bytes
-    height: int
-    offenders: tuple[str, ...]
-
-
-class Event(Message, frozen=True, tag="event"):
-    """Something a contract says happened."""
-
-    contract: str
-    name: str
-    data: dict[str, Any]
-
-
-class Receipt(Message, frozen=True, tag="receipt"):
-    """How a transaction ended.
-
-    `code` is ok, revert, out_of_gas, fault or rejected; `reason` a stable code of the refusal
-    (such as `no_margin`), `message` its sentence; both empty if ok.
-    """
-
-    tx_id: bytes
-    code: str
-    reason: str
-    message: str
-    gas: int
-    events: tuple[Event, ...]
-
-
-# In place of a transaction's id, in the receipt of what no transaction said.
-BLOCK_ID: Final = bytes(32)
 
 
 class BlockResult(NamedTuple):
@@ -136,13 +97,6 @@ class BlockResult(NamedTuple):
     def rooted(self) -> tuple[Receipt, ...]:
         """What `receipts_root` covers, in order: see `rooted`."""
         return rooted(self.receipts, self.events)
-
-
-def rooted(receipts: Sequence[Receipt], events: Sequence[Event]) -> tuple[Receipt, ...]:
-    """Return the receipts of a block's transactions, and one of its own if it said something."""
-    if not events:
-        return tuple(receipts)
-    return (*receipts, Receipt(BLOCK_ID, "ok", "", "", 0, tuple(events)))
 
 
 def machine(engine: Engine | None = None) -> dict[str, str]:
@@ -246,7 +200,7 @@ class Application:
         journal.put(PARAMS_KEY, self._fingerprint())
         env = BlockEnv(0, self.params.genesis_ms)
         events: list[Event] = []
-        arguments = _genesis_arguments(self.params, self.founding)
+        arguments = instantiation.arguments(self.params, self.founding)
         for name in contracts.LIBRARIES:
             try:
                 self._executor.deploy_library(journal, name, contracts.source(name))
@@ -267,7 +221,7 @@ class Application:
             )
             if outcome.error is not None:
                 raise InvariantError(f"contract {name}: {outcome.error}; {outcome.detail}")
-            events += _events(outcome.events)
+            events += events_of(outcome.events)
         return self._result(env, journal, (), events)
 
     def check_machine(self, *, beginning: bool = False) -> None:
@@ -362,23 +316,7 @@ class Application:
 
     def admissible(self, convictions: Iterable[Conviction]) -> list[bool]:
         """Tell of each, after those before it, whether it convicts anybody not convicted yet."""
-        answers = []
-        convicted: set[str] = set()
-        for conviction in convictions:
-            fresh = {
-                address
-                for address in conviction.offenders
-                if address not in convicted and self._may_be_convicted(address)
-            }
-            known = OFFENCE_PREFIX + conviction.offence.hex() in self._state.items
-            answers.append(bool(fresh) and not known)
-            if answers[-1]:
-                convicted |= fresh
-        return answers
-
-    def _may_be_convicted(self, address: str) -> bool:
-        data = self._state.items.get(MEMBER_PREFIX + address)
-        return data is not None and not decode_plain(data, len(data))["convicted"]
+        return admissible(self._state, convictions)
 
     def _terms(self, journal: Journal, height: int) -> Terms:
         return terms.read(journal, self.epoch_of(height + 1))
@@ -414,13 +352,13 @@ class Application:
             `unknown_contract`, `unknown_entry`, `bad_arguments`, `stranger` or `bad_nonce`.
         """
         try:
-            self._admit(Journal(self._state), tx)
+            admit(self._executor, Journal(self._state), tx, self.params.regulator)
         except Rejected as error:
             raise Refused(error.reason, error.message) from None
 
     def nonce(self, address: str) -> int:
         """Return the last nonce that `address` has used, 0 if none."""
-        return _nonce(self._state.items.get(NONCE_PREFIX + address))
+        return nonce_of(self._state.items.get(NONCE_PREFIX + address))
 
     def execute(
         self,
@@ -455,9 +393,10 @@ class Application:
             # The last that the founders' code alone has done.
             writes = state_module.effective(self._state, journal.writes)
             check_block(self._state, writes, self._money)
-        events += _events(self._deployer.enact(journal, self._env(env)))
+        events += events_of(self._deployer.enact(journal, self._env(env)))
         journal.settle()
-        receipts = tuple(self._run_transaction(journal, env, tx) for tx in txs)
+        shown = self._env(env)
+        receipts = tuple(self._run_transaction(journal, env, tx, shown) for tx in txs)
         return self._result(env, journal, receipts, events)
 
     def commit(self, result: BlockResult) -> None:
@@ -515,94 +454,46 @@ class Application:
         and waits to be settled, or work was left over from the last block. A hook that has just
         failed is tried again in the next block, whenever that comes.
         """
-        if self.height >= 0 and not self._hook_failed and self._has_work():
+        agenda = Agenda(self._state, self.clock, self.params.intraday_every_ms)
+        if self.height >= 0 and not self._hook_failed and agenda.has_work(self._time_ms):
             return after_ms + 1
-        return min([self.clock.next_deadline_ms(after_ms), *self._dated_ms(after_ms)])
-
-    def _dated_ms(self, after_ms: int) -> list[int]:
-        """Return when the next auction, intraday round and request's gate are, if any."""
-        clock = self.clock
-        moments = [row[0] for row in self._rows("market/auctions")[:1]]
-        moments += [row[0] for row in self._rows("requests/open")[:1]]
-        every_ms = self.params.intraday_every_ms
-        if every_ms and self._list("market/open"):
-            moments.append((clock.market_ms(after_ms) // every_ms + 1) * every_ms)
-        found = [clock.real_ms(moment) for moment in moments]
-        return [moment for moment in found if moment > after_ms]
+        return agenda.next_ms(after_ms)
 
     # -- parts
-    def _has_work(self) -> bool:
-        clock, time_ms = self.clock, self._time_ms
-        if self._list("settlement/ready") or self._rows("market/jobs"):
-            return True
-        market_ms = clock.market_ms(time_ms)
-        if any(row[0] <= market_ms for row in self._rows("requests/open")[:1]):
-            return True
-        gates = self._list("market/open")
-        windows = self._list("settlement/open")
-        return any(clock.gate_close_real_ms(slot) <= time_ms for slot in gates) or any(
-            clock.window_end_real_ms(slot) <= time_ms for slot in windows
-        )
-
-    def _rows(self, key: str) -> list[list[int]]:
-        data = self._state.items.get(key)
-        rows: list[list[int]] = [] if data is None else decode_plain(data, len(data))
-        return rows
-
-    def _list(self, key: str) -> list[int]:
-        data = self._state.items.get(key)
-        found = [] if data is None else decode_plain(data, len(data))
-        # Code that a vote brought may keep something else there.
-        return [item for item in found if type(item) is int] if isinstance(found, list) else []
-
     def _env(self, env: BlockEnv) -> dict[str, Plain]:
         market_ms = self.clock.market_ms(env.time_ms)
         return {
-            "sender": "",
-            "public_key": "",
-            "tx_id": "",
             "height": env.height,
-            "time_ms": env.time_ms,
             "market_ms": market_ms,
+            "public_key": "",
+            "sender": "",
             "slot": market_ms // self.clock.slot_ms,
+            "time_ms": env.time_ms,
+            "tx_id": "",
         }
 
     def _run_hook(
         self, journal: Journal, name: str, entry: str, args: Mapping[str, Plain], env: BlockEnv
     ) -> list[Event]:
-        outcome = self._run_lawful(journal, name, entry, args, self._env(env), HOOK_CAPS)
+        outcome = run_lawful(
+            self._executor, journal, Call(name, entry, args), self._env(env), HOOK_CAPS
+        )
         journal.settle()
         if outcome.error is None:
-            return _events(outcome.events)
+            return events_of(outcome.events)
         # The chain goes on without the hook's writes: no money moves, and every node sees it.
         _log.error("%s.%s failed: %s; %s", name, entry, outcome.error, outcome.detail)
         data = {"kind": outcome.error.kind, "reason": outcome.error.reason}
         return [Event(name, "hook_failed", data)]
 
-    def _run_lawful(
+    def _run_transaction(
         self,
         journal: Journal,
-        name: str,
-        entry: str,
-        args: Mapping[str, Plain],
-        env: dict[str, Plain],
-        caps: Caps,
-    ) -> Outcome:
-        """Run a call; where votes have changed code, undo it if it breaks a law."""
-        mark = journal.mark()
-        outcome = self._executor.run(journal, name, entry, args, env, caps)
-        if outcome.error is None and journal.get(CHANGED_KEY) is not None:
-            try:
-                check_changes(journal.since(mark))
-            except InvariantError as error:
-                journal.rollback(mark)
-                fault = Fault("law", "the call would break a conservation law; it is undone")
-                return Outcome(fault, None, [], outcome.gas, str(error))
-        return outcome
-
-    def _run_transaction(
-        self, journal: Journal, env: BlockEnv, checked: CheckedTransaction
+        env: BlockEnv,
+        checked: CheckedTransaction,
+        shown: Mapping[str, Plain],
     ) -> Receipt:
+        """Run a transaction in a block of which contracts are shown `shown`."""
         tx = checked.tx
         try:
             if tx.chain_id != self.params.chain_id:
@@ -611,38 +502,24 @@ class Application:
                 raise Rejected(
                     "expired", f"valid until {tx.valid_until_ms} ms, the block is {env.time_ms} ms"
                 )
-            self._admit(journal, checked)
+            admit(self._executor, journal, checked, self.params.regulator)
         except Rejected as error:
             return Receipt(checked.tx_id, error.kind, error.reason, error.message, 0, ())
-        call_env = self._env(env)
+        call_env = dict(shown)
         call_env["sender"], call_env["tx_id"] = checked.sender, checked.tx_id.hex()
         call_env["public_key"] = tx.sender.hex()
-        outcome = self._run_lawful(
-            journal, tx.contract, tx.entry, tx.args, call_env, TRANSACTION_CAPS
+        outcome = run_lawful(
+            self._executor,
+            journal,
+            Call(tx.contract, tx.entry, tx.args),
+            call_env,
+            TRANSACTION_CAPS,
         )
         if outcome.detail:
             _log.warning("%s.%s: %s; %s", tx.contract, tx.entry, outcome.error, outcome.detail)
         journal.put(NONCE_PREFIX + checked.sender, encode(tx.nonce))
         journal.settle()
-        return _receipt(checked.tx_id, outcome)
-
-    def _admit(self, journal: Journal, checked: CheckedTransaction) -> None:
-        """Raise `Rejected` if the transaction cannot be executed on `journal`."""
-        tx, sender = checked.tx, checked.sender
-        export = self._executor.find(journal, tx.contract, tx.entry, ("execute",))
-        self._executor.check_arguments(tx.contract, tx.entry, export, tx.args)
-        if (
-            sender != self.params.regulator
-            and journal.get(f"registry/home/{sender}") is None
-            and journal.get(f"registry/meter/{sender}") is None
-            and journal.get(MEMBER_PREFIX + sender) is None
-        ):
-            raise Rejected(
-                "stranger", f"{sender} is neither home, meter, authority nor regulator here"
-            )
-        last = _nonce(journal.get(NONCE_PREFIX + sender))
-        if tx.nonce <= last:
-            raise Rejected("bad_nonce", f"the nonce must be above {last}, it is {tx.nonce}")
+        return receipt_of(checked.tx_id, outcome)
 
     def _result(
         self,
@@ -669,129 +546,3 @@ class Application:
             money=money,
             next=self._terms(journal, env.height),
         )
-
-
-def _nonce(data: bytes | None) -> int:
-    return 0 if data is None else int(decode_plain(data, _NONCE_BYTES_MAX))
-
-
-def _events(events: Iterable[HostEvent]) -> list[Event]:
-    return [Event(event.contract, event.name, event.data) for event in events]
-
-
-def _receipt(tx_id: bytes, outcome: Outcome) -> Receipt:
-    error: ContractError | None = outcome.error
-    if error is None:
-        return Receipt(tx_id, "ok", "", "", outcome.gas, tuple(_events(outcome.events)))
-    return Receipt(tx_id, error.kind, error.reason, error.message, outcome.gas, ())
-
-
-def _genesis_arguments(params: MarketParams, founding: Founding) -> dict[str, Plain]:
-    """Return what each contract is instantiated with."""
-    clock = params.clock()
-    homes = [
-        {
-            "address": home.address,
-            "meter": home.meter,
-            "name": home.name,
-            "role": home.role,
-            "import_cap_w": home.import_cap_w,
-            "export_cap_w": home.export_cap_w,
-            "battery_wh": home.battery_wh,
-            "pv_w": home.pv_w,
-            "place": [home.line, home.cluster, home.green],
-        }
-        for home in params.homes
-    ]
-    authorities = [[public.hex(), address_of(public)] for public in founding.authorities]
-    balances = {params.regulator: 0} | {home.address: home.balance_micro for home in params.homes}
-    for _, address in authorities:
-        balances[address] = balances.get(address, 0) + founding.governance.bond_micro
-    times = {
-        "slot_ms": clock.slot_ms,
-        "gate_lead_ms": clock.gate_lead_ms,
-        "settle_window_ms": clock.settle_window_ms,
-        "keep_slots": params.keep_slots,
-    }
-    market_rules = {
-        name: getattr(params, name)
-        for name in (
-            "mechanism",
-            "trade_price",
-            "uniform_price",
-            "intraday_every_ms",
-            "margin_percent",
-            "price_max_micro_per_kwh",
-            "energy_max_wh",
-            "horizon_slots",
-            "orders_per_slot_max",
-            "orders_per_home_max",
-            "unsettled_orders_max",
-            "history_slots",
-            "history_max",
-            "history_min",
-            "default_rate_max_percent",
-        )
-    }
-    market_rules |= {"lines": params.lines, "auctions": params.auctions}
-    settlement_rules = {
-        "mechanism": params.mechanism,
-        "sharing_key": params.sharing_key,
-        "sharing_price_micro_per_kwh": params.sharing_price_micro_per_kwh,
-        "penalty_micro_per_kwh": params.penalty_micro_per_kwh,
-        "shortfall_tolerance_percent": params.shortfall_tolerance_percent,
-    }
-    return {
-        "ledger": {
-            "regulator": params.regulator,
-            "accounts": [list(account) for account in balances.items()],
-            "keepers": ["market", "requests", "settlement", "carbon", "governance"],
-        },
-        "registry": {
-            "regulator": params.regulator,
-            "homes": homes,
-            "lines": len(params.lines),
-            "first_slot": params.market_start_ms // params.slot_ms,
-        },
-        "tariff": {
-            "regulator": params.regulator,
-            "utc_offsets": params.utc_offsets,
-            "tariffs": params.tariffs,
-            "feed_in": [[from_ms, [[0, price]]] for from_ms, price in params.feed_in],
-            "intensities": params.intensities,
-            "fees": params.fees,
-            "coefficients": params.coefficients,
-            "feed_in_enabled": params.feed_in_enabled,
-            "slot_ms": clock.slot_ms,
-            "keep_slots": params.keep_slots,
-        },
-        "market": market_rules | times | {"regulator": params.regulator},
-        "requests": {
-            "mechanism": params.mechanism,
-            "offer_timeout_ms": params.slot_ms // 3
-            if params.offer_timeout_ms is None
-            else params.offer_timeout_ms,
-            "horizon_slots": params.horizon_slots,
-            "orders_per_home_max": params.orders_per_home_max,
-            "margin_percent": params.margin_percent,
-            "energy_max_wh": params.energy_max_wh,
-            "price_max_micro_per_kwh": params.price_max_micro_per_kwh,
-        }
-        | times,
-        "settlement": settlement_rules | times,
-        "carbon": {
-            "regulator": params.regulator,
-            "slot_ms": clock.slot_ms,
-            "settle_window_ms": clock.settle_window_ms,
-        },
-        "governance": {
-            "authorities": authorities,
-            "params": dict(founding.chain),
-            "rules": {
-                "epoch_blocks": founding.governance.epoch_blocks,
-                "bond_micro": founding.governance.bond_micro,
-                "expiry_blocks_max": founding.governance.expiry_blocks_max,
-                "evidence_blocks": founding.evidence_blocks,
-            },
-        },
-    }

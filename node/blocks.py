@@ -26,7 +26,8 @@ from consensus.messages import (
     tx_root,
 )
 from consensus.validate import GENESIS_HEIGHT, body_problem, check_block
-from market.app import Application, BlockEnv, BlockResult, Conviction
+from market.app import Application, BlockEnv, BlockResult
+from market.convictions import Conviction
 from market.terms import Terms
 from node.epochs import Epochs, set_of
 from node.evidence import conviction_of

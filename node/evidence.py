@@ -19,7 +19,8 @@ from msgspec import Meta
 from consensus.errors import EvidenceRefused
 from consensus.evidence import EVIDENCE_HEIGHTS_MAX, check_evidence, evidence_height
 from consensus.messages import CERTIFICATE_BYTES_MAX, ConflictingCertificates, Evidence
-from market.app import Application, Conviction
+from market.app import Application
+from market.convictions import Conviction
 from node.epochs import Epochs
 from wire.codec import Message, decode, encode
 from wire.errors import DecodeError

@@ -16,7 +16,7 @@ from consensus.authorities import AuthoritySet
 from consensus.errors import HeaderRefused, ProofRefused
 from consensus.light import LightClient, SignedHeader
 from consensus.messages import BLOCK_BYTES_MAX, TRANSACTIONS_MAX, Block
-from market.app import Receipt
+from market.receipts import Receipt
 from market.refusals import accepted
 from market.vm import merkle
 from market.vm.merkle import Proof

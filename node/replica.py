@@ -20,8 +20,9 @@ from consensus.authorities import AuthoritySet, verify_certificate
 from consensus.errors import BlockRefused, CertificateRefused, ConsensusError, SnapshotRefused
 from consensus.light import SignedHeader, ends_epoch
 from consensus.messages import Block, Certificate, Decided, Evidence, Header, header_hash
-from market.app import Application, BlockResult, Receipt
+from market.app import Application, BlockResult
 from market.errors import MarketError, RootMismatch
+from market.receipts import Receipt
 from market.terms import Terms
 from node.blocks import BlockMaker, stored_block, stored_certificate
 from node.epochs import Epochs, set_of

@@ -5,8 +5,8 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from market.app import Event
 from market.client.queries import Request, Round, SlotSummary, Trade, decode_trades, typed
+from market.receipts import Event
 
 
 class OrderPosted(msgspec.Struct, frozen=True):

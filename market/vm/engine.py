@@ -24,6 +24,7 @@ HOST_FUNCTIONS = (
     "emit",
     "revert",
     "env",
+    "caller",
     "call",
     "sha256",
     "verify_signature",

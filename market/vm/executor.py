@@ -37,6 +37,8 @@ LIBRARY_PREFIX: Final = "vm/library/"
 IDENTITY_KEY: Final = "vm/identity"
 # The machine itself, as contracts see it: entries that are no contract's.
 NATIVE: Final = "vm"
+# What a contract may enter of another.
+_INNER: Final = ("internal", "query")
 _RESERVED: Final = frozenset({NATIVE, "chain"})
 _CODE_BYTES_MAX: Final = 4 * SOURCE_CHARS_MAX + 4_096
 _RECORD_BYTES_MAX: Final = 256
@@ -208,9 +210,14 @@ class Executor:
 
     def find(self, source: Source, contract: str, entry: str, kinds: tuple[str, ...]) -> Export:
         """Return an entry of one of `kinds`. Raises `Rejected`, saying what there is."""
-        export = self._find(source, contract).program.exports.get(entry)
+        return self._export(self._find(source, contract), contract, entry, kinds)
+
+    def _export(
+        self, loaded: "_Loaded", contract: str, entry: str, kinds: tuple[str, ...]
+    ) -> Export:
+        exports = loaded.program.exports
+        export = exports.get(entry)
         if export is None or export.kind not in kinds:
-            exports = self._find(source, contract).program.exports
             open_ = sorted(key for key, e in exports.items() if e.kind in kinds)
             raise Rejected(
                 "unknown_entry",
@@ -220,7 +227,7 @@ class Executor:
 
     def check_arguments(self, contract: str, entry: str, export: Export, names: object) -> None:
         """Raise `Rejected` unless exactly the entry's arguments are given."""
-        if not isinstance(names, Mapping) or set(names) != set(export.params):
+        if not isinstance(names, Mapping) or names.keys() != set(export.params):
             wanted = ", ".join(export.params) or "nothing"
             raise Rejected("bad_arguments", f"{contract}.{entry} takes {wanted}")
 
@@ -244,7 +251,8 @@ class Executor:
         host = Host(journal, Meter(caps), self, env)
         mark = journal.mark()
         try:
-            text = self._enter(host, contract, entry, to_text(args))
+            loaded = self._find(journal, contract)
+            text = self._enter(host, loaded, contract, entry, to_text(args))
             result = from_text(text)
         except ContractError as error:
             journal.rollback(mark)
@@ -259,13 +267,14 @@ class Executor:
         if contract == NATIVE:
             return self._enter_native(host, entry, arguments)
         try:
-            export = self.find(host.journal, contract, entry, ("internal", "query"))
+            loaded = self._find(host.journal, contract)
+            export = self._export(loaded, contract, entry, _INNER)
             self.check_arguments(contract, entry, export, from_text(arguments))
         except Rejected as error:
             raise Fault(error.reason, error.message) from None
         mark, events = host.journal.mark(), len(host.events)
         try:
-            return self._enter(host, contract, entry, arguments)
+            return self._enter(host, loaded, contract, entry, arguments)
         except ContractError:
             host.journal.rollback(mark)
             del host.events[events:]
@@ -278,8 +287,14 @@ class Executor:
         host.meter.charge_bytes("enter", len(arguments))
         return to_text(native(host, host.contract, from_text(arguments)))
 
-    def _enter(self, host: Host, contract: str, entry: str, arguments: str) -> str:
-        loaded = self._find(host.journal, contract)
+    def _enter(
+        self,
+        host: Host,
+        loaded: "_Loaded",
+        contract: str,
+        entry: str,
+        arguments: str,
+    ) -> str:
         host.push(contract)
         try:
             host.meter.charge_bytes("enter", len(arguments))

@@ -6,6 +6,7 @@ that is not a `ContractError` is the host's own failure, and is raised as `HostF
 engine has unwound, so a full disk or a bug of ours never marks a transaction failed.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable
 from functools import wraps
@@ -35,6 +36,8 @@ NAME_CHARS_MAX: Final = 64
 MESSAGE_CHARS_MAX: Final = 300
 BORDER_CHARS_MAX: Final = 32 * 1_048_576
 BATCH_MAX: Final = 65_536
+TEXTS_KEPT_MAX: Final = 4_096
+TEXT_KEPT_BYTES_MAX: Final = 1_024
 
 
 class Event(NamedTuple):
@@ -77,6 +80,12 @@ R = TypeVar("R")
 def to_text(value: Plain) -> str:
     """Return a plain value as the JSON text that crosses the border."""
     return _json_encoder.encode(value).decode()
+
+
+@functools.lru_cache(maxsize=TEXTS_KEPT_MAX)
+def _text_of(data: bytes) -> str:
+    """Return the text of a stored value: rules and records are read in every transaction."""
+    return to_text(_unpack(data))
 
 
 def from_text(text: str) -> Plain:
@@ -173,6 +182,10 @@ class Host:
         """What is known of the block, and nothing of the transaction."""
         return {**self._env, "sender": "", "public_key": "", "tx_id": ""}
 
+    @property
+    def _calling(self) -> str:
+        return self._frames[-2] if len(self._frames) > 1 else ""
+
     def _switch(self) -> None:
         self._prefix = f"{self._frames[-1]}/" if self._frames else ""
         self._env_text = ""
@@ -196,7 +209,7 @@ class Host:
             self.meter.charge(COST["kv_get"])
             return "null"
         self.meter.charge_bytes("kv_get", len(data))
-        return to_text(_unpack(data))
+        return _text_of(data) if len(data) <= TEXT_KEPT_BYTES_MAX else to_text(_unpack(data))
 
     @_kept
     def kv_get_many(self, keys: str) -> str:
@@ -211,12 +224,14 @@ class Host:
         return self._rows(found)
 
     @_kept
-    def kv_put(self, key: str, value: str) -> None:
-        """Write the value of a JSON text at `key`."""
+    def kv_put(self, row: str) -> int:
+        """Write a value: a line with its key, then the JSON text of it."""
+        key, _, value = row.rpartition("\n")
         self._put(self._key(key), from_text(value))
+        return 0
 
     @_kept
-    def kv_put_many(self, values: str) -> None:
+    def kv_put_many(self, values: str) -> int:
         """Write a JSON map of keys to values."""
         _bound(values)
         try:
@@ -226,12 +241,14 @@ class Host:
         self._batch(len(batch))
         for key, value in batch.items():
             self._put(self._key(key), value, COST["kv_row"])
+        return 0
 
     @_kept
-    def kv_del(self, key: str) -> None:
+    def kv_del(self, key: str) -> int:
         """Delete `key`, if it is there."""
         self.meter.charge(COST["kv_del"])
         self.journal.put(self._key(key), None)
+        return 0
 
     @_kept
     def kv_scan(self, folder: str) -> str:
@@ -248,8 +265,9 @@ class Host:
         return text
 
     @_kept
-    def emit(self, name: str, data: str) -> None:
-        """Say that something happened."""
+    def emit(self, said: str) -> int:
+        """Say that something happened: a line with its name, then the JSON text of its data."""
+        name, _, data = said.rpartition("\n")
         _need_name(name)
         self.meter.charge_bytes("emit", len(data))
         if len(data) > EVENT_BYTES_MAX:
@@ -257,6 +275,7 @@ class Host:
         if len(self.events) >= self.meter.caps.events:
             raise Fault("event_count", f"a call emits at most {self.meter.caps.events} events")
         self.events.append(Event(self._frames[-1], name, from_text(data)))
+        return 0
 
     @_kept
     def revert(self, code: str, message: str) -> None:
@@ -271,13 +290,23 @@ class Host:
         """Return what is known of the block, the transaction and the calling contract."""
         self.meter.charge(COST["env"])
         if not self._env_text:
-            caller = self._frames[-2] if len(self._frames) > 1 else ""
-            self._env_text = to_text({**self._env, "caller": caller})
+            self._env_text = to_text({**self._env, "caller": self._calling})
         return self._env_text
 
     @_kept
-    def call(self, contract: str, entry: str, arguments: str) -> str:
-        """Call an entry of another contract; its failure is this call's failure."""
+    def caller(self) -> str:
+        """Return the contract that called this one, empty if none did."""
+        self.meter.charge(COST["env"])
+        return self._calling
+
+    @_kept
+    def call(self, wanted: str) -> str:
+        """Call another contract: lines with its name and the entry's, then the arguments' JSON.
+
+        Its failure is this call's failure.
+        """
+        names, _, arguments = wanted.rpartition("\n")
+        contract, _, entry = names.rpartition("\n")
         _need_name(contract)
         _need_name(entry)
         return self._caller.enter(self, contract, entry, arguments)

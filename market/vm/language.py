@@ -38,8 +38,8 @@ BUILTINS: Final = _words(
     "len sorted min max range enumerate abs int str bool list type reversed any all"
 )
 HOST: Final = _words(
-    "kv_get kv_get_many kv_put kv_put_many kv_del kv_scan kv_keys emit revert env call sha256 "
-    "verify_signature expect_int expect_text expect_address"
+    "kv_get kv_get_many kv_put kv_put_many kv_del kv_scan kv_keys emit revert env caller call "
+    "sha256 verify_signature expect_int expect_text expect_address"
 )
 _ROUTED: Final[dict[str, str]] = {
     name: f"_{name}" for name in _words("sorted min max range enumerate str list reversed any all")

@@ -12,19 +12,23 @@ the key's own (inclusion), another's, or none (absence).
 """
 
 import bisect
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
+
+import msgspec
 
 from wire.codec import Message
 
 EMPTY_ROOT: Final = bytes(32)
 PATH_BITS: Final = 256
+PLACES_KEPT_MAX: Final = 16_384
 
 _sha256 = hashlib.sha256
 
 
-class Leaf(NamedTuple):
+class Leaf(msgspec.Struct, frozen=True, gc=False):
     """A subtree of one key."""
 
     hash: bytes
@@ -32,7 +36,7 @@ class Leaf(NamedTuple):
     value_hash: bytes
 
 
-class Node(NamedTuple):
+class Node(msgspec.Struct, frozen=True, gc=False):
     """A subtree of two or more keys."""
 
     hash: bytes
@@ -66,14 +70,20 @@ def update(tree: Tree, writes: Mapping[str, bytes | None]) -> Tree:
     """Return `tree` with `writes` applied; a None deletes its key."""
     changes: list[_Change] = []
     for key, value in writes.items():
-        digest = _sha256(key.encode()).digest()
-        path = int.from_bytes(digest, "big")
+        path, digest = _place(key)
         leaf = None if value is None else _leaf(path, digest, _sha256(value).digest())
         changes.append((path, leaf))
     changes.sort(key=_path_of)
     paths = [path for path, _ in changes]
     leaves = [leaf for _, leaf in changes]
     return _update(tree, paths, leaves, 0, len(paths), PATH_BITS - 1)
+
+
+@functools.lru_cache(maxsize=PLACES_KEPT_MAX)
+def _place(key: str) -> tuple[int, bytes]:
+    """Return a key's path and hash. Most keys of a block were in one shortly before."""
+    digest = _sha256(key.encode()).digest()
+    return int.from_bytes(digest, "big"), digest
 
 
 def prove(tree: Tree, key: str) -> Proof:
@@ -182,18 +192,27 @@ def _update(
 
 def _update_one(tree: Tree, path: int, leaf: Leaf | None, bit: int) -> Tree:
     """Apply one change. Most of a block's changes are alone in their subtree for most levels."""
-    if type(tree) is Node:
-        if path >> bit & 1:
-            right = _update_one(tree.right, path, leaf, bit - 1)
-            return tree if right is tree.right else _join(tree.left, right)
-        left = _update_one(tree.left, path, leaf, bit - 1)
-        return tree if left is tree.left else _join(left, tree.right)
-    if type(tree) is not Leaf or tree.path == path:
-        return leaf
-    if leaf is None:
+    above: list[Node] = []
+    below = tree
+    while type(below) is Node:
+        above.append(below)
+        below = below.right if path >> bit & 1 else below.left
+        bit -= 1
+    found: Tree
+    if type(below) is not Leaf or below.path == path:
+        found = leaf
+    elif leaf is None:
         return tree
-    pair = [tree, leaf] if tree.path < path else [leaf, tree]
-    return _build(pair, [one.path for one in pair], 0, 2, bit)
+    else:
+        pair = [below, leaf] if below.path < path else [leaf, below]
+        found = _build(pair, [one.path for one in pair], 0, 2, bit)
+    if found is below:
+        return tree
+    while above:
+        bit += 1
+        node = above.pop()
+        found = _join(node.left, found) if path >> bit & 1 else _join(found, node.right)
+    return found
 
 
 def _build(leaves: list[Leaf], paths: list[int], low: int, high: int, bit: int) -> Tree:

@@ -47,6 +47,7 @@ FUNCTIONS: Final = _table(
     emit event:str, data:any -> None
     revert code:str, message:str -> None
     env -> dict
+    caller -> str
     call contract:str, entry:str, args:dict -> any
     sha256 text:str -> str
     verify_signature public_key:any, message:any, signature:any -> bool

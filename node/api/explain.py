@@ -10,7 +10,7 @@ from string import hexdigits
 from typing import Any, Final
 
 from consensus.messages import BLOCK_BYTES_MAX, Block
-from market.app import Receipt
+from market.receipts import Receipt
 from market.refusals import accepted
 from node.api.views import Views
 from node.errors import ControlError

@@ -69,7 +69,7 @@ from consensus.wal import (
     WalRecord,
     scan,
 )
-from market.app import Event, Receipt
+from market.receipts import Event, Receipt
 from market.vm import merkle
 from market.vm.merkle import Proof
 from node.announcer import _open as open_notice

@@ -21,9 +21,10 @@ from consensus.authorities import AuthoritySet
 from consensus.light import LightClient
 from consensus.sync_messages import Headers
 from market import client, contracts, governance
-from market.app import Application, Receipt
+from market.app import Application
 from market.deployment import _CHANGE_BYTES_MAX, CodeChange
 from market.errors import Fault
+from market.receipts import Receipt
 from market.vm import merkle
 from market.vm.executor import _CODE_BYTES_MAX
 from market.vm.gate import Code

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 import msgspec
 
 from market import client
-from market.app import Application, BlockEnv, BlockResult, Receipt
+from market.app import Application, BlockEnv, BlockResult
 from market.client import Call
 from market.genesis import HomeEntry, MarketParams
+from market.receipts import Receipt
 from market.vm.engine import Engine
 from wire.keys import SigningKey
 from wire.transaction import CheckedTransaction

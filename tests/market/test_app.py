@@ -7,10 +7,11 @@ import msgspec
 import pytest
 
 from market import client
-from market.app import BLOCK_ID, Application, BlockEnv, Event, Receipt
+from market.app import Application, BlockEnv
 from market.client import Call
 from market.errors import ContractError, InvariantError, QueryError, StateError
 from market.genesis import MarketParams
+from market.receipts import BLOCK_ID, Event, Receipt
 from market.vm import merkle
 from market.vm.journal import Journal
 from tests.market.street import HOME_KEYS, REGULATOR, SLOT, START_MS, Street, params

@@ -4,8 +4,8 @@ import pytest
 from msgspec.structs import replace
 
 from market import carbon, client
-from market.app import Receipt
 from market.client import Call
+from market.receipts import Receipt
 from tests.market.street import (
     FEED_IN,
     HOME_KEYS,

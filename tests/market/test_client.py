@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from market import client
-from market.app import Event
 from market.client import Trade
 from market.errors import QueryError
+from market.receipts import Event
 from tests.market.street import (
     FEED_IN,
     HOME_KEYS,

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 import pytest
 
 from market import client, contracts, governance
-from market.app import Application, BlockEnv, BlockResult, Receipt
+from market.app import Application, BlockEnv, BlockResult
 from market.deployment import CHANGED_KEY, CODE_CHECKS_PER_BLOCK_MAX, PROPOSED_PREFIX
 from market.errors import InvariantError, QueryError, StateError
+from market.receipts import Receipt
 from market.vm.executor import CODE_PREFIX, INSTANCE_PREFIX
 from tests.market.street import REGULATOR, SLOT_MS, START_MS, TARIFF
 from tests.market.test_governance import A1, A2, A3, A4, EPOCH, H5, Assembly, founding, refusal

@@ -5,11 +5,13 @@ import hashlib
 import pytest
 
 from market import client, governance
-from market.app import Application, BlockEnv, Conviction, Receipt
+from market.app import Application, BlockEnv
 from market.client import Call
+from market.convictions import Conviction
 from market.errors import InvariantError, ParamsError
 from market.genesis import Founding, GovernanceParams, MarketParams
 from market.invariants import check_block, count_money
+from market.receipts import Receipt
 from market.vm.engine import Engine
 from market.vm.gas import TRANSACTION_CAPS
 from tests.market.street import HOME_KEYS, METER_KEYS, REGULATOR, START_MS, Street, params

@@ -6,8 +6,9 @@ import random
 import pytest
 
 from market import client, governance
-from market.app import Application, BlockEnv, Conviction
+from market.app import Application, BlockEnv
 from market.client import Call
+from market.convictions import Conviction
 from market.deployment import CHANGED_KEY
 from market.invariants import count_money
 from market.vm.executor import IDENTITY_KEY

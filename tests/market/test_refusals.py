@@ -5,8 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from market import client
-from market.app import PARAMS_KEY, Receipt
+from market.app import PARAMS_KEY
 from market.client import Call
+from market.receipts import Receipt
 from tests.market.street import (
     GATE_MS,
     HOME_KEYS,

@@ -3,8 +3,9 @@
 import pytest
 
 from market import client
-from market.app import BlockEnv, Receipt
+from market.app import BlockEnv
 from market.client import Call
+from market.receipts import Receipt
 from tests.market.street import (
     FEED_IN,
     HOME_KEYS,

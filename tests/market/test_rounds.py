@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from market import client
-from market.app import Receipt
 from market.client import Call
 from market.genesis import HomeEntry
+from market.receipts import Receipt
 from tests.market.street import (
     HOME_KEYS,
     METER_KEYS,

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from consensus.messages import BLOCK_BYTES_MAX, Block
-from market.app import Receipt
+from market.receipts import Receipt
 from node.daemon import now_ms
 from node.household import Household
 from node.memory import HomeMemory

@@ -7,7 +7,7 @@ from market.vm.journal import Journal, State
 from market.vm.starlark import StarlarkEngine
 from wire.codec import Plain
 
-ENV: dict[str, Plain] = {"sender": "tester", "height": 1, "time_ms": 5}
+ENV: dict[str, Plain] = {"height": 1, "sender": "tester", "time_ms": 5}
 
 
 class Machine:

@@ -256,3 +256,37 @@ class CountingEngine(StarlarkEngine):
     def load(self, program: Program) -> Module:
         self.loaded += 1
         return super().load(program)
+
+
+LINES = """
+EXPORTS = {"outer": "execute", "inner": "internal", "keep": "execute", "say": "execute",
+           "ask": "execute"}
+def outer():
+    return [caller(), call("c", "inner", {})]
+def inner():
+    return caller()
+def keep(key):
+    kv_put(key, 1)
+    return kv_get(key)
+def say(event, data):
+    emit(event, data)
+def ask(where, what):
+    return call(where, what, {})
+"""
+
+
+@pytest.mark.parametrize("engine", [StarlarkEngine, CPythonEngine])
+def test_names_and_values_that_cross_as_one_text_stay_apart(engine: type) -> None:
+    machine = Machine(engine(), c=LINES)
+    assert machine.value("c", "outer") == ["", "c"]
+    assert machine.value("c", "keep", key="a\nb") == 1
+    assert machine.journal.get("c/a\nb") == encode(1)
+    assert machine.run("c", "say", event="x\ny", data="a\nb").events == [("c", "x\ny", "a\nb")]
+    for odd in (None, 5, True, [], {}, ""):
+        assert machine.run("c", "keep", key=odd).error.reason == "bad_key"
+        assert machine.run("c", "say", event=odd, data=1).error.reason == "bad_name"
+        assert machine.run("c", "ask", where=odd, what="inner").error.reason == "bad_name"
+        assert machine.run("c", "ask", where="c", what=odd).error.reason == "bad_name"
+    # However a name is cut, it finds nothing that it does not name.
+    for where, what in (("c\ninner", "x"), ("x\nc", "inner"), ("c", "x\ninner"), ("c\n", "")):
+        assert machine.run("c", "ask", where=where, what=what).error is not None

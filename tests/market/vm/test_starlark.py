@@ -182,9 +182,10 @@ def test_an_endless_loop_is_stopped_at_the_same_turn(
     seen = []
     plain_put = Host.kv_put
 
-    def put(self: Host, key: str, value: str) -> None:
-        plain_put(self, key, value)
-        seen.append(int(value))
+    def put(self: Host, row: str) -> int:
+        seen_now = plain_put(self, row)
+        seen.append(int(row.rpartition("\n")[2]))
+        return seen_now
 
     monkeypatch.setattr("market.vm.host.Host.kv_put", put)
     outcome = Machine(c=LOOPS).run("c", "f", Caps(cap, 10**9, 10))
@@ -209,9 +210,9 @@ def f():
         machine = Machine(c=source)
         seen: list[int] = []
 
-        def emit(self: Host, name: str, data: str, seen: list[int] = seen) -> None:
-            seen.append(int(data))
-            plain_emit(self, name, data)
+        def emit(self: Host, said: str, seen: list[int] = seen) -> int:
+            seen.append(int(said.rpartition("\n")[2]))
+            return plain_emit(self, said)
 
         Host.emit = emit  # type: ignore[method-assign]
         try:

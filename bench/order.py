@@ -1,0 +1,156 @@
+"""What an order costs a node, part by part, in one process: `uv run python -m bench.order`.
+
+Blocks of as many orders as homes go the way that every node takes them: decoded and verified,
+admitted, executed, their roots made, and block, receipts and state stored and committed. Given is
+the CPU time of the whole process, by parts; a part's figure is the median over the blocks. The
+ratio is to one signature verification in the same run.
+
+    uv run python -m bench.order [--orders 500] [--blocks 12] [--profile]
+"""
+
+import argparse
+import asyncio
+import collections
+import cProfile
+import pstats
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.load import ENERGY_WH, ORDERS_PER_SLOT, PRICE_MICRO_PER_KWH, key_of
+from bench.machine import describe
+from bench.throughput import FIRST_SLOT, HOMES, bench_genesis
+from consensus.messages import tx_root
+from market import client
+from market.app import Application, BlockEnv
+from node.process import collect_seldom
+from node.store import Store, StoredBlock
+from wire.codec import encode
+from wire.keys import SigningKey, verify
+from wire.transaction import CheckedTransaction, check
+
+VALID_MS = 3_600_000
+VERIFICATIONS = 2_000
+PROFILED = 40
+
+
+class Clock:
+    """CPU time by part."""
+
+    def __init__(self) -> None:
+        self.blocks: list[collections.Counter[str]] = []
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Charge what runs inside to a part of the present block."""
+        begun = time.process_time()
+        yield
+        self.blocks[-1][name] += time.process_time() - begun
+
+
+def verify_us() -> float:
+    """Return the CPU time of one verification, the median of batches. [µs]"""
+    key, message = key_of(0), bytes(250)
+    signature = key.sign(message)
+    took = []
+    for _ in range(20):
+        begun = time.process_time()
+        for _ in range(VERIFICATIONS // 20):
+            verify(key.public, message, signature)
+        took.append((time.process_time() - begun) / (VERIFICATIONS // 20))
+    return 1e6 * statistics.median(took)
+
+
+def signed_block(
+    app: Application, chain_id: str, number: int, orders: int, now_ms: int
+) -> list[bytes]:
+    """Return the orders of a block, each home posting in turn as in `bench.load`."""
+    first_slot = app.params.market_start_ms // app.params.slot_ms + FIRST_SLOT
+    raws = []
+    for place in range(number * orders, (number + 1) * orders):
+        home, nonce = place % HOMES, 1 + place // HOMES
+        side = "sell" if home % 2 else "buy"
+        slot = first_slot + nonce // ORDERS_PER_SLOT
+        call = client.post_order(slot, side, ENERGY_WH, PRICE_MICRO_PER_KWH + home % 1_000)
+        raws.append(client.sign_call(call, key_of(home), chain_id, nonce, now_ms + VALID_MS).raw)
+    return raws
+
+
+async def measure(options: argparse.Namespace) -> Clock:
+    """Take blocks through and return what their parts used."""
+    genesis = bench_genesis([SigningKey.generate()])
+    chain_id = genesis.chain_id
+    app = Application(genesis.market)
+    app.commit(app.genesis())
+    clock = Clock()
+    profile = cProfile.Profile() if options.profile else None
+    with tempfile.TemporaryDirectory() as directory:
+        store = await Store.open(Path(directory) / "chain.db", bytes(32))
+        for number in range(options.blocks):
+            now_ms = genesis.market.genesis_ms + 1_000 * (number + 1)
+            raws = signed_block(app, chain_id, number, options.orders, now_ms)
+            clock.blocks.append(collections.Counter())
+            if profile:
+                profile.enable()
+            await _one_block(app, store, clock, raws, BlockEnv(number + 1, now_ms))
+            if profile:
+                profile.disable()
+        await store.close()
+    if profile:
+        pstats.Stats(profile).sort_stats("tottime").print_stats(PROFILED)
+    return clock
+
+
+async def _one_block(
+    app: Application, store: Store, clock: Clock, raws: list[bytes], env: BlockEnv
+) -> None:
+    with clock.part("decode, verify"):
+        checked = check(raws, app.params.chain_id, env.time_ms)
+    txs = [found for found in checked if isinstance(found, CheckedTransaction)]
+    with clock.part("admit"):
+        for tx in txs:
+            app.check(tx)
+    with clock.part("execute, roots, laws"):
+        result = app.execute(env, txs)
+    good = sum(receipt.code == "ok" for receipt in result.receipts)
+    if good != len(raws):
+        raise SystemExit(f"{good} of {len(raws)} orders were accepted")
+    with clock.part("transactions' root"):
+        root = tx_root(tuple(raws))
+    with clock.part("store, commit"):
+        stored = StoredBlock(env.height, root, encode(raws), b"", encode(result.receipts))
+        await store.commit(stored, [tx.tx_id for tx in txs], result.writes)
+        app.commit(result)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--orders", type=int, default=500, help="in a block")
+    parser.add_argument("--blocks", type=int, default=12)
+    parser.add_argument("--profile", action="store_true", help="where the CPU goes, by function")
+    options = parser.parse_args()
+    print(describe())
+    collect_seldom()
+    before = verify_us()
+    clock = asyncio.run(measure(options))
+    each = statistics.median([before, verify_us()])
+    print(f"one signature: {each:.1f} us")
+    blocks = clock.blocks[1:] or clock.blocks
+    for name in blocks[0]:
+        _show(name, [1e6 * block[name] / options.orders for block in blocks], each)
+    _show("in all", [1e6 * block.total() / options.orders for block in blocks], each)
+
+
+def _show(name: str, took_us: list[float], each_us: float) -> None:
+    middle = statistics.median(took_us)
+    print(
+        f"{name:22} {middle:7.1f} us per order ({min(took_us):.1f} .. {max(took_us):.1f}), "
+        f"{middle / each_us:.2f} signatures"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Who may have a transaction executed: its entry, its arguments, its sender and its nonce."""
+
+from typing import Final
+
+import msgspec
+
+from market.errors import Rejected
+from market.invariants import MEMBER_PREFIX
+from market.vm.executor import Executor
+from market.vm.journal import Journal
+from wire.transaction import CheckedTransaction
+
+NONCE_PREFIX: Final = "chain/nonce/"
+# What the state holds was made by this program: it is not checked again.
+_unpack: Final = msgspec.msgpack.Decoder(int).decode
+
+
+def admit(
+    executor: Executor, journal: Journal, checked: CheckedTransaction, regulator: str
+) -> None:
+    """Raise `Rejected` if the transaction cannot be executed on `journal`."""
+    tx, sender = checked.tx, checked.sender
+    export = executor.find(journal, tx.contract, tx.entry, ("execute",))
+    executor.check_arguments(tx.contract, tx.entry, export, tx.args)
+    if (
+        sender != regulator
+        and journal.get(f"registry/home/{sender}") is None
+        and journal.get(f"registry/meter/{sender}") is None
+        and journal.get(MEMBER_PREFIX + sender) is None
+    ):
+        raise Rejected("stranger", f"{sender} is neither home, meter, authority nor regulator here")
+    last = nonce_of(journal.get(NONCE_PREFIX + sender))
+    if tx.nonce <= last:
+        raise Rejected("bad_nonce", f"the nonce must be above {last}, it is {tx.nonce}")
+
+
+def nonce_of(data: bytes | None) -> int:
+    """Return the last nonce that stands in the state, 0 if none."""
+    return 0 if data is None else _unpack(data)
