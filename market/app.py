@@ -25,14 +25,16 @@ import hashlib
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from market import contracts, deployment, terms
+from market import contracts, deployment, terms, tiers
 from market.deployment import CHANGED_KEY, Deployer
 from market.errors import (
     ContractError,
     Fault,
     InvariantError,
+    ParamsError,
     QueryError,
     Rejected,
     RootMismatch,
@@ -40,6 +42,7 @@ from market.errors import (
 )
 from market.genesis import Founding, MarketParams
 from market.invariants import (
+    ACCOUNT_PREFIX,
     MEMBER_PREFIX,
     Money,
     check_block,
@@ -51,7 +54,7 @@ from market.terms import Terms
 from market.vm import journal as state_module
 from market.vm import merkle
 from market.vm.engine import Engine
-from market.vm.executor import IDENTITY_KEY, NATIVE, Executor, Outcome
+from market.vm.executor import IDENTITY_KEY, NATIVE, Executor, Native, Outcome
 from market.vm.gas import DEPLOY_CAPS, HOOK_CAPS, QUERY_CAPS, TRANSACTION_CAPS, Caps
 from market.vm.host import Event as HostEvent
 from market.vm.journal import Journal, State
@@ -159,6 +162,9 @@ class Application:
         Only tests give another than the default.
     founding : Founding, optional
         The authorities that decide its blocks; nobody governs without.
+    natives : mapping of str to Native, optional
+        What a chain with a second tier asks of the machine: signatures of other chains' blocks,
+        which this room knows nothing of (`node/certifier.py`). Raises `ParamsError` if it is lacking.
     """
 
     def __init__(
@@ -166,8 +172,12 @@ class Application:
         params: MarketParams,
         engine: Engine | None = None,
         founding: Founding = Founding(),  # noqa: B008 - immutable
+        natives: Mapping[str, Native] = MappingProxyType({}),
     ) -> None:
         self.params = params.check()
+        if not natives and (params.region is not None or params.main is not None):
+            raise ParamsError("a chain of the second tier needs what checks other chains' blocks")
+        self._natives = natives
         self.founding = founding
         founding.governance.check()
         self.clock = params.clock()
@@ -235,7 +245,7 @@ class Application:
                 self._executor.deploy_library(journal, name, contracts.source(name))
             except Rejected as error:
                 raise InvariantError(f"library {name}: {error}") from error
-        for name in contracts.CONTRACTS:
+        for name in tiers.contracts_of(self.params.region, self.params.main):
             try:
                 self._executor.deploy(journal, name, contracts.source(name))
             except Rejected as error:
@@ -380,7 +390,9 @@ class Application:
         return [Event("governance", "hook_failed", {"kind": "fault", "reason": "terms"})]
 
     def _deployer_of(self, executor: Executor) -> Deployer:
-        return Deployer(executor, self.founding.governance.epoch_blocks, self._are_terms)
+        deployer = Deployer(executor, self.founding.governance.epoch_blocks, self._are_terms)
+        executor.natives |= self._natives
+        return deployer
 
     def _fingerprint(self) -> bytes:
         return encode(
@@ -619,6 +631,7 @@ class Application:
             and journal.get(f"registry/home/{sender}") is None
             and journal.get(f"registry/meter/{sender}") is None
             and journal.get(MEMBER_PREFIX + sender) is None
+            and not self._is_of_region(journal, sender)
         ):
             raise Rejected(
                 "stranger", f"{sender} is neither home, meter, authority nor regulator here"
@@ -626,6 +639,13 @@ class Application:
         last = _nonce(journal.get(NONCE_PREFIX + sender))
         if tx.nonce <= last:
             raise Rejected("bad_nonce", f"the nonce must be above {last}, it is {tx.nonce}")
+
+    def _is_of_region(self, journal: Journal, sender: str) -> bool:
+        """Tell whether the main chain knows a sender as a region's authority, or by its money."""
+        if self.params.main is None:
+            return False
+        keys = (tiers.POSTER_PREFIX + sender, ACCOUNT_PREFIX + sender)
+        return any(journal.get(key) is not None for key in keys)
 
     def _result(
         self,
@@ -688,6 +708,8 @@ def _genesis_arguments(params: MarketParams, founding: Founding) -> dict[str, Pl
     ]
     authorities = [[public.hex(), address_of(public)] for public in founding.authorities]
     balances = {params.regulator: 0} | {home.address: home.balance_micro for home in params.homes}
+    if params.main is not None:
+        balances |= dict(params.main.sponsors)
     for _, address in authorities:
         balances[address] = balances.get(address, 0) + founding.governance.bond_micro
     times = {
@@ -728,7 +750,7 @@ def _genesis_arguments(params: MarketParams, founding: Founding) -> dict[str, Pl
         "ledger": {
             "regulator": params.regulator,
             "accounts": [list(account) for account in balances.items()],
-            "keepers": ["market", "requests", "settlement", "carbon", "governance"],
+            "keepers": tiers.keepers_of(params.region, params.main),
         },
         "registry": {
             "regulator": params.regulator,
@@ -776,4 +798,4 @@ def _genesis_arguments(params: MarketParams, founding: Founding) -> dict[str, Pl
                 "evidence_blocks": founding.evidence_blocks,
             },
         },
-    }
+    } | tiers.arguments_of(params.region, params.main)

@@ -28,6 +28,7 @@ from market.vm.host import Host
 from market.vm.merkle import Proof
 from wire.codec import Plain, decode
 from wire.errors import DecodeError
+from wire.keys import address_of
 
 # A set of 32 seats with its quorum's signatures, and room for the header.
 SIGNED_HEADER_BYTES_MAX: Final = 3_900
@@ -94,6 +95,7 @@ def header(host: Host, caller: str, args: Plain) -> Plain:
         "block_hash": header_hash(found).hex(),
         "state_root": found.state_root.hex(),
         "next_keys": following,
+        "next_addresses": _addresses(light.authorities) if following else [],
     }
 
 
@@ -114,10 +116,13 @@ def conflict(host: Host, caller: str, args: Plain) -> Plain:
 
 
 def set_hash(host: Host, caller: str, args: Plain) -> Plain:
-    """Return the hash that headers carry of a set. Raises `Revert` for keys that are no set."""
+    """Return the hash that headers carry of a set, and the accounts of its keys.
+
+    Raises `Revert` (`bad_set`) for keys that are no set.
+    """
     authorities = _set_of(args)
     host.meter.charge_bytes("sha256", 34 * authorities.n)
-    return authorities.hash.hex()
+    return {"hash": authorities.hash.hex(), "addresses": _addresses(authorities)}
 
 
 def _set_of(args: Plain) -> AuthoritySet:
@@ -128,6 +133,10 @@ def _set_of(args: Plain) -> AuthoritySet:
         return AuthoritySet(int_of(args, "epoch"), tuple(bytes.fromhex(key) for key in keys))
     except ValueError as error:
         raise Revert("bad_set", f"these keys are no set of authorities: {error}") from None
+
+
+def _addresses(authorities: AuthoritySet) -> list[str]:
+    return [address_of(public) for public in authorities.publics]
 
 
 def _checked_size(data: bytes, size_max: int) -> bytes:
