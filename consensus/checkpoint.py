@@ -61,8 +61,7 @@ class Record(Message, frozen=True, tag="ckp"):
     """What a region's state holds of a checkpoint. `contracts/export.star` writes it as a list.
 
     Heads are hash chains over all entries since genesis: equal counts and heads mean equal entries.
-    `received_micro` and `paid_micro` are the money that trade with other regions has brought into
-    and taken out of the region, since genesis.
+    `minted_micro` and `redeemed_micro` are all money that came into the region's ledger and left it.
     """
 
     region: Region
@@ -77,8 +76,6 @@ class Record(Message, frozen=True, tag="ckp"):
     inbox_head: HexDigest
     minted_micro: Unsigned
     redeemed_micro: Unsigned
-    received_micro: Unsigned
-    paid_micro: Unsigned
 
     @property
     def hash(self) -> str:

@@ -750,7 +750,7 @@ def _genesis_arguments(params: MarketParams, founding: Founding) -> dict[str, Pl
         "ledger": {
             "regulator": params.regulator,
             "accounts": [list(account) for account in balances.items()],
-            "keepers": tiers.keepers_of(params.region, params.main),
+            "keepers": tiers.keepers_of(params.main),
         },
         "registry": {
             "regulator": params.regulator,

@@ -1,4 +1,4 @@
-"""What the machine does for contracts of the two tiers: hashes and proofs over state.
+"""What the machine does for contracts of the two tiers: hashes over state.
 
 These are entries of `vm`, beside those of `deployment.py`, of chains that have a second tier. What
 needs signatures of blocks is consensus' work: it is given to the application from outside
@@ -12,20 +12,15 @@ from typing import Final
 from market.errors import Fault, Revert
 from market.vm import merkle
 from market.vm.executor import Native
-from market.vm.gas import COST
 from market.vm.host import Host
-from market.vm.merkle import Proof
-from wire.codec import Plain, decode, decode_plain
-from wire.errors import DecodeError
+from wire.codec import Plain
 
-PROOF_BYTES_MAX: Final = 16_384
-PROVEN_BYTES_MAX: Final = 4_096
 ROOTED_VALUES_MAX: Final = 5_000
 
 
 def natives() -> dict[str, Native]:
     """Return the entries by name."""
-    return {"value_hash": value_hash, "folder_root": folder_root, "proven": proven}
+    return {"value_hash": value_hash, "folder_root": folder_root}
 
 
 def value_hash(host: Host, caller: str, args: Plain) -> Plain:
@@ -51,28 +46,6 @@ def folder_root(host: Host, caller: str, args: Plain) -> Plain:
     if len(found) > ROOTED_VALUES_MAX:
         raise Fault("batch_size", f"a root is of at most {ROOTED_VALUES_MAX} values")
     return merkle.root_of(merkle.update(None, found)).hex()
-
-
-def proven(host: Host, caller: str, args: Plain) -> Plain:
-    """Return the value that a state root proves at a key; None if it proves that there is none.
-
-    `value` and `proof` are hexadecimal; an empty `value` claims absence. Raises `Revert`
-    (`not_proven`) for a proof that shows neither.
-    """
-    key = text_of(args, "key")
-    root, value, data = (bytes_of(args, name) for name in ("root", "value", "proof"))
-    host.meter.charge(COST["verify_signature"])
-    if len(value) > PROVEN_BYTES_MAX:
-        raise Revert("not_proven", f"a proven value has at most {PROVEN_BYTES_MAX} bytes")
-    try:
-        proof = decode(data, Proof, PROOF_BYTES_MAX)
-        found = decode_plain(value, PROVEN_BYTES_MAX) if value else None
-    except DecodeError as error:
-        raise Revert("not_proven", f"no value with its proof: {error}") from None
-    if not merkle.verify(root, key, value or None, proof):
-        what = "what is shown" if value else "nothing"
-        raise Revert("not_proven", f"the state root does not prove that {what} stands at {key}")
-    return found
 
 
 def text_of(args: Plain, name: str) -> str:

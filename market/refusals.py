@@ -157,6 +157,45 @@ REFUSALS: Final = (
     Refusal(
         "bad_upload", ("governance",), "all parts in order, then propose_code with their SHA-256"
     ),
+    # The second tier: regions on the main chain.
+    Refusal("unknown_region", ("regions",), "the number of a region that is registered"),
+    Refusal("duplicate_region", ("regions",), "a chain that is not registered yet"),
+    Refusal("too_many_regions", ("regions",), "at most 1,000 regions of a main chain"),
+    Refusal("not_sponsor", ("regions",), "the account that registered the region as sender"),
+    Refusal(
+        "not_keeper", ("regions",), "a call by the contract anchor; there is no such transaction"
+    ),
+    Refusal("not_authority", ("regions",), "an authority of the main chain as sender"),
+    Refusal("already_voted", ("regions",), "one approval of each authority for a region"),
+    Refusal("no_possession", ("regions",), "a signature by each key over this chain and genesis"),
+    Refusal("wrong_status", ("regions",), "the same for a region of the status that is named"),
+    Refusal("no_escrow", ("regions",), "at most what the region's escrow holds"),
+    Refusal("too_early", ("regions",), "the same once the time of holding is over"),
+    Refusal("too_far_ahead", ("regions",), "a set once a checkpoint of a later epoch is anchored"),
+    Refusal("not_the_last", ("regions",), "the last header of the epoch whose set is the newest"),
+    Refusal("bad_set", ("regions", MACHINE), "4 to 24 different public keys in their order"),
+    Refusal(
+        "stale_set",
+        ("regions", "anchor", MACHINE),
+        "a header of the set that is registered for its epoch, of the heights of that epoch",
+    ),
+    Refusal("wrong_chain", ("anchor", MACHINE), "what the region's own chain has certified"),
+    Refusal("malformed", (MACHINE,), "the canonical encoding in hexadecimal, in small letters"),
+    Refusal("oversized", (MACHINE,), "what is not longer than the bytes named"),
+    Refusal(
+        "bad_certificate",
+        (MACHINE,),
+        "distinct good signatures of a quorum of the registered set, over this header",
+    ),
+    Refusal("not_proven", (MACHINE,), "a record that the certified state root holds"),
+    Refusal("no_evidence", (MACHINE,), "certificates of one set for two blocks at one height"),
+    Refusal("already_anchored", ("anchor",), "the checkpoint after the one that is anchored"),
+    Refusal("gap", ("anchor",), "the next checkpoint, from the next height on"),
+    Refusal("fork", ("anchor",), "a record that continues the ones that are anchored"),
+    Refusal("settled_twice", ("anchor",), "each slot of a region in one checkpoint, once"),
+    Refusal("unbalanced", ("anchor",), "slots whose energy and money balance with the grid legs"),
+    Refusal("went_back", ("anchor",), "counts and sums that never become smaller"),
+    Refusal("negative", ("anchor",), "a region that has not redeemed more than was minted"),
     # The deploy gate, its type checker, and what puts code in force.
     Refusal("name", (GATE,), "plain ASCII names that are not taken and mean something here"),
     Refusal("too_many", (GATE,), "fewer contracts or libraries"),

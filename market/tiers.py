@@ -10,7 +10,7 @@ from typing import Final
 from market import contracts
 from market.errors import ParamsError
 from wire.codec import Message, Plain
-from wire.keys import PUBLIC_KEY_BYTES
+from wire.keys import PUBLIC_KEY_BYTES, is_address
 
 REGIONS_MAX: Final = 1_000
 CHECKPOINT_MS_MAX: Final = 3_600_000
@@ -79,6 +79,8 @@ class MainRules(Message, frozen=True, tag="main"):
         _between("main.hold_ms", self.hold_ms, 0, HOLD_MS_MAX)
         _between("main.halt_ms", self.halt_ms, 1, HOLD_MS_MAX)
         for address, balance_micro in self.sponsors:
+            if not is_address(address):
+                raise ParamsError(f"main.sponsors: {address!r} is no account address")
             _between(f"main.sponsors: {address}", balance_micro, 0, MONEY_MICRO_MAX)
 
 
@@ -89,12 +91,11 @@ def contracts_of(region: Membership | None, main: MainRules | None) -> tuple[str
     return contracts.CONTRACTS + (contracts.REGION_CONTRACTS if region is not None else ())
 
 
-def keepers_of(region: Membership | None, main: MainRules | None) -> list[str]:
+def keepers_of(main: MainRules | None) -> list[str]:
     """Return which contracts hold and settle money."""
     if main is not None:
         return ["regions", "governance"]
-    beside = ["export"] if region is not None else []
-    return ["market", "requests", "settlement", "carbon", "governance", *beside]
+    return ["market", "requests", "settlement", "carbon", "governance"]
 
 
 def arguments_of(region: Membership | None, main: MainRules | None) -> dict[str, Plain]:

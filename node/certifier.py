@@ -51,7 +51,7 @@ def checkpoint(host: Host, caller: str, args: Plain) -> Plain:
     data = _checked_size(bytes_of(args, "data"), CHECKPOINT_BYTES_MAX)
     host.meter.charge(COST["verify_signature"] * authorities.quorum)
     try:
-        record, found = verify_checkpoint(data, authorities, text_of(args, "chain_id"), _proves)
+        record, found = verify_checkpoint(data, authorities, text_of(args, "chain_id"), proves)
     except CheckpointRefused as refused:
         raise Revert(refused.code, refused.sentence) from None
     row: dict[str, Plain] = {
@@ -145,6 +145,6 @@ def _checked_size(data: bytes, size_max: int) -> bytes:
     return data
 
 
-def _proves(root: bytes, key: str, value: bytes, proof: StateProof) -> bool:
+def proves(root: bytes, key: str, value: bytes, proof: StateProof) -> bool:
     siblings, key_hash, value_hash = proof.siblings, proof.leaf_key_hash, proof.leaf_value_hash
     return merkle.verify(root, key, value, Proof(siblings, key_hash, value_hash))

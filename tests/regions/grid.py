@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -32,6 +32,7 @@ from node.certifier import natives
 from node.checkpoints import make_checkpoint, posted
 from node.epochs import set_of
 from tests.market.street import REGULATOR, SLOT, SLOT_MS, START_MS, TARIFF, params
+from tests.market.test_differential import comparable
 from tests.market.test_governance import CHAIN
 from wire.codec import encode
 from wire.keys import SigningKey
@@ -77,6 +78,19 @@ def certify(
     return build_certificate(header.chain_id, header.epoch, header.height, round_, digest, votes)
 
 
+def registration(
+    number: int, chain_id: str, seated: Sequence[SigningKey], escrow_micro: int = ESCROW
+) -> Call:
+    """Return how a sponsor registers a region with these authorities, all of whom agree."""
+    genesis_hash = hashlib.sha256(chain_id.encode()).hexdigest()
+    text = regions.possession_text(chain_id, genesis_hash)
+    digest = hashlib.sha256(text.encode()).digest()
+    keys = [one.public for one in seated]
+    proofs = [one.sign(digest) for one in seated]
+    name = f"Region {number}"
+    return regions.register(name, chain_id, genesis_hash, keys, proofs, escrow_micro)
+
+
 class Chain:
     """An application, its authorities, and the headers and certificates of its blocks."""
 
@@ -85,7 +99,7 @@ class Chain:
         market: MarketParams,
         keys: Sequence[SigningKey],
         epoch_blocks: int = EPOCH_BLOCKS,
-        engine: Engine | None = None,
+        twin: Engine | None = None,
     ) -> None:
         founding = Founding(
             authorities=tuple(one.public for one in keys),
@@ -94,9 +108,12 @@ class Chain:
         )
         self.chain_id = market.chain_id
         self.keys = {one.public: one for one in keys}
-        self.app = Application(market, engine, founding, natives())
+        self.app = Application(market, None, founding, natives())
         self.query = self.app.query
         self.app.commit(self.app.genesis())
+        self.twin = None if twin is None else Application(market, twin, founding, natives())
+        if self.twin is not None:
+            self.twin.commit(self.twin.genesis())
         self.time_ms = market.genesis_ms
         self.head: Certified | None = None
         self.blocks: list[Certified] = []
@@ -120,6 +137,10 @@ class Chain:
         terms = self.app.terms()
         txs = [self.call(*call) for call in calls]
         result = self.app.execute(BlockEnv(self.height + 1, self.time_ms), txs)
+        if self.twin is not None:
+            theirs = self.twin.execute(BlockEnv(self.height + 1, self.time_ms), txs)
+            assert comparable(theirs) == comparable(result)
+            self.twin.commit(theirs)
         authorities = set_of(terms)
         parent = self.head
         header = Header(
@@ -172,6 +193,17 @@ class Chain:
         return encode(SignedHeader(block.header, block.certificate, following)).hex()
 
 
+class Registered(Protocol):
+    """What the main chain sees of a region."""
+
+    number: int
+    sponsor: SigningKey
+    registration: Call
+
+    def post(self, checkpoint: Checkpoint) -> tuple[SigningKey, Call]:
+        """Return the transaction that posts a checkpoint."""
+
+
 class Region(Chain):
     """A region with homes of its own; it keeps every checkpoint that it closes."""
 
@@ -181,7 +213,7 @@ class Region(Chain):
         homes: int = 4,
         seats: int = 4,
         epoch_blocks: int = EPOCH_BLOCKS,
-        engine: Engine | None = None,
+        twin: Engine | None = None,
         **changes: object,
     ) -> None:
         self.number = number
@@ -197,24 +229,14 @@ class Region(Chain):
         seated = [key(f"region {number}/authority {seat}") for seat in range(seats)]
         self.seated = seated
         self.sponsor = key(f"region {number}/sponsor")
+        self.registration = registration(number, market.chain_id, seated)
         self.checkpoints: list[Checkpoint] = []
-        super().__init__(market, seated, epoch_blocks, engine)
+        super().__init__(market, seated, epoch_blocks, twin)
 
     def decided(self, block: Certified) -> None:
         found = make_checkpoint(self.app, block.header, block.certificate)
         if found is not None:
             self.checkpoints.append(found)
-
-    @property
-    def registration(self) -> Call:
-        genesis_hash = hashlib.sha256(self.chain_id.encode()).hexdigest()
-        text = regions.possession_text(self.chain_id, genesis_hash)
-        digest = hashlib.sha256(text.encode()).digest()
-        keys = [one.public for one in self.seated]
-        proofs = [one.sign(digest) for one in self.seated]
-        return regions.register(
-            f"Region {self.number}", self.chain_id, genesis_hash, keys, proofs, ESCROW
-        )
 
     def post(self, checkpoint: Checkpoint) -> tuple[SigningKey, Call]:
         """Return the transaction that posts a checkpoint, by one of the region's authorities."""
@@ -248,7 +270,7 @@ class Main(Chain):
     def __init__(
         self,
         sponsors: Sequence[SigningKey],
-        engine: Engine | None = None,
+        twin: Engine | None = None,
         epoch_blocks: int = EPOCH_BLOCKS,
         **rules: object,
     ) -> None:
@@ -259,15 +281,15 @@ class Main(Chain):
             sponsors=tuple((one.address, SPONSOR_BALANCE) for one in sponsors),
         )
         market = params(homes=(), chain_id=MAIN_ID, main=msgspec.structs.replace(base, **rules))
-        super().__init__(market, MAIN_KEYS, epoch_blocks, engine)
+        super().__init__(market, MAIN_KEYS, epoch_blocks, twin)
 
-    def admit(self, region: Region) -> None:
+    def admit(self, region: Registered) -> None:
         """Register a region and let it in."""
         self.ok(region.sponsor, region.registration)
         for one in MAIN_KEYS[:3]:
             self.ok(one, regions.approve(region.number))
 
-    def anchor(self, region: Region, checkpoint: Checkpoint) -> Receipt:
+    def anchor(self, region: Registered, checkpoint: Checkpoint) -> Receipt:
         return self.send(*region.post(checkpoint))
 
     def refusal(self, one: SigningKey, call: Call) -> Receipt:
