@@ -1,8 +1,8 @@
 """What a checkpoint costs the main chain: `uv run python -m bench.checkpoints [--regions N]`.
 
-N simulated regions (1,000 unless given) of 7 authorities with real certificates: only what they sign
-is there, no homes and no market behind it. Each posts ROUNDS checkpoints of one settled slot. What is
-counted is all that one authority of the main chain does with one: signature and form of the
+N simulated regions (1,000 unless given) of 7 authorities with real certificates: only what they
+sign is there, no homes and no market behind it. Each posts ROUNDS checkpoints of one settled slot.
+What is counted is all that one authority of the main chain does with one: signature and form of the
 transaction, execution in the block (certificate, proof, contract), commitment. Times are of the
 processor, one thread. The baseline is verifying the certificate's signatures and nothing else.
 """

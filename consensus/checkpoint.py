@@ -61,7 +61,7 @@ class Record(Message, frozen=True, tag="ckp"):
     """What a region's state holds of a checkpoint. `contracts/export.star` writes it as a list.
 
     Heads are hash chains over all entries since genesis: equal counts and heads mean equal entries.
-    `minted_micro` and `redeemed_micro` are all money that came into the region's ledger and left it.
+    `minted_micro` and `redeemed_micro` are all money that came into the region's ledger and left.
     """
 
     region: Region

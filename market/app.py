@@ -164,7 +164,7 @@ class Application:
         The authorities that decide its blocks; nobody governs without.
     natives : mapping of str to Native, optional
         What a chain with a second tier asks of the machine: signatures of other chains' blocks,
-        which this room knows nothing of (`node/certifier.py`). Raises `ParamsError` if it is lacking.
+        which this room knows nothing of (`node/certifier.py`). Raises `ParamsError` without.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
 """The second tier in a genesis: what makes a chain a region of a main chain, or the main chain.
 
 Both are the same application. A region has the contract `export` beside all others and knows the
-authorities of the main chain; the main chain has no homes, and other contracts (`contracts.MAIN_CONTRACTS`).
+authorities of the main chain; the main chain has no homes, and other contracts
+(`contracts.MAIN_CONTRACTS`).
 docs/spec/regions.md says what they do.
 """
 

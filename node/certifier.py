@@ -46,7 +46,7 @@ def natives() -> dict[str, Native]:
 
 
 def checkpoint(host: Host, caller: str, args: Plain) -> Plain:
-    """Return the record and header of an encoded checkpoint that the named set proves (M1 to M5)."""
+    """Return record and header of an encoded checkpoint that the named set proves (M1 to M5)."""
     authorities = _set_of(args)
     data = _checked_size(bytes_of(args, "data"), CHECKPOINT_BYTES_MAX)
     host.meter.charge(COST["verify_signature"] * authorities.quorum)

@@ -129,9 +129,7 @@ class Captured:
         name = record_key(record.number)
         tree = merkle.update(None, {name: encode(record), "other": b"\x01"})
         found = merkle.prove(tree, name)
-        head = self.header(
-            record.to_height, merkle.root_of(tree), current, following, **header
-        )
+        head = self.header(record.to_height, merkle.root_of(tree), current, following, **header)
         certificate = certify(head, signers or self.quorum(current), current)
         proof = StateProof(found.siblings, found.leaf_key_hash, found.leaf_value_hash)
         return Checkpoint(encode(record), head, certificate, proof)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import msgspec
-import pytest
 
 from consensus.authorities import AuthoritySet
 from consensus.checkpoint import (
@@ -45,7 +44,9 @@ def test_a_region_is_anchored_record_by_record() -> None:
     first = anchored(main, region, region.first(slot_totals(SLOT), slot_totals(SLOT + 1)))
     # Heights without a slot settled are anchored too; slots may come in any order.
     second = anchored(main, region, region.after(first))
-    third = anchored(main, region, region.after(second, slot_totals(SLOT + 4), slot_totals(SLOT + 3)))
+    third = anchored(
+        main, region, region.after(second, slot_totals(SLOT + 4), slot_totals(SLOT + 3))
+    )
     last = main.query("anchor", "last", {"region": 1})
     assert (last["number"], last["to_height"], last["record_hash"]) == (3, 30, third.hash)
     assert last["newest_slot"] == SLOT + 4
@@ -98,9 +99,7 @@ def test_what_needs_no_history_is_refused_by_the_certificate() -> None:
     assert refused(main, region, few) == "bad_certificate"
     twice = good.certificate.signatures[:2] + good.certificate.signatures[1:2]
     for bitmap in (0b111, 0b011):
-        certificate = msgspec.structs.replace(
-            good.certificate, bitmap=bitmap, signatures=twice
-        )
+        certificate = msgspec.structs.replace(good.certificate, bitmap=bitmap, signatures=twice)
         shown = msgspec.structs.replace(good, certificate=certificate)
         assert refused(main, region, shown) == "bad_certificate"
     # Another set, in its own name and in that of the registered one.
@@ -119,7 +118,9 @@ def test_what_needs_no_history_is_refused_by_the_certificate() -> None:
     swapped = msgspec.structs.replace(good, record=encode(richer))
     assert refused(main, region, swapped) == "not_proven"
     moved = msgspec.structs.replace(record, to_height=11)
-    assert refused(main, region, msgspec.structs.replace(good, record=encode(moved))) == "not_proven"
+    assert (
+        refused(main, region, msgspec.structs.replace(good, record=encode(moved))) == "not_proven"
+    )
     assert main.anchor(region, good).code == "ok"
 
 
@@ -214,11 +215,16 @@ def test_sets_rotate_with_the_regions_own_certificates() -> None:
 
     # Not signed by the known set, not the last of its epoch, a set that is none of ours.
     assert rotate(region.rotation(15, third, second)) == "bad_certificate"
-    assert rotate(region.rotation(15, region.set, region.set)) in ("bad_certificate", "not_the_last")
+    assert rotate(region.rotation(15, region.set, region.set)) in (
+        "bad_certificate",
+        "not_the_last",
+    )
     assert rotate("00") == "malformed"
     small = AuthoritySet(1, region.set.publics[:3])
     assert rotate(region.rotation(15, small, region.set)) == "bad_set"
-    assert main.send(sender, regions.rotate(1, region.rotation(15, second, region.set))).code == "ok"
+    assert (
+        main.send(sender, regions.rotate(1, region.rotation(15, second, region.set))).code == "ok"
+    )
     # Heights 11 to 15 are of epoch 0, those above of epoch 1.
     beyond = region.after(first, to_height=16)
     assert refused(main, region, region.checkpoint(beyond)) == "stale_set"

@@ -1,5 +1,7 @@
 """Regions with homes under one main chain: what their meters said is what is anchored."""
 
+from itertools import pairwise
+
 from consensus.checkpoint import Checkpoint, Record, SlotTotals
 from consensus.light import ends_epoch
 from market import client
@@ -50,7 +52,7 @@ def check_region(main: Main, region: Region) -> list[int]:
     anchored = [record_of(found) for found in region.checkpoints[: last["number"]]]
     assert (last["to_height"], last["record_hash"]) == (anchored[-1].to_height, anchored[-1].hash)
     assert anchored[0].from_height == 1
-    for before, after in zip(anchored, anchored[1:], strict=False):
+    for before, after in pairwise(anchored):
         assert (after.from_height, after.previous) == (before.to_height + 1, before.hash)
     rows = [row for record in anchored for row in record.slots]
     assert len({row.slot for row in rows}) == len(rows)
