@@ -15,7 +15,7 @@ MAIN_CONTRACTS: Final = ("ledger", "regions", "anchor", "governance")
 
 ALL: Final = (*CONTRACTS, *REGION_CONTRACTS, *(n for n in MAIN_CONTRACTS if n not in CONTRACTS))
 
-LIBRARIES: Final = ("matching",)
+LIBRARIES: Final = ("matching", "feeder", "sharing", "book", "rounds", "suggested")
 
 
 def source(name: str) -> str:
