@@ -129,6 +129,10 @@ class Chain:
         assert len(tx.raw) <= TRANSACTION_BYTES_MAX
         return tx
 
+    def env(self) -> BlockEnv:
+        """Return what a block a second after the last one would be executed with."""
+        return BlockEnv(self.height + 1, self.time_ms + BLOCK_MS)
+
     def block(
         self, calls: Iterable[tuple[SigningKey, Call]] = (), at_ms: int | None = None
     ) -> Certified:
