@@ -164,7 +164,9 @@ REFUSALS: Final = (
     Refusal("too_many_regions", ("regions",), "at most 1,000 regions of a main chain"),
     Refusal("not_sponsor", ("regions",), "the account that registered the region as sender"),
     Refusal(
-        "not_keeper", ("regions",), "a call by the contract anchor; there is no such transaction"
+        "not_keeper",
+        ("regions", "anchor"),
+        "a call by the other of regions and anchor; there is no such transaction",
     ),
     Refusal("not_authority", ("regions",), "an authority of the main chain as sender"),
     Refusal("already_voted", ("regions",), "one approval of each authority for a region"),

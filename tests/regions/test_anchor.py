@@ -11,7 +11,9 @@ from consensus.checkpoint import (
     Checkpoint,
     Record,
 )
+from market.app import Application
 from market.client import regions
+from node.certifier import natives
 from node.checkpoints import posted
 from tests.market.vm.cpython import CPythonEngine
 from tests.regions.forge import NO_HASH, Captured, slot_totals
@@ -279,6 +281,25 @@ def test_two_certified_blocks_at_one_height_freeze_the_region() -> None:
         assert main.refusal(region.sponsor, call).reason == "wrong_status"
     data = region.rotation(15, AuthoritySet(1, region.set.publics), region.set)
     assert main.refusal(region.seated[0], regions.rotate(1, data)).reason == "wrong_status"
+
+
+def test_a_region_that_never_posts_is_halted_too() -> None:
+    main, region = grid()
+    block = main.block(at_ms=main.time_ms + HALT_MS + 1)
+    assert [event.data["status"] for event in block.result.events] == ["halted"]
+    anchored(main, region, region.first())
+    assert main.query("regions", "show", {"region": 1})["status"] == "live"
+
+
+def test_a_restarted_main_chain_takes_checkpoints_as_before() -> None:
+    main, region = grid()
+    first = anchored(main, region, region.first(slot_totals(SLOT)))
+    again = Application(main.app.params, None, main.app.founding, natives())
+    again.load(main.app.state_items(), main.height)
+    tx = main.call(*region.post(region.checkpoint(region.after(first, slot_totals(SLOT + 1)))))
+    results = [app.execute(main.env(), [tx]) for app in (main.app, again)]
+    assert [result.receipts[0].code for result in results] == ["ok", "ok"]
+    assert results[0].state_root == results[1].state_root
 
 
 def test_a_silent_region_is_halted_and_back_with_its_next_checkpoint() -> None:

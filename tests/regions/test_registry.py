@@ -1,12 +1,16 @@
 """Regions of the main chain: who comes in, with what, and how it leaves."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
+from market.app import Application
 from market.client import Call, regions
 from market.errors import ParamsError
 from market.tiers import MainRules, Membership
+from node.errors import GenesisError
+from node.genesis import ChainParams, Genesis, read_genesis, write_genesis
 from tests.market.street import REGULATOR, params
 from tests.market.vm.cpython import CPythonEngine
 from tests.regions.forge import Captured
@@ -129,7 +133,29 @@ def test_what_is_held_is_what_regions_have_put_up() -> None:
     assert [row["status"] for row in shown] == ["live", "frozen", "live"]
 
 
+def test_without_what_checks_certificates_there_is_no_second_tier() -> None:
+    for market in (params(homes=(), main=MainRules()), params(region=MEMBERSHIP)):
+        with pytest.raises(ParamsError, match="what checks other chains' blocks"):
+            Application(market)
+
+
+def test_a_genesis_file_keeps_the_second_tier(tmp_path: Path) -> None:
+    sponsors = ((key("sponsor").address, 5),)
+    for market in (
+        params(region=MEMBERSHIP),
+        params(homes=(), main=MainRules(halt_ms=7, sponsors=sponsors)),
+    ):
+        genesis = Genesis(1, MEMBERS, ChainParams(), market)
+        write_genesis(genesis, tmp_path / "genesis.json")
+        assert read_genesis(tmp_path / "genesis.json") == genesis
+    text = (tmp_path / "genesis.json").read_text().replace('"halt_ms": 7', '"halt_ms": 0')
+    (tmp_path / "genesis.json").write_text(text)
+    with pytest.raises(GenesisError, match=r"main\.halt_ms must be an integer from 1"):
+        read_genesis(tmp_path / "genesis.json")
+
+
 MEMBERS = tuple(one.public for one in MAIN_KEYS)
+MEMBERSHIP = Membership(3, "main", MEMBERS, 30_000)
 
 
 @pytest.mark.parametrize(
