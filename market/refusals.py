@@ -160,8 +160,7 @@ REFUSALS: Final = (
     ),
     # The second tier: regions on the main chain.
     Refusal("unknown_region", ("regions",), "the number of a region that is registered"),
-    Refusal("duplicate_region", ("regions",), "a chain that is not registered yet"),
-    Refusal("too_many_regions", ("regions",), "at most 1,000 regions of a main chain"),
+    Refusal("duplicate_region", ("regions",), "a number and a chain that no other region has"),
     Refusal("not_sponsor", ("regions",), "the account that registered the region as sender"),
     Refusal(
         "not_keeper",

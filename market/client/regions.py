@@ -14,6 +14,7 @@ def possession_text(chain_id: str, genesis_hash: str) -> str:
 
 
 def register(
+    region: int,
     name: str,
     chain_id: str,
     genesis_hash: str,
@@ -21,11 +22,19 @@ def register(
     proofs: Sequence[bytes],
     escrow_micro: int,
 ) -> Call:
-    """Register a region, by its sponsor; the keys are those of its epoch 0, in order."""
+    """Register a region, by its sponsor.
+
+    Parameters
+    ----------
+    region : the number that the region's own genesis names.
+    keys, proofs : of its epoch 0, in order; signatures over `possession_text`'s SHA-256.
+    escrow_micro : what is put up for trade, beside the bond. [micro]
+    """
     return Call(
         "regions",
         "register",
         {
+            "region": region,
             "name": name,
             "chain_id": chain_id,
             "genesis_hash": genesis_hash,

@@ -88,7 +88,7 @@ def registration(
     keys = [one.public for one in seated]
     proofs = [one.sign(digest) for one in seated]
     name = f"Region {number}"
-    return regions.register(name, chain_id, genesis_hash, keys, proofs, escrow_micro)
+    return regions.register(number, name, chain_id, genesis_hash, keys, proofs, escrow_micro)
 
 
 class Chain:

@@ -96,6 +96,26 @@ def test_a_registration_that_is_none_is_refused() -> None:
     assert main.refusal(region.sponsor, call).reason == "duplicate_region"
 
 
+def test_nobody_keeps_a_chain_from_others_by_proposing_it() -> None:
+    main, region = grid()
+    squatter = [key(f"squatter {seat}") for seat in range(4)]
+    main.ok(region.sponsor, registration(7, region.chain_id, squatter))
+    main.admit(region)
+    assert main.query("regions", "show", {"region": 1})["status"] == "live"
+    for one in MAIN_KEYS[:2]:
+        main.ok(one, regions.approve(7))
+    assert main.refusal(MAIN_KEYS[2], regions.approve(7)).reason == "duplicate_region"
+    late = registration(8, region.chain_id, squatter)
+    assert main.refusal(region.sponsor, late).reason == "duplicate_region"
+    shown = main.query("regions", "regions", {"first": 1, "count": 100})
+    assert [(row["number"], row["status"]) for row in shown] == [(1, "live"), (7, "proposed")]
+    # What was put up for it returns.
+    main.ok(region.sponsor, regions.leave(7))
+    main.block(at_ms=main.time_ms + 60_000)
+    main.ok(region.sponsor, regions.reclaim(7))
+    assert main.refusal(region.sponsor, changed(late, region=0)).reason == "bad_argument"
+
+
 def test_escrow_is_the_sponsors_and_returns_after_the_hold() -> None:
     main, region = grid()
     main.admit(region)
