@@ -1,4 +1,4 @@
-"""What the machine does for contracts of the two tiers: hashes over state.
+"""What the machine does for contracts of the two tiers: hashes and proofs over state.
 
 These are entries of `vm`, beside those of `deployment.py`, of chains that have a second tier. What
 needs signatures of blocks is consensus' work: it is given to the application from outside
@@ -12,15 +12,21 @@ from typing import Final
 from market.errors import Fault, Revert
 from market.vm import merkle
 from market.vm.executor import Native
+from market.vm.gas import COST
 from market.vm.host import Host
-from wire.codec import Plain
+from market.vm.merkle import Proof
+from wire.codec import Plain, decode, decode_plain
+from wire.errors import DecodeError
 
+# As hexadecimal text both have to fit into one transaction.
+PROOF_BYTES_MAX: Final = 3_000
+PROVEN_BYTES_MAX: Final = 2_000
 ROOTED_VALUES_MAX: Final = 5_000
 
 
 def natives() -> dict[str, Native]:
     """Return the entries by name."""
-    return {"value_hash": value_hash, "folder_root": folder_root}
+    return {"value_hash": value_hash, "folder_root": folder_root, "proven": proven}
 
 
 def value_hash(host: Host, caller: str, args: Plain) -> Plain:
@@ -46,6 +52,24 @@ def folder_root(host: Host, caller: str, args: Plain) -> Plain:
     if len(found) > ROOTED_VALUES_MAX:
         raise Fault("batch_size", f"a root is of at most {ROOTED_VALUES_MAX} values")
     return merkle.root_of(merkle.update(None, found)).hex()
+
+
+def proven(host: Host, caller: str, args: Plain) -> Plain:
+    """Return the value that a state root of another chain proves at a key.
+
+    `root`, `value` and `proof` are hexadecimal. Raises `Revert` (`not_proven`).
+    """
+    key = text_of(args, "key")
+    root, value, data = (bytes_of(args, name) for name in ("root", "value", "proof"))
+    host.meter.charge(COST["verify_signature"])
+    try:
+        proof = decode(data, Proof, PROOF_BYTES_MAX)
+        found = decode_plain(value, PROVEN_BYTES_MAX)
+    except DecodeError as error:
+        raise Revert("not_proven", f"no value with its proof: {error}") from None
+    if not merkle.verify(root, key, value, proof):
+        raise Revert("not_proven", f"the state root does not prove that this stands at {key}")
+    return found
 
 
 def text_of(args: Plain, name: str) -> str:

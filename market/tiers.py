@@ -111,6 +111,8 @@ def arguments_of(region: Membership | None, main: MainRules | None) -> dict[str,
             "export": {
                 "region": region.region,
                 "checkpoint_ms": region.checkpoint_ms,
+                "main_chain_id": region.main_chain_id,
+                "main_keys": [public.hex() for public in region.main_authorities],
             }
         }
     return {}

@@ -80,6 +80,27 @@ def report_conflict(region: int, epoch: int, data: str) -> Call:
     return Call("regions", "report_conflict", {"region": region, "epoch": epoch, "data": data})
 
 
+def follow(data: str) -> Call:
+    """Show a region a certified header of the main chain (`consensus.light.SignedHeader`)."""
+    return Call("export", "follow", {"data": data})
+
+
+def confirm(height: int, value: str, proof: str) -> Call:
+    """Show a region which of its records is anchored.
+
+    Parameters
+    ----------
+    height : of a header of the main chain that the region follows.
+    value, proof : of `anchored_key` in the state after it, encoded, in hexadecimal.
+    """
+    return Call("export", "confirm", {"height": height, "value": value, "proof": proof})
+
+
+def anchored_key(region: int) -> str:
+    """Return where the main chain's state holds a region's last anchored record."""
+    return f"anchor/last/{1_000_000_000 + region}"
+
+
 def checkpoint(region: int, epoch: int, data: str) -> Call:
     """Post a checkpoint (`consensus.checkpoint.Checkpoint`) whose header is of `epoch`."""
     return Call("anchor", "checkpoint", {"region": region, "epoch": epoch, "data": data})

@@ -189,6 +189,17 @@ class Chain:
         assert receipt.code == "ok", receipt
         return receipt
 
+    def refusal(self, one: SigningKey, call: Call) -> Receipt:
+        """Send what must be refused: nothing but the nonce and the height has changed."""
+        before = dict(self.app.state_items())
+        receipt = self.send(one, call)
+        assert receipt.code == "revert", receipt
+        assert len(receipt.message.split()) > 3
+        after = dict(self.app.state_items())
+        changed = {name for name in before | after if before.get(name) != after.get(name)}
+        assert changed <= {"chain/block", f"chain/nonce/{one.address}"}, changed
+        return receipt
+
     def signed_header(self, block: Certified) -> str:
         """Return a header as the other tier takes it, with the next set where it ends an epoch."""
         following = None
@@ -293,19 +304,15 @@ class Main(Chain):
         for one in MAIN_KEYS[:3]:
             self.ok(one, regions.approve(region.number))
 
+    def anchored(self, region: int) -> Call:
+        """Return what shows a region, by the last block here, which of its records is anchored."""
+        name = regions.anchored_key(region)
+        value = self.app.value(name)
+        assert value is not None
+        return regions.confirm(self.height, value.hex(), encode(self.app.prove(name)).hex())
+
     def anchor(self, region: Registered, checkpoint: Checkpoint) -> Receipt:
         return self.send(*region.post(checkpoint))
-
-    def refusal(self, one: SigningKey, call: Call) -> Receipt:
-        """Send what must be refused: nothing but the nonce and the height has changed."""
-        before = dict(self.app.state_items())
-        receipt = self.send(one, call)
-        assert receipt.code == "revert", receipt
-        assert len(receipt.message.split()) > 3
-        after = dict(self.app.state_items())
-        changed = {name for name in before | after if before.get(name) != after.get(name)}
-        assert changed <= {"chain/block", f"chain/nonce/{one.address}"}, changed
-        return receipt
 
 
 __all__ = ["REGULATOR", "SLOT", "SLOT_MS", "START_MS", "TARIFF", "Chain", "Main", "Region"]
