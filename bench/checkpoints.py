@@ -5,6 +5,8 @@ sign is there, no homes and no market behind it. Each posts ROUNDS checkpoints o
 What is counted is all that one authority of the main chain does with one: signature and form of the
 transaction, execution in the block (certificate, proof, contract), commitment. Times are of the
 processor, one thread. The baseline is verifying the certificate's signatures and nothing else.
+
+On the region's side: closing the record of one settled slot, by number of homes.
 """
 
 import argparse
@@ -16,8 +18,10 @@ from consensus.authorities import verify_certificate
 from consensus.checkpoint import Checkpoint, Record
 from market.app import BlockEnv
 from market.client import regions
+from market.vm.gas import HOOK_CAPS
+from market.vm.journal import Journal
 from tests.regions.forge import Captured, slot_totals
-from tests.regions.grid import MAIN_KEYS, Main
+from tests.regions.grid import MAIN_KEYS, SLOT, SLOT_MS, Main, Region
 from wire.codec import encode
 from wire.transaction import CheckedTransaction, check
 
@@ -26,6 +30,7 @@ SEATS = 7
 ROUNDS = 3
 CHECKPOINTS_PER_BLOCK = 250
 FIRST_SLOT = 2_000
+HOMES = (50, 500)
 
 
 def admitted(count: int) -> tuple[Main, list[Captured]]:
@@ -66,6 +71,28 @@ def baseline(checkpoints: list[Checkpoint], region: Captured) -> float:
     return (time.process_time() - began) / len(checkpoints)
 
 
+def closing(homes: int) -> tuple[list[float], int]:
+    """Return how long a region takes to close a record of a slot, and its checkpoint's size.
+
+    In seconds of the processor, and bytes.
+    """
+    region = Region(1, homes)
+    region.trade(SLOT, [(1, "buy", 100, 100_000)])
+    region.block(at_ms=(SLOT + 3) * SLOT_MS)
+    found = region.checkpoints[-1]
+    env = region.app._env(region.env())
+    took = []
+    for _ in range(7):
+        journal = Journal(region.app._state)
+        journal.put("export/taken", encode([]))
+        began = time.process_time()
+        outcome = region.app._executor.run(journal, "export", "on_block", {}, env, HOOK_CAPS)
+        took.append(time.process_time() - began)
+        if outcome.error is not None or [e.data["slots"] for e in outcome.events] != [[SLOT]]:
+            raise SystemExit(f"no record of the slot was closed: {outcome}")
+    return took, len(encode(found))
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -98,6 +125,13 @@ def main() -> None:
         f"processor: {1e3 * cost:.2f} ms per checkpoint ({1e3 * least:.2f} .. {1e3 * most:.2f}), "
         f"{cost / statistics.median(alone):.1f} x its {region.set.quorum} signatures alone"
     )
+    for homes in HOMES:
+        took, size = closing(homes)
+        low, middle, high = min(took), statistics.median(took), max(took)
+        print(
+            f"{homes} homes: a slot's record closed in {1e3 * middle:.1f} ms "
+            f"({1e3 * low:.1f} .. {1e3 * high:.1f}), checkpoint of {size} bytes"
+        )
     print(f"one core: {60 / cost:.0f} checkpoints per 60 s ({60 / most:.0f} .. {60 / least:.0f})")
 
 
