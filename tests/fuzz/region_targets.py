@@ -1,5 +1,6 @@
 """Decoders of what the two tiers show each other, as their contracts call them."""
 
+from functools import lru_cache
 from typing import Any, Final
 
 from consensus.checkpoint import Checkpoint, Record, verify_checkpoint
@@ -22,8 +23,13 @@ from wire.codec import encode
 VALUES: Final[dict[str, bytes | None]] = {f"k/{n}": encode({"n": n}) for n in range(20)}
 
 
+@lru_cache(maxsize=1)
+def executor() -> Executor:
+    return Executor(StarlarkEngine())
+
+
 def host() -> Host:
-    return Host(Journal(State()), Meter(HOOK_CAPS), Executor(StarlarkEngine()), {})
+    return Host(Journal(State()), Meter(HOOK_CAPS), executor(), {})
 
 
 def checkpoint() -> Target:
