@@ -192,9 +192,11 @@ class Application:
         natives: Mapping[str, Native] = MappingProxyType({}),
     ) -> None:
         self.params = params.check()
-        if not natives and (params.region is not None or params.main is not None):
+        is_alone = params.region is None and params.main is None
+        if not natives and not is_alone:
             raise ParamsError("a chain of the second tier needs what checks other chains' blocks")
-        self._natives = natives
+        # A street by itself has none, whoever runs it: all must have the same machine.
+        self._natives = MappingProxyType({}) if is_alone else natives
         self.founding = founding
         founding.governance.check()
         self.clock = params.clock()

@@ -9,6 +9,7 @@ from market.app import Application
 from market.client import Call, regions
 from market.errors import ParamsError
 from market.tiers import MainRules, Membership
+from node.certifier import natives
 from node.errors import GenesisError
 from node.genesis import ChainParams, Genesis, read_genesis, write_genesis
 from tests.market.street import REGULATOR, params
@@ -157,6 +158,11 @@ def test_without_what_checks_certificates_there_is_no_second_tier() -> None:
     for market in (params(homes=(), main=MainRules()), params(region=MEMBERSHIP)):
         with pytest.raises(ParamsError, match="what checks other chains' blocks"):
             Application(market)
+
+
+def test_a_street_by_itself_has_no_entries_of_a_second_tier() -> None:
+    app = Application(params(), natives=natives())
+    assert set(app._executor.natives) == {"propose", "drop"}
 
 
 def test_a_genesis_file_keeps_the_second_tier(tmp_path: Path) -> None:
