@@ -7,6 +7,7 @@ ConsensusError
 ├── ProofRefused           a state proof that proves nothing
 ├── SnapshotRefused        a snapshot that is not what its manifest or its block says
 ├── EvidenceRefused        evidence that convicts nobody
+├── CheckpointRefused      what a region shows the main chain, and does not prove; with a code
 ├── BlockRefused           a block that may not follow its parent; carries a stable code
 └── InvariantError         what must never be: a bug here, or more than f faulty authorities
 
@@ -45,6 +46,15 @@ class EvidenceRefused(ConsensusError):
 
 class BlockRefused(ConsensusError):
     """The block may not follow its parent: a stable code, and a sentence that says why."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(f"{code}: {sentence}")
+        self.code = code
+        self.sentence = sentence
+
+
+class CheckpointRefused(ConsensusError):
+    """What a region shows does not prove what it says: a stable code, and a sentence."""
 
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(f"{code}: {sentence}")

@@ -5,7 +5,9 @@ from typing import Final
 import msgspec
 
 from market.errors import Rejected
-from market.invariants import MEMBER_PREFIX
+from market.genesis import MarketParams
+from market.invariants import ACCOUNT_PREFIX, MEMBER_PREFIX
+from market.tiers import POSTER_PREFIX
 from market.vm.executor import Executor
 from market.vm.journal import Journal
 from wire.transaction import CheckedTransaction
@@ -16,22 +18,29 @@ _unpack: Final = msgspec.msgpack.Decoder(int).decode
 
 
 def admit(
-    executor: Executor, journal: Journal, checked: CheckedTransaction, regulator: str
+    executor: Executor, journal: Journal, checked: CheckedTransaction, params: MarketParams
 ) -> None:
     """Raise `Rejected` if the transaction cannot be executed on `journal`."""
     tx, sender = checked.tx, checked.sender
     export = executor.find(journal, tx.contract, tx.entry, ("execute",))
     executor.check_arguments(tx.contract, tx.entry, export, tx.args)
     if (
-        sender != regulator
+        sender != params.regulator
         and journal.get(f"registry/home/{sender}") is None
         and journal.get(f"registry/meter/{sender}") is None
         and journal.get(MEMBER_PREFIX + sender) is None
+        and not (params.main is not None and _is_of_region(journal, sender))
     ):
         raise Rejected("stranger", f"{sender} is neither home, meter, authority nor regulator here")
     last = nonce_of(journal.get(NONCE_PREFIX + sender))
     if tx.nonce <= last:
         raise Rejected("bad_nonce", f"the nonce must be above {last}, it is {tx.nonce}")
+
+
+def _is_of_region(journal: Journal, sender: str) -> bool:
+    """Tell whether the main chain knows a sender as a region's authority, or by its money."""
+    keys = (POSTER_PREFIX + sender, ACCOUNT_PREFIX + sender)
+    return any(journal.get(key) is not None for key in keys)
 
 
 def nonce_of(data: bytes | None) -> int:

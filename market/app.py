@@ -25,15 +25,17 @@ import hashlib
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from market import contracts, deployment, instantiation, terms
+from market import contracts, deployment, instantiation, terms, tiers
 from market.admission import NONCE_PREFIX, admit, nonce_of
 from market.agenda import Agenda
 from market.convictions import Conviction, admissible
 from market.deployment import CHANGED_KEY, Deployer
 from market.errors import (
     InvariantError,
+    ParamsError,
     QueryError,
     Rejected,
     RootMismatch,
@@ -52,7 +54,7 @@ from market.terms import Terms
 from market.vm import journal as state_module
 from market.vm import merkle
 from market.vm.engine import Engine
-from market.vm.executor import IDENTITY_KEY, NATIVE, Executor
+from market.vm.executor import IDENTITY_KEY, NATIVE, Executor, Native
 from market.vm.gas import DEPLOY_CAPS, HOOK_CAPS, QUERY_CAPS, TRANSACTION_CAPS
 from market.vm.journal import Journal, State
 from market.vm.merkle import Proof, Tree
@@ -130,6 +132,9 @@ class Application:
         Only tests give another than the default.
     founding : Founding, optional
         The authorities that decide its blocks; nobody governs without.
+    natives : mapping of str to Native, optional
+        What a chain with a second tier asks of the machine: signatures of other chains' blocks,
+        which this room knows nothing of (`node/certifier.py`). Raises `ParamsError` without.
     """
 
     def __init__(
@@ -137,8 +142,14 @@ class Application:
         params: MarketParams,
         engine: Engine | None = None,
         founding: Founding = Founding(),  # noqa: B008 - immutable
+        natives: Mapping[str, Native] = MappingProxyType({}),
     ) -> None:
         self.params = params.check()
+        is_alone = params.region is None and params.main is None
+        if not natives and not is_alone:
+            raise ParamsError("a chain of the second tier needs what checks other chains' blocks")
+        # A street by itself has none, whoever runs it: all must have the same machine.
+        self._natives = MappingProxyType({}) if is_alone else natives
         self.founding = founding
         founding.governance.check()
         self.clock = params.clock()
@@ -206,7 +217,7 @@ class Application:
                 self._executor.deploy_library(journal, name, contracts.source(name))
             except Rejected as error:
                 raise InvariantError(f"library {name}: {error}") from error
-        for name in contracts.CONTRACTS:
+        for name in tiers.contracts_of(self.params.region, self.params.main):
             try:
                 self._executor.deploy(journal, name, contracts.source(name))
             except Rejected as error:
@@ -335,7 +346,9 @@ class Application:
         return [Event("governance", "hook_failed", {"kind": "fault", "reason": "terms"})]
 
     def _deployer_of(self, executor: Executor) -> Deployer:
-        return Deployer(executor, self.founding.governance.epoch_blocks, self._are_terms)
+        deployer = Deployer(executor, self.founding.governance.epoch_blocks, self._are_terms)
+        executor.natives |= self._natives
+        return deployer
 
     def _fingerprint(self) -> bytes:
         return encode(
@@ -352,7 +365,7 @@ class Application:
             `unknown_contract`, `unknown_entry`, `bad_arguments`, `stranger` or `bad_nonce`.
         """
         try:
-            admit(self._executor, Journal(self._state), tx, self.params.regulator)
+            admit(self._executor, Journal(self._state), tx, self.params)
         except Rejected as error:
             raise Refused(error.reason, error.message) from None
 
@@ -502,7 +515,7 @@ class Application:
                 raise Rejected(
                     "expired", f"valid until {tx.valid_until_ms} ms, the block is {env.time_ms} ms"
                 )
-            admit(self._executor, journal, checked, self.params.regulator)
+            admit(self._executor, journal, checked, self.params)
         except Rejected as error:
             return Receipt(checked.tx_id, error.kind, error.reason, error.message, 0, ())
         call_env = dict(shown)

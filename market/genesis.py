@@ -7,6 +7,7 @@ import hashlib
 from typing import Final
 
 from market.errors import ParamsError
+from market.tiers import MainRules, Membership
 from market.time import MINUTE_MS, Clock
 from wire.codec import Message, encode
 from wire.keys import is_address
@@ -138,6 +139,8 @@ class MarketParams(Message, frozen=True, tag="market"):
         parent 0 for the substation. Without lines nothing is curtailed.
     margin_percent : share of an order's value at the tariff that is locked.
     penalty_micro_per_kwh : the breakdown loss σ of Hu 1, per kWh a seller falls short.
+    region, main : the second tier (`market/tiers.py`): which main chain the region belongs to, or
+        that the chain is one, which then has no homes. Neither: a street by itself.
     """
 
     chain_id: str
@@ -181,6 +184,8 @@ class MarketParams(Message, frozen=True, tag="market"):
     shortfall_tolerance_percent: int = 25
     intensities: DatedBands = ((0, ((0, 0),)),)
     keep_slots: int = 192
+    region: Membership | None = None
+    main: MainRules | None = None
 
     @property
     def slot_ms(self) -> int:
@@ -225,7 +230,18 @@ class MarketParams(Message, frozen=True, tag="market"):
         self._check_tables()
         self._check_limits()
         self._check_homes()
+        self._check_tier()
         return self
+
+    def _check_tier(self) -> None:
+        if self.region is not None and self.main is not None:
+            raise ParamsError("a chain is a region, or the main chain, or neither: not both")
+        if self.region is not None:
+            self.region.check()
+        if self.main is not None:
+            self.main.check()
+            if self.homes:
+                raise ParamsError("homes: the main chain has none, they are in its regions")
 
     def _check_time(self) -> None:
         _between("genesis_ms", self.genesis_ms, 0, 2**53)

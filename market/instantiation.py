@@ -2,13 +2,12 @@
 
 from typing import Final
 
+from market import tiers
 from market.genesis import Founding, MarketParams
 from market.time import Clock
 from wire.codec import Plain
 from wire.keys import address_of
 
-# The contracts that may hold and settle money.
-_KEEPERS: Final = ("market", "requests", "settlement", "carbon", "governance")
 # Parameters that a contract's rules take over by name.
 _MARKET_RULES: Final = (
     "mechanism",
@@ -75,7 +74,7 @@ def arguments(params: MarketParams, founding: Founding) -> dict[str, dict[str, P
             "settle_window_ms": clock.settle_window_ms,
         },
         "governance": _governance(founding),
-    }
+    } | tiers.arguments_of(params.region, params.main)
 
 
 def _rules(params: MarketParams, names: tuple[str, ...]) -> dict[str, Plain]:
@@ -84,13 +83,15 @@ def _rules(params: MarketParams, names: tuple[str, ...]) -> dict[str, Plain]:
 
 def _ledger(params: MarketParams, founding: Founding) -> dict[str, Plain]:
     balances = {params.regulator: 0} | {home.address: home.balance_micro for home in params.homes}
+    if params.main is not None:
+        balances |= dict(params.main.sponsors)
     for public in founding.authorities:
         address = address_of(public)
         balances[address] = balances.get(address, 0) + founding.governance.bond_micro
     return {
         "regulator": params.regulator,
         "accounts": [list(account) for account in balances.items()],
-        "keepers": list(_KEEPERS),
+        "keepers": tiers.keepers_of(params.main),
     }
 
 

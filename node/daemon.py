@@ -28,6 +28,7 @@ from node.api.answers import Answers
 from node.api.control import ControlServer
 from node.bill import Bills
 from node.blocks import BlockMaker
+from node.certifier import natives
 from node.chain import Chain
 from node.config import Config
 from node.courier import Courier
@@ -172,7 +173,7 @@ class Node:
         self._stack.push_async_callback(store.close)
         wal = Wal.open(data / WAL_NAME)
         self._stack.callback(wal.close)
-        self.app = Application(genesis.market, founding=genesis.founding())
+        self.app = Application(genesis.market, founding=genesis.founding(), natives=natives())
         try:
             self.app.check_machine(beginning=store.height < 0)
         except StateError as error:

@@ -6,6 +6,7 @@ order do not matter. Bytes are written as hexadecimal text.
 
 import hashlib
 import json
+import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -186,6 +187,8 @@ def _readable(value: Any) -> Any:
 def _typed(kind: Any, value: Any, where: str) -> Any:
     """Undo `_readable`, naming what is of the wrong kind."""
     inner = typing.get_args(kind)
+    if typing.get_origin(kind) is types.UnionType and type(None) in inner and value is not None:
+        return _typed(next(one for one in inner if one is not type(None)), value, where)
     if typing.get_origin(kind) is tuple and isinstance(value, list):
         kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
         if len(kinds) != len(value):

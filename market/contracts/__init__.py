@@ -1,4 +1,4 @@
-"""The contracts of a market, as text, in the order in which they are instantiated, and the
+"""The contracts of a chain, as text, in the order in which they are instantiated, and the
 libraries they stand on."""
 
 import hashlib
@@ -8,6 +8,12 @@ from typing import Final
 CONTRACTS: Final = (
     "ledger", "registry", "tariff", "market", "requests", "settlement", "carbon", "governance",
 )  # fmt: skip
+
+# Beside them, where the chain is a region of a main chain; and what a main chain has instead.
+REGION_CONTRACTS: Final = ("export",)
+MAIN_CONTRACTS: Final = ("ledger", "regions", "anchor", "governance")
+
+ALL: Final = (*CONTRACTS, *REGION_CONTRACTS, *(n for n in MAIN_CONTRACTS if n not in CONTRACTS))
 
 LIBRARIES: Final = ("matching", "feeder", "sharing", "book", "rounds", "suggested")
 
@@ -19,7 +25,7 @@ def source(name: str) -> str:
 
 def fingerprint() -> str:
     """Return the hash of all contracts and libraries, in their order."""
-    names = [*LIBRARIES, *CONTRACTS]
+    names = [*LIBRARIES, *ALL]
     return hashlib.sha256(
         "\0".join(f"{name}\0{source(name)}" for name in names).encode()
     ).hexdigest()

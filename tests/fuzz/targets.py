@@ -3,12 +3,17 @@
 from collections.abc import Callable
 from typing import Final
 
-from tests.fuzz import chain_targets, file_targets, node_targets
+from tests.fuzz import chain_targets, file_targets, node_targets, region_targets
 from tests.fuzz.judge import Target
 
 BUILDERS: Final[dict[str, Callable[[], Target]]] = {
     build.__name__.replace("_", "-"): build
-    for build in (*chain_targets.TARGETS, *node_targets.TARGETS, *file_targets.TARGETS)
+    for build in (
+        *chain_targets.TARGETS,
+        *node_targets.TARGETS,
+        *file_targets.TARGETS,
+        *region_targets.TARGETS,
+    )
 }
 
 
@@ -22,8 +27,10 @@ DECODED: Final[dict[str, str]] = {
     "Answer": "sync-answer",
     "Block": "fetched-block",
     "Certificate": "certificate",
+    "Checkpoint": "checkpoint",
     "Code": "contract-code",
     "CodeChange": "code-change",
+    "ConflictingCertificates": "conflict-report",
     "ConsensusMessage": "consensus-message",
     "DecidedNotice": "decided-notice",
     "EvidenceFile": "evidence-file",
@@ -31,9 +38,11 @@ DECODED: Final[dict[str, str]] = {
     "Genesis": "genesis-file",
     "Manifest": "snapshot-manifest",
     "PeerAddresses": "peer-addresses",
+    "Proof": "shown-value",
     "ProveBill": "prove-bill",
     "ProveReceipt": "prove-receipt",
     "Question": "sync-question",
+    "Record": "checkpoint",
     "SignedHeader": "light-header",
     "SignedTransaction": "transaction",
     "TransactionBatch": "transaction-batch",
@@ -48,6 +57,8 @@ PARSED: Final[dict[tuple[str, str], str]] = {
     ("hems/home.py", "msgspec.convert"): "home-memory",
     ("hems/sources/wide.py", "csv.reader"): "wide-file",
     ("market/client/queries.py", "msgspec.convert"): "state-values",
+    ("market/proofs.py", "bytes.fromhex"): "hexadecimal",
+    ("node/certifier.py", "bytes.fromhex"): "set-of-keys",
     ("market/vm/host.py", "msgspec.json.Decoder"): "contract-border",
     ("node/api/answers.py", "bytes.fromhex"): "control-question",
     ("node/api/answers.py", "msgspec.convert"): "control-question",

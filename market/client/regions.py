@@ -1,0 +1,106 @@
+"""Transactions of the second tier's contracts. `data` is canonical encoding in hexadecimal."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from market.client.calls import Call
+
+_POSSESSION: Final = "commonwatt/possession/1"
+
+
+def possession_text(chain_id: str, genesis_hash: str) -> str:
+    """Return the text whose SHA-256 each of a region's authorities signs to be registered."""
+    return f"{_POSSESSION}/{chain_id}/{genesis_hash}"
+
+
+def register(
+    region: int,
+    name: str,
+    chain_id: str,
+    genesis_hash: str,
+    keys: Sequence[bytes],
+    proofs: Sequence[bytes],
+    escrow_micro: int,
+) -> Call:
+    """Register a region, by its sponsor.
+
+    Parameters
+    ----------
+    region : the number that the region's own genesis names.
+    keys, proofs : of its epoch 0, in order; signatures over `possession_text`'s SHA-256.
+    escrow_micro : what is put up for trade, beside the bond. [micro]
+    """
+    return Call(
+        "regions",
+        "register",
+        {
+            "region": region,
+            "name": name,
+            "chain_id": chain_id,
+            "genesis_hash": genesis_hash,
+            "keys": [key.hex() for key in keys],
+            "proofs": [proof.hex() for proof in proofs],
+            "escrow_micro": escrow_micro,
+        },
+    )
+
+
+def approve(region: int) -> Call:
+    """Let a proposed region in: one authority's yes."""
+    return Call("regions", "approve", {"region": region})
+
+
+def deposit(region: int, amount_micro: int) -> Call:
+    """Put more into a region's escrow, by its sponsor."""
+    return Call("regions", "deposit", {"region": region, "amount_micro": amount_micro})
+
+
+def withdraw(region: int, amount_micro: int) -> Call:
+    """Take out of a region's escrow what is not reserved, by its sponsor."""
+    return Call("regions", "withdraw", {"region": region, "amount_micro": amount_micro})
+
+
+def leave(region: int) -> Call:
+    """Take a region out, by its sponsor."""
+    return Call("regions", "leave", {"region": region})
+
+
+def reclaim(region: int) -> Call:
+    """Take back bond and escrow of a region that has left."""
+    return Call("regions", "reclaim", {"region": region})
+
+
+def rotate(region: int, data: str) -> Call:
+    """Show the certified last header of an epoch (`consensus.light.SignedHeader`)."""
+    return Call("regions", "rotate", {"region": region, "data": data})
+
+
+def report_conflict(region: int, epoch: int, data: str) -> Call:
+    """Show two certified blocks at one height (`consensus.messages.ConflictingCertificates`)."""
+    return Call("regions", "report_conflict", {"region": region, "epoch": epoch, "data": data})
+
+
+def follow(data: str) -> Call:
+    """Show a region a certified header of the main chain (`consensus.light.SignedHeader`)."""
+    return Call("export", "follow", {"data": data})
+
+
+def confirm(height: int, value: str, proof: str) -> Call:
+    """Show a region which of its records is anchored.
+
+    Parameters
+    ----------
+    height : of a header of the main chain that the region follows.
+    value, proof : of `anchored_key` in the state after it, encoded, in hexadecimal.
+    """
+    return Call("export", "confirm", {"height": height, "value": value, "proof": proof})
+
+
+def anchored_key(region: int) -> str:
+    """Return where the main chain's state holds a region's last anchored record."""
+    return f"anchor/last/{1_000_000_000 + region}"
+
+
+def checkpoint(region: int, epoch: int, data: str) -> Call:
+    """Post a checkpoint (`consensus.checkpoint.Checkpoint`) whose header is of `epoch`."""
+    return Call("anchor", "checkpoint", {"region": region, "epoch": epoch, "data": data})

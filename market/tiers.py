@@ -1,0 +1,123 @@
+"""The second tier in a genesis: what makes a chain a region of a main chain, or the main chain.
+
+Both are the same application. A region has the contract `export` beside all others and knows the
+authorities of the main chain; the main chain has no homes, and other contracts
+(`contracts.MAIN_CONTRACTS`).
+docs/spec/regions.md says what they do.
+"""
+
+from typing import Final
+
+from market import contracts
+from market.errors import ParamsError
+from wire.codec import Message, Plain
+from wire.keys import PUBLIC_KEY_BYTES, is_address
+
+REGIONS_MAX: Final = 1_000
+CHECKPOINT_MS_MAX: Final = 3_600_000
+HOLD_MS_MAX: Final = 90 * 24 * 3_600_000
+MONEY_MICRO_MAX: Final = 10**15
+MAIN_AUTHORITIES_MIN: Final = 4
+MAIN_AUTHORITIES_MAX: Final = 32
+
+# The name under which a member of any region is known to the main chain.
+POSTER_PREFIX: Final = "regions/poster/"
+
+
+class Membership(Message, frozen=True, tag="membership"):
+    """What a region must know of the main chain that it belongs to.
+
+    Parameters
+    ----------
+    region : its number there.
+    main_chain_id, main_authorities : whose headers it believes: the set of the main chain's
+        epoch 0, as public keys in their order.
+    checkpoint_ms : a checkpoint is closed at the latest so long after the last. [ms of block time]
+    """
+
+    region: int
+    main_chain_id: str
+    main_authorities: tuple[bytes, ...]
+    checkpoint_ms: int = 60_000
+
+    def check(self) -> None:
+        """Raise `ParamsError` for what cannot be meant."""
+        _between("region.region", self.region, 1, REGIONS_MAX)
+        _between("region.checkpoint_ms", self.checkpoint_ms, 1, CHECKPOINT_MS_MAX)
+        if not 0 < len(self.main_chain_id) <= 64 or not self.main_chain_id.isascii():
+            raise ParamsError("region.main_chain_id must have 1 to 64 ASCII characters")
+        count = len(self.main_authorities)
+        _between(
+            "region.main_authorities: how many", count, MAIN_AUTHORITIES_MIN, MAIN_AUTHORITIES_MAX
+        )
+        if any(len(public) != PUBLIC_KEY_BYTES for public in self.main_authorities):
+            raise ParamsError(
+                f"region.main_authorities: each is a public key of {PUBLIC_KEY_BYTES} bytes"
+            )
+        if len(set(self.main_authorities)) != count:
+            raise ParamsError("region.main_authorities: the same key stands there twice")
+
+
+class MainRules(Message, frozen=True, tag="main"):
+    """The rules of a main chain. Money is in micro, times are real.
+
+    Parameters
+    ----------
+    bond_micro : what a region's sponsor loses if the region is frozen.
+    hold_ms : how long bond and escrow are held after the region has left. [ms]
+    halt_ms : a region without a checkpoint for so long is halted. [ms]
+    sponsors : accounts from the start, with their balance: (address, micro).
+    """
+
+    bond_micro: int = 100_000_000
+    hold_ms: int = 7 * 24 * 3_600_000
+    halt_ms: int = 180_000
+    sponsors: tuple[tuple[str, int], ...] = ()
+
+    def check(self) -> None:
+        """Raise `ParamsError` for what cannot be meant."""
+        _between("main.bond_micro", self.bond_micro, 0, MONEY_MICRO_MAX)
+        _between("main.hold_ms", self.hold_ms, 0, HOLD_MS_MAX)
+        _between("main.halt_ms", self.halt_ms, 1, HOLD_MS_MAX)
+        for address, balance_micro in self.sponsors:
+            if not is_address(address):
+                raise ParamsError(f"main.sponsors: {address!r} is no account address")
+            _between(f"main.sponsors: {address}", balance_micro, 0, MONEY_MICRO_MAX)
+
+
+def contracts_of(region: Membership | None, main: MainRules | None) -> tuple[str, ...]:
+    """Return which contracts a chain begins with, in their order."""
+    if main is not None:
+        return contracts.MAIN_CONTRACTS
+    return contracts.CONTRACTS + (contracts.REGION_CONTRACTS if region is not None else ())
+
+
+def keepers_of(main: MainRules | None) -> list[str]:
+    """Return which contracts hold and settle money."""
+    if main is not None:
+        return ["regions", "governance"]
+    return ["market", "requests", "settlement", "carbon", "governance"]
+
+
+def arguments_of(region: Membership | None, main: MainRules | None) -> dict[str, Plain]:
+    """Return what the second tier's contracts are instantiated with."""
+    if main is not None:
+        return {
+            "regions": {"bond_micro": main.bond_micro, "hold_ms": main.hold_ms},
+            "anchor": {"halt_ms": main.halt_ms},
+        }
+    if region is not None:
+        return {
+            "export": {
+                "region": region.region,
+                "checkpoint_ms": region.checkpoint_ms,
+                "main_chain_id": region.main_chain_id,
+                "main_keys": [public.hex() for public in region.main_authorities],
+            }
+        }
+    return {}
+
+
+def _between(name: str, value: int, low: int, high: int) -> None:
+    if type(value) is not int or not low <= value <= high:
+        raise ParamsError(f"{name} must be an integer from {low} to {high}, not {value!r}")
