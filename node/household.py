@@ -15,11 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from consensus.messages import Block, Certificate
 from hems.bid import Order, Suggested
 from hems.config import HomeConfig
 from hems.errors import HemsError
-from hems.home import CATCH_UP_SLOTS_MAX, Delivery, HomeEnergyManager, HomeState, MarketView
+from hems.home import CATCH_UP_SLOTS_MAX, Delivery, HomeEnergyManager, MarketView
 from market import client
 from market.app import BlockResult
 from market.errors import QueryError
@@ -234,7 +236,9 @@ class Household:
         next_ms = self._clock.slot_start_market_ms(self._clock.slot_at(now_ms) + 1)
         gap_ms = next_ms - (state.next_slot_ms or 0)
         if state.next_slot_ms is None or gap_ms > CATCH_UP_SLOTS_MAX * self._params.slot_ms:
-            self.manager.state = HomeState(state.stored_uwh, next_ms)
+            self.manager.state = msgspec.structs.replace(
+                state, next_slot_ms=next_ms, committed_wh={}
+            )
 
     def _note_contracts(self, first: int, last: int) -> None:
         """Tell the manager what is contracted in the slots that are cleared and not delivered."""

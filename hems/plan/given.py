@@ -35,7 +35,8 @@ class PlanInput(NamedTuple):
     `step_ms` may differ from step to step. `load_wh` and `pv_wh` are forecasts; `traded_wh` is
     what is contracted with neighbours, bought positive. `stored_wh` is in the battery at the
     beginning, `more_stored_wh` in the further ones. Prices are those of the grid, export at most
-    import. `needs` are the loads that can be moved, beside `load_wh`.
+    import; `end_value_micro_per_kwh` is what stored energy is worth at the end. `needs` are the
+    loads that can be moved, beside `load_wh`.
     """
 
     step_ms: IntArray
@@ -45,6 +46,7 @@ class PlanInput(NamedTuple):
     import_micro_per_kwh: FloatArray
     export_micro_per_kwh: FloatArray
     stored_wh: float = 0.0
+    end_value_micro_per_kwh: float = 0.0
     more_stored_wh: tuple[float, ...] = ()
     needs: tuple[Need, ...] = ()
 
@@ -65,7 +67,8 @@ class Plan(NamedTuple):
     and stored are the sums of all batteries, `batteries` has each. `device_wh` is what each
     device that can be moved takes, by name; `short_wh` what it will miss by its deadlines (only
     where it does). `value_micro_per_kwh` is the marginal value of energy. `cost_micro` holds grid
-    and wear, not what the contracted trades cost; `penalty_micro` what is not kept, and
+    and wear, less the value of what is stored at the end beyond the beginning; not what the
+    contracted trades cost; `penalty_micro` what is not kept, and
     discomfort. `method`: `lp`; `milp` where devices are on or off; `direct` where nothing is to
     be chosen; `rule` where the solver gave up.
     """
@@ -159,6 +162,11 @@ def check_given(given: PlanInput, batteries: int) -> None:
     for stored_wh in (given.stored_wh, *given.more_stored_wh):
         if not (math.isfinite(stored_wh) and stored_wh >= 0):
             raise ConfigError(f"stored_wh {stored_wh}: must not be negative")
+    if not 0 <= given.end_value_micro_per_kwh <= PRICE_MICRO_PER_KWH_MAX:
+        raise ConfigError(
+            f"end_value_micro_per_kwh {given.end_value_micro_per_kwh}: "
+            f"0 to {PRICE_MICRO_PER_KWH_MAX}"
+        )
     if batteries and len(given.more_stored_wh) != batteries - 1:
         raise ConfigError(
             f"more_stored_wh has {len(given.more_stored_wh)} states for {batteries - 1} batteries "

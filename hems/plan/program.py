@@ -126,6 +126,7 @@ class Core:
                 upper[charge] = np.minimum(upper[charge], storable_wh(given) / 1000)
             upper[discharge] = np.minimum(battery.discharge_limit_w * hours / 1000, relief_kwh)
             cost[charge] = delay
+            cost[self.kind(i, STORED), -1] = -given.end_value_micro_per_kwh / MICRO
             cost[discharge] = battery.wear_micro_per_kwh / MICRO + delay
             # A state outside its range may stay there, but not go further out.
             stored_kwh = contents[i] / 1000

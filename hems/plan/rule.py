@@ -102,7 +102,9 @@ def priced(
     if limits.import_w is not None:
         over = np.maximum(0.0, imported - grid_room_wh(given, limits)[0])
         penalty += float(over @ (EXCESS_FACTOR * dearest - given.import_micro_per_kwh))
-    for battery, part in zip(batteries, parts, strict=True):
+    contents = (given.stored_wh, *given.more_stored_wh)
+    for battery, part, before_wh in zip(batteries, parts, contents, strict=False):
+        cost -= (float(part.stored_wh[-1]) - before_wh) * given.end_value_micro_per_kwh
         cost += float(part.discharge_wh.sum()) * battery.wear_micro_per_kwh
         wanted = battery.soc_end * battery.capacity_wh
         penalty += max(0.0, wanted - float(part.stored_wh[-1])) * MISSING_FACTOR * dearest
