@@ -19,6 +19,8 @@ from hems.plan.program import DELAY_COST, Builder
 
 # Pieces of the quadratic disutility on either side of the nominal power.
 PIECES: Final = 4
+# Other starts of a programme that are tried before branching.
+OTHERS: Final = 4
 
 
 class Block(Protocol):
@@ -33,6 +35,10 @@ class Block(Protocol):
 
     def suggest(self, values: FloatArray, price: FloatArray) -> FloatArray:
         """Return 0 or 1 for each whole column, near a solution and cheap at these prices."""
+        ...
+
+    def others(self, choices: FloatArray, price: FloatArray) -> list[FloatArray]:
+        """Return a few other choices worth trying, cheapest first."""
         ...
 
 
@@ -202,6 +208,11 @@ class JobBlock:
             on[begin : ends[begin]] = True
         return on
 
+    def others(self, choices: FloatArray, price: FloatArray) -> list[FloatArray]:
+        """See `Block`."""
+        del choices, price
+        return []
+
 
 class RunBlock:
     """Programmes: a whole column for each moment to start at, a row for each run."""
@@ -246,6 +257,19 @@ class RunBlock:
             place = int(np.argmax(np.where(close, 1.0 + values[chosen], 0.0)))
             found.append((np.arange(len(chosen)) == place).astype(float))
         return np.concatenate(found)
+
+    def others(self, choices: FloatArray, price: FloatArray) -> list[FloatArray]:
+        """See `Block`. The next cheapest starts of each run."""
+        found, first = [], 0
+        for starts, chosen in zip(self._need.starts, self._chosen, strict=True):
+            places = slice(first, first + len(chosen))
+            cost = starts.energy_wh @ price + np.where(choices[places] > 0, math.inf, 0.0)
+            for place in np.argsort(cost, kind="stable")[: min(OTHERS, len(chosen) - 1)]:
+                other = choices.copy()
+                other[places] = np.arange(len(chosen)) == place
+                found.append(other)
+            first += len(chosen)
+        return found
 
 
 class HeatBlock:
@@ -295,6 +319,11 @@ class HeatBlock:
                 owed -= max(energy, least)
         return on
 
+    def others(self, choices: FloatArray, price: FloatArray) -> list[FloatArray]:
+        """See `Block`."""
+        del choices, price
+        return []
+
 
 class AdjustBlock:
     """A load around its nominal power: pieces of rising cost on either side."""
@@ -335,6 +364,11 @@ class AdjustBlock:
         """See `Block`."""
         del values, price
         return np.zeros(0)
+
+    def others(self, choices: FloatArray, price: FloatArray) -> list[FloatArray]:
+        """See `Block`."""
+        del choices, price
+        return []
 
 
 def discomfort_micro(need: Adjust, energy_wh: FloatArray) -> float:

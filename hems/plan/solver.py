@@ -1,11 +1,19 @@
 """HiGHS, kept warm: a programme like the last one starts from the last basis."""
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from hems.civil import FloatArray, IntArray
 from hems.plan.program import Matrix, Program
+
+# Searches for a first solution, which these programmes have: half of the time for nothing.
+_COSTLY: Final = (
+    "mip_heuristic_run_feasibility_jump",
+    "mip_heuristic_run_rins",
+    "mip_heuristic_run_rens",
+    "mip_heuristic_run_root_reduced_cost",
+)
 
 
 class Solution(NamedTuple):
@@ -43,6 +51,8 @@ class Solver:
         if whole:
             self._highs.setOptionValue("mip_rel_gap", relative_gap)
             self._highs.setOptionValue("mip_abs_gap", absolute_gap)
+            for name in _COSTLY:
+                self._highs.setOptionValue(name, False)
         self._passed: Matrix | None = None
         self._column_index: IntArray = np.zeros(0, np.int32)
         self._row_index: IntArray = np.zeros(0, np.int32)
