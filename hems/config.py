@@ -136,6 +136,11 @@ class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                     )
 
     @property
+    def batteries(self) -> tuple[Battery, ...]:
+        """All batteries, `battery` first."""
+        return (*([self.battery] if self.battery else []), *self.more_batteries.values())
+
+    @property
     def limits(self) -> Limits:
         """The caps, as the planner takes them."""
         return Limits(self.import_cap_w, self.export_cap_w)

@@ -66,7 +66,11 @@ class StreetError(StartError):
 
 
 class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was asked for. `data` is the absolute path of a file to replay, or empty."""
+    """What was asked for.
+
+    `data` is the absolute path of a file to replay, or empty. `flexible`: the built-in homes have
+    loads that can be moved, too (`hems.neighbourhood.built_in`).
+    """
 
     homes: int = 12
     authorities: int = 4
@@ -76,6 +80,7 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     data: str = ""
     seed: int = 1
     zone: str = "Australia/Sydney"
+    flexible: bool = False
 
     def check(self) -> None:
         """Raise `StreetError` for what cannot be."""
@@ -92,6 +97,8 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise StreetError(f"mechanism {self.mechanism!r}: use {', '.join(MECHANISMS)}")
         if not 1 <= self.time_lapse <= 3_600:
             raise StreetError(f"time lapse {self.time_lapse}: 1 (real time) to 3600")
+        if self.flexible and self.data:
+            raise StreetError("flexible homes are built-in ones; leave out the file to replay")
 
 
 class Street(NamedTuple):
@@ -187,7 +194,7 @@ def create_street(
 def _neighbourhood(plan: StreetPlan) -> Neighbourhood:
     try:
         if not plan.data:
-            return built_in(plan.homes, plan.seed, plan.zone)
+            return built_in(plan.homes, plan.seed, plan.zone, flexible=plan.flexible)
         return replayed(
             Path(plan.data),
             plan.homes,
@@ -241,7 +248,7 @@ def _entry(name: str, key: SigningKey, home: HomeConfig) -> HomeEntry:
         role="prosumer" if sells else "consumer",
         import_cap_w=home.import_cap_w or IMPORT_CAP_W,
         export_cap_w=(home.export_cap_w or EXPORT_CAP_W) if sells else 0,
-        battery_wh=home.battery.capacity_wh if home.battery else 0,
+        battery_wh=sum(battery.capacity_wh for battery in home.batteries),
         pv_w=pv_w,
         balance_micro=BALANCE_MICRO,
         # A battery may be charged from the grid.

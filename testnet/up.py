@@ -42,6 +42,7 @@ class Options(NamedTuple):
     directory: Path | None
     as_json: bool
     picture: Path | None = None
+    flexible: bool = False
 
 
 async def up(options: Options) -> int:
@@ -88,6 +89,7 @@ def _prepare(options: Options, directory: Path) -> Street:
             ("time_lapse", options.time_lapse),
             ("mechanism", options.mechanism),
             ("data", str(options.data.resolve()) if options.data else None),
+            ("flexible", options.flexible or None),
         )
         if value is not None
     }

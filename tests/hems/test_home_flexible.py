@@ -1,6 +1,8 @@
 """A home with several batteries and loads that can be moved: whole days, to the watt-hour."""
 
+import tomllib
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -222,3 +224,14 @@ def test_a_flexible_street_has_the_same_homes_with_devices() -> None:
     assert bare == plain
     kinds = {type(load) for home in flexible for load in home.devices.values()}
     assert kinds == {Appliance, Car, HeatPump}
+
+
+def test_the_documents_example_is_a_home() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "hems.md").read_text()
+    section = text[text.index("## Devices") :]
+    example = section[section.index("```toml") + 7 :]
+    content = tomllib.loads(example[: example.index("```")])["home"]
+    source = {"kind": "community", "home": 0}
+    found = msgspec.convert({"source": source, **content}, HomeConfig)
+    assert {type(load) for load in found.devices.values()} == {type(one) for one in LOADS.values()}
+    assert [battery.capacity_wh for battery in found.batteries] == [5000, 2000]

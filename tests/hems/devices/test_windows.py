@@ -36,5 +36,5 @@ def test_whole_days_follow_each_other_over_a_change_of_clocks() -> None:
 
 @pytest.mark.parametrize("text", ["24:01", "7:30", "07:60", "noon", "", "07:30:00"])
 def test_what_is_no_time_of_day_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="leave .*a time of day such as '07:30'"):
+    with pytest.raises(ConfigError, match=r"leave .*a time of day such as '07:30'"):
         minutes_of("leave", text)

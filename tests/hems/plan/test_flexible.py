@@ -233,8 +233,8 @@ def test_any_home_has_a_physical_plan_that_the_rule_does_not_beat(seed: int) -> 
         tuple(contents[1:]),
         random_needs(rng, steps, step_ms / HOUR_MS),
     )
-    first, *more = [*batteries, None] if not batteries else batteries
-    planner = Planner(first, limits, more_batteries=tuple(b for b in more if b is not None))
+    first = batteries[0] if batteries else None
+    planner = Planner(first, limits, more_batteries=batteries[1:])
     plan = planner.solve(day)
     rule = rule_plan(day, first, limits, planner.batteries[1:])
     for found in (plan, rule):
