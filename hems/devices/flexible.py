@@ -18,7 +18,7 @@ from hems.civil import DAY_MS, FloatArray, IntArray
 from hems.devices.base import CAPACITY_WH_MAX, HOUR_MS, MICRO
 from hems.devices.loads import Adjustable, Appliance, Car, Deferrable, HeatPump, Load
 from hems.devices.needs import Adjust, Heat, Job, Need, Run, Starts, Window
-from hems.devices.windows import Span, minutes_of, spans
+from hems.devices.windows import Span, minutes_of, overlap_ms, spans
 from hems.errors import ConfigError, InvariantError
 
 STORED_UWH_MAX: Final = CAPACITY_WH_MAX * MICRO
@@ -145,7 +145,7 @@ class FlexibleLoads:
         running = np.zeros(len(edges_ms) - 1)
         total_wh = load.energy_until_wh(run_ms)
         if state.begun_ms is not None and state.begun_ms + run_ms > now_ms:
-            running = np.diff(_taken_wh(load, edges_ms - state.begun_ms))
+            running = np.diff(load.taken_wh(edges_ms - state.begun_ms))
         choices, missed = [], 0.0
         for span in self._spans(load, now_ms, end_ms):
             if span.begin_ms == state.window_ms and state.begun_ms is not None:
@@ -156,7 +156,7 @@ class FlexibleLoads:
             steps = np.flatnonzero((first < edges_ms[1:]) & (first + run_ms <= span.end_ms))
             if len(steps):
                 after_ms = edges_ms[None, :] - first[steps][:, None]
-                choices.append(Starts(steps, np.diff(_taken_wh(load, after_ms), axis=1)))
+                choices.append(Starts(steps, np.diff(load.taken_wh(after_ms), axis=1)))
             elif span.begin_ms <= now_ms:
                 missed += total_wh
         return (Run(name, tuple(choices)) if choices else None), running, missed
@@ -169,7 +169,7 @@ class FlexibleLoads:
         extra_wh = load.power_min_w * float(hours.max())
         wanted_first = 0.0
         for number, span in enumerate(self._sessions(load, state, edges_ms)):
-            room = load.power_w * _overlap_ms(span, edges_ms) / HOUR_MS
+            room = load.power_w * overlap_ms(span, edges_ms) / HOUR_MS
             wanted, most = self._wanted_wh(load, state, span, number)
             if span.end_ms > edges_ms[-1] or wanted <= 0:
                 continue
@@ -212,7 +212,7 @@ class FlexibleLoads:
     def _adjust_need(self, name: str, load: Adjustable, edges_ms: IntArray) -> Adjust:
         hours = np.zeros(len(edges_ms) - 1)
         for span in self._spans(load, int(edges_ms[0]), int(edges_ms[-1])):
-            hours += _overlap_ms(span, edges_ms) / HOUR_MS
+            hours += overlap_ms(span, edges_ms) / HOUR_MS
         return Adjust(
             name,
             hours,
@@ -290,7 +290,7 @@ class FlexibleLoads:
             return Range(name, 0, 0, 0)
         span = sessions[0]
         wanted, most = self._wanted_wh(load, state, span, 0)
-        here_ms = int(_overlap_ms(span, edges)[0])
+        here_ms = int(overlap_ms(span, edges)[0])
         room = load.power_w * here_ms // HOUR_MS
         later = load.power_w * max(0, span.end_ms - start_ms - slot_ms) / HOUR_MS
         begun_ms = state.begun_ms if state.begun_ms is not None else start_ms
@@ -501,18 +501,3 @@ class FlexibleLoads:
         # To the next whole watt-hour: the target is reached, not almost.
         wanted_wh = math.ceil(max(0, load.target_uwh - stored_uwh) / load.charge_ppm)
         return min(wanted_wh, room / load.charge_ppm), room / load.charge_ppm
-
-
-def _overlap_ms(span: Span, edges_ms: IntArray) -> IntArray:
-    """Return how much of each step lies within a window, shape (steps,). [ms]"""
-    within = np.clip(edges_ms, span.begin_ms, span.end_ms)
-    return np.diff(within)
-
-
-def _taken_wh(load: Appliance, after_ms: IntArray) -> FloatArray:
-    """Return what a programme has taken so long after its start, of any shape. [Wh]"""
-    step_ms = load.step_minutes * 60_000
-    points_ms = step_ms * np.arange(len(load.profile_w) + 1)
-    taken = np.concatenate((np.zeros(1), np.cumsum(load.profile_w) * step_ms / HOUR_MS))
-    result: FloatArray = np.interp(after_ms, points_ms, taken)
-    return result

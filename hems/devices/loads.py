@@ -9,7 +9,9 @@ import math
 from typing import Final, TypeAlias
 
 import msgspec
+import numpy as np
 
+from hems.civil import FloatArray, IntArray
 from hems.devices.base import CAPACITY_WH_MAX, HOUR_MS, MICRO, POWER_W_MAX
 from hems.devices.windows import DAY_MINUTES, length_minutes, minutes_of
 from hems.errors import ConfigError
@@ -71,6 +73,14 @@ class Appliance(
         if whole < len(self.profile_w):
             total += self.profile_w[whole] * rest_ms
         return total // HOUR_MS
+
+    def taken_wh(self, after_ms: IntArray) -> FloatArray:
+        """Return what it has taken so long after its start, of any shape. [Wh]"""
+        step_ms = self.step_minutes * MINUTE_MS
+        points_ms = step_ms * np.arange(len(self.profile_w) + 1)
+        taken = np.concatenate((np.zeros(1), np.cumsum(self.profile_w) * step_ms / HOUR_MS))
+        result: FloatArray = np.interp(after_ms, points_ms, taken)
+        return result
 
 
 class Deferrable(

@@ -8,7 +8,10 @@ import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from hems import civil
+from hems.civil import IntArray
 from hems.errors import ConfigError
 
 _TIME: Final = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00")
@@ -57,6 +60,12 @@ def spans(begin: int, end: int, from_ms: int, to_ms: int, zone: tzinfo) -> list[
         if span.begin_ms < to_ms and span.end_ms > from_ms and span.begin_ms < span.end_ms:
             found.append(span)
     return found
+
+
+def overlap_ms(span: Span, edges_ms: IntArray) -> IntArray:
+    """Return how much of each step lies within a window, shape (steps,). [ms]"""
+    within = np.clip(edges_ms, span.begin_ms, span.end_ms)
+    return np.diff(within)
 
 
 def _moment_ms(day: int, minutes: int, zone: tzinfo) -> int:
