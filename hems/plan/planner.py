@@ -50,7 +50,7 @@ TIME_LIMIT_S: Final = 0.5
 GAP: Final = 2e-3
 RELATIVE_GAP: Final = 1e-3
 # Branching has its own limit: what it still finds is worth less than a cent.
-BRANCHING_LIMIT_S: Final = 0.03
+BRANCHING_LIMIT_S: Final = 0.02
 
 
 class Planner:
