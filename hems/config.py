@@ -19,6 +19,7 @@ from hems.errors import ConfigError
 from hems.plan import Limits
 from hems.sources.base import DailySource, Source
 from hems.sources.community import CommunitySource
+from hems.sources.constant import ConstantSource
 from hems.sources.replay import ReplaySource
 from hems.sources.wide import read_wide
 
@@ -75,7 +76,21 @@ class ReplayHome(
             raise ConfigError(f"pv_scale {self.pv_scale}: above 0, at most {PV_SCALE_MAX:g}")
 
 
-SourceConfig: TypeAlias = CommunityHome | ReplayHome
+class ConstantHome(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="constant",
+):
+    """A home of constant load and production, none by default: storage, or a plant. [W]"""
+
+    load_w: int = 0
+    pv_w: int = 0
+
+
+SourceConfig: TypeAlias = CommunityHome | ReplayHome | ConstantHome
 
 
 class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,8 +115,10 @@ class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A home.
 
-    `zone` is an IANA name. The caps are those of the grid connection. [W] `devices` are loads
-    that can be moved (docs/hems.md, "Devices"), `more_batteries` those beside `battery`, by name.
+    `zone` is an IANA name. The caps are those of the grid connection. [W] `agent` says who trades
+    (docs/hems.md, "Agents"): mpc, whose settings are `bidding`; or another by its name, whose
+    settings are `agent_settings`. `devices` are loads that can be moved (docs/hems.md, "Devices"),
+    `more_batteries` those beside `battery`, by name.
     """
 
     source: SourceConfig
@@ -110,6 +127,8 @@ class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     import_cap_w: int | None = None
     export_cap_w: int | None = None
     bidding: BidSettings = BidSettings()
+    agent: str = "mpc"
+    agent_settings: dict[str, int | float | str | bool] = {}
     more_batteries: dict[str, Battery] = {}
     devices: dict[str, Load] = {}
     planning: PlanSettings = PlanSettings()
@@ -158,6 +177,8 @@ def open_source(config: SourceConfig, zone: tzinfo) -> Source:
     """
     if isinstance(config, CommunityHome):
         return _community(config, zone)
+    if isinstance(config, ConstantHome):
+        return ConstantSource(config.load_w, config.pv_w)
     data = read_wide(Path(config.path), zone, only=config.home)
     pv_from = _community(config.pv, zone) if config.pv is not None else None
     last_day = civil.day_number(config.last_date) if config.last_date else None
