@@ -21,7 +21,7 @@ import numpy as np
 
 from hems.civil import HOUR_MS, FloatArray
 from hems.errors import ConfigError
-from hems.plan import MICRO, Plan, PlanInput, Planner
+from hems.plan import Plan, PlanInput, Planner
 
 ORDERS_PER_SIDE_MAX: Final = 4
 # Every order is a transaction: an uncertain curve is told in this many steps.
@@ -114,10 +114,10 @@ def value_curve(
         ("bid", 1.0, _points(planner, plan, slot, buying=True)),
         ("ask", -1.0, _points(planner, plan, slot, buying=False)),
     ):
-        before_wh, before_micro = 0.0, plan.cost_micro
+        before_wh, before_micro = 0.0, plan.total_micro
         for point_wh in points:
             trade = _with_trade(given, slot, sign * point_wh, shortfall_micro_per_kwh)
-            cost_micro = planner.solve(trade).cost_micro
+            cost_micro = planner.solve(trade, keep_choices=True).total_micro
             slope = (cost_micro - before_micro) / (point_wh - before_wh) * 1000
             # Bought energy lowers the cost, sold energy raises it.
             segments.append(Segment(side, point_wh - before_wh, -sign * slope))  # type: ignore[arg-type]
@@ -297,18 +297,10 @@ def _points(planner: Planner, plan: Plan, slot: int, buying: bool) -> list[float
     else:
         first = float(plan.export_wh[slot] + plan.curtail_wh[slot])
     points = [first]
-    battery = planner.battery
-    if battery is not None and plan.method == "lp":
-        action = float(plan.charge_wh[slot] - plan.discharge_wh[slot])
-        power = battery.power_limit_w * int(plan.given.step_ms[slot]) / HOUR_MS
-        before = float(plan.stored_wh[slot - 1]) if slot else plan.given.stored_wh
-        if buying:
-            room = max(0.0, battery.max_uwh / MICRO - before) / (battery.charge_ppm / MICRO)
-            more = min(power, room) - action
-        else:
-            there = max(0.0, before - battery.min_uwh / MICRO) * battery.discharge_ppm / MICRO
-            more = min(power, there) + action
-        points += [first + more / 2, first + more]
+    if plan.method in ("lp", "milp"):
+        more, less = planner.reach_wh(plan, slot)
+        reach = more if buying else less
+        points += [first + reach / 2, first + reach]
     limits = planner.limits
     cap_w = limits.import_w if buying else limits.export_w
     if cap_w is not None:

@@ -1,9 +1,10 @@
-"""What a home is, as settings: its source of measurements, its battery, its caps, its bidding.
+"""What a home is, as settings: its source of measurements, its devices, its caps, its bidding.
 
 Frozen structs that decode from and encode to plain maps (`msgspec.convert`, `msgspec.to_builtins`),
 so that a node's configuration file can hold them as they are.
 """
 
+import re
 from datetime import date, tzinfo
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -13,6 +14,7 @@ import msgspec
 from hems import civil
 from hems.bid import BidSettings
 from hems.devices import Battery
+from hems.devices.loads import Load
 from hems.errors import ConfigError
 from hems.plan import Limits
 from hems.sources.base import DailySource, Source
@@ -22,6 +24,10 @@ from hems.sources.replay import ReplaySource
 from hems.sources.wide import read_wide
 
 PV_SCALE_MAX: Final = 100.0
+DEVICES_MAX: Final = 12
+BATTERIES_MAX: Final = 4
+PLANNING_MS_MAX: Final = 60_000
+_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
 class CommunityHome(
@@ -87,12 +93,32 @@ class ConstantHome(
 SourceConfig: TypeAlias = CommunityHome | ReplayHome | ConstantHome
 
 
+class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a home plans.
+
+    `caution`: how far towards the quantiles the plan is made for more load and less production
+    than forecast: 0 the mean, 1 the 90 % of load and the 10 % of production. `time_limit_ms`: the
+    longest the solver may think before the best plan found by then is used; half a second if left
+    out.
+    """
+
+    caution: float = 0.0
+    time_limit_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.caution <= 1:
+            raise ConfigError(f"caution {self.caution}: a fraction between 0 and 1")
+        if self.time_limit_ms is not None and not 1 <= self.time_limit_ms <= PLANNING_MS_MAX:
+            raise ConfigError(f"time_limit_ms {self.time_limit_ms}: 1 to {PLANNING_MS_MAX}")
+
+
 class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A home.
 
     `zone` is an IANA name. The caps are those of the grid connection. [W] `agent` says who trades
     (docs/hems.md, "Agents"): mpc, whose settings are `bidding`; or another by its name, whose
-    settings are `agent_settings`.
+    settings are `agent_settings`. `devices` are loads that can be moved (docs/hems.md, "Devices"),
+    `more_batteries` those beside `battery`, by name.
     """
 
     source: SourceConfig
@@ -103,6 +129,9 @@ class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     bidding: BidSettings = BidSettings()
     agent: str = "mpc"
     agent_settings: dict[str, int | float | str | bool] = {}
+    more_batteries: dict[str, Battery] = {}
+    devices: dict[str, Load] = {}
+    planning: PlanSettings = PlanSettings()
 
     def __post_init__(self) -> None:
         civil.zone_of(self.zone)
@@ -110,6 +139,25 @@ class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ConfigError(f"{name} {value}: must not be negative")
+        if self.more_batteries and self.battery is None:
+            raise ConfigError("more_batteries: the first one is [home.battery]")
+        for kind, names, most in (
+            ("more_batteries", self.more_batteries, BATTERIES_MAX - 1),
+            ("devices", self.devices, DEVICES_MAX),
+        ):
+            if len(names) > most:
+                raise ConfigError(f"{kind}: at most {most}, not {len(names)}")
+            for name in names:
+                if not _NAME.fullmatch(name):
+                    raise ConfigError(
+                        f"{kind}: {name!r} is not a name such as 'dishwasher' (lower case letters, "
+                        "digits, - and _, at most 32)"
+                    )
+
+    @property
+    def batteries(self) -> tuple[Battery, ...]:
+        """All batteries, `battery` first."""
+        return (*([self.battery] if self.battery else []), *self.more_batteries.values())
 
     @property
     def limits(self) -> Limits:

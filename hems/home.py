@@ -5,7 +5,8 @@ what is contracted, what its agent remembers. Everything else is asked of the so
 daemon keeps the state with its other data and goes on after a restart exactly where it was.
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any, Final, NamedTuple
 
@@ -17,8 +18,9 @@ from hems.agents.base import Outcome, Prior, Revision, Situation, Standing
 from hems.agents.desk import Desk
 from hems.bid import Band, Order, Suggested
 from hems.civil import DAY_MS, MINUTE_MS, FloatArray, IntArray
-from hems.config import HomeConfig, open_source
-from hems.devices import CAPACITY_WH_MAX
+from hems.config import BATTERIES_MAX, DEVICES_MAX, HomeConfig, open_source
+from hems.devices import CAPACITY_WH_MAX, Battery
+from hems.devices.flexible import DeviceState, FlexibleLoads, Outlook
 from hems.errors import ConfigError
 from hems.forecast import HISTORY_DAYS, Forecast
 from hems.plan import Plan, PlanInput, Planner, grid_room_wh
@@ -41,6 +43,8 @@ CATCH_UP_SLOTS_MAX: Final = 7 * 288
 EXPORT_WH_MAX: Final = 1_000_000
 
 MICRO: Final = 1_000_000
+
+log = logging.getLogger("commonwatt.hems")
 
 
 class MarketView(NamedTuple):
@@ -65,18 +69,25 @@ class HomeState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `stored_uwh` is in the battery [micro-Wh]; `next_slot_ms` is the first slot not delivered
     (None before the first); `committed_wh` is what is contracted by slot start, bought positive;
-    `agent` is the memory of the home's agent (`hems.agents.desk`).
+    `agent` is the memory of the home's agent (`hems.agents.desk`). `batteries` is what further
+    batteries hold [micro-Wh], `devices` the progress of movable loads, both by name.
     """
 
     stored_uwh: int = 0
     next_slot_ms: int | None = None
     committed_wh: dict[int, int] = {}
     agent: dict[str, Any] = {}
+    batteries: dict[str, int] = {}
+    devices: dict[str, DeviceState] = {}
 
     def __post_init__(self) -> None:
-        if not 0 <= self.stored_uwh <= STORED_UWH_MAX:
+        for stored_uwh in (self.stored_uwh, *self.batteries.values()):
+            if not 0 <= stored_uwh <= STORED_UWH_MAX:
+                raise ConfigError(f"a home stores 0 to {STORED_UWH_MAX} micro-Wh, not {stored_uwh}")
+        if len(self.batteries) > BATTERIES_MAX or len(self.devices) > DEVICES_MAX:
             raise ConfigError(
-                f"a home stores 0 to {STORED_UWH_MAX} micro-Wh, not {self.stored_uwh}"
+                f"a home has at most {BATTERIES_MAX} batteries and {DEVICES_MAX} devices, not "
+                f"{len(self.batteries)} and {len(self.devices)}"
             )
         if len(self.committed_wh) > COMMITMENTS_MAX:
             raise ConfigError(
@@ -96,6 +107,10 @@ class HomeState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         }
         if self.agent:
             plain["agent"] = self.agent
+        if self.batteries:
+            plain["batteries"] = dict(self.batteries)
+        if self.devices:
+            plain["devices"] = msgspec.to_builtins(self.devices)
         return plain
 
     @classmethod
@@ -122,7 +137,8 @@ class Delivery(NamedTuple):
 
     `import_wh` and `export_wh` are the meter's reading, trades included. `baseline_*` is what the
     same load and production would have read without battery. `known` is False where the source
-    had a gap and the forecast was delivered instead.
+    had a gap and the forecast was delivered instead. `load_wh` includes `device_wh`, what each
+    movable load took.
     """
 
     slot_start_ms: int
@@ -139,6 +155,7 @@ class Delivery(NamedTuple):
     baseline_import_wh: int
     baseline_export_wh: int
     known: bool
+    device_wh: dict[str, int] = {}  # noqa: RUF012 - a tuple's default, never written to
 
 
 class HomeEnergyManager:
@@ -170,7 +187,21 @@ class HomeEnergyManager:
             # Only where the battery was changed for a smaller one: it is full then.
             most_uwh = battery.capacity_wh * MICRO
             self._change(stored_uwh=min(self.state.stored_uwh, most_uwh))
-        self._planner = Planner(battery, config.limits)
+        self._loads = FlexibleLoads(config.devices, self.zone)
+        self._change(
+            batteries={
+                name: min(self.state.batteries.get(name, _end_uwh(more)), more.capacity_wh * MICRO)
+                for name, more in config.more_batteries.items()
+            },
+            devices={
+                name: self._loads.state_of(name, self.state.devices) for name in config.devices
+            },
+        )
+        limit_ms = config.planning.time_limit_ms
+        limit_s = limit_ms / 1000 if limit_ms is not None else None
+        more_batteries = tuple(config.more_batteries.values())
+        self._planner = Planner(battery, config.limits, limit_s, more_batteries)
+        self._missing: set[str] = set()
         self._desk = Desk(config.agent, config.agent_settings, config.bidding, self.state.agent)
 
     @property
@@ -188,6 +219,16 @@ class HomeEnergyManager:
         if done_ms is not None and slot_start_ms < done_ms:
             raise ConfigError(f"slot {slot_start_ms} is delivered; nothing can be contracted in it")
         self._change(committed_wh={**self.state.committed_wh, slot_start_ms: net_wh})
+
+    def plug(self, car: str, is_plugged: bool, stored_wh: int | None = None) -> None:
+        """Note that a car came or left out of its turn, and what is in it if known. [Wh]
+
+        Raises `ConfigError` as `FlexibleLoads.plugged`.
+        """
+        at_ms = self.state.next_slot_ms or 0
+        state = self.state.devices.get(car, DeviceState())
+        changed = self._loads.plugged(car, state, at_ms, is_plugged, stored_wh)
+        self._change(devices={**self.state.devices, car: changed})
 
     def plan_slot(self, slot_start_ms: int, slot_ms: int, market: MarketView) -> SlotPlan:
         """Plan from the next undelivered slot on and make orders for the slot given.
@@ -331,8 +372,10 @@ class HomeEnergyManager:
             round(float(plan.charge_wh[0] - plan.discharge_wh[0])),
             round(float(plan.import_wh[0] - plan.export_wh[0])),
             bool(plan.curtail_wh[0] >= 1 and plan.export_wh[0] < 1),
+            tuple(round(float(b.charge_wh[0] - b.discharge_wh[0])) for b in plan.batteries[1:]),
         )
-        return self._let_happen(slot_start_ms, slot_ms, intent, expected)
+        device_wh = {name: float(wh[0]) for name, wh in plan.device_wh.items()}
+        return self._let_happen(slot_start_ms, slot_ms, intent, expected, device_wh)
 
     def _let_happen(
         self,
@@ -340,6 +383,7 @@ class HomeEnergyManager:
         slot_ms: int,
         intent: control.Intent,
         expected_wh: tuple[int, int] = (0, 0),
+        device_wh: Mapping[str, float] | None = None,
     ) -> Delivery:
         actual = self.source.window(slot_start_ms, slot_start_ms + slot_ms, slot_ms)
         known = bool(actual.known[0])
@@ -347,6 +391,8 @@ class HomeEnergyManager:
         if known:
             load_wh, pv_wh = int(actual.load_wh[0]), int(actual.pv_wh[0])
         traded_wh = self.state.committed_wh.get(slot_start_ms, 0)
+        more = self.config.more_batteries
+        ranges = self._loads.ranges(self.state.devices, slot_start_ms, slot_ms, device_wh)
         flows = control.follow(
             self.config.battery,
             self.state.stored_uwh,
@@ -356,8 +402,16 @@ class HomeEnergyManager:
             traded_wh,
             intent,
             self.config.limits,
+            [(more[name], uwh) for name, uwh in self.state.batteries.items()],
+            ranges,
         )
+        load_wh = flows.load_wh
+        taken = {one.name: (one, wh) for one, wh in zip(ranges, flows.taken_wh, strict=True)}
         following = {s: wh for s, wh in self.state.committed_wh.items() if s > slot_start_ms}
+        self._change(
+            batteries=dict(zip(self.state.batteries, flows.more_stored_uwh, strict=True)),
+            devices=self._loads.after(self.state.devices, slot_start_ms, slot_ms, taken),
+        )
         self._change(
             stored_uwh=flows.stored_uwh,
             next_slot_ms=slot_start_ms + slot_ms,
@@ -373,11 +427,12 @@ class HomeEnergyManager:
             flows.curtail_wh,
             flows.import_wh,
             flows.export_wh,
-            flows.stored_uwh // MICRO,
+            (flows.stored_uwh + sum(flows.more_stored_uwh)) // MICRO,
             traded_wh,
             max(0, load_wh - pv_wh),
             max(0, pv_wh - load_wh),
             known,
+            {name: wh for name, (_, wh) in taken.items()},
         )
 
     def _slots_ahead(
@@ -414,16 +469,30 @@ class HomeEnergyManager:
         traded = np.array([float(self.state.committed_wh.get(int(at), 0)) for at in starts])
         edges = np.concatenate((np.arange(fine), np.arange(fine, slots, group)))
         size = np.diff(np.append(edges, slots))
+        outlook = self._outlook(now_ms + slot_ms * np.append(edges, slots))
+        caution = self.config.planning.caution
+        load_wh = load.mean_wh + caution * np.maximum(load.high_wh - load.mean_wh, 0.0)
+        pv_wh = pv.mean_wh - caution * np.maximum(pv.mean_wh - pv.low_wh, 0.0)
         given = PlanInput(
             (size * slot_ms).astype(np.int64),
-            np.add.reduceat(load.mean_wh, edges),
-            np.add.reduceat(pv.mean_wh, edges),
+            np.add.reduceat(load_wh, edges) + outlook.running_wh,
+            np.add.reduceat(pv_wh, edges),
             np.add.reduceat(traded, edges),
             np.add.reduceat(tariff, edges) / size,
             np.minimum(float(market.feed_in_micro_per_kwh), np.add.reduceat(tariff, edges) / size),
             self.state.stored_uwh / MICRO,
+            more_stored_wh=tuple(uwh / MICRO for uwh in self.state.batteries.values()),
+            needs=outlook.needs,
         )
         return given, load, pv
+
+    def _outlook(self, edges_ms: IntArray) -> Outlook:
+        outlook = self._loads.outlook(self.state.devices, edges_ms)
+        for name, wh in outlook.missed_wh.items():
+            if name not in self._missing:
+                log.warning("%s will miss %.0f Wh by its deadline, whatever is done", name, wh)
+        self._missing = set(outlook.missed_wh)
+        return outlook
 
     def _forecast(self, now_ms: int, slots: int, slot_ms: int) -> tuple[Forecast, Forecast]:
         steps_per_day = DAY_MS // slot_ms
@@ -469,5 +538,8 @@ def _civil_history(
 
 
 def _initial_uwh(config: HomeConfig) -> int:
-    battery = config.battery
-    return round(battery.soc_end * battery.capacity_wh * MICRO) if battery else 0
+    return _end_uwh(config.battery) if config.battery else 0
+
+
+def _end_uwh(battery: Battery) -> int:
+    return round(battery.soc_end * battery.capacity_wh * MICRO)

@@ -13,6 +13,7 @@ from hems import civil
 from hems.civil import WEEK_DAYS, BoolArray
 from hems.config import CommunityHome, ConstantHome, HomeConfig, ReplayHome
 from hems.devices import Battery
+from hems.devices.loads import Appliance, Car, HeatPump, Load
 from hems.errors import ConfigError, DataError
 from hems.forecast import HISTORY_DAYS
 from hems.sources.community import PV_PEAK_W_DEFAULT
@@ -38,8 +39,13 @@ def built_in(
     pv_share: float = PV_SHARE_DEFAULT,
     battery: Battery | None = Battery(),  # noqa: B008 - immutable
     pv_peak_w: int = PV_PEAK_W_DEFAULT,
+    flexible: bool = False,
 ) -> Neighbourhood:
-    """Return homes of the built-in community. Raises `ConfigError`."""
+    """Return homes of the built-in community. Raises `ConfigError`.
+
+    With `flexible` every other home has a dishwasher that can wait, every third a car and every
+    fourth a heat pump, beside the loads that were measured.
+    """
     has_pv = _spread(homes, pv_share)
     return Neighbourhood(
         [
@@ -47,11 +53,28 @@ def built_in(
                 source=CommunityHome(home=i, seed=seed, pv_peak_w=pv_peak_w if has_pv[i] else 0),
                 zone=zone,
                 battery=battery if has_pv[i] else None,
+                devices=_devices(i) if flexible else {},
             )
             for i in range(homes)
         ],
         [],
     )
+
+
+def _devices(home: int) -> dict[str, Load]:
+    """Return what a home of a flexible street has; a heat pump that cools, as November does."""
+    found: dict[str, Load] = {}
+    if home % 2 == 0:
+        found["dishwasher"] = Appliance(
+            profile_w=(1_900, 150, 100, 1_800, 100, 50), earliest="19:00", deadline="16:00"
+        )
+    if home % 3 == 0:
+        found["car"] = Car(power_min_w=1_380)
+    if home % 4 == 1:
+        found["heat-pump"] = HeatPump(
+            cooling=True, comfort_min_c=22.0, comfort_max_c=25.0, outdoor_mean_c=23.0
+        )
+    return found
 
 
 def replayed(

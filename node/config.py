@@ -199,9 +199,21 @@ def _check_table(content: Any, kind: Any, section: str, origin: str) -> None:
             raise ConfigError(
                 f"{origin}: unknown key {name!r} in [{section}]; known are {_list(known)}"
             )
-        kinds = _structs_in(types[name])
+        where = f"{section}.{name}"
+        if typing.get_origin(types[name]) is dict:
+            _check_named(value, typing.get_args(types[name])[1], where, origin)
+        elif kinds := _structs_in(types[name]):
+            _check_table(value, _chosen(kinds, value, where, origin), where, origin)
+
+
+def _check_named(content: Any, kind: Any, section: str, origin: str) -> None:
+    """Check tables that bear names of the user's choice."""
+    kinds = _structs_in(kind)
+    if not isinstance(content, dict):
+        raise ConfigError(f"{origin}: [{section}] is a table, not {type(content).__name__}")
+    for name, value in content.items():
+        where = f"{section}.{name}"
         if kinds:
-            where = f"{section}.{name}"
             _check_table(value, _chosen(kinds, value, where, origin), where, origin)
 
 

@@ -112,7 +112,7 @@ class Household:
 
     def snapshot(self) -> dict[str, Any]:
         """Return what there is to tell of this home, as a plain map."""
-        battery = self.manager.config.battery
+        state = self.manager.state
         slot = self._clock.slot_at(self._now_ms())
         number = client.home(self._query, self._key.address).number
         account = client.account(self._query, self._key.address)
@@ -122,8 +122,8 @@ class Household:
             "number": number,
             "slot": slot,
             "market_ms": self._clock.market_ms(self._now_ms()),
-            "battery_wh": battery.capacity_wh if battery else 0,
-            "stored_wh": self.manager.state.stored_uwh // MICRO,
+            "battery_wh": sum(one.capacity_wh for one in self.manager.config.batteries),
+            "stored_wh": (state.stored_uwh + sum(state.batteries.values())) // MICRO,
             "load_wh": last.load_wh if last else 0,
             "pv_wh": last.pv_wh if last else 0,
             "balance_micro": account.balance_micro,

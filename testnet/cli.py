@@ -51,6 +51,9 @@ def street_up(
     picture: Annotated[
         Path | None, typer.Option(help="Save the last screen of the live view as SVG.")
     ] = None,
+    flexible: Annotated[
+        bool, typer.Option("--flexible", help="Homes with cars, dishwashers, heat pumps, too.")
+    ] = False,
 ) -> None:
     """Start a street of homes, one process each, and watch it trade. Ctrl-C stops it."""
     from testnet.up import Options, up
@@ -68,6 +71,7 @@ def street_up(
         picture=picture,
         agents=tuple(agent or ()),
         speculators=speculators,
+        flexible=flexible,
     )
     raise typer.Exit(asyncio.run(up(options)))
 

@@ -71,7 +71,8 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What was asked for. `data` is the absolute path of a file to replay, or empty.
 
     `agent` is how homes trade, `agents` how some do by their names; the last `speculators` of the
-    homes have a battery and nothing else, and trade for the difference of prices.
+    homes have a battery and nothing else, and trade for the difference of prices. `flexible`: the
+    built-in homes have loads that can be moved, too (`hems.neighbourhood.built_in`).
     """
 
     homes: int = 12
@@ -85,6 +86,7 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     agent: str = AGENT_DEFAULT
     agents: dict[str, str] = {}
     speculators: int = 0
+    flexible: bool = False
 
     def check(self) -> None:
         """Raise `StreetError` for what cannot be."""
@@ -101,6 +103,8 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise StreetError(f"mechanism {self.mechanism!r}: use {', '.join(MECHANISMS)}")
         if not 1 <= self.time_lapse <= 3_600:
             raise StreetError(f"time lapse {self.time_lapse}: 1 (real time) to 3600")
+        if self.flexible and self.data:
+            raise StreetError("flexible homes are built-in ones; leave out the file to replay")
         if not 0 <= self.speculators <= self.homes - self.authorities:
             raise StreetError(
                 f"{self.speculators} speculators: 0 to {self.homes - self.authorities}, of the "
@@ -212,7 +216,7 @@ def create_street(
 def _neighbourhood(plan: StreetPlan) -> Neighbourhood:
     try:
         if not plan.data:
-            street = built_in(plan.homes, plan.seed, plan.zone)
+            street = built_in(plan.homes, plan.seed, plan.zone, flexible=plan.flexible)
         else:
             street = replayed(
                 Path(plan.data),
@@ -286,7 +290,7 @@ def _entry(name: str, key: SigningKey, home: HomeConfig) -> HomeEntry:
         role=role,
         import_cap_w=home.import_cap_w or IMPORT_CAP_W,
         export_cap_w=(home.export_cap_w or EXPORT_CAP_W) if sells else 0,
-        battery_wh=home.battery.capacity_wh if home.battery else 0,
+        battery_wh=sum(battery.capacity_wh for battery in home.batteries),
         pv_w=pv_w,
         balance_micro=BALANCE_MICRO,
         # A battery may be charged from the grid.

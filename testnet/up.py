@@ -45,6 +45,7 @@ class Options(NamedTuple):
     picture: Path | None = None
     agents: tuple[str, ...] = ()
     speculators: int | None = None
+    flexible: bool = False
 
 
 async def up(options: Options) -> int:
@@ -93,6 +94,7 @@ def _prepare(options: Options, directory: Path) -> Street:
             ("data", str(options.data.resolve()) if options.data else None),
             ("speculators", options.speculators),
             *agents_asked(options.agents).items(),
+            ("flexible", options.flexible or None),
         )
         if value is not None
     }

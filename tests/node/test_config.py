@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hems.bid import BidSettings
 from hems.config import CommunityHome, ConstantHome, HomeConfig, ReplayHome
 from hems.devices import Battery
+from hems.devices.loads import Appliance, Car, HeatPump
 from hems.neighbourhood import built_in
 from node.config import Config, NetworkSection, NodeSection, load_config, settings_text
 from node.errors import ConfigError
@@ -200,6 +201,12 @@ homes = st.builds(
         grid_charging=st.booleans(),
     ),
     import_cap_w=st.none() | st.integers(0, 10**6),
+    devices=st.dictionaries(
+        st.sampled_from(["car", "heat-pump", "washer_2"]),
+        st.builds(Car, trip_wh=st.integers(0, 9000))
+        | st.builds(Appliance, profile_w=st.lists(st.integers(1, 3000), min_size=1).map(tuple))
+        | st.just(HeatPump(cooling=True)),
+    ),
     bidding=st.just(BidSettings()),
     agent=texts,
     agent_settings=st.dictionaries(
@@ -223,6 +230,18 @@ def test_any_settings_text_reads_back(
     config = Config(node=NodeSection(name=name), network=network, home=home)
     back = read_back(tmp_path_factory.getbasetemp(), config)
     assert (back.node, back.network, back.home) == (config.node, config.network, config.home)
+
+
+def test_a_misspelt_setting_of_a_named_device_is_named(tmp_path: Path) -> None:
+    head = "[home.source]\nkind = 'community'\nhome = 0\n"
+    line = refused(tmp_path, f"{head}[home.devices.car]\nkind = 'car'\ntripwh = 5")
+    assert "unknown key 'tripwh' in [home.devices.car]" in line
+    line = refused(tmp_path, f"{head}[home.devices.car]\nkind = 'bus'")
+    assert "home.devices.car.kind is one of appliance" in line
+    line = refused(tmp_path, f"{head}[home.battery]\n[home.more_batteries.shed]\ncapacity = 5")
+    assert "unknown key 'capacity' in [home.more_batteries.shed]" in line
+    line = refused(tmp_path, f"{head}[home.devices.car]\nkind = 'car'\nsoc_target = 2.0")
+    assert "soc_target 2.0: a fraction" in line
 
 
 def test_sync_takes_heights_only(tmp_path: Path) -> None:

@@ -1,22 +1,9 @@
-"""The devices of a home: what they can do, and what happens to their energy, exactly.
-
-Equations are those of Wang et al. 2023 (CE). Losses are in parts per million and the energy in a
-battery is counted in micro-watt-hours, so a year of slots adds up without a rounding that creates
-energy.
-"""
-
-from typing import Final
+"""Batteries (CE 7 to 11): what they can do, and what happens to their energy, exactly."""
 
 import msgspec
 
+from hems.devices.base import CAPACITY_WH_MAX, HOUR_MS, MICRO, POWER_W_MAX
 from hems.errors import ConfigError, InvariantError
-
-MICRO: Final = 1_000_000
-HOUR_MS: Final = 3_600_000
-CAPACITY_WH_MAX: Final = 1_000_000
-POWER_W_MAX: Final = 1_000_000
-
-INVERTER_W_DEFAULT: Final = 5_000
 
 
 class Battery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,6 +16,8 @@ class Battery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     power_w : int, optional
         Limit of charging and of discharging, at the home's side; half the capacity per hour if
         not given. [W]
+    charge_power_w, discharge_power_w : int, optional
+        Limits of their own instead, where the inverter takes and gives unequally. [W]
     charge_efficiency, discharge_efficiency : float
         In (0, 1]; kept to a millionth.
     soc_min, soc_max : float
@@ -49,6 +38,8 @@ class Battery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     capacity_wh: int = 5_000
     power_w: int | None = None
+    charge_power_w: int | None = None
+    discharge_power_w: int | None = None
     charge_efficiency: float = 0.95
     discharge_efficiency: float = 0.95
     soc_min: float = 0.1
@@ -62,8 +53,10 @@ class Battery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ConfigError(
                 f"capacity_wh {self.capacity_wh}: a battery holds 1 to {CAPACITY_WH_MAX} Wh"
             )
-        if self.power_w is not None and not 0 < self.power_w <= POWER_W_MAX:
-            raise ConfigError(f"power_w {self.power_w}: must be 1 to {POWER_W_MAX} W")
+        for name in ("power_w", "charge_power_w", "discharge_power_w"):
+            power_w = getattr(self, name)
+            if power_w is not None and not 0 < power_w <= POWER_W_MAX:
+                raise ConfigError(f"{name} {power_w}: must be 1 to {POWER_W_MAX} W")
         for name in ("charge_efficiency", "discharge_efficiency"):
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigError(f"{name} {getattr(self, name)}: a fraction above 0, at most 1")
@@ -79,8 +72,18 @@ class Battery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def power_limit_w(self) -> int:
-        """The power limit in force. [W]"""
+        """The power limit where none of its own is given for charging or discharging. [W]"""
         return self.power_w if self.power_w is not None else max(1, self.capacity_wh // 2)
+
+    @property
+    def charge_limit_w(self) -> int:
+        """The limit of charging in force. [W]"""
+        return self.charge_power_w if self.charge_power_w is not None else self.power_limit_w
+
+    @property
+    def discharge_limit_w(self) -> int:
+        """The limit of discharging in force. [W]"""
+        return self.discharge_power_w if self.discharge_power_w is not None else self.power_limit_w
 
     @property
     def charge_ppm(self) -> int:
@@ -102,19 +105,15 @@ class Battery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """Most energy it is filled to. [micro-Wh]"""
         return round(self.soc_max * self.capacity_wh * MICRO)
 
-    def energy_max_wh(self, step_ms: int) -> int:
-        """Return the most that passes its inverter in a step, at the home's side. [Wh]"""
-        return self.power_limit_w * step_ms // HOUR_MS
-
     def charge_max_wh(self, stored_uwh: int, step_ms: int) -> int:
         """Return the most a step can charge from this state. [Wh at the home's side]"""
         room_wh = max(0, self.max_uwh - stored_uwh) // self.charge_ppm
-        return min(self.energy_max_wh(step_ms), room_wh)
+        return min(self.charge_limit_w * step_ms // HOUR_MS, room_wh)
 
     def discharge_max_wh(self, stored_uwh: int, step_ms: int) -> int:
         """Return the most a step can discharge from this state. [Wh at the home's side]"""
         there_wh = max(0, stored_uwh - self.min_uwh) * self.discharge_ppm // (MICRO * MICRO)
-        return min(self.energy_max_wh(step_ms), there_wh)
+        return min(self.discharge_limit_w * step_ms // HOUR_MS, there_wh)
 
     def step(self, stored_uwh: int, action_wh: int, step_ms: int) -> int:
         """Return the energy stored after a step (CE 7 to 9). [micro-Wh]
@@ -135,28 +134,3 @@ class Battery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise InvariantError(f"cannot discharge {-action_wh} Wh from {stored_uwh} micro-Wh")
         # Floor division of a negative rounds away from zero: what is lost is never given out.
         return stored_uwh + action_wh * MICRO * MICRO // self.discharge_ppm
-
-
-class PvArray(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A PV array by its area (CE 1), capped by its inverter.
-
-    `area_m2` [m²], `efficiency` (fraction), `rating_w` [W].
-    """
-
-    area_m2: float
-    efficiency: float
-    rating_w: int = INVERTER_W_DEFAULT
-
-    def __post_init__(self) -> None:
-        if not self.area_m2 > 0:
-            raise ConfigError(f"area_m2 {self.area_m2}: must be positive")
-        if not 0 < self.efficiency < 1:
-            raise ConfigError(f"efficiency {self.efficiency}: a fraction between 0 and 1")
-        if not 0 < self.rating_w <= POWER_W_MAX:
-            raise ConfigError(f"rating_w {self.rating_w}: must be 1 to {POWER_W_MAX} W")
-
-    def power_w(self, irradiance_kw_m2: float) -> int:
-        """Return the power at an irradiance, `area * efficiency * irradiance` (CE 1). [W]"""
-        if irradiance_kw_m2 < 0:
-            raise ConfigError(f"irradiance {irradiance_kw_m2} kW/m²: must not be negative")
-        return min(self.rating_w, round(1000 * self.area_m2 * self.efficiency * irradiance_kw_m2))

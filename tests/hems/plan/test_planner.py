@@ -51,8 +51,9 @@ def check_physical(plan: Plan, battery: Battery | None, tolerance_wh: float = 1e
     came = plan.import_wh + plan.discharge_wh + given.pv_wh + given.traded_wh
     went = given.load_wh + plan.charge_wh + plan.export_wh + plan.curtail_wh
     assert np.abs(came - went).max() <= tolerance_wh
-    for flow in plan[1:6]:
-        assert (flow >= -tolerance_wh).all()  # type: ignore[operator]
+    for flow in (plan.charge_wh, plan.discharge_wh, plan.import_wh, plan.export_wh):
+        assert (flow >= -tolerance_wh).all()
+    assert (plan.curtail_wh >= -tolerance_wh).all()
     if battery is None:
         return
     before = np.append(given.stored_wh, plan.stored_wh[:-1])
