@@ -2,19 +2,17 @@
 
 from typing import Final
 
-import msgspec
-
 from market.errors import Rejected
 from market.genesis import MarketParams
 from market.invariants import ACCOUNT_PREFIX, MEMBER_PREFIX
 from market.tiers import POSTER_PREFIX
 from market.vm.executor import Executor
 from market.vm.journal import Journal
+from wire.codec import decode_plain
 from wire.transaction import CheckedTransaction
 
 NONCE_PREFIX: Final = "chain/nonce/"
-# What the state holds was made by this program: it is not checked again.
-_unpack: Final = msgspec.msgpack.Decoder(int).decode
+_NONCE_BYTES_MAX: Final = 9
 
 
 def admit(
@@ -45,4 +43,4 @@ def _is_of_region(journal: Journal, sender: str) -> bool:
 
 def nonce_of(data: bytes | None) -> int:
     """Return the last nonce that stands in the state, 0 if none."""
-    return 0 if data is None else _unpack(data)
+    return 0 if data is None else int(decode_plain(data, _NONCE_BYTES_MAX))

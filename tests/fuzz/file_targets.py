@@ -15,7 +15,10 @@ from typing import Any, Final
 
 import msgspec
 
+from hems.agents.desk import Desk
+from hems.bid import BidSettings
 from hems.config import HomeConfig, ReplayHome
+from hems.errors import ConfigError as HemsConfigError
 from hems.errors import DataError
 from hems.home import HomeState
 from hems.sources.wide import WideData, read_wide
@@ -34,6 +37,8 @@ from tests.node.grid import home_config, key_of, make_genesis
 from tests.node.network.homes import key_of as peer_key
 from wire.codec import encode
 from wire.keys import SigningKey
+
+_AGENT: Final = "hu_prosumer"
 
 
 @functools.lru_cache
@@ -87,10 +92,15 @@ def settings_file() -> Target:
         zone="Europe/Berlin",
         import_cap_w=10_000,
     )  # fmt: skip
+    papers = home_config(2)
+    papers = msgspec.structs.replace(
+        papers, agent=_AGENT, agent_settings={"step_micro_per_kwh": 900}
+    )
     bootstrap = tuple(f"/ip4/10.0.0.{n}/tcp/4600/p2p/{peer_key(n).peer_id}" for n in range(2))
     configs = (
         Config(home=sunny, network=NetworkSection(bootstrap=bootstrap)),
         Config(home=replayed),
+        Config(home=papers),
         Config(),
     )
     # Comments and defaults are most of the text, and none of what can be wrong.
@@ -98,6 +108,12 @@ def settings_file() -> Target:
         "\n".join(line for line in settings_text(config).splitlines() if line[:1] != "#").encode()
         for config in configs
     )
+
+    def read(path: Path) -> Config:
+        config = load_config(path, {})
+        if config.home is not None:
+            Desk(config.home.agent, config.home.agent_settings, config.home.bidding, {})
+        return config
 
     def check(found: Config, data: bytes) -> str | None:
         del data
@@ -109,7 +125,7 @@ def settings_file() -> Target:
     words = (b"node", b"network", b"sync", b"home", b"source", b"battery", b"bidding", b"kind",
              b"community", b"replay", b"zone", b"__proto__", b"pv", b"name")  # fmt: skip
     return Target(
-        "settings-file", from_file("node.toml", lambda path: load_config(path, {})), (ConfigError,),
+        "settings-file", from_file("node.toml", read), (ConfigError, HemsConfigError),
         texts, kind="text", check=check, words=words,
         # tomllib is Python: 16 KiB, the most that is read, take it as long.
         cpu_s_max=0.05,
@@ -242,27 +258,32 @@ def peer_book() -> Target:
 def home_memory() -> Target:
     states = (
         HomeState(5_000_000, 1_762_128_000_000, {1_762_128_000_000: -500, 1_762_128_900_000: 20}),
+        HomeState(agent=Desk(_AGENT, {}, BidSettings(), {}).saved),
         HomeState(),
     )
 
     outbox = [tx.raw.hex() for tx in signed_calls()[:2]]
 
     def read(path: Path) -> HomeMemory:
-        return HomeMemory(path, "street", START_MS)
+        found = HomeMemory(path, "street", START_MS)
+        if found.state is not None:
+            Desk(_AGENT, {}, BidSettings(), found.state.agent)
+        return found
 
     def check(found: HomeMemory, data: bytes) -> str | None:
         del data
         if found.state is None:
             return "a home without a state"
-        encode(found.state.to_plain())
+        # What an agent remembers is its own matter: the desk reads it, or the home does not start.
+        encode({key: part for key, part in found.state.to_plain().items() if key != "agent"})
         raws = {tx.raw.hex() for tx in found.outbox.values()}
         return None if raws <= set(outbox) else "a transaction that the home did not sign"
 
     return Target(
-        "home-memory", from_file("home.json", read), (StoreError,),
+        "home-memory", from_file("home.json", read), (StoreError, HemsConfigError),
         tuple(
             msgspec.json.encode(state.to_plain() | {"outbox": said})
-            for state, said in zip(states, (outbox, []), strict=True)
+            for state, said in zip(states, (outbox, outbox, []), strict=True)
         ),
         kind="text", check=check,
     )  # fmt: skip

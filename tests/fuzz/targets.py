@@ -54,6 +54,8 @@ DECODED: Final[dict[str, str]] = {
 }
 # ... and for what is parsed by other means, by file.
 PARSED: Final[dict[tuple[str, str], str]] = {
+    ("hems/agents/desk.py", "msgspec.convert"): "home-memory",
+    ("hems/agents/registry.py", "msgspec.convert"): "settings-file",
     ("hems/home.py", "msgspec.convert"): "home-memory",
     ("hems/sources/wide.py", "csv.reader"): "wide-file",
     ("market/client/queries.py", "msgspec.convert"): "state-values",
