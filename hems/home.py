@@ -321,8 +321,23 @@ class HomeEnergyManager:
             np.add.reduceat(tariff, edges) / size,
             np.minimum(float(market.feed_in_micro_per_kwh), np.add.reduceat(tariff, edges) / size),
             self.state.stored_uwh / MICRO,
+            self._left_over_value(tariff, float(market.feed_in_micro_per_kwh)),
         )
         return given, load, pv
+
+    def _left_over_value(self, tariff: FloatArray, feed_in_micro_per_kwh: float) -> float:
+        """Return what energy left in the battery at the plan's end is worth. [micro/kWh]
+
+        Between what it would bring today, fed in instead of charged, and what it saves at the
+        cheapest hour: then whatever the sun leaves over is stored, though the mean forecast
+        needs less, and nothing that is of use within the day is kept for the next.
+        """
+        battery = self.config.battery
+        if battery is None:
+            return 0.0
+        fed_in = feed_in_micro_per_kwh / battery.charge_efficiency
+        saved = (float(tariff.min()) - battery.wear_micro_per_kwh) * battery.discharge_efficiency
+        return max(0.0, (fed_in + saved) / 2 if saved > fed_in else min(fed_in, saved))
 
     def _forecast(self, now_ms: int, slots: int, slot_ms: int) -> tuple[Forecast, Forecast]:
         steps_per_day = DAY_MS // slot_ms

@@ -54,9 +54,7 @@ class PlanInput(NamedTuple):
     """What a plan is made for; arrays of shape (steps,).
 
     `step_ms` may differ from step to step. `load_wh` and `pv_wh` are forecasts; `traded_wh` is
-    what is contracted with neighbours, bought positive. `stored_wh` is in the battery at the
-    beginning. Prices are those of the grid, export at most import.
-    """
+@@    """
 
     step_ms: IntArray
     load_wh: FloatArray
@@ -65,6 +63,7 @@ class PlanInput(NamedTuple):
     import_micro_per_kwh: FloatArray
     export_micro_per_kwh: FloatArray
     stored_wh: float = 0.0
+    end_value_micro_per_kwh: float = 0.0
 
 
 class Plan(NamedTuple):
@@ -72,8 +71,8 @@ class Plan(NamedTuple):
 
     `import_wh` and `export_wh` are with the grid, beside `traded_wh`. `curtail_wh` is production
     given up (or a purchase no one took). `stored_wh` is at the end of each step.
-    `value_micro_per_kwh` is the marginal value of energy. `cost_micro` holds grid and wear, not
-    what the contracted trades cost. `method`: `lp`; `direct` without a battery, where nothing is
+    `value_micro_per_kwh` is the marginal value of energy. `cost_micro` holds grid and wear, less
+    the value of what is stored at the end beyond the beginning; not what the trades cost. `method`: `lp`; `direct` without a battery, where nothing is
     to be chosen; `rule` where the solver gave up.
     """
 
@@ -243,6 +242,7 @@ class _Model:
         cost[_IMPORT] = given.import_micro_per_kwh / MICRO
         cost[_EXPORT] = -given.export_micro_per_kwh / MICRO
         cost[_CURTAIL] = _CURTAIL_COST
+        cost[_STORED, -1] = -given.end_value_micro_per_kwh / MICRO
         upper[_CURTAIL] = (given.pv_wh + np.maximum(given.traded_wh, 0.0)) / 1000
         dearest = max(float(cost[_IMPORT].max()), _CURTAIL_COST)
         cost[_EXCESS] = _EXCESS_FACTOR * dearest
@@ -375,6 +375,7 @@ def _priced(
         imported @ given.import_micro_per_kwh
         - exported @ given.export_micro_per_kwh
         + discharge.sum() * wear
+        - (stored[-1] - given.stored_wh) * given.end_value_micro_per_kwh
     )
     return Plan(
         given, charge, discharge, imported, exported, curtailed, stored, value, cost / 1000, method
@@ -386,7 +387,7 @@ def _check(given: PlanInput) -> None:
     if not 0 < steps <= STEPS_MAX:
         raise ConfigError(f"a plan has 1 to {STEPS_MAX} steps, not {steps}")
     for name, values in given._asdict().items():
-        if name == "stored_wh":
+        if name in ("stored_wh", "end_value_micro_per_kwh"):
             continue
         if values.shape != (steps,) or not np.isfinite(values).all():
             raise ConfigError(f"{name} must be {steps} finite numbers, one per step")
@@ -405,3 +406,8 @@ def _check(given: PlanInput) -> None:
         )
     if not (math.isfinite(given.stored_wh) and given.stored_wh >= 0):
         raise ConfigError(f"stored_wh {given.stored_wh}: must not be negative")
+    if not 0 <= given.end_value_micro_per_kwh <= PRICE_MICRO_PER_KWH_MAX:
+        raise ConfigError(
+            f"end_value_micro_per_kwh {given.end_value_micro_per_kwh}: "
+            f"0 to {PRICE_MICRO_PER_KWH_MAX}"
+        )
