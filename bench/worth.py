@@ -41,6 +41,7 @@ from hems.forecast import Forecast
 from hems.home import HomeEnergyManager, MarketView
 from hems.plan import PlanInput, Planner
 from hems.sources.base import Measurements, check_window
+from hems.sources.checked import CheckedSource
 from hems.sources.wide import MISSING, read_wide
 
 SHARED: Final = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -86,13 +87,13 @@ class Bill(NamedTuple):
 
 
 class YearSource:
-    """A year as a source: gaps in the history, but every slot lived has its reading."""
+    """A year as a source; `lived` fills its gaps."""
 
-    def __init__(self, year: Year) -> None:
-        self.year = year
+    def __init__(self, year: Year, lived: bool = False) -> None:
+        self.year, self.lived = year, lived
 
     def window(self, start_ms: int, end_ms: int, step_ms: int) -> Measurements:
-        """Return the steps of a window; only the year's own step is known."""
+        """Return the steps of a window, which must be the year's own."""
         steps = check_window(start_ms, end_ms, step_ms)
         if step_ms != SLOT_MS:
             raise DataError(f"steps of {step_ms} ms; this year has {SLOT_MS}")
@@ -100,17 +101,29 @@ class YearSource:
         place = year.first + (start_ms - year.start_ms) // SLOT_MS + np.arange(steps)
         inside = (place >= 0) & (place < len(year.load_wh))
         at = np.clip(place, 0, len(year.load_wh) - 1)
-        known = inside & (year.measured[at] | (steps == 1))
+        known = inside & (year.measured[at] | self.lived)
         return Measurements(
             np.where(known, year.load_wh[at], 0), np.where(known, year.pv_wh[at], 0), known
         )
+
+
+class YearMeter(CheckedSource):
+    """A year's history with its gaps, but a reading of every slot lived."""
+
+    def __init__(self, year: Year) -> None:
+        super().__init__(YearSource(year))
+        self._lived = YearSource(year, lived=True)
+
+    def reading(self, start_ms: int, end_ms: int, step_ms: int) -> Measurements:
+        """Return what is lived."""
+        return self._lived.window(start_ms, end_ms, step_ms)
 
 
 class Knowing(HomeEnergyManager):
     """A manager that is told the truth for a part of its forecast."""
 
     def __init__(self, year: Year, config: HomeConfig, load: bool, pv: bool) -> None:
-        super().__init__(config, source=YearSource(year))
+        super().__init__(config, source=YearMeter(year))
         self._year, self._tells = year, (load, pv)
 
     def _forecast(self, now_ms: int, slots: int, slot_ms: int) -> tuple[Forecast, Forecast]:
@@ -276,7 +289,7 @@ def bills(task: tuple[Year, bool]) -> tuple[str, dict[str, Bill], float]:
     year, parts = task
     result = {"none": without(year), "rules": by_rules(year), "foresight": foresight(year)}
     begin = time.process_time()
-    result[MANAGED] = managed(year, HomeEnergyManager(config(), source=YearSource(year)))
+    result[MANAGED] = managed(year, HomeEnergyManager(config(), source=YearMeter(year)))
     spent = time.process_time() - begin
     if parts:
         for name, (load, pv) in zip(

@@ -20,7 +20,9 @@ from hems.devices import CAPACITY_WH_MAX
 from hems.errors import ConfigError
 from hems.forecast import HISTORY_DAYS, Forecast
 from hems.plan import Plan, PlanInput, Planner, grid_room_wh
+from hems.sensors import checked_soc, soc_change_max
 from hems.sources.base import Measurements, Source
+from hems.sources.checked import CheckedSource
 from hems.sources.community import LOAD_TYPES, load_profile_w
 
 SLOT_MINUTES_MIN: Final = 5
@@ -151,7 +153,8 @@ class HomeEnergyManager:
     ) -> None:
         self.config = config
         self.zone = civil.zone_of(config.zone)
-        self.source = source if source is not None else open_source(config.source, self.zone)
+        opened = source if source is not None else open_source(config.source, self.zone)
+        self.source = opened if isinstance(opened, CheckedSource) else CheckedSource(opened)
         self.state = state if state is not None else HomeState(_initial_uwh(config))
         battery = config.battery
         if battery is not None:
@@ -166,6 +169,39 @@ class HomeEnergyManager:
         """The battery's state of charge, a fraction; None without a battery."""
         battery = self.config.battery
         return self.state.stored_uwh / (battery.capacity_wh * MICRO) if battery else None
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """How many readings were not as they must be, by channel and kind (`hems.sensors`)."""
+        return dict(self.source.faults.counts)
+
+    def report_soc(self, soc: float, elapsed_ms: int) -> bool:
+        """Take over the state of charge a battery reports, if it can be.
+
+        Parameters
+        ----------
+        soc : float
+            A fraction of the capacity.
+        elapsed_ms : int
+            Time since the last report that was taken over.
+
+        Returns
+        -------
+        bool
+            Whether it was; the reckoned state is kept otherwise. False without a battery.
+        """
+        battery, reckoned = self.config.battery, self.soc
+        if battery is None or reckoned is None:
+            return False
+        change = soc_change_max(battery.power_limit_w, battery.capacity_wh, elapsed_ms)
+        believed_soc, believed = checked_soc(soc, reckoned, change)
+        if believed:
+            stored_uwh = round(believed_soc * battery.capacity_wh * MICRO)
+            self.state = HomeState(stored_uwh, self.state.next_slot_ms, self.state.committed_wh)
+        else:
+            at_ms = (self.state.next_slot_ms or 0) + elapsed_ms
+            self.source.faults.note("battery", "soc", np.array([at_ms], np.int64))
+        return believed
 
     def commit(self, slot_start_ms: int, net_wh: int) -> None:
         """Note what is contracted for a slot in all, bought positive; replaces an earlier note.
@@ -244,7 +280,7 @@ class HomeEnergyManager:
         intent: control.Intent,
         expected_wh: tuple[int, int] = (0, 0),
     ) -> Delivery:
-        actual = self.source.window(slot_start_ms, slot_start_ms + slot_ms, slot_ms)
+        actual = self.source.reading(slot_start_ms, slot_start_ms + slot_ms, slot_ms)
         known = bool(actual.known[0])
         load_wh, pv_wh = expected_wh
         if known:

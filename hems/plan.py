@@ -53,8 +53,8 @@ class Limits(NamedTuple):
 class PlanInput(NamedTuple):
     """What a plan is made for; arrays of shape (steps,).
 
-    `step_ms` may differ from step to step. `load_wh` and `pv_wh` are forecasts; `traded_wh` is
-@@    """
+        `step_ms` may differ from step to step. `load_wh` and `pv_wh` are forecasts; `traded_wh` is
+    @@"""
 
     step_ms: IntArray
     load_wh: FloatArray
@@ -72,8 +72,9 @@ class Plan(NamedTuple):
     `import_wh` and `export_wh` are with the grid, beside `traded_wh`. `curtail_wh` is production
     given up (or a purchase no one took). `stored_wh` is at the end of each step.
     `value_micro_per_kwh` is the marginal value of energy. `cost_micro` holds grid and wear, less
-    the value of what is stored at the end beyond the beginning; not what the trades cost. `method`: `lp`; `direct` without a battery, where nothing is
-    to be chosen; `rule` where the solver gave up.
+    the value of what is stored at the end beyond the beginning; not what the trades cost.
+    `method`: `lp`; `direct` without a battery, where nothing is to be chosen; `rule` where the
+    solver gave up.
     """
 
     given: PlanInput
