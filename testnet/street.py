@@ -19,7 +19,7 @@ import msgspec
 
 from hems.config import CommunityHome, HomeConfig
 from hems.errors import HemsError
-from hems.neighbourhood import Neighbourhood, built_in, replayed
+from hems.neighbourhood import Neighbourhood, built_in, replayed, synthetic
 from market.app import machine
 from market.genesis import MECHANISMS, HomeEntry, MarketParams
 from node.config import Config, NetworkSection, NodeSection, settings_text
@@ -66,7 +66,11 @@ class StreetError(StartError):
 
 
 class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was asked for. `data` is the absolute path of a file to replay, or empty."""
+    """What was asked for.
+
+    `data` is the absolute path of a file to replay, or empty; `synthetic` asks for households made
+    up (`hems.sources.synthetic`) instead of the built-in community.
+    """
 
     homes: int = 12
     authorities: int = 4
@@ -74,6 +78,7 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     time_lapse: int = 60
     mechanism: str = "high_low"
     data: str = ""
+    synthetic: bool = False
     seed: int = 1
     zone: str = "Australia/Sydney"
 
@@ -88,6 +93,8 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise StreetError(f"{self.homes} homes: one machine's street has at most {HOMES_MAX}")
         if self.slot_minutes not in (5, 10, 15, 20, 30, 60):
             raise StreetError(f"slots of {self.slot_minutes} minutes: use 5, 10, 15, 20, 30 or 60")
+        if self.synthetic and self.data:
+            raise StreetError("homes from a file or synthetic ones: choose one")
         if self.mechanism not in MECHANISMS:
             raise StreetError(f"mechanism {self.mechanism!r}: use {', '.join(MECHANISMS)}")
         if not 1 <= self.time_lapse <= 3_600:
@@ -186,6 +193,8 @@ def create_street(
 
 def _neighbourhood(plan: StreetPlan) -> Neighbourhood:
     try:
+        if plan.synthetic:
+            return synthetic(plan.homes, plan.seed, plan.zone)
         if not plan.data:
             return built_in(plan.homes, plan.seed, plan.zone)
         return replayed(
