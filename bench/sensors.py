@@ -1,6 +1,6 @@
 """How well bad readings are found: measured homes, with faults put in.
 
-    uv run python -m bench.sensors [--data LOAD.csv.gz] [--pv PV.csv.gz] [--city FOLDER] [--faults 200]
+    uv run python -m bench.sensors [--data FILE] [--pv FILE] [--city FOLDER] [--faults 200]
 
 Homes: the ten of NSW (load, half hours), the Ausgrid home (PV, scaled to 5 kWp), CityLearn's eight
 (load and 5 kWp of PV, hours). First each home as it is: what is flagged then is counted as a false

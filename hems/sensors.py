@@ -275,8 +275,9 @@ def _limits_of(
     peak = _tops(pv, steps_per_day, phase, low, high)
     best = _rank(np.concatenate([_at(pv, past + shift) for shift in (-1, 0, 1)]))
     pv_median = _median(_at(pv, past))
+    seen = np.isfinite(_at(pv, past)).sum(axis=0) >= NIGHT_QUANTILE * MEMORY_DAYS
     with np.errstate(invalid="ignore"):
-        dark = (light.max(axis=1) <= NIGHT_DARK * peak) & (peak > 0) & np.isfinite(pv_median)
+        dark = seen & (light.max(axis=1) <= NIGHT_DARK * peak) & (peak > 0)
     pv_high = np.where(np.isnan(pv_median), np.nan, SUN_ABOVE_BEST * best + SUN_ABOVE_PEAK * peak)
     pv_day = _usual_days(pv, steps_per_day, low, high)
     return Limits(median, load_high, pv_median, pv_high, peak, pv_day, dark)
@@ -309,7 +310,7 @@ def _rank(values: FloatArray) -> FloatArray:
 
 
 def _upper(values: FloatArray) -> FloatArray:
-    """Return each column's `NIGHT_QUANTILE`; what is missing counts as dark."""
+    """Return each column's `NIGHT_QUANTILE`, what is missing counting as dark."""
     filled = np.where(np.isnan(values), 0.0, values)
     place = math.ceil(NIGHT_QUANTILE * (len(values) - 1))
     return np.asarray(np.partition(filled, place, axis=0)[place])

@@ -4,6 +4,7 @@ Every format (`hems.sources.formats`) ends here: labels on the local wall clock 
 days of equal steps, units become micro-watt-hours, gaps become `MISSING`.
 """
 
+from array import array
 from collections.abc import Iterable, Sequence
 from datetime import datetime, tzinfo
 from itertools import pairwise
@@ -84,7 +85,7 @@ class Column(NamedTuple):
     is_pv: bool
     is_kw: bool
     minutes: Sequence[int]
-    values: FloatArray
+    values: "array[float] | FloatArray"
 
 
 def minute_of(label: datetime) -> int:
@@ -117,9 +118,10 @@ def check_label(label: datetime) -> str | None:
 
 def step_minutes(path: Path, labels: Iterable[Sequence[int]]) -> int:
     """Return the step of a file from the labels of its series. Raises `DataError`."""
-    series = [minutes for minutes in labels if len(minutes) > 1]
-    if not series:
-        raise DataError(f"{path}: not two rows of data; two days are needed")
+    series = list(labels)
+    rows = max(len(minutes) for minutes in series)
+    if rows < 2:
+        raise DataError(f"{path}: {rows} rows of data; two days are needed")
     step = min(min((b - a for a, b in pairwise(m) if b > a), default=1440) for m in series)
     if not STEP_MINUTES_MIN <= step <= STEP_MINUTES_MAX or 1440 % step:
         raise DataError(
@@ -148,21 +150,21 @@ def lay_out(
         )
     if days < 1:
         raise DataError(f"{path}: not one whole day of data")
+    # One label list may serve many columns; none becomes an array before it is known to be dense.
+    series = list({id(column.minutes): column.minutes for column in columns}.values())
+    for minutes in series:
+        _refuse_irregular(path, minutes, step, name_lines=len(series) == 1)
+    _refuse_long_gaps(path, max(series, key=len), step, days * steps_per_day, missing_rows)
     skipped = _skipped(first_day, days, steps_per_day, zone)
     load: dict[str, tuple[IntArray, int]] = {}
     pv: dict[str, IntArray] = {}
-    checked: Sequence[int] | None = None
     for column in columns:
-        if column.minutes is not checked:
-            _refuse_irregular(path, column.minutes, step)
-            _refuse_long_gaps(path, column.minutes, step, days * steps_per_day, missing_rows)
         place = np.array(column.minutes, np.int64) // step - first_day * steps_per_day
         inside = (place >= 0) & (place < days * steps_per_day)
         place = place[inside]
         count = np.bincount(place, minlength=days * steps_per_day)
-        if column.minutes is not checked and not missing_rows:
+        if not missing_rows:
             _refuse_missing(path, count, skipped, first_day * steps_per_day, step)
-        checked = column.minutes
         grid = _grid_of(column, step, place, inside, count, skipped)
         if column.is_pv:
             pv[column.home] = grid
@@ -184,7 +186,7 @@ def _grid_of(
 ) -> IntArray:
     hours = step / 60 if column.is_kw else 1.0
     summed = np.zeros(len(count))
-    np.add.at(summed, place, column.values[inside])
+    np.add.at(summed, place, np.frombuffer(column.values)[inside])
     # NaN marks a gap, from 0/0 for a missing row as from an empty cell.
     with np.errstate(invalid="ignore"):
         mean = summed / count * (hours * _UWH_PER_KWH)
@@ -196,12 +198,13 @@ def _grid_of(
     return grid
 
 
-def _refuse_irregular(path: Path, minutes: Sequence[int], step: int) -> None:
-    for minute in minutes:
+def _refuse_irregular(path: Path, minutes: Sequence[int], step: int, name_lines: bool) -> None:
+    for place, minute in enumerate(minutes):
         if minute % step:
+            where = f"line {place + 2}: " if name_lines else ""
             raise DataError(
-                f"{path}: irregular step: the file's steps are {step} minutes from midnight, "
-                f"{label_of(minute)} is not one"
+                f"{path}: {where}irregular step: the file's steps are {step} minutes from "
+                f"midnight, {label_of(minute)} is not one"
             )
 
 

@@ -135,11 +135,10 @@ def from_rows(
     step = grid.step_minutes(path, [home.minutes for home in kept.values()])
     columns = []
     for name, home in kept.items():
-        load, pv = np.frombuffer(home.load), np.frombuffer(home.pv)
-        columns.append(Column(name, False, at.load_is_kw, home.minutes, load))
+        columns.append(Column(name, False, at.load_is_kw, home.minutes, home.load))
         # A home without a single reading of production has none.
-        if np.isfinite(pv).any():
-            columns.append(Column(name, True, at.pv_is_kw, home.minutes, pv))
+        if np.isfinite(home.pv).any():
+            columns.append(Column(name, True, at.pv_is_kw, home.minutes, home.pv))
     return grid.lay_out(path, columns, step, zone, missing_rows=True)
 
 

@@ -27,8 +27,6 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
-import numpy as np
-
 from hems.errors import DataError
 from hems.sensors import POWER_KW_MAX
 from hems.sources import grid
@@ -123,7 +121,7 @@ class _Reader:
             Column(
                 columns[place].home, columns[place].is_pv, columns[place].is_kw, minutes, numbers
             )
-            for place, numbers in zip(kept, map(np.frombuffer, values), strict=True)
+            for place, numbers in zip(kept, values, strict=True)
         ]
         return grid.lay_out(self.path, laid, step, self.zone, self.missing_rows)
 
