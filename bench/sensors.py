@@ -173,7 +173,8 @@ def found(of: Series, channel: str, name: str, fault: Fault, count: int) -> tupl
         cut = cut[: place + length]
         others = (of.pv if channel == "load" else of.load)[begin : begin + len(cut)]
         load, pv = (cut, others) if channel == "load" else (others, cut)
-        usual = sensors.limits(load, pv, steps)
+        judged = place - steps
+        usual = sensors.Limits.unknown(judged).followed_by(sensors.limits(load, pv, steps, judged))
         got = sensors.check(load, pv, usual, steps)
         flags = (got.load_fault if channel == "load" else got.pv_fault)[place:] >= 0
         tries += 1
