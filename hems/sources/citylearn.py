@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 
 from hems import civil
-from hems.errors import DataError
+from hems.errors import DataError, InvariantError
 from hems.sensors import POWER_KW_MAX
 from hems.sources import grid
 from hems.sources.grid import FILE_BYTES_MAX, Column, HomeSeries, WideData
@@ -54,7 +54,7 @@ def read_citylearn(path: Path, only: str | None = None) -> WideData:
             raise DataError(f"{path}: larger than {FILE_BYTES_MAX} bytes; cut it to what is needed")
         opener = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-            return _read(path, csv.DictReader(file))
+            return _read(path, csv.DictReader(grid.lines_of(path, file)))
     except UnicodeDecodeError:
         raise DataError(f"{path}: not text in UTF-8; give a .csv or .csv.gz file") from None
     except (OSError, EOFError, zlib.error, csv.Error) as error:
@@ -78,7 +78,8 @@ def read_folder(path: Path, only: str | None = None) -> WideData:
         if (data.first_day, data.days) != (first.first_day, first.days):
             raise DataError(f"{file}: other days than {first.name}; give homes of the same days")
         homes += data.homes
-    assert first is not None  # noqa: S101 - there is at least one file
+    if first is None:
+        raise InvariantError(f"{path}: no file was read")
     return first._replace(name=str(path), homes=tuple(homes))
 
 

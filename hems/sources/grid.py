@@ -5,11 +5,11 @@ days of equal steps, units become micro-watt-hours, gaps become `MISSING`.
 """
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, tzinfo
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from hems.errors import DataError
 
 FILE_BYTES_MAX: Final = 256 * 1_048_576
 COLUMNS_MAX: Final = 2_000
+# Of a long table or a CityLearn building; a wide one has a limit of its own.
+LINE_CHARS_MAX: Final = 10_000
 CELLS_MAX: Final = 50_000_000
 YEAR_MIN: Final = 1970
 YEAR_MAX: Final = 2200
@@ -86,6 +88,14 @@ class Column(NamedTuple):
     is_kw: bool
     minutes: Sequence[int]
     values: "array[float] | FloatArray"
+
+
+def lines_of(path: Path, file: IO[str]) -> Iterator[str]:
+    """Yield the lines of a table of few columns; none may be longer than `LINE_CHARS_MAX`."""
+    while line := file.readline(LINE_CHARS_MAX + 1):
+        if len(line) > LINE_CHARS_MAX:
+            raise DataError(f"{path}: a line of more than {LINE_CHARS_MAX} characters")
+        yield line
 
 
 def minute_of(label: datetime) -> int:

@@ -27,7 +27,6 @@ from hems.sources import grid
 from hems.sources.grid import COLUMNS_MAX, FILE_BYTES_MAX, Column, WideData
 
 ROWS_MAX: Final = 5_000_000
-FIELD_CHARS_MAX: Final = 1_000
 _TIMES: Final = ("time", "local_time", "timestamp")
 
 
@@ -85,8 +84,7 @@ def read_long(path: Path, zone: tzinfo | None = None, only: str | None = None) -
             raise DataError(f"{path}: larger than {FILE_BYTES_MAX} bytes; cut it to what is needed")
         opener = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-            csv.field_size_limit(FIELD_CHARS_MAX)
-            rows = csv.reader(file)
+            rows = csv.reader(grid.lines_of(path, file))
             at = titles_of(path, [title.strip() for title in next(rows)])
             return from_rows(path, at, rows, zone, only)
     except UnicodeDecodeError:

@@ -46,6 +46,8 @@ DECODED: Final[dict[str, str]] = {
 # ... and for what is parsed by other means, by file.
 PARSED: Final[dict[tuple[str, str], str]] = {
     ("hems/home.py", "msgspec.convert"): "home-memory",
+    ("hems/sources/formats.py", "csv.reader"): "long-file",
+    ("hems/sources/table.py", "csv.reader"): "long-file",
     ("hems/sources/wide.py", "csv.reader"): "wide-file",
     ("market/client/queries.py", "msgspec.convert"): "state-values",
     ("market/vm/host.py", "msgspec.json.Decoder"): "contract-border",
