@@ -28,6 +28,8 @@ from hems.sources.grid import MISSING
 SHARED: Final = Path(__file__).resolve().parents[2] / "shared" / "data"
 PV_KWP: Final = 5.0
 PV_FILE_KWP: Final = 1.04
+# Of the peak: a time of day that never saw more in all the file is night.
+DARK: Final = 0.002
 
 Fault = Callable[[FloatArray, int, int, np.random.Generator], int]
 
@@ -164,7 +166,7 @@ def found(of: Series, channel: str, name: str, fault: Fault, count: int) -> tupl
         place = at - begin
         if channel == "pv" and name != "dead for a day":
             # Sunny steps have something to distort; dark ones have the night.
-            is_dark = light[at % steps] == 0
+            is_dark = light[at % steps] < DARK * light.max()
             if is_dark != (name == NIGHT) or (not is_dark and cut[place] < 0.1 * light.max()):
                 continue
         if not np.isfinite(cut[place]) or (channel == "load" and cut[place] == 0):
@@ -193,6 +195,9 @@ def show(title: str, homes: list[Series], channel: str, faults: dict[str, Fault]
         each = max(1, n // len(homes))
         got = [found(home, channel, name, fault, each) for home in homes]
         hits, tries = (sum(part) for part in zip(*got, strict=True))
+        if not tries:
+            print(f"  {name:30} found no place to be put")
+            continue
         worst = min(h / t for h, t in got if t)
         print(
             f"  {name:30} {100 * hits / tries:6.1f} % of {tries:4}, worst home {100 * worst:5.1f} %"
