@@ -17,6 +17,7 @@ from hems.errors import ConfigError
 from hems.plan import Limits
 from hems.sources.base import DailySource, Source
 from hems.sources.community import CommunitySource
+from hems.sources.constant import ConstantSource
 from hems.sources.formats import read_file
 from hems.sources.replay import ReplaySource
 from hems.sources.synthetic import LATITUDE_SYDNEY, Heating, SyntheticSource
@@ -91,13 +92,29 @@ class SyntheticHome(
     latitude: float = LATITUDE_SYDNEY
 
 
-SourceConfig: TypeAlias = CommunityHome | ReplayHome | SyntheticHome
+class ConstantHome(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="constant",
+):
+    """A home of constant load and production, none by default: storage, or a plant. [W]"""
+
+    load_w: int = 0
+    pv_w: int = 0
+
+
+SourceConfig: TypeAlias = CommunityHome | ReplayHome | SyntheticHome | ConstantHome
 
 
 class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A home.
 
-    `zone` is an IANA name. The caps are those of the grid connection. [W]
+    `zone` is an IANA name. The caps are those of the grid connection. [W] `agent` says who trades
+    (docs/hems.md, "Agents"): mpc, whose settings are `bidding`; or another by its name, whose
+    settings are `agent_settings`.
     """
 
     source: SourceConfig
@@ -106,6 +123,8 @@ class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     import_cap_w: int | None = None
     export_cap_w: int | None = None
     bidding: BidSettings = BidSettings()
+    agent: str = "mpc"
+    agent_settings: dict[str, int | float | str | bool] = {}
 
     def __post_init__(self) -> None:
         civil.zone_of(self.zone)
@@ -144,6 +163,8 @@ def open_source(config: SourceConfig, zone: tzinfo) -> Source:
             config.ev_km_per_day,
             config.latitude,
         )
+    if isinstance(config, ConstantHome):
+        return ConstantSource(config.load_w, config.pv_w)
     data = read_file(Path(config.path), zone, only=config.home)
     pv_from = _community(config.pv, zone) if config.pv is not None else None
     last_day = civil.day_number(config.last_date) if config.last_date else None

@@ -150,6 +150,9 @@ def zero_gaps(load_wh: FloatArray, step_ms: int) -> BoolArray:
     else only runs of `ZERO_HOURS`, since a fuse may be out for an hour. NaN is no reading.
     """
     zeros = load_wh < STANDBY_W * step_ms / HOUR_MS
+    if zeros.sum() == np.isfinite(load_wh).sum():
+        # Storage, or a plant: no load at all is no gap in one.
+        return np.zeros(len(load_wh), np.bool_)
     if zeros.sum() > ZERO_SHARE_MAX * max(1, int(np.isfinite(load_wh).sum())):
         return zeros
     result: BoolArray = zeros & (_run_lengths(zeros) * step_ms >= ZERO_HOURS * HOUR_MS)
