@@ -20,8 +20,9 @@ from hems.plan import Limits
 from hems.sources.base import DailySource, Source
 from hems.sources.community import CommunitySource
 from hems.sources.constant import ConstantSource
+from hems.sources.formats import read_file
 from hems.sources.replay import ReplaySource
-from hems.sources.wide import read_wide
+from hems.sources.synthetic import LATITUDE_SYDNEY, Heating, SyntheticSource
 
 PV_SCALE_MAX: Final = 100.0
 DEVICES_MAX: Final = 12
@@ -55,11 +56,12 @@ class ReplayHome(
     tag_field="kind",
     tag="replay",
 ):
-    """A home of a wide file (`hems.sources.wide`), its dates moved.
+    """A home of a file (`hems.sources.formats`), its dates moved.
 
     `data_date` of the file is replayed on `market_date`. `last_date`, of the file, is the last to
     use before it starts over from `repeat_date`. `pv_scale` multiplies the file's production (a
-    larger array on the same roof). `pv`: where production comes from if the file has none.
+    larger array on the same roof; the kWp, where the file gives that of one). `pv`: where
+    production comes from if the file has none.
     """
 
     path: str
@@ -76,6 +78,26 @@ class ReplayHome(
             raise ConfigError(f"pv_scale {self.pv_scale}: above 0, at most {PV_SCALE_MAX:g}")
 
 
+class SyntheticHome(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="synthetic",
+):
+    """A home by its household; see `SyntheticSource`."""
+
+    home: int
+    seed: int = 1
+    persons: int = 2
+    heating: Heating = "none"
+    hot_water: bool = False
+    pv_peak_w: int = 0
+    ev_km_per_day: float = 0.0
+    latitude: float = LATITUDE_SYDNEY
+
+
 class ConstantHome(
     msgspec.Struct,
     frozen=True,
@@ -90,7 +112,7 @@ class ConstantHome(
     pv_w: int = 0
 
 
-SourceConfig: TypeAlias = CommunityHome | ReplayHome | ConstantHome
+SourceConfig: TypeAlias = CommunityHome | ReplayHome | SyntheticHome | ConstantHome
 
 
 class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -177,9 +199,21 @@ def open_source(config: SourceConfig, zone: tzinfo) -> Source:
     """
     if isinstance(config, CommunityHome):
         return _community(config, zone)
+    if isinstance(config, SyntheticHome):
+        return SyntheticSource(
+            config.home,
+            config.seed,
+            zone,
+            config.persons,
+            config.heating,
+            config.hot_water,
+            config.pv_peak_w,
+            config.ev_km_per_day,
+            config.latitude,
+        )
     if isinstance(config, ConstantHome):
         return ConstantSource(config.load_w, config.pv_w)
-    data = read_wide(Path(config.path), zone, only=config.home)
+    data = read_file(Path(config.path), zone, only=config.home)
     pv_from = _community(config.pv, zone) if config.pv is not None else None
     last_day = civil.day_number(config.last_date) if config.last_date else None
     repeat_from = civil.day_number(config.repeat_date) if config.repeat_date else None

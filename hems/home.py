@@ -24,7 +24,9 @@ from hems.devices.flexible import DeviceState, FlexibleLoads, Outlook
 from hems.errors import ConfigError
 from hems.forecast import HISTORY_DAYS, Forecast
 from hems.plan import Plan, PlanInput, Planner, grid_room_wh
+from hems.sensors import checked_soc, soc_change_max
 from hems.sources.base import Measurements, Source
+from hems.sources.checked import CheckedSource
 from hems.sources.community import LOAD_TYPES, load_profile_w
 
 SLOT_MINUTES_MIN: Final = 5
@@ -180,7 +182,8 @@ class HomeEnergyManager:
     ) -> None:
         self.config = config
         self.zone = civil.zone_of(config.zone)
-        self.source = source if source is not None else open_source(config.source, self.zone)
+        opened = source if source is not None else open_source(config.source, self.zone)
+        self.source = opened if isinstance(opened, CheckedSource) else CheckedSource(opened)
         self.state = state if state is not None else HomeState(_initial_uwh(config))
         battery = config.battery
         if battery is not None:
@@ -209,6 +212,39 @@ class HomeEnergyManager:
         """The battery's state of charge, a fraction; None without a battery."""
         battery = self.config.battery
         return self.state.stored_uwh / (battery.capacity_wh * MICRO) if battery else None
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """How many readings were not as they must be, by channel and kind (`hems.sensors`)."""
+        return dict(self.source.faults.counts)
+
+    def report_soc(self, soc: float, elapsed_ms: int) -> bool:
+        """Take over the state of charge a battery reports, if it can be.
+
+        Parameters
+        ----------
+        soc : float
+            A fraction of the capacity.
+        elapsed_ms : int
+            Time since the last report that was taken over.
+
+        Returns
+        -------
+        bool
+            Whether it was; the reckoned state is kept otherwise. False without a battery.
+        """
+        battery, reckoned = self.config.battery, self.soc
+        if battery is None or reckoned is None:
+            return False
+        change = soc_change_max(battery.power_limit_w, battery.capacity_wh, elapsed_ms)
+        believed_soc, believed = checked_soc(soc, reckoned, change)
+        if believed:
+            stored_uwh = round(believed_soc * battery.capacity_wh * MICRO)
+            self.state = HomeState(stored_uwh, self.state.next_slot_ms, self.state.committed_wh)
+        else:
+            at_ms = (self.state.next_slot_ms or 0) + elapsed_ms
+            self.source.faults.note("battery", "soc", np.array([at_ms], np.int64))
+        return believed
 
     def commit(self, slot_start_ms: int, net_wh: int) -> None:
         """Note what is contracted for a slot in all, bought positive; replaces an earlier note.
@@ -385,7 +421,7 @@ class HomeEnergyManager:
         expected_wh: tuple[int, int] = (0, 0),
         device_wh: Mapping[str, float] | None = None,
     ) -> Delivery:
-        actual = self.source.window(slot_start_ms, slot_start_ms + slot_ms, slot_ms)
+        actual = self.source.reading(slot_start_ms, slot_start_ms + slot_ms, slot_ms)
         known = bool(actual.known[0])
         load_wh, pv_wh = expected_wh
         if known:
@@ -481,6 +517,7 @@ class HomeEnergyManager:
             np.add.reduceat(tariff, edges) / size,
             np.minimum(float(market.feed_in_micro_per_kwh), np.add.reduceat(tariff, edges) / size),
             self.state.stored_uwh / MICRO,
+            self._left_over_value(tariff, float(market.feed_in_micro_per_kwh)),
             more_stored_wh=tuple(uwh / MICRO for uwh in self.state.batteries.values()),
             needs=outlook.needs,
         )
@@ -493,6 +530,20 @@ class HomeEnergyManager:
                 log.warning("%s will miss %.0f Wh by its deadline, whatever is done", name, wh)
         self._missing = set(outlook.missed_wh)
         return outlook
+
+    def _left_over_value(self, tariff: FloatArray, feed_in_micro_per_kwh: float) -> float:
+        """Return what energy left in the battery at the plan's end is worth. [micro/kWh]
+
+        Between what it would bring today, fed in instead of charged, and what it saves at the
+        cheapest hour: then whatever the sun leaves over is stored, though the mean forecast
+        needs less, and nothing that is of use within the day is kept for the next.
+        """
+        battery = self.config.battery
+        if battery is None:
+            return 0.0
+        fed_in = feed_in_micro_per_kwh / battery.charge_efficiency
+        saved = (float(tariff.min()) - battery.wear_micro_per_kwh) * battery.discharge_efficiency
+        return max(0.0, (fed_in + saved) / 2 if saved > fed_in else min(fed_in, saved))
 
     def _forecast(self, now_ms: int, slots: int, slot_ms: int) -> tuple[Forecast, Forecast]:
         steps_per_day = DAY_MS // slot_ms

@@ -11,13 +11,16 @@ import numpy as np
 
 from hems import civil
 from hems.civil import WEEK_DAYS, BoolArray
-from hems.config import CommunityHome, ConstantHome, HomeConfig, ReplayHome
+from hems.config import CommunityHome, ConstantHome, HomeConfig, ReplayHome, SyntheticHome
 from hems.devices import Battery
 from hems.devices.loads import Appliance, Car, HeatPump, Load
 from hems.errors import ConfigError, DataError
 from hems.forecast import HISTORY_DAYS
 from hems.sources.community import PV_PEAK_W_DEFAULT
-from hems.sources.wide import HomeSeries, Picked, WideData, free_starts, pick, read_wide
+from hems.sources.draws import uniforms
+from hems.sources.formats import read_file
+from hems.sources.grid import HomeSeries, Picked, WideData, free_starts, pick
+from hems.sources.synthetic import Heating
 
 HOMES_MAX: Final = 100_000
 PV_SHARE_DEFAULT: Final = 0.6
@@ -77,6 +80,38 @@ def _devices(home: int) -> dict[str, Load]:
     return found
 
 
+def synthetic(
+    homes: int,
+    seed: int = 1,
+    zone: str = "Australia/Sydney",
+    pv_share: float = PV_SHARE_DEFAULT,
+    battery: Battery | None = Battery(),  # noqa: B008 - immutable
+    pv_peak_w: int = PV_PEAK_W_DEFAULT,
+) -> Neighbourhood:
+    """Return synthetic households (`hems.sources.synthetic`), of one to five persons.
+
+    A third heats with a heat pump, a sixth with electricity; half have electric hot water, a
+    quarter a car. Raises `ConfigError`.
+    """
+    has_pv = _spread(homes, pv_share)
+    configs = []
+    for i in range(homes):
+        draws = uniforms(5, "synthetic", "household", seed, i)
+        heating: Heating = "heat_pump" if draws[1] < 1 / 3 else "electric"
+        source = SyntheticHome(
+            home=i,
+            seed=seed,
+            persons=1 + int(5 * draws[0] ** 1.3),
+            heating=heating if draws[1] < 1 / 2 else "none",
+            hot_water=bool(draws[2] < 1 / 2),
+            pv_peak_w=pv_peak_w if has_pv[i] else 0,
+            ev_km_per_day=round(15 + 40 * float(draws[4]), 1) if draws[3] < 1 / 4 else 0.0,
+        )
+        own = battery if has_pv[i] else None
+        configs.append(HomeConfig(source=source, zone=zone, battery=own))
+    return Neighbourhood(configs, [])
+
+
 def replayed(
     path: Path,
     homes: int,
@@ -89,7 +124,7 @@ def replayed(
     pv_peak_w: int = PV_PEAK_W_DEFAULT,
     pv_scale: float = 1.0,
 ) -> Neighbourhood:
-    """Return homes that replay a wide file from the market's first day on.
+    """Return homes that replay a file (`hems.sources.formats`) from the market's first day on.
 
     Of a file longer than 28 days of history and `run_days`, days are used in which most homes
     have no gap, at the market's time of the year if there is a choice; homes with gaps in them
@@ -97,7 +132,8 @@ def replayed(
     The homes are used in turn; where more are asked for than there are, a home is used again some
     weeks earlier or later. Homes have the production the file gives them; in a file without any,
     the share of homes asked for gets the built-in community's. Of those with production, the same
-    share has the battery. `pv_scale` multiplies what the file's homes produce.
+    share has the battery. `pv_scale` multiplies what the file's homes produce; where it gives the
+    production of 1 kWp, homes have `pv_peak_w`.
 
     Raises
     ------
@@ -110,9 +146,11 @@ def replayed(
     tz = civil.zone_of(zone)
     if run_days < 1:
         raise ConfigError(f"run_days {run_days}: at least 1")
-    data = read_wide(path, tz)
+    data = read_file(path, tz)
     market_day = civil.day_of(market_start_ms, tz)
     picked, history_days = _pick(data, run_days, market_day)
+    if data.pv_per_kwp:
+        pv_scale *= pv_peak_w / 1000
     file_has_pv = any(home.pv_uwh is not None for home in data.homes)
     notes = [f"{name} is left out: {reason}" for name, reason in picked.left_out.items()]
     configs = []
@@ -136,6 +174,8 @@ def replayed(
         produces = pv is not None or series.pv_uwh is not None
         stores = produces and has_pv[i]
         configs.append(HomeConfig(source=source, zone=zone, battery=battery if stores else None))
+    if data.pv_per_kwp and file_has_pv:
+        notes.append(f"production is that of 1 kWp; homes have {pv_scale:g} kWp")
     if homes > len(picked.homes):
         notes.append(
             f"{len(picked.homes)} homes of the file are complete; {homes} replay them, "

@@ -40,8 +40,14 @@ def street_up(
         int | None, typer.Option(min=1, help="End after so many settled slots.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="CSV to replay: time, then a column per home in kWh.")
+        Path | None,
+        typer.Option(
+            help="Measurements to replay: CSV (wide or long), Parquet, CityLearn's folder."
+        ),
     ] = None,
+    synthetic: Annotated[
+        bool, typer.Option("--synthetic", help="Made-up households instead of the built-in ones.")
+    ] = False,
     directory: Annotated[
         Path | None, typer.Option("--dir", help="Keep the street here; resumes one that is there.")
     ] = None,
@@ -66,6 +72,7 @@ def street_up(
         mechanism=mechanism,
         slots=slots,
         data=data,
+        synthetic=synthetic,
         directory=directory,
         as_json=as_json,
         picture=picture,

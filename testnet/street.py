@@ -21,7 +21,7 @@ from hems.agents.registry import DEFAULT as AGENT_DEFAULT
 from hems.agents.registry import agent_class
 from hems.config import CommunityHome, ConstantHome, HomeConfig
 from hems.errors import HemsError
-from hems.neighbourhood import Neighbourhood, built_in, replayed, with_storage
+from hems.neighbourhood import Neighbourhood, built_in, replayed, synthetic, with_storage
 from market.app import machine
 from market.genesis import MECHANISMS, HomeEntry, MarketParams
 from node.config import Config, NetworkSection, NodeSection, settings_text
@@ -68,11 +68,13 @@ class StreetError(StartError):
 
 
 class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was asked for. `data` is the absolute path of a file to replay, or empty.
+    """What was asked for.
 
-    `agent` is how homes trade, `agents` how some do by their names; the last `speculators` of the
-    homes have a battery and nothing else, and trade for the difference of prices. `flexible`: the
-    built-in homes have loads that can be moved, too (`hems.neighbourhood.built_in`).
+    `data` is the absolute path of a file to replay, or empty; `synthetic` asks for households made
+    up (`hems.sources.synthetic`) instead of the built-in community. `agent` is how homes trade,
+    `agents` how some do by their names; the last `speculators` of the homes have a battery and
+    nothing else, and trade for the difference of prices. `flexible`: the built-in homes have loads
+    that can be moved, too (`hems.neighbourhood.built_in`).
     """
 
     homes: int = 12
@@ -81,6 +83,7 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     time_lapse: int = 60
     mechanism: str = "high_low"
     data: str = ""
+    synthetic: bool = False
     seed: int = 1
     zone: str = "Australia/Sydney"
     agent: str = AGENT_DEFAULT
@@ -99,6 +102,8 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise StreetError(f"{self.homes} homes: one machine's street has at most {HOMES_MAX}")
         if self.slot_minutes not in (5, 10, 15, 20, 30, 60):
             raise StreetError(f"slots of {self.slot_minutes} minutes: use 5, 10, 15, 20, 30 or 60")
+        if self.synthetic and self.data:
+            raise StreetError("homes from a file or synthetic ones: choose one")
         if self.mechanism not in MECHANISMS:
             raise StreetError(f"mechanism {self.mechanism!r}: use {', '.join(MECHANISMS)}")
         if not 1 <= self.time_lapse <= 3_600:
@@ -215,7 +220,9 @@ def create_street(
 
 def _neighbourhood(plan: StreetPlan) -> Neighbourhood:
     try:
-        if not plan.data:
+        if plan.synthetic:
+            street = synthetic(plan.homes, plan.seed, plan.zone)
+        elif not plan.data:
             street = built_in(plan.homes, plan.seed, plan.zone, flexible=plan.flexible)
         else:
             street = replayed(

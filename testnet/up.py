@@ -40,6 +40,7 @@ class Options(NamedTuple):
     mechanism: str | None
     slots: int | None
     data: Path | None
+    synthetic: bool
     directory: Path | None
     as_json: bool
     picture: Path | None = None
@@ -92,6 +93,7 @@ def _prepare(options: Options, directory: Path) -> Street:
             ("time_lapse", options.time_lapse),
             ("mechanism", options.mechanism),
             ("data", str(options.data.resolve()) if options.data else None),
+            ("synthetic", options.synthetic or None),
             ("speculators", options.speculators),
             *agents_asked(options.agents).items(),
             ("flexible", options.flexible or None),

@@ -33,7 +33,11 @@ class Measurements(NamedTuple):
 
 
 class Source(Protocol):
-    """Where a home's measurements come from."""
+    """Where a home's measurements come from.
+
+    A live source is asked the same way: units are its own matter (whole watt-hours leave it), and
+    what it has not heard of, or not lately enough, is not `known`.
+    """
 
     def window(self, start_ms: int, end_ms: int, step_ms: int) -> Measurements:
         """Return the steps of `[start_ms, end_ms)`, UTC, a whole number of them.

@@ -8,8 +8,6 @@ weather is the neighbourhood's: every home's PV of a day is scaled by the same f
 any day of any home can be asked for at any time, in any order, on any machine.
 """
 
-import hashlib
-import math
 from datetime import tzinfo
 from typing import Final
 
@@ -20,6 +18,7 @@ from hems.civil import FloatArray, IntArray
 from hems.errors import ConfigError
 from hems.sources import community_data as tables
 from hems.sources.base import MICRO, DailySource, DayEnergy
+from hems.sources.draws import lognormal, normals, uniforms, walk
 
 LOAD_TYPES: Final = len(tables.LOAD_TYPES_W)
 PV_TYPES: Final = len(tables.PV_TYPES_W_PER_KWP)
@@ -28,8 +27,6 @@ PV_PEAK_W_DEFAULT: Final = 5_000
 
 _STEPS_PER_DAY: Final = 288
 _STEP_MINUTES: Final = 5
-# A day's walk is cut to this many standard deviations: a home does not draw a hundred kilowatts.
-_SIGMAS_MAX: Final = 3.0
 _CLOUD_SIGMA: Final = 0.15
 _CLOUD_MEMORY: Final = 0.9
 
@@ -64,7 +61,7 @@ class CommunitySource(DailySource):
             raise ConfigError(
                 f"a home's number and PV peak power are 0 or more: {home}, {pv_peak_w}"
             )
-        draws = _uniforms(2, "home", seed, home)
+        draws = uniforms(2, "home", seed, home)
         self.load_type = int(draws[0] * LOAD_TYPES) if load_type is None else load_type
         self.pv_type = int(draws[1] * PV_TYPES) if pv_type is None else pv_type
         if not 0 <= self.load_type < LOAD_TYPES or not 0 <= self.pv_type < PV_TYPES:
@@ -78,17 +75,17 @@ class CommunitySource(DailySource):
 
     def day_energy(self, day: int) -> DayEnergy:
         """Return a day in 5-minute steps."""
-        normals = _normals(1 + 2 * _STEPS_PER_DAY, "day", self.seed, self.home, day)
+        drawn = normals(1 + 2 * _STEPS_PER_DAY, "day", self.seed, self.home, day)
         load_w = five_minute_profile(load_profile_w(self.load_type, civil.weekday(day)))
-        load_w *= _lognormal(normals[:1], tables.LOAD_DAY_SIGMA)
+        load_w *= lognormal(drawn[:1], tables.LOAD_DAY_SIGMA)
         memory = tables.LOAD_HALF_HOUR_MEMORY ** (_STEP_MINUTES / 30)
-        walk = _walk(normals[1 : 1 + _STEPS_PER_DAY], memory)
-        load_w *= _lognormal(walk, tables.LOAD_HALF_HOUR_SIGMA)
+        wander = walk(drawn[1 : 1 + _STEPS_PER_DAY], memory)
+        load_w *= lognormal(wander, tables.LOAD_HALF_HOUR_SIGMA)
         pv_w = np.zeros(_STEPS_PER_DAY)
         if self.pv_peak_w:
             weather = tables.PV_DAY_FACTORS
-            factor = weather[int(_uniforms(1, "weather", self.seed, day)[0] * len(weather))]
-            clouds = _lognormal(_walk(normals[1 + _STEPS_PER_DAY :], _CLOUD_MEMORY), _CLOUD_SIGMA)
+            factor = weather[int(uniforms(1, "weather", self.seed, day)[0] * len(weather))]
+            clouds = lognormal(walk(drawn[1 + _STEPS_PER_DAY :], _CLOUD_MEMORY), _CLOUD_SIGMA)
             per_kwp = five_minute_profile(np.array(tables.PV_TYPES_W_PER_KWP[self.pv_type], float))
             pv_w = np.minimum(per_kwp * factor * clouds / 1000, 1.0) * self.pv_peak_w
         known = np.ones(_STEPS_PER_DAY, np.bool_)
@@ -120,37 +117,3 @@ def five_minute_profile(hourly_w: FloatArray) -> FloatArray:
 
 def _energy_uwh(power_w: FloatArray) -> IntArray:
     return np.rint(power_w * (MICRO * _STEP_MINUTES / 60)).astype(np.int64)
-
-
-def _walk(normals: FloatArray, memory: float) -> FloatArray:
-    """Return a stationary first-order walk of unit variance."""
-    fresh = math.sqrt(1 - memory * memory)
-    walk = np.empty_like(normals)
-    value = walk[0] = normals[0]
-    for place in range(1, len(normals)):
-        value = walk[place] = memory * value + fresh * normals[place]
-    return walk
-
-
-def _lognormal(normals: FloatArray, sigma: float) -> FloatArray:
-    """Return factors of mean one."""
-    clipped = np.clip(normals, -_SIGMAS_MAX, _SIGMAS_MAX)
-    result: FloatArray = np.exp(sigma * clipped - sigma * sigma / 2)
-    return result
-
-
-def _uniforms(count: int, *key: object) -> FloatArray:
-    """Return uniforms in [0, 1) made from a key, the same in every version of every library."""
-    text = "/".join(map(str, key)).encode()
-    raw = hashlib.shake_128(b"commonwatt/community/1/" + text).digest(8 * count)
-    result: FloatArray = (np.frombuffer(raw, ">u8") >> np.uint64(11)).astype(float) * 2.0**-53
-    return result
-
-
-def _normals(count: int, *key: object) -> FloatArray:
-    """Return standard normals made from a key, by Box and Muller."""
-    pairs = (count + 1) // 2
-    uniforms = _uniforms(2 * pairs, *key)
-    radius = np.sqrt(-2.0 * np.log1p(-uniforms[:pairs]))
-    angle = 2.0 * np.pi * uniforms[pairs:]
-    return np.concatenate((radius * np.cos(angle), radius * np.sin(angle)))[:count]

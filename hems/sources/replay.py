@@ -13,7 +13,7 @@ from hems import civil
 from hems.civil import WEEK_DAYS
 from hems.errors import DataError
 from hems.sources.base import DailySource, DayEnergy
-from hems.sources.wide import MISSING, HomeSeries
+from hems.sources.grid import MISSING, HomeSeries
 
 
 class ReplaySource(DailySource):

@@ -21,6 +21,7 @@ from hems.config import HomeConfig, ReplayHome
 from hems.errors import ConfigError as HemsConfigError
 from hems.errors import DataError
 from hems.home import HomeState
+from hems.sources.formats import read_file
 from hems.sources.wide import WideData, read_wide
 from node.config import Config, NetworkSection, load_config, settings_text
 from node.errors import ConfigError, GenesisError, StartError, StoreError
@@ -212,6 +213,26 @@ def packed_wide_file() -> Target:
     )  # fmt: skip
 
 
+def long_file() -> Target:
+    hours = [f"2012-11-{day:02d} {hour:02d}:00" for day in (1, 2) for hour in range(24)]
+    rows = [f"{at},{home},0.425,{n % 3}" for home in ("a", "b") for n, at in enumerate(hours)]
+    return Target(
+        "long-file", from_file("long.csv", read_file), (DataError,),
+        ("\n".join(["time,home,load,pv", *rows]).encode(),), kind="text", check=_measured,
+        words=(b"time", b"home", b"load", b"load_kw", b"pv", b"pv_kw"),
+    )  # fmt: skip
+
+
+def citylearn_file() -> Target:
+    head = "month,hour,day_type,non_shiftable_load,solar_generation"
+    rows = [f"8,{hour},{day},0.5,{hour}" for day in (1, 2) for hour in range(1, 25)]
+    return Target(
+        "citylearn-file", from_file("Building_1.csv", read_file), (DataError,),
+        ("\n".join([head, "7,24,7,1,0", *rows]).encode(),), kind="text", check=_measured,
+        words=(b"month", b"hour", b"day_type", b"heating_demand"),
+    )  # fmt: skip
+
+
 def _tables() -> list[bytes]:
     hours = [f"2012-11-{day:02d} {hour:02d}:00" for day in (1, 2) for hour in range(24)]
     plain = ["time,a,b,b_pv", *(f"{at},0.425,1.5,0" for at in hours)]
@@ -382,6 +403,8 @@ TARGETS: Final = (
     wide_file,
     wide_file_with_gaps,
     packed_wide_file,
+    long_file,
+    citylearn_file,
     peer_book,
     home_memory,
     street_file,

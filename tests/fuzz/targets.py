@@ -57,6 +57,8 @@ PARSED: Final[dict[tuple[str, str], str]] = {
     ("hems/agents/desk.py", "msgspec.convert"): "home-memory",
     ("hems/agents/registry.py", "msgspec.convert"): "settings-file",
     ("hems/home.py", "msgspec.convert"): "home-memory",
+    ("hems/sources/formats.py", "csv.reader"): "long-file",
+    ("hems/sources/table.py", "csv.reader"): "long-file",
     ("hems/sources/wide.py", "csv.reader"): "wide-file",
     ("market/client/queries.py", "msgspec.convert"): "state-values",
     ("market/proofs.py", "bytes.fromhex"): "hexadecimal",

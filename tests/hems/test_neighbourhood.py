@@ -8,9 +8,9 @@ import pytest
 
 from hems import civil
 from hems.civil import DAY_MS, HOUR_MS
-from hems.config import CommunityHome, HomeConfig, ReplayHome, open_source
+from hems.config import CommunityHome, HomeConfig, ReplayHome, SyntheticHome, open_source
 from hems.errors import ConfigError, DataError
-from hems.neighbourhood import built_in, replayed
+from hems.neighbourhood import built_in, replayed, synthetic
 
 SYDNEY = ZoneInfo("Australia/Sydney")
 MARKET_MS = int(datetime(2026, 11, 20, tzinfo=SYDNEY).timestamp() * 1000)
@@ -145,3 +145,38 @@ def test_arguments_that_cannot_be_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         open_source(msgspec.structs.replace(REPLAY, path=str(tmp_path / "no.csv")), SYDNEY)
     assert open_source(CommunityHome(home=1), civil.zone_of("UTC")) is not None
+
+
+def test_synthetic_households_differ_and_open() -> None:
+    hood = synthetic(24, seed=3)
+    sources = [home.source for home in hood.homes]
+    assert all(isinstance(source, SyntheticHome) for source in sources)
+    assert len({source.persons for source in sources}) >= 4  # type: ignore[union-attr]
+    assert {source.heating for source in sources} == {"none", "electric", "heat_pump"}  # type: ignore[union-attr]
+    assert 2 <= sum(source.ev_km_per_day > 0 for source in sources) <= 10  # type: ignore[union-attr]
+    assert [home.battery is not None for home in hood.homes] == [
+        source.pv_peak_w > 0  # type: ignore[union-attr]
+        for source in sources
+    ]
+    assert synthetic(24, seed=3) == hood != synthetic(24, seed=4)
+    plain = msgspec.to_builtins(hood.homes[0])
+    assert msgspec.convert(plain, HomeConfig) == hood.homes[0]
+    window = open_source(sources[0], SYDNEY).window(MARKET_MS, MARKET_MS + DAY_MS, HOUR_MS)
+    assert window.known.all()
+    assert window.load_wh.min() > 50
+
+
+def test_production_per_kwp_becomes_the_array_a_home_has(tmp_path: Path) -> None:
+    titles = "month,hour,day_type,non_shiftable_load,solar_generation"
+    days = [date(2016, 8, 1) + timedelta(days=day) for day in range(40)]
+    rows = [
+        f"{day.month},{hour},{day.isoweekday()},1.5,{100 * (hour == 12)}"
+        for day in days
+        for hour in range(1, 25)
+    ]
+    (tmp_path / "Building_1.csv").write_text("\n".join([titles, *rows]))
+    hood = replayed(tmp_path, 1, MARKET_MS, pv_share=1.0, pv_peak_w=4_000)
+    assert "production is that of 1 kWp; homes have 4 kWp" in hood.notes
+    got = open_source(hood.homes[0].source, SYDNEY).window(MARKET_MS, MARKET_MS + DAY_MS, HOUR_MS)
+    assert got.pv_wh.tolist() == [400 * (hour == 11) for hour in range(24)]
+    assert got.load_wh.tolist() == [1_500] * 24

@@ -11,10 +11,10 @@ from hems.sources.community import (
     LOAD_TYPES,
     PV_TYPES,
     CommunitySource,
-    _normals,
     five_minute_profile,
     load_profile_w,
 )
+from hems.sources.draws import normals
 
 UTC_ZONE = ZoneInfo("UTC")
 START_MS = int(datetime(2026, 11, 2, tzinfo=UTC).timestamp() * 1000)  # a Monday
@@ -95,7 +95,7 @@ def test_smoothing_keeps_each_hours_mean() -> None:
 
 
 def test_the_draws_are_standard_normal() -> None:
-    draws = _normals(20_000, "test")
+    draws = normals(20_000, "test")
     assert abs(draws.mean()) < 0.03
     assert draws.std() == pytest.approx(1, abs=0.03)
     assert np.mean(np.abs(draws) < 1.96) == pytest.approx(0.95, abs=0.01)

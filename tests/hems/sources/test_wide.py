@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from hems import civil
 from hems.errors import DataError
-from hems.sources import wide
-from hems.sources.wide import MISSING, pick, read_wide
+from hems.sources import grid, wide
+from hems.sources.grid import MISSING, pick
+from hems.sources.wide import read_wide
 
 SYDNEY = ZoneInfo("Australia/Sydney")
 Write = Callable[..., Path]
@@ -272,7 +273,7 @@ def test_a_few_rows_far_apart_cost_nothing(write: Write, monkeypatch: pytest.Mon
     rows = ["time,a", "1970-01-01 00:00,1", "1970-01-01 00:05,1", "2199-12-31 00:00,1"]
     path = write(text(rows))
     # Twenty-four million steps: none of them may become an array.
-    monkeypatch.setattr(wide, "np", None)
+    monkeypatch.setattr(grid, "np", None)
     with pytest.raises(DataError, match="rows are missing, the first at 1970-01-01 00:10"):
         read_wide(path)
     with pytest.raises(DataError, match=r"gap: 3 rows for .* give at least 5%"):
@@ -300,7 +301,7 @@ def test_limits_are_kept(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="more than 20 rows"):
         read_wide(path)
     monkeypatch.setattr(wide, "ROWS_MAX", 1000)
-    monkeypatch.setattr(wide, "CELLS_MAX", 47)
+    monkeypatch.setattr(grid, "CELLS_MAX", 47)
     with pytest.raises(DataError, match=r"2 days of 1 columns .* more than 47 values"):
         read_wide(path)
     monkeypatch.setattr(wide, "FILE_BYTES_MAX", 20)
