@@ -14,6 +14,7 @@ from hems import civil
 from hems.bid import BidSettings
 from hems.devices import Battery
 from hems.errors import ConfigError
+from hems.forecast.model import TRAIN_DAYS, TRAIN_DAYS_MIN, ModelName
 from hems.plan import Limits
 from hems.sources.base import DailySource, Source
 from hems.sources.community import CommunitySource
@@ -72,6 +73,24 @@ class ReplayHome(
 SourceConfig: TypeAlias = CommunityHome | ReplayHome
 
 
+class ForecastSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a home forecasts its load.
+
+    `model`: `blend` needs no training; `ridge` and `boosted` (extra `forecast`) learn from the
+    last `train_days` days once a day; `auto` takes what was best on the home's own last days. The
+    built-in community's habits never change, so that there `auto` is `blend`.
+    """
+
+    model: ModelName = "auto"
+    train_days: int = TRAIN_DAYS
+
+    def __post_init__(self) -> None:
+        if not TRAIN_DAYS_MIN <= self.train_days <= TRAIN_DAYS:
+            raise ConfigError(
+                f"train_days {self.train_days}: {TRAIN_DAYS_MIN} to {TRAIN_DAYS} days"
+            )
+
+
 class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A home.
 
@@ -84,6 +103,7 @@ class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     import_cap_w: int | None = None
     export_cap_w: int | None = None
     bidding: BidSettings = BidSettings()
+    forecast: ForecastSettings = ForecastSettings()
 
     def __post_init__(self) -> None:
         civil.zone_of(self.zone)
