@@ -15,6 +15,7 @@ from hems.bid import BidSettings
 from hems.devices import Battery
 from hems.errors import ConfigError
 from hems.forecast.model import TRAIN_DAYS, TRAIN_DAYS_MIN, ModelName
+from hems.forecast.weather import Location
 from hems.plan import Limits
 from hems.sources.base import DailySource, Source
 from hems.sources.community import CommunitySource
@@ -79,10 +80,15 @@ class ForecastSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     `model`: `blend` needs no training; `ridge` and `boosted` (extra `forecast`) learn from the
     last `train_days` days once a day; `auto` takes what was best on the home's own last days. The
     built-in community's habits never change, so that there `auto` is `blend`.
+
+    PV follows the irradiance of `weather`, a file (`hems.forecast.weather.FileWeather`), or else
+    the clear sky over `location` (extra `solar`), wherever that was better on the last days.
     """
 
     model: ModelName = "auto"
     train_days: int = TRAIN_DAYS
+    weather: str | None = None
+    location: Location | None = None
 
     def __post_init__(self) -> None:
         if not TRAIN_DAYS_MIN <= self.train_days <= TRAIN_DAYS:

@@ -1,16 +1,18 @@
-"""The home's load model, trained once a day on what the source has measured until midnight."""
+"""What a home learns once a day from what its source measured until midnight: models, weather."""
 
 from datetime import tzinfo
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from hems import civil
-from hems.civil import DAY_MS, FloatArray
-from hems.config import CommunityHome, HomeConfig
+from hems.civil import DAY_MS, BoolArray, FloatArray, IntArray
+from hems.config import CommunityHome, ForecastSettings, HomeConfig
 from hems.errors import ConfigError
-from hems.forecast import boosted, model
+from hems.forecast import HISTORY_DAYS, Forecast, boosted, model
 from hems.forecast.model import Trained
+from hems.forecast.weather import ClearSky, FileWeather, Weather, helps, pv_by_irradiance
 from hems.sources.base import Measurements, Source
 
 # A window of this many steps is asked for at a time, well within a source's bound.
@@ -78,18 +80,81 @@ class DailyModel:
         return whole
 
 
+class DailyWeather:
+    """A home's weather, and whether its PV is the better foretold with it; asked once a day.
+
+    Raises
+    ------
+    ConfigError, DataError
+        The extra is not installed, the file cannot be read.
+    """
+
+    def __init__(self, settings: ForecastSettings, zone: tzinfo) -> None:
+        self._zone = zone
+        self._weather: Weather | None = None
+        if settings.weather is not None:
+            self._weather = FileWeather(Path(settings.weather), zone)
+        elif settings.location is not None:
+            self._weather = ClearSky(settings.location)
+        self._of: tuple[int, int] | None = None
+        self._helps = False
+
+    @property
+    def knows_clouds(self) -> bool:
+        """Whether the last forecast had today's clouds in it already."""
+        return self._helps and isinstance(self._weather, FileWeather)
+
+    def pv(
+        self,
+        day_ahead: Forecast,
+        history_wh: FloatArray,
+        now_ms: int,
+        step_ms: int,
+        horizon: IntArray,
+    ) -> Forecast:
+        """Return a PV forecast as the weather has it; the given one where it knows no better.
+
+        `history_wh` ends at `now_ms`, and step i of the horizon begins `i` steps after it.
+        """
+        if self._weather is None or len(horizon) == 0:
+            return day_ahead
+        steps_per_day = DAY_MS // step_ms
+        steps = HISTORY_DAYS * steps_per_day
+        past = self._weather.window(now_ms - steps * step_ms, steps, step_ms).irradiance_w_m2
+        first = int(civil.positions(now_ms, 1, step_ms, self._zone)[0])
+        places = civil.positions(now_ms - steps * step_ms, steps, step_ms, self._zone) - first
+        light = _laid(past, np.isfinite(past), places + len(history_wh), len(history_wh))
+        day = civil.day_of(now_ms, self._zone)
+        if self._of != (day, step_ms):
+            # Whole days up to midnight, so that a node restarted at noon decides the same.
+            cut = len(history_wh) - first % steps_per_day
+            self._helps = helps(history_wh[:cut], light[:cut], steps_per_day)
+            self._of = (day, step_ms)
+        if not self._helps:
+            return day_ahead
+        ahead = self._weather.window(now_ms, len(horizon), step_ms).irradiance_w_m2
+        return pv_by_irradiance(day_ahead, history_wh, light, ahead, steps_per_day, horizon)
+
+
 def civil_history(
     past: Measurements, now_ms: int, slot_ms: int, first: int, zone: tzinfo
 ) -> tuple[FloatArray, FloatArray]:
     """Lay measurements on civil steps up to `first`; a repeated hour's are averaged."""
     steps = len(past.known)
-    places = civil.positions(now_ms - steps * slot_ms, steps, slot_ms, zone) - first
     length = steps + DAY_MS // slot_ms
-    places = places + length
-    use = past.known & (places >= 0) & (places < length)
+    places = civil.positions(now_ms - steps * slot_ms, steps, slot_ms, zone) - first + length
+    return (
+        _laid(past.load_wh, past.known, places, length),
+        _laid(past.pv_wh, past.known, places, length),
+    )
+
+
+def _laid(
+    values: FloatArray | IntArray, use: BoolArray, places: IntArray, length: int
+) -> FloatArray:
+    """Return the means of what falls on each place, NaN where nothing does."""
+    use = use & (places >= 0) & (places < length)
     count = np.bincount(places[use], minlength=length)
-    histories = []
-    for values in (past.load_wh, past.pv_wh):
-        total = np.bincount(places[use], values[use].astype(float), minlength=length)
-        histories.append(np.divide(total, count, out=np.full(length, np.nan), where=count > 0))
-    return histories[0], histories[1]
+    total = np.bincount(places[use], values[use].astype(np.float64), minlength=length)
+    mean: FloatArray = np.divide(total, count, out=np.full(length, np.nan), where=count > 0)
+    return mean

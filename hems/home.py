@@ -15,7 +15,7 @@ from hems import bid, civil, control, forecast, intraday
 from hems.bid import Band, Order, Suggested
 from hems.civil import DAY_MS, MINUTE_MS, FloatArray, IntArray
 from hems.config import HomeConfig, open_source
-from hems.daily import DailyModel, civil_history
+from hems.daily import DailyModel, DailyWeather, civil_history
 from hems.devices import CAPACITY_WH_MAX
 from hems.errors import ConfigError
 from hems.forecast import HISTORY_DAYS, Forecast
@@ -162,6 +162,7 @@ class HomeEnergyManager:
             self.state = HomeState(stored_uwh, self.state.next_slot_ms, self.state.committed_wh)
         self._planner = Planner(battery, config.limits)
         self._load_model = DailyModel(config, self.source, self.zone)
+        self._weather = DailyWeather(config.forecast, self.zone)
 
     @property
     def soc(self) -> float | None:
@@ -341,10 +342,10 @@ class HomeEnergyManager:
             trained, load, steps_per_day, int(first) - len(load), offsets, typical
         )
         pv_ahead = forecast.same_time_mean(pv, steps_per_day, offsets, fallback_wh=dark)
-        return (
-            intraday.persist_load(load_ahead, load, steps_per_day, offsets),
-            intraday.persist_pv(pv_ahead, pv, steps_per_day, offsets),
-        )
+        pv_ahead = self._weather.pv(pv_ahead, pv, now_ms, slot_ms, offsets)
+        if not self._weather.knows_clouds:
+            pv_ahead = intraday.persist_pv(pv_ahead, pv, steps_per_day, offsets)
+        return intraday.persist_load(load_ahead, load, steps_per_day, offsets), pv_ahead
 
 
 def typical_load_wh(positions: IntArray, steps_per_day: int) -> FloatArray:

@@ -22,6 +22,7 @@ from hems import civil
 from hems.civil import MINUTE_MS, BoolArray, FloatArray
 from hems.errors import ConfigError, DataError
 from hems.forecast.base import HISTORY_DAYS, Forecast, Horizon, offsets_of, same_time
+from hems.forecast.blend import same_time_mean
 
 ROWS_MAX: Final = 500_000
 LINE_CHARS_MAX: Final = 4_096
@@ -32,6 +33,8 @@ STEP_MINUTES_MAX: Final = 60
 FAINT_W_M2: Final = 10.0
 # A time of day needs this many days with light to have a yield of its own.
 DAYS_SEEN_MIN: Final = 3
+# How many of the last days tell whether the irradiance is of any use here.
+CHECK_DAYS: Final = 14
 
 
 class Location(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -248,6 +251,28 @@ def pv_by_irradiance(
     low = np.clip(low, 0.0, mean)
     median = None if day_ahead.median_wh is None else np.where(known, mean, day_ahead.median_wh)
     return Forecast(mean, low, np.maximum(high, mean), median)
+
+
+def helps(history_wh: FloatArray, past_w_m2: FloatArray, steps_per_day: int) -> bool:
+    """Tell whether the irradiance made the PV forecasts of the last days better (square error).
+
+    A weather service for another place, or a file of another year, makes them worse.
+    """
+    without, with_it = 0.0, 0.0
+    for day in range(CHECK_DAYS, 0, -1):
+        cut = len(history_wh) - day * steps_per_day
+        if cut < DAYS_SEEN_MIN * steps_per_day:
+            continue
+        before, actual = history_wh[:cut], history_wh[cut : cut + steps_per_day]
+        light = past_w_m2[cut : cut + steps_per_day]
+        plain = same_time_mean(before, steps_per_day, steps_per_day)
+        moved = pv_by_irradiance(
+            plain, before, past_w_m2[:cut], light, steps_per_day, steps_per_day
+        )
+        use = np.isfinite(actual)
+        without += float(((plain.mean_wh - actual)[use] ** 2).sum())
+        with_it += float(((moved.mean_wh - actual)[use] ** 2).sum())
+    return with_it < without
 
 
 def _quantile(errors: FloatArray, use: BoolArray, level: float) -> FloatArray:

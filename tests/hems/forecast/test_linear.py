@@ -11,7 +11,6 @@ def test_the_mean_is_found() -> None:
     energy = 0.3 * X[:, 0] + 0.5 * X[:, 1] + 20 + RNG.normal(0, 30, len(X))
     found = linear.fit_mean(X, energy, ONES, 2)
     # The pull of 200 rows towards the third feature is left.
-
     assert np.abs(found.weights - (0.3, 0.5, 0.0)).max() < 0.15
     assert abs(found.predict(X).mean() - energy.mean()) < 2
 
