@@ -68,7 +68,7 @@ class SyncSection(Section, frozen=True):
     """
 
     snapshot_every: int = 200
-    snapshot_behind: int = 500
+    snapshot_behind: int = 150
 
 
 class Config(Section, frozen=True):
