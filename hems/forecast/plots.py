@@ -17,6 +17,8 @@ TOP: Final = 56
 BOTTOM: Final = 64
 WEEK_DAYS: Final = 7
 HOMES_DRAWN_MAX: Final = 60
+# Width of a letter, about.
+LETTER: Final = 7.0
 
 _MEAN: Final = "#2563a8"
 _MEDIAN: Final = "#d9822b"
@@ -37,7 +39,9 @@ def skills_svg(homes: list[HomeReport]) -> str:
         for bar, (value, colour) in enumerate(zip(pair, (_MEAN, _MEDIAN), strict=True)):
             x = LEFT + slot * (place + 0.14 + 0.36 * bar)
             canvas.bar(x, slot * 0.34, value, colour)
-        canvas.text(LEFT + slot * (place + 0.5), HEIGHT - BOTTOM + 20, home.name[-12:], "middle")
+        room = max(3, int(slot / LETTER))
+        name = home.name if len(home.name) <= room else "…" + home.name[-room + 1 :]
+        canvas.text(LEFT + slot * (place + 0.5), HEIGHT - BOTTOM + 20, name, "middle")
     canvas.legend((("mean forecast", _MEAN), ("median forecast", _MEDIAN)))
     return canvas.finish()
 
