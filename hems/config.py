@@ -23,6 +23,7 @@ from hems.sources.replay import ReplaySource
 from hems.sources.wide import read_wide
 
 PV_SCALE_MAX: Final = 100.0
+RETRAIN_DAYS_MAX: Final = 28
 
 
 class CommunityHome(
@@ -78,7 +79,7 @@ class ForecastSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """How a home forecasts its load.
 
     `model`: `blend` needs no training; `ridge` and `boosted` (extra `forecast`) learn from the
-    last `train_days` days once a day; `auto` takes what was best on the home's own last days. The
+    last `train_days` days every `retrain_days` days; `auto` takes what was best on the home's own last days. The
     built-in community's habits never change, so that there `auto` is `blend`.
 
     PV follows the irradiance of `weather`, a file (`hems.forecast.weather.FileWeather`), or else
@@ -87,6 +88,7 @@ class ForecastSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     model: ModelName = "auto"
     train_days: int = TRAIN_DAYS
+    retrain_days: int = 7
     weather: str | None = None
     location: Location | None = None
 
@@ -95,6 +97,8 @@ class ForecastSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             raise ConfigError(
                 f"train_days {self.train_days}: {TRAIN_DAYS_MIN} to {TRAIN_DAYS} days"
             )
+        if not 1 <= self.retrain_days <= RETRAIN_DAYS_MAX:
+            raise ConfigError(f"retrain_days {self.retrain_days}: 1 to {RETRAIN_DAYS_MAX} days")
 
 
 class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,11 +15,11 @@ from hems import bid, civil, control, forecast, intraday
 from hems.bid import Band, Order, Suggested
 from hems.civil import DAY_MS, MINUTE_MS, FloatArray, IntArray
 from hems.config import HomeConfig, open_source
-from hems.daily import DailyModel, DailyWeather, civil_history
 from hems.devices import CAPACITY_WH_MAX
 from hems.errors import ConfigError
 from hems.forecast import HISTORY_DAYS, Forecast
 from hems.forecast.model import load_forecast
+from hems.learning import LoadModel, PvWeather, civil_history
 from hems.plan import Plan, PlanInput, Planner, grid_room_wh
 from hems.sources.base import Source
 from hems.sources.community import LOAD_TYPES, load_profile_w
@@ -161,8 +161,8 @@ class HomeEnergyManager:
             stored_uwh = min(self.state.stored_uwh, most_uwh)
             self.state = HomeState(stored_uwh, self.state.next_slot_ms, self.state.committed_wh)
         self._planner = Planner(battery, config.limits)
-        self._load_model = DailyModel(config, self.source, self.zone)
-        self._weather = DailyWeather(config.forecast, self.zone)
+        self._load_model = LoadModel(config, self.source, self.zone)
+        self._weather = PvWeather(config.forecast, self.zone)
 
     @property
     def soc(self) -> float | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from hems import civil
 from hems.civil import WEEK_DAYS, BoolArray
-from hems.config import CommunityHome, HomeConfig, ReplayHome
+from hems.config import CommunityHome, ForecastSettings, HomeConfig, ReplayHome
 from hems.devices import Battery
 from hems.errors import ConfigError, DataError
 from hems.forecast import HISTORY_DAYS
@@ -112,7 +112,10 @@ def replayed(
         )
         produces = pv is not None or series.pv_uwh is not None
         stores = produces and has_pv[i]
-        configs.append(HomeConfig(source=source, zone=zone, battery=battery if stores else None))
+        # A street on one machine would train all its homes at once, and miss its first slots.
+        settings = ForecastSettings(model="blend")
+        stored = battery if stores else None
+        configs.append(HomeConfig(source=source, zone=zone, battery=stored, forecast=settings))
     if homes > len(picked.homes):
         notes.append(
             f"{len(picked.homes)} homes of the file are complete; {homes} replay them, "

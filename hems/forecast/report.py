@@ -83,7 +83,7 @@ def walk_forward(
 ) -> HomeReport:
     """Judge the load forecast of one home.
 
-    A node trains every day; here only every `retrain_days`, to save time.
+    Trains anew every `retrain_days` days of the test.
 
     Raises
     ------

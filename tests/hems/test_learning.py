@@ -130,5 +130,7 @@ def test_clouds_foretold_darken_the_afternoon(tmp_path: Path) -> None:
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(ConfigError, match="train_days 3"):
         ForecastSettings(train_days=3)
+    with pytest.raises(ConfigError, match="retrain_days 0"):
+        ForecastSettings(retrain_days=0)
     with pytest.raises(msgspec.ValidationError, match="Invalid enum value 'oracle'"):
         msgspec.convert({"model": "oracle"}, ForecastSettings)

@@ -1,4 +1,4 @@
-"""What a home learns once a day from what its source measured until midnight: models, weather."""
+"""What a home learns from what its source measured until a midnight: models, use of weather."""
 
 from datetime import tzinfo
 from pathlib import Path
@@ -19,10 +19,11 @@ from hems.sources.base import Measurements, Source
 WINDOW_STEPS: Final = 4_000
 
 
-class DailyModel:
-    """Trains when the civil day changes, and keeps the model until the next.
+class LoadModel:
+    """Trains every so many civil days, and keeps the model in between.
 
-    It learns from whole days before today alone: a node restarted at noon has the morning's model.
+    Which days those are follows from the calendar alone, and what is learnt ends at their midnight:
+    a node restarted on a Thursday noon has the model of the others that week.
 
     Raises
     ------
@@ -46,10 +47,11 @@ class DailyModel:
         self._trained: Trained | None = None
 
     def at(self, now_ms: int, step_ms: int) -> Trained | None:
-        """Return the model of a moment's day for steps of this length; None is the blend."""
+        """Return the model of a moment for steps of this length; None is the blend."""
         if self._name == "blend":
             return None
         day = civil.day_of(now_ms, self._zone)
+        day -= day % self._settings.retrain_days
         if self._of != (day, step_ms):
             self._trained = self._train(day, step_ms)
             self._of = (day, step_ms)
@@ -80,7 +82,7 @@ class DailyModel:
         return whole
 
 
-class DailyWeather:
+class PvWeather:
     """A home's weather, and whether its PV is the better foretold with it; asked once a day.
 
     Raises
