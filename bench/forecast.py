@@ -1,7 +1,7 @@
 """How good the forecast is: day-ahead, walk-forward over the last 30 % of each home.
 
     uv run [--extra forecast] python -m bench.forecast [--data LOAD.csv.gz] [--pv PV.csv.gz]
-        [--city FOLDER] [--models ridge,boosted] [--day-ahead | --intraday]
+        [--city FOLDER] [--models ridge,boosted] [--retrain-days N] [--day-ahead | --intraday]
 
 Every midnight the next day is forecast from what was known; errors are over the steps measured.
 Skill = 1 - error / error of the naive forecast (load: the same time seven days before; PV:
@@ -26,7 +26,15 @@ from hems.civil import FloatArray
 from hems.errors import DataError
 from hems.forecast import HISTORY_DAYS, Forecast, blend, boosted, model, same_time_mean
 from hems.forecast.data import read_series
-from hems.forecast.report import Series, Skill, median_skill, pv_skill, total_of, walk_forward
+from hems.forecast.report import (
+    RETRAIN_DAYS,
+    Series,
+    Skill,
+    median_skill,
+    pv_skill,
+    total_of,
+    walk_forward,
+)
 from hems.intraday import persist_load, persist_pv
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -116,6 +124,7 @@ def main() -> None:
     parser.add_argument("--city", type=Path, default=CITY_FOLDER)
     parser.add_argument("--models", default=",".join(installed()))
     parser.add_argument("--zone", default="Australia/Sydney")
+    parser.add_argument("--retrain-days", type=int, default=RETRAIN_DAYS)
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--day-ahead", action="store_true")
     only.add_argument("--intraday", action="store_true")
@@ -128,9 +137,10 @@ def main() -> None:
     print(describe())
     if not arguments.intraday:
         for name in arguments.models.split(","):
-            show_load(arguments.data.name, loads, name)
+            show_load(arguments.data.name, loads, name, arguments.retrain_days)
             if arguments.city.is_dir():
-                show_load("CityLearn 2022", city_loads(arguments.city), name)
+                city = city_loads(arguments.city)
+                show_load("CityLearn 2022", city, name, arguments.retrain_days)
         for series in productions:
             of = pv_skill(series)
             print(
@@ -146,16 +156,18 @@ def installed() -> list[str]:
     return ["blend", "ridge", *(["boosted"] if boosted.installed() else [])]
 
 
-def show_load(file: str, loads: list[Series], name: model.ModelName) -> None:
+def show_load(file: str, loads: list[Series], name: model.ModelName, retrain_days: int) -> None:
     """Print the walk-forward table of a model."""
-    print(f"load, {name}, day-ahead against the 7-day naive: {file}")
+    print(
+        f"load, {name}, day-ahead against the 7-day naive, trained every {retrain_days} d: {file}"
+    )
     print(
         f"{'':16} mean MAE   RMSE    bias   median MAE   80 % holds   pinball / 28 days   CPU s/fit"
     )
     homes, spent = [], []
     for series in loads:
         begin = time.process_time()
-        homes.append(walk_forward(series, name))
+        homes.append(walk_forward(series, name, retrain_days))
         fits = sum(homes[-1].chosen.values())
         spent.append((time.process_time() - begin) / fits)
         home = homes[-1]
