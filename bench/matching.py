@@ -1,6 +1,6 @@
 """How fast the mechanisms are: `uv run python -m bench.matching [--pymarket] [ORDERS ...]`.
 
-For each mechanism of `matching.star` and each number of orders (10,000 and 100,000 unless given):
+For each mechanism of the libraries and each number of orders (10,000 and 100,000 unless given):
 orders taken from the state, matched inside the machine, trades written back; beside the same text
 run by plain CPython over ready lists. Times are of the processor: one thread, which waits for
 nothing.
@@ -38,7 +38,7 @@ TARIFF = 200_000
 
 CONTRACT = """
 EXPORTS = {"clear": "query"}
-LIBRARIES = ["matching"]
+LIBRARIES = ["matching", "feeder", "sharing"]
 ROWS_PER_CHUNK = 64
 
 def clear(mechanism, terms):
@@ -60,7 +60,7 @@ def match(mechanism, rows, terms):
     if mechanism == "share":
         surplus = [[home, wh] for home, wh, coefficient in rows if coefficient == -1]
         demand = [row for row in rows if row[2] != -1]
-        return share(surplus, demand, terms["rule"], 90000, fees)
+        return priced(share(surplus, demand, terms["rule"]), 90000, fees)
     bids = sorted([[p, n, h, wh, g, to] for side, p, n, h, wh, g, to in rows if side == 0])
     asks = [[p, n, h, wh, g, to] for side, p, n, h, wh, g, to in rows if side == 1]
     if mechanism == "request_offer":
@@ -77,7 +77,8 @@ def match(mechanism, rows, terms):
     found = high_low(bids, asks, terms["rule"], fees)["trades"]
     if mechanism == "secure":
         flows = [0 for _ in range(len(terms["feeder"]["lines"]) + 1)]
-        return secure(found, terms["feeder"], flows, 3600000, fees)["trades"]
+        kept_wh = secure(found, terms["feeder"], flows, 3600000)["kept_wh"]
+        return resized(found, kept_wh, fees)
     return found
 """
 
@@ -202,7 +203,8 @@ def _case(name: str, count: int) -> tuple[str, list[list[int]], dict[str, Any]]:
 def _machine(rows: list[list[int]]) -> tuple[Executor, State]:
     executor, state = Executor(StarlarkEngine()), State()
     journal = Journal(state)
-    executor.deploy_library(journal, "matching", contracts.source("matching"))
+    for name in contracts.LIBRARIES:
+        executor.deploy_library(journal, name, contracts.source(name))
     executor.deploy(journal, "c", CONTRACT + MATCH)
     for first in range(0, len(rows), ORDERS_PER_HOME):
         journal.put(f"c/orders/{first:07}", encode(rows[first : first + ORDERS_PER_HOME]))
@@ -211,9 +213,10 @@ def _machine(rows: list[list[int]]) -> tuple[Executor, State]:
 
 
 def _plain() -> dict[str, Any]:
-    """The library's own text, unguarded, as a module of CPython."""
+    """The libraries' own text, unguarded, as a module of CPython."""
     names: dict[str, Any] = {"reversed": lambda items: items[::-1]}
-    exec(compile(contracts.source("matching") + MATCH, "matching", "exec"), names)
+    text = "".join(contracts.source(name) for name in contracts.LIBRARIES)
+    exec(compile(text + MATCH, "libraries", "exec"), names)
     return names
 
 

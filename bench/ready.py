@@ -101,7 +101,7 @@ async def _commit(
 ) -> None:
     header = block.header
     raw = encode(certificate) if certificate is not None else b""
-    receipts = encode(result.receipts)
+    receipts = encode(result.rooted)
     stored = StoredBlock(header.height, header_hash(header), encode(block), raw, receipts)
     await store.commit(stored, [r.tx_id for r in result.receipts], result.writes)
     app.commit(result)

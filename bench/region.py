@@ -3,7 +3,10 @@
 Every home posts an order for every slot and its meter a reading; slots are cleared, settled and,
 once they are older than `keep_slots`, forgotten. Printed are the state's keys and bytes as slots go
 by, what a slot costs, the state root for 500 updates at 100,000 keys, and how long a node takes to
-load the state after a restart (every key read, the tree built anew, the money counted).
+load a state of 100,000 keys, and the last one, after a restart (every key read, the tree built
+anew, the money counted). As many slots as are kept, and then a quarter more: from there on every
+slot forgets as much as it adds, and the command fails if one does not. A month of quarter hours:
+`--homes 100 --slots 2880`.
 """
 
 import argparse
@@ -23,6 +26,9 @@ from wire.keys import SigningKey
 from wire.transaction import CheckedTransaction
 
 BLOCK_TRANSACTIONS = 500
+# Slots in the open while another is added: not yet settled, or settled and not yet forgotten.
+SLOTS_UNDER_WAY = 4
+LOADS = 3
 ROOT_KEYS = 100_000
 UPDATES = 500
 
@@ -30,19 +36,32 @@ UPDATES = 500
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--homes", type=int, default=1_000)
-    parser.add_argument("--slots", type=int, default=100)
-    parser.add_argument("--keep-slots", type=int, default=40)
+    parser.add_argument("--slots", type=int)
+    parser.add_argument("--keep-slots", type=int, default=192)
     given = parser.parse_args()
+    slots = given.slots or given.keep_slots * 5 // 4
     print(describe())
     rooting()
     region = Region(given.homes, given.keep_slots)
     # As a daemon does: what is there stays.
     collect_seldom()
-    for number in range(given.slots):
-        region.slot(SLOT + number)
-        if (number + 1) % max(1, given.slots // 10) == 0:
-            region.tell(number + 1)
+    tried = False
+    kept: list[int] = []
+    for number in range(1, slots + 1):
+        region.slot(SLOT + number - 1)
+        keys = len(region.app._state.items)
+        if not tried and keys >= ROOT_KEYS:
+            region.restart()
+            tried = True
+        if number >= given.keep_slots + SLOTS_UNDER_WAY:
+            kept.append(keys)
+        if number % max(1, slots // 10) == 0:
+            region.tell(number)
     region.restart()
+    if kept and max(kept) != kept[0]:
+        raise SystemExit(f"the state grows: {kept[0]:,} keys, and later {max(kept):,}")
+    if kept:
+        print(f"the plateau: {kept[0]:,} keys in each of the last {len(kept)} slots")
 
 
 class Region:
@@ -124,7 +143,7 @@ class Region:
         """Load the state as a node does that starts again."""
         items, height, root = self.app.state_items(), self.app.height, self.app.state_root
         took = []
-        for _ in range(3):
+        for _ in range(LOADS):
             again = Application(self.params)
             begun = time.process_time()
             again.load(items, height)

@@ -22,7 +22,7 @@ from consensus.messages import (
 from consensus.tally import Round
 
 if TYPE_CHECKING:
-    from consensus.core import Core
+    from consensus.height import HeightState
 
 # A node that lacks more gets the rest after its next summary.
 ANSWER_VOTES_MAX: Final = 128
@@ -62,7 +62,7 @@ class Repair:
             return
         self.past.append(PastDecision(decided, authorities, self.tick))
 
-    def summary(self, core: "Core") -> VoteSummary:
+    def summary(self, core: "HeightState") -> VoteSummary:
         """Say where this node is and which votes it holds."""
         self._said += 1
         if core.decided:
@@ -80,7 +80,7 @@ class Repair:
             vote_sets(core.rounds, wanted),
         )
 
-    def answers(self, core: "Core", summary: VoteSummary, sender: int) -> list[Send]:
+    def answers(self, core: "HeightState", summary: VoteSummary, sender: int) -> list[Send]:
         """Return what `sender` lacks: votes and a proposal, or the block it has not decided."""
         me = core.index
         count = self._answered.get(sender, 0)

@@ -110,10 +110,15 @@ class Receipt(Message, frozen=True, tag="receipt"):
     events: tuple[Event, ...]
 
 
+# In place of a transaction's id, in the receipt of what no transaction said.
+BLOCK_ID: Final = bytes(32)
+
+
 class BlockResult(NamedTuple):
     """What a block does. `commit` wants it as `execute` made it.
 
-    `next` are the terms of the block that follows.
+    `events` are what no transaction said: of hooks, convictions, code put in force. `next` are the
+    terms of the block that follows.
     """
 
     height: int
@@ -126,6 +131,18 @@ class BlockResult(NamedTuple):
     tree: Tree
     money: Money
     next: Terms
+
+    @property
+    def rooted(self) -> tuple[Receipt, ...]:
+        """What `receipts_root` covers, in order: see `rooted`."""
+        return rooted(self.receipts, self.events)
+
+
+def rooted(receipts: Sequence[Receipt], events: Sequence[Event]) -> tuple[Receipt, ...]:
+    """Return the receipts of a block's transactions, and one of its own if it said something."""
+    if not events:
+        return tuple(receipts)
+    return (*receipts, Receipt(BLOCK_ID, "ok", "", "", 0, tuple(events)))
 
 
 def machine(engine: Engine | None = None) -> dict[str, str]:
@@ -645,7 +662,7 @@ class Application:
             receipts=receipts,
             events=tuple(events),
             state_root=merkle.root_of(tree),
-            receipts_root=merkle.list_root([encode(receipt) for receipt in receipts]),
+            receipts_root=merkle.list_root([encode(part) for part in rooted(receipts, events)]),
             writes=writes,
             base_root=self.state_root,
             tree=tree,
@@ -755,6 +772,7 @@ def _genesis_arguments(params: MarketParams, founding: Founding) -> dict[str, Pl
             if params.offer_timeout_ms is None
             else params.offer_timeout_ms,
             "horizon_slots": params.horizon_slots,
+            "orders_per_home_max": params.orders_per_home_max,
             "margin_percent": params.margin_percent,
             "energy_max_wh": params.energy_max_wh,
             "price_max_micro_per_kwh": params.price_max_micro_per_kwh,

@@ -1,7 +1,8 @@
 """The market's conservation laws, checked after each block on what the block wrote.
 
 1. money: Σ (balance + held) = minted − redeemed, and nothing is negative;
-2. each (home, slot) is settled once: a bill is written once and never changed;
+2. each (home, slot) is settled once: a bill is written once, never changed, and of slots that are
+   forgotten none is written again;
 3. energy, per bill: import − export = bought − sold + grid − fed in;
 4. each bill is the sum of its trades and grid legs;
 5. per slot: what homes bought from homes is what homes sold, in energy and in money;
@@ -25,6 +26,7 @@ from market.vm.journal import Before, Changes, State
 ACCOUNT_PREFIX: Final = "ledger/account/"
 SUPPLY_KEY: Final = "ledger/supply"
 BILL_PREFIX: Final = "settlement/bill/"
+FORGOTTEN_KEY: Final = "settlement/forgotten"
 QUOTA_PREFIX: Final = "carbon/account/"
 MEMBER_PREFIX: Final = "governance/member/"
 
@@ -49,6 +51,7 @@ def check_block(state: State | Before, writes: Mapping[str, bytes | None], money
     in_accounts, issued = money
     traded: dict[int, list[int]] = {}
     quota_mg: dict[str, int] = {}
+    once = _Once(state, writes)
     for key, data in writes.items():
         if key.startswith(ACCOUNT_PREFIX):
             in_accounts += _account(key, data) - _account(key, state.items.get(key))
@@ -57,9 +60,10 @@ def check_block(state: State | Before, writes: Mapping[str, bytes | None], money
             _check_bond(state, writes, key.removeprefix(MEMBER_PREFIX))
         elif key == SUPPLY_KEY:
             issued = _issued(data)
-        elif key.startswith(BILL_PREFIX) and data is not None:
-            if key in state.items:
-                raise InvariantError(f"{key.removeprefix(BILL_PREFIX)} is settled a second time")
+        elif key.startswith(BILL_PREFIX):
+            once.check(key, data)
+            if data is None:
+                continue
             bill = _unpack(data)
             _check_bill(bill)
             sums = traded.setdefault(bill["slot"], [0, 0, 0])
@@ -127,6 +131,28 @@ def count_money(state: State) -> Money:
             f"accounts hold {money.in_accounts} micro, issued are {money.issued} micro"
         )
     return money
+
+
+class _Once:
+    """Law 2. Slots before `forgotten` have no bills any more, and get none."""
+
+    def __init__(self, state: State | Before, writes: Mapping[str, bytes | None]) -> None:
+        before = state.items.get(FORGOTTEN_KEY)
+        after = writes.get(FORGOTTEN_KEY, before)
+        self._known = state.items
+        self._before = 0 if before is None else int(_unpack(before))
+        self._after = 0 if after is None else int(_unpack(after))
+        if self._after < self._before:
+            raise InvariantError(
+                f"slots before {self._before} are forgotten, not only those before {self._after}"
+            )
+
+    def check(self, key: str, data: bytes | None) -> None:
+        slot = int(key.split("/")[2])
+        if data is None and slot >= self._after:
+            raise InvariantError(f"{key} is deleted while its slot could be settled again")
+        if data is not None and (key in self._known or slot < self._before):
+            raise InvariantError(f"{key.removeprefix(BILL_PREFIX)} is settled a second time")
 
 
 def _account(key: str, data: bytes | None) -> int:

@@ -145,6 +145,7 @@ REFUSALS: Final = (
     Refusal("no_bond", ("governance",), "a balance that covers the bond"),
     Refusal("unknown_parameter", ("governance",), "one of the parameters that are named"),
     Refusal("no_change", ("governance",), "a value, or a seat, that is not so already"),
+    Refusal("misfit", ("governance",), "a value that fits the parameters that are named with it"),
     Refusal("too_few_seats", ("governance",), "a removal that leaves at least 4 seats"),
     Refusal("too_many_seats", ("governance",), "an addition up to 32 seats"),
     Refusal("too_many_proposals", ("governance",), "another once one of the open ones has ended"),

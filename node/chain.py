@@ -608,7 +608,7 @@ class Chain:
     async def _write(
         self, block: Block, certificate: Certificate | None, result: BlockResult
     ) -> None:
-        stored = _stored(block, certificate, result.receipts)
+        stored = _stored(block, certificate, result.rooted)
         tx_ids = [receipt.tx_id for receipt in result.receipts]
         end = None
         if certificate is not None and ends_epoch(block.header):

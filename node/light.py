@@ -208,6 +208,14 @@ def account_of(home: str, genesis: Genesis) -> str:
     )
 
 
+def names_of(genesis: Genesis) -> dict[str, str]:
+    """Return what the genesis calls the accounts it knows: homes, their meters, the regulator."""
+    found = {genesis.market.regulator: "regulator"}
+    for home in genesis.market.homes:
+        found |= {home.address: home.name, home.meter: f"{home.name}'s meter"}
+    return found
+
+
 def _arrive(here: "asyncio.Future[str]", peer: str, came: bool) -> None:
     if came and not here.done():
         here.set_result(peer)

@@ -2,10 +2,12 @@
 
 A block's header carries the root of its receipts, which its authorities computed before they
 voted. So a receipt with its place in the block and a Merkle path is proven by the block's certified
-header, and that from the genesis file alone, as a bill is (`node.bill`). A receipt is final: no
-later block says otherwise, and its age does not matter.
+header, and that from the genesis file alone, as a bill is (`node.bill`). What was asked for is
+proven by the transaction's id, which is its hash. A receipt is final: no later block says
+otherwise, and its age does not matter.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol
 
 from msgspec import Meta
@@ -15,6 +17,7 @@ from consensus.errors import HeaderRefused, ProofRefused
 from consensus.light import LightClient, SignedHeader
 from consensus.messages import BLOCK_BYTES_MAX, TRANSACTIONS_MAX, Block
 from market.app import Receipt
+from market.refusals import accepted
 from market.vm import merkle
 from market.vm.merkle import Proof
 from node.bill import PathSource, follow
@@ -25,6 +28,8 @@ from node.store import Store
 from node.sync import Sync
 from wire.codec import Message, decode, encode
 from wire.errors import DecodeError
+from wire.keys import address_of
+from wire.transaction import TRANSACTION_BYTES_MAX, SignedTransaction, Transaction, id_of
 
 PROTOCOL: Final = "prove-receipt"
 TX_ID_BYTES: Final = 32
@@ -52,10 +57,11 @@ class NoReceipt(Message, frozen=True, tag="no-receipt"):
 
 
 class ReceiptProof(Message, frozen=True, tag="receipt-proof"):
-    """A certified header, and the receipt at a place in its block."""
+    """A certified header, the receipt at a place in its block, and the signed transaction."""
 
     signed: SignedHeader
     index: Annotated[int, Meta(ge=0, lt=TRANSACTIONS_MAX)]
+    transaction: Annotated[bytes, Meta(max_length=TRANSACTION_BYTES_MAX)]
     receipt: Receipt
     proof: Proof
 
@@ -71,8 +77,9 @@ class ReceiptSource(PathSource, Protocol):
 
 
 class ProvenReceipt(NamedTuple):
-    """How a transaction ended, at which place in which block."""
+    """What a transaction asked for, how it ended, and at which place in which block."""
 
+    tx: Transaction
     receipt: Receipt
     place: int
     height: int
@@ -110,14 +117,16 @@ class Receipts:
         stored = None if height is None else await self._store.block(height)
         if stored is None:
             return NoReceipt("unknown")
-        header = decode(stored.block, Block, BLOCK_BYTES_MAX).header
+        block = decode(stored.block, Block, BLOCK_BYTES_MAX)
+        header = block.header
         path = await self._sync.path(header.epoch, header.height)
         receipts = decode(stored.receipts, tuple[Receipt, ...], len(stored.receipts))
         places = [index for index, receipt in enumerate(receipts) if receipt.tx_id == tx_id]
         if not path or path[-1].header.height != header.height or not places:
             return NoReceipt("unknown")
         proof = merkle.prove_item([encode(receipt) for receipt in receipts], places[0])
-        return ReceiptProof(path[-1], places[0], receipts[places[0]], proof)
+        place = places[0]
+        return ReceiptProof(path[-1], place, block.txs[place], receipts[place], proof)
 
 
 class ReceiptReader:
@@ -144,6 +153,9 @@ class ReceiptReader:
                 raise ControlError(f"no proof is served: {_REASONS[material.reason]}")
             if material.receipt.tx_id != tx_id:
                 raise ProofRefused("the receipt is another transaction's")
+            tx = decode(material.transaction, SignedTransaction, TRANSACTION_BYTES_MAX).tx
+            if id_of(tx) != tx_id:
+                raise ProofRefused("what was asked for is another transaction's")
             await follow(self._light, source, material.signed)
             self._light.check_receipt(
                 material.index, encode(material.receipt), material.proof, merkle.verify
@@ -154,6 +166,7 @@ class ReceiptReader:
             raise ProofError(f"what the node serves proves nothing: {error}") from None
         header, certificate = material.signed.header, material.signed.certificate
         return ProvenReceipt(
+            tx,
             material.receipt,
             material.index,
             header.height,
@@ -164,15 +177,34 @@ class ReceiptReader:
         )
 
 
-def receipt_view(proven: ProvenReceipt) -> dict[str, Any]:
-    """Return a proven receipt as a plain map, as `transaction` answers, with its proof."""
-    receipt = proven.receipt
+def receipt_view(proven: ProvenReceipt, names: Mapping[str, str]) -> dict[str, Any]:
+    """Return a proven receipt as a plain map, as `transaction` answers, with its proof.
+
+    Parameters
+    ----------
+    names : mapping of str to str
+        What accounts are called; who is not in it is called by its address.
+    """
+    receipt, tx = proven.receipt, proven.tx
+    sender = address_of(tx.sender)
     return {
         "id": receipt.tx_id.hex(),
+        "status": "decided",
         "height": proven.height,
+        "time_ms": proven.time_ms,
+        "asked": {
+            "sender": sender,
+            "sender_name": names.get(sender, sender),
+            "contract": tx.contract,
+            "entry": tx.entry,
+            "args": tx.args,
+            "nonce": tx.nonce,
+            "valid_until_ms": tx.valid_until_ms,
+        },
         "code": receipt.code,
         "reason": receipt.reason,
         "message": receipt.message,
+        "accepted": accepted(receipt.reason, tx.contract) if receipt.reason else "",
         "gas": receipt.gas,
         "events": [[event.contract, event.name, event.data] for event in receipt.events],
         "proof": {

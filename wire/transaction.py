@@ -71,9 +71,14 @@ def sign(tx: Transaction, key: SigningKey) -> CheckedTransaction:
     if tx.sender != key.public:
         raise ValueError("a transaction is signed by its sender's key")
     check_plain(tx.args)
-    body = _DOMAIN + encode(tx)
+    body = _signed_bytes(tx)
     raw = encode(SignedTransaction(tx, key.sign(body)))
     return CheckedTransaction(tx, hashlib.sha256(body).digest(), key.address, raw)
+
+
+def id_of(tx: Transaction) -> bytes:
+    """Return a transaction's id: whoever knows the id can tell what was asked for from all else."""
+    return hashlib.sha256(_signed_bytes(tx)).digest()
 
 
 def check(raws: Iterable[bytes], chain_id: str, now_ms: int) -> list[CheckedTransaction | Refused]:
@@ -96,7 +101,7 @@ def check(raws: Iterable[bytes], chain_id: str, now_ms: int) -> list[CheckedTran
             results.append(refused)
             continue
         tx = signed.tx
-        body = _DOMAIN + encode(tx)
+        body = _signed_bytes(tx)
         places.append(len(results))
         items.append((tx.sender, body, signed.signature))
         tx_id = hashlib.sha256(body).digest()
@@ -113,6 +118,10 @@ def check_validity(tx: Transaction, now_ms: int) -> None:
         raise Refused("expired", f"it was valid until {tx.valid_until_ms} ms, now is {now_ms} ms")
     if tx.valid_until_ms > now_ms + VALIDITY_MS_MAX:
         raise Refused("valid_too_long", f"at most {VALIDITY_MS_MAX} ms ahead may be signed for")
+
+
+def _signed_bytes(tx: Transaction) -> bytes:
+    return _DOMAIN + encode(tx)
 
 
 def _check_form(tx: Transaction, chain_id: str, now_ms: int) -> None:

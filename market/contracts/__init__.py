@@ -9,7 +9,7 @@ CONTRACTS: Final = (
     "ledger", "registry", "tariff", "market", "requests", "settlement", "carbon", "governance",
 )  # fmt: skip
 
-LIBRARIES: Final = ("matching",)
+LIBRARIES: Final = ("matching", "feeder", "sharing", "book", "rounds", "suggested")
 
 
 def source(name: str) -> str:

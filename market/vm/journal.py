@@ -137,7 +137,8 @@ class Journal:
         before: dict[str, object] = {}
         for key, value in self._undo[mark:]:
             before.setdefault(key, value)
-        return Changes(Before(self._state, before), {key: self.writes.get(key) for key in before})
+        writes = {key: self.writes.get(key) for key in before}
+        return Changes(Before(self, self._state, before), writes)
 
     def settle(self) -> None:
         """Forget how to undo: what stands now stands."""
@@ -145,13 +146,18 @@ class Journal:
 
 
 class Before:
-    """The key-value pairs as they were before some writes of a journal; reads as a `State`."""
+    """The key-value pairs as they were before some writes of a journal; reads as a `State`.
 
-    __slots__ = ("_before", "_state")
+    Of what has not been written since, they are the journal's as it stands. `written` has for each
+    key what the first of the writes replaced; `...` where the journal had nothing.
+    """
 
-    def __init__(self, state: State, before: Mapping[str, object]) -> None:
+    __slots__ = ("_journal", "_state", "_written")
+
+    def __init__(self, journal: Journal, state: State, written: Mapping[str, object]) -> None:
+        self._journal = journal
         self._state = state
-        self._before = before
+        self._written = written
 
     @property
     def items(self) -> "Before":
@@ -160,7 +166,9 @@ class Before:
 
     def get(self, key: str) -> bytes | None:
         """Return the value at `key`, or None."""
-        value = self._before.get(key, ...)
+        if key not in self._written:
+            return self._journal.get(key)
+        value = self._written[key]
         return self._state.items.get(key) if value is ... else cast("bytes | None", value)
 
     def __contains__(self, key: str) -> bool:

@@ -3,7 +3,8 @@
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from string import hexdigits
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -19,6 +20,9 @@ from node.cli.options import (
     print_json,
     settings,
 )
+
+if TYPE_CHECKING:
+    from node.genesis import Genesis
 
 market_app = typer.Typer(
     help="The market: orders, trades, prices, requests, and why a transaction was refused.",
@@ -104,6 +108,12 @@ def market_explain(
             "--verify", help="Prove how it ended from the genesis file, trusting no node."
         ),
     ] = False,
+    peer: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="With --verify: ask the neighbour at this multiaddress, with /p2p/."
+        ),
+    ] = None,
     genesis: Annotated[
         Path | None, typer.Option(help="With --verify: the genesis file. [default: this home's]")
     ] = None,
@@ -116,8 +126,14 @@ def market_explain(
 ) -> None:
     """Say what a transaction asked for, what became of it, and what would have been accepted.
 
-    Without an id, list the last transactions that were handed in at the node.
+    Without an id, list the last transactions that were handed in at the node. With --from and
+    --genesis it takes no node and no settings of one's own.
     """
+    if peer is not None:
+        _print_explained(
+            _proven_by_a_peer(transaction, verify, peer, node, config, genesis), as_json
+        )
+        return
     if transaction is None:
         listed = _ask(config, node, "transactions", count=count)
         if as_json:
@@ -127,11 +143,9 @@ def market_explain(
         return
     found = _ask(config, node, "transaction", id=transaction)
     if verify and found["status"] == "decided":
-        _prove(found, config, node, genesis)
-    if as_json:
-        print_json(found)
-    else:
-        print_explained(found)
+        community = _genesis(config, genesis)
+        found |= _proven(community, data_of(config, node), bytes.fromhex(found["id"]))
+    _print_explained(found, as_json)
     if found["status"] == "unknown" or (verify and "proof" not in found):
         raise typer.Exit(EXIT_FAILED)
 
@@ -142,20 +156,50 @@ def _ask(config: Path, node: Path | None, question: str, **arguments: Any) -> An
     return asyncio.run(ask(data_of(config, node), question, **arguments))
 
 
-def _prove(found: dict[str, Any], config: Path, node: Path | None, genesis: Path | None) -> None:
-    """Put how a transaction ended, proven, in place of the node's word."""
-    from market.refusals import accepted
+def _proven_by_a_peer(
+    transaction: str | None,
+    verify: bool,
+    peer: str,
+    node: Path | None,
+    config: Path,
+    genesis: Path | None,
+) -> dict[str, Any]:
+    from node.errors import ConfigError
+    from node.receipts import TX_ID_BYTES
+
+    if node is not None:
+        raise ConfigError("give either --from ADDRESS or --node DIRECTORY")
+    if not verify:
+        raise ConfigError("a neighbour is not taken at its word: give --verify with --from")
+    digits = transaction or ""
+    if len(digits) != 2 * TX_ID_BYTES or set(digits) - set(hexdigits):
+        raise ConfigError(
+            f"with --from the transaction is named by all {2 * TX_ID_BYTES} hexadecimal digits of "
+            "its id"
+        )
+    if genesis is None and not config.exists():
+        raise ConfigError(
+            f"{config}: there are no settings; give --config FILE, or without a home of your own "
+            "--genesis FILE"
+        )
+    return _proven(_genesis(config, genesis), peer, bytes.fromhex(digits))
+
+
+def _genesis(config: Path, genesis: Path | None) -> "Genesis":
     from node.genesis import read_genesis
-    from node.light import prove_receipt
-    from node.receipts import receipt_view
 
     if genesis is None:
         own = settings(config)
         genesis = own.path(own.node.genesis)
-    tx_id = bytes.fromhex(found["id"])
-    work = prove_receipt(read_genesis(genesis), data_of(config, node), tx_id)
-    found |= receipt_view(asyncio.run(work))
-    found["accepted"] = accepted(found["reason"], found["asked"]["contract"])
+    return read_genesis(genesis)
+
+
+def _proven(community: "Genesis", asked: Path | str, tx_id: bytes) -> dict[str, Any]:
+    """Return what a transaction asked for and how it ended, proven to who trusts no node."""
+    from node.light import names_of, prove_receipt
+    from node.receipts import receipt_view
+
+    return receipt_view(asyncio.run(prove_receipt(community, asked, tx_id)), names_of(community))
 
 
 # -- printing ------------------------------------------------------------------------------------
@@ -361,6 +405,13 @@ def print_transactions(listed: list[dict[str, Any]]) -> None:
             ),
         )
     show(rows)
+
+
+def _print_explained(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+    else:
+        print_explained(found)
 
 
 def print_explained(found: dict[str, Any]) -> None:

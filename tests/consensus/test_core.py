@@ -5,9 +5,9 @@ from msgspec.structs import replace
 
 from consensus import events
 from consensus.authorities import AuthoritySet
-from consensus.core import ROUNDS_KEPT_AHEAD, ROUNDS_KEPT_BEHIND
 from consensus.errors import InvariantError
 from consensus.events import TIMER_PRECOMMIT, TIMER_PREVOTE, TIMER_PROPOSE
+from consensus.height import ROUNDS_KEPT_AHEAD, ROUNDS_KEPT_BEHIND
 from consensus.messages import NIL, NO_ROUND, PRECOMMIT, PREVOTE, Proposal, VoteSummary
 from consensus.params import ROUNDS_AHEAD_MAX, Params
 from consensus.tally import HELD_PER_SENDER_MAX

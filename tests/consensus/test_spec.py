@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from consensus import core, light, messages, params, repair, sync_messages
+from consensus import height, light, messages, params, repair, sync_messages
 from tests.sim.mutants import MUTANTS
 
 ROOT = Path(__file__).parents[2]
@@ -121,7 +121,8 @@ def test_times_are_those_of_the_code() -> None:
     assert f"{times.vote_ms / 1000:g} s + {times.vote_growth_ms / 1000:g} s · round" in SPEC
     assert f"at most {times.timeout_max_ms / 1000:g} s" in SPEC
     assert f"a fifth of round 0's time ({times.absent_timeout_ms() / 1000:g} s)" in SPEC
-    assert f"rounds from {core.ROUNDS_KEPT_BEHIND} behind to {core.ROUNDS_KEPT_AHEAD} ahead" in (
-        SPEC.replace("\n", " ")
+    assert (
+        f"rounds from {height.ROUNDS_KEPT_BEHIND} behind to {height.ROUNDS_KEPT_AHEAD} ahead"
+        in (SPEC.replace("\n", " "))
     )
     assert f"at most {sync_messages.HEADERS_MAX} headers" in SPEC

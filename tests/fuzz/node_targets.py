@@ -241,13 +241,14 @@ def prove_bill() -> Target:
 
 def receipt_proof() -> Target:
     server = Server()
+    txs = [client.sign_call(client.transfer(HOME, n), HOME_KEYS[n], "c", 1, 2) for n in range(1, 6)]
     receipts = [
-        Receipt(bytes([number]) * 32, "revert", "no_money", "not so much", 70 + number, ())
-        for number in range(5)
+        Receipt(tx.tx_id, "revert", "no_money", "not so much", 70 + number, ())
+        for number, tx in enumerate(txs)
     ]
     texts = [encode(receipt) for receipt in receipts]
     header = msgspec.structs.replace(server.head.header, receipts_root=merkle.list_root(texts))
-    true = ReceiptProof(sign(header, 2), 3, receipts[3], merkle.prove_item(texts, 3))
+    true = ReceiptProof(sign(header, 2), 3, txs[3].raw, receipts[3], merkle.prove_item(texts, 3))
     followed = LightClient(server.genesis.chain_id, AuthoritySet(0, server.genesis.authorities))
     for end in server.ends:
         followed.accept(end)
@@ -263,7 +264,8 @@ def receipt_proof() -> Target:
 
     def same(found: Any, data: bytes) -> str | None:
         del data
-        return None if (found.receipt, found.place) == (receipts[3], 3) else f"proves {found}"
+        true = (txs[3].tx, receipts[3], 3)
+        return None if (found.tx, found.receipt, found.place) == true else f"proves {found}"
 
     return Target(
         "receipt-proof", proven, (ProofError, ControlError),

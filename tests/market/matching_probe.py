@@ -1,4 +1,4 @@
-"""`matching.star` behind entries of its own, on either engine, with random books for it."""
+"""The libraries of matching, behind entries of their own, on either engine; random books."""
 
 import random
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from tests.market.vm.machine import Machine
 PROBE = """
 EXPORTS = {"high": "query", "one_price": "query", "request": "query", "sharing": "query",
            "security": "query", "fault": "query", "fee_fault": "query"}
-LIBRARIES = ["matching"]
+LIBRARIES = ["matching", "feeder", "sharing"]
 
 def high(bids, asks, rule, fees):
     return high_low(bids, asks, rule, fees)
@@ -23,9 +23,11 @@ def one_price(bids, asks, rule, fees):
 def request(bid, offers, fees):
     return request_offer(bid, offers, fees)
 def sharing(surplus, demand, key, price, fees):
-    return share(surplus, demand, key, price, fees)
+    return priced(share(surplus, demand, key), price, fees)
 def security(trades, feeder, flows, slot_ms, fees):
-    return secure(trades, feeder, flows, slot_ms, fees)
+    found = secure(trades, feeder, flows, slot_ms)
+    found["trades"] = resized(trades, found.pop("kept_wh"), fees)
+    return found
 def fault(feeder):
     return feeder_fault(feeder)
 def fee_fault(fees, homes):
@@ -36,11 +38,12 @@ HOUR_MS = 3_600_000
 
 
 class Matching(Machine):
-    """The library, called by Python."""
+    """The libraries, called by Python."""
 
     def __init__(self, engine: Engine | None = None) -> None:
         super().__init__(engine or StarlarkEngine())
-        self.executor.deploy_library(self.journal, "matching", contracts.source("matching"))
+        for name in contracts.LIBRARIES:
+            self.executor.deploy_library(self.journal, name, contracts.source(name))
         self.executor.deploy(self.journal, "probe", PROBE)
 
     def call(self, entry: str, **args: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The mechanisms of `matching.star` once more, in plain Python: written from their text, with exact
+"""The mechanisms of the libraries once more, in plain Python: written from their text, with exact
 fractions, by the watt-hour or by trying everything out, and not the way the contract does it."""
 
 import itertools
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 GRID = 0
 STANDING = 1_000_000_000
+WHOLE = 10_000
 
 
 class Order(NamedTuple):
@@ -37,11 +38,11 @@ class Fees(NamedTuple):
             distance = self.matrix[self.clusters[buyer]][self.clusters[seller]]
         return self.constant + distance
 
-    def total(self, buyer: int, seller: int, price: int) -> Fraction:
-        """What a kilowatt-hour costs the buyer."""
+    def total(self, buyer: int, seller: int, price: int) -> int:
+        """What a kilowatt-hour costs the buyer, exactly: in ten-thousandths."""
         if seller == GRID:
-            return Fraction(price)
-        return price + Fraction(price * self.share_bp, 10_000) + self.rate(buyer, seller)
+            return price * WHOLE
+        return price * WHOLE + price * self.share_bp + self.rate(buyer, seller) * WHOLE
 
     def net(self, buyer: int, seller: int, limit: int) -> int:
         """The highest price that costs the buyer no more than its limit."""
@@ -83,7 +84,7 @@ def pairs_by_the_watt_hour(bids: Iterable[Order], asks: Sequence[Order], fees: F
             for ask in asks
             if suits(bid, ask)
         ]
-        offered = sorted(row for row in offered if row[0] <= bid.price)
+        offered = sorted(row for row in offered if row[0] <= bid.price * WHOLE)
         for _ in range(bid.energy_wh):
             for _, _, ask in offered:
                 if ask.home == GRID or left[ask]:
@@ -108,11 +109,15 @@ def high_low(
 
 def uniform(
     bids: Sequence[Order], asks: Sequence[Order], rule: str, fees: Fees
-) -> tuple[list[list[int]], int]:
-    """Drop who cannot bear the price, find the price of the others, until nobody is dropped."""
+) -> tuple[list[list[int]], int, int]:
+    """Drop who cannot bear the price, find the price of the others, until nobody is dropped.
+
+    Returns the trades, the price, and how many watt-hours of homes met before anybody was dropped.
+    """
     pairs = pairs_by_the_watt_hour(bids, asks, fees)
     nets = {pair: fees.net(pair.bid.home, pair.ask.home, pair.bid.price) for pair in pairs}
     homes = [pair for pair in pairs if pair.ask.home != GRID]
+    met_wh = sum(pair.energy_wh for pair in homes)
     price = 0
     while homes:
         dearest = max(pair.ask.price for pair in homes)
@@ -130,7 +135,7 @@ def uniform(
     rows = [fees.row(bid, ask, energy, price) for bid, ask, energy in homes]
     if grid is not None:
         rows += [fees.row(bid, grid, energy, grid.price) for bid, energy in lifted.items()]
-    return rows, price
+    return rows, price, met_wh
 
 
 def request_offer(
@@ -142,14 +147,14 @@ def request_offer(
             offer
             for offer in offers
             if suits(request, offer)
-            and fees.total(request.home, offer.home, offer.price) <= request.price
+            and fees.total(request.home, offer.home, offer.price) <= request.price * WHOLE
         ),
         key=lambda o: o.number,
     )
     totals = [fees.total(request.home, offer.home, offer.price) for offer in usable]
 
-    def rank(amounts: tuple[int, ...]) -> tuple[int, Fraction, list[int]]:
-        cost = sum((a * t for a, t in zip(amounts, totals, strict=True)), Fraction(0))
+    def rank(amounts: tuple[int, ...]) -> tuple[int, int, list[int]]:
+        cost = sum(a * t for a, t in zip(amounts, totals, strict=True))
         return -sum(amounts), cost, [-amount for amount in amounts]
 
     ways = itertools.product(*(range(offer.energy_wh + 1) for offer in usable))
@@ -239,11 +244,14 @@ def secure(
     Returns the energies kept, what each line cut, and the flows.
     """
     above = [feeder.above(home) for home in range(len(feeder.homes))]
+    below = [
+        [home for home, lines in enumerate(above) if line in lines]
+        for line in range(len(feeder.parents))
+    ]
     export = [0] * len(feeder.homes)
 
     def carried(line: int) -> int:
-        below = (export[home] for home, lines in enumerate(above) if line in lines)
-        return flows[line] + sum(below)
+        return flows[line] + sum(export[home] for home in below[line])
 
     def try_one(trade: Sequence[int]) -> int:
         """Add one watt-hour; return 0, or take it back and return the line that was over."""

@@ -16,6 +16,7 @@ class Row(NamedTuple):
     side: int
     energy_wh: int
     price: int
+    expires_ms: int = 0
 
 
 class Match(NamedTuple):

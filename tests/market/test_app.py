@@ -7,14 +7,15 @@ import msgspec
 import pytest
 
 from market import client
-from market.app import Application, BlockEnv, Event, Receipt
+from market.app import BLOCK_ID, Application, BlockEnv, Event, Receipt
 from market.client import Call
 from market.errors import ContractError, InvariantError, QueryError, StateError
+from market.genesis import MarketParams
 from market.vm import merkle
 from market.vm.journal import Journal
 from tests.market.street import HOME_KEYS, REGULATOR, SLOT, START_MS, Street, params
 from tests.market.vm.cpython import CPythonEngine
-from wire.codec import decode, encode
+from wire.codec import decode, decode_plain, encode
 from wire.keys import SigningKey
 from wire.transaction import Refused, Transaction, sign
 
@@ -158,6 +159,26 @@ def test_receipts_and_events_go_over_the_wire() -> None:
     assert merkle.root_of(tree) == merkle.list_root([encode(receipt)])
 
 
+def test_what_hooks_say_stands_under_the_receipts_root() -> None:
+    street = Street(params())
+    street.home(2, BUY)
+    result = street.to_gate()
+    assert [event.name for event in result.events] == ["slot_cleared"]
+    (own,) = result.rooted
+    assert (own.tx_id, own.events) == (BLOCK_ID, result.events)
+    assert result.receipts_root == merkle.list_root([encode(own)])
+    # With transactions it comes after theirs, whose places stay.
+    street.to_end()
+    tx = street.sign(H1, client.transfer(HOME_KEYS[1].address, 5))
+    for number in range(1, 5):
+        street.read(number, SLOT, 0, 0)
+    both = street.block([tx])
+    assert [part.tx_id for part in both.rooted] == [tx.tx_id, BLOCK_ID]
+    texts = [encode(part) for part in both.rooted]
+    proof = merkle.prove_item(texts, 0)
+    assert merkle.verify(both.receipts_root, "0", encode(both.receipts[0]), proof)
+
+
 def test_proofs_of_what_the_state_holds() -> None:
     street = Street(params())
     street.home(1, BUY)
@@ -241,6 +262,38 @@ def test_a_broken_law_stops_the_node() -> None:
     journal.put(key, encode(bill | {"grid_cost_micro": 2, "total_micro": 2}))
     with pytest.raises(InvariantError, match="second time"):
         app._result(BlockEnv(2, START_MS + 2), journal, (), [])
+
+
+def test_a_forgotten_slot_is_not_settled_again() -> None:
+    street = settled_street(params(keep_slots=3))
+    kept = client.settled_slots(street.query, 100)
+    assert len(kept) < 8
+    data = street.app.value(client.bill_key(kept[-1], 1)) or b""
+    bill = decode_plain(data, 4_096)
+    app, env = street.app, BlockEnv(street.app.height + 1, street.time_ms + 1)
+    forgotten = "settlement/forgotten"
+    for writes, words in (
+        ({client.bill_key(kept[0] - 1, 1): bill | {"slot": kept[0] - 1}}, "second time"),
+        ({client.bill_key(kept[-1], 1): None}, "could be settled again"),
+        ({client.bill_key(kept[-1], 1): None, forgotten: kept[-1]}, "could be settled again"),
+        ({forgotten: kept[0] - 1}, "are forgotten, not only"),
+    ):
+        journal = Journal(app._state)
+        for name, value in writes.items():
+            journal.put(name, None if value is None else encode(value))
+        with pytest.raises(InvariantError, match=words):
+            app._result(env, journal, (), [])
+
+
+def settled_street(market: MarketParams) -> Street:
+    """A street in which eight slots have been read and settled, one after the other."""
+    street = Street(market)
+    for slot in range(SLOT, SLOT + 8):
+        street.to_end(slot)
+        for number in range(1, 5):
+            street.read(number, slot, 0, 0)
+        street.block()
+    return street
 
 
 def test_queries_beside_execution() -> None:

@@ -14,13 +14,15 @@ from tests.market.reference import BUY, Match, Row, match_by_the_watt_hour
 from tests.market.street import SLOT, START_MS, TARIFF, Street, params
 from wire.codec import decode_plain, encode
 
+HOMES = 18
+CLEARED_MS = START_MS + 10 * 60_000
 RULES = ("ask", "mid", "bid")
 _streets: dict[str, Street] = {}
 
 
 def street_with(rule: str) -> Street:
     if rule not in _streets:
-        street = Street(params(homes=1, trade_price=rule))
+        street = Street(params(homes=HOMES, trade_price=rule))
         street.home(1, client.post_order(SLOT, "buy", 1, 1))
         _streets[rule] = street
     return _streets[rule]
@@ -32,6 +34,8 @@ def clear(app: Application, rows: list[Row]) -> tuple[list[Match], dict[str, int
     by_home: dict[int, list[list[int]]] = {}
     for row in rows:
         values = [row.number, row.home, row.side, row.energy_wh, row.price, START_MS, 0]
+        if row.expires_ms:
+            values += [row.expires_ms, 0, 0]
         by_home.setdefault(row.home, []).append(values)
     journal.put(f"market/orders/{SLOT}/1", None)
     for home, values in by_home.items():
@@ -39,7 +43,7 @@ def clear(app: Application, rows: list[Row]) -> tuple[list[Match], dict[str, int
     round_now = app.query("market", "round", {"slot": SLOT})
     round_now["bid_wh"] = sum(row.energy_wh for row in rows if row.side == BUY)
     journal.put(f"market/slot/{SLOT}", encode(round_now))
-    env = app._env(BlockEnv(2, START_MS + 10 * 60_000))
+    env = app._env(BlockEnv(2, CLEARED_MS))
     outcome = app._executor.run(journal, "market", "on_block", {}, env, HOOK_CAPS)
     assert outcome.error is None, outcome.detail
     trades = [
@@ -59,7 +63,8 @@ def clear(app: Application, rows: list[Row]) -> tuple[list[Match], dict[str, int
 
 def check_against_reference(rows: list[Row], rule: str) -> None:
     trades, summary = clear(street_with(rule).app, rows)
-    expected = match_by_the_watt_hour(rows, TARIFF, rule)
+    valid = [row for row in rows if not row.expires_ms or row.expires_ms > CLEARED_MS]
+    expected = match_by_the_watt_hour(valid, TARIFF, rule)
     assert trades == expected
     peer = [trade for trade in expected if trade.seller != 0]
     assert summary["trades"] == len(peer)
@@ -101,15 +106,20 @@ def test_random_books(rows: list[Row], rule: str) -> None:
 @pytest.mark.slow
 def test_ten_thousand_random_books() -> None:
     random_ = random.Random(20)
+    expired = 0
     for _ in range(10_000):
+        ends = random_.choice([[0], [0, 0, CLEARED_MS - 1, CLEARED_MS, CLEARED_MS + 1]])
         levels = random_.choice([2, 5, 300_000])
         rows = []
         for number in range(1, random_.randrange(1, 25)):
             side = random_.randrange(2)
             price = random_.choice([TARIFF, 100_000 + random_.randrange(levels) * 1_000])
             home = random_.randrange(1, 9) * 2 + side
-            rows.append(Row(number, home, side, random_.randrange(1, 30), max(1, price)))
+            energy, end = random_.randrange(1, 30), random_.choice(ends)
+            rows.append(Row(number, home, side, energy, max(1, price), end))
+        expired += any(0 < row.expires_ms <= CLEARED_MS for row in rows)
         check_against_reference(rows, random_.choice(RULES))
+    assert expired > 3_000
 
 
 def test_equal_prices_go_by_order_time() -> None:

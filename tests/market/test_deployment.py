@@ -398,12 +398,13 @@ def test_voted_code_that_breaks_a_law_later_loses_the_call_not_the_chain() -> No
     assert street.account(5).balance_micro == before.balance_micro - 100
 
 
-def test_what_only_whole_blocks_would_show_ends_no_chain() -> None:
-    """A bill deleted by one call and written by another: each by itself keeps the laws."""
+def test_no_two_calls_settle_a_slot_twice() -> None:
+    """A bill deleted by one call and written by another: what is deleted is forgotten for good."""
     street = Assembly()
     text = """
 EXPORTS = {"cut": "execute", "write": "execute"}
-def cut(key):
+def cut(key, forgotten):
+    kv_put("forgotten", forgotten)
     kv_del("bill/" + key)
 def write(key, row):
     kv_put("bill/" + key, row)
@@ -424,10 +425,14 @@ def write(key, row):
     again = street.send(H5, call("settlement", "write", key="1/1", row=bill))
     assert (again.code, again.reason) == ("fault", "law")
     txs = [
-        street.sign(H5, call("settlement", "cut", key="1/1")),
+        street.sign(H5, call("settlement", "cut", key="1/1", forgotten=1)),
+        street.sign(H5, call("settlement", "cut", key="1/1", forgotten=2)),
         street.sign(H5, call("settlement", "write", key="1/1", row=bill | {"home": 2})),
+        street.sign(H5, call("settlement", "cut", key="1/1", forgotten=1)),
     ]
-    assert [receipt.code for receipt in street.block(txs).receipts] == ["ok", "ok"]
+    ends = [(receipt.code, receipt.reason) for receipt in street.block(txs).receipts]
+    assert ends == [("fault", "law"), ("ok", ""), ("fault", "law"), ("fault", "law")]
+    street.block()
 
 
 def test_the_founders_own_code_stops_the_node() -> None:

@@ -215,6 +215,19 @@ def test_a_parameter_is_in_force_from_the_next_epoch() -> None:
     assert shown == CHAIN | {"block_interval_ms": 2_000}
 
 
+def test_of_two_values_that_do_not_fit_each_other_the_first_is_in_force() -> None:
+    street = Assembly()
+    first = street.pass_(governance.propose_set("heartbeat_ms", 5_000, 9), A1, A2, A4)
+    second = street.pass_(governance.propose_set("block_interval_ms", 20_000, 9), A1, A2, A4)
+    street.to_epoch()
+    assert street.app.terms().chain == CHAIN | {"heartbeat_ms": 5_000}
+    assert (street.status(first), street.status(second)) == ("in_force", "void")
+    entry = next(p for p in governance.proposals(street.query) if p.number == second)
+    assert entry.reason == (
+        "block_interval_ms must be at most heartbeat_ms, which is 5000, not 20000"
+    )
+
+
 def test_a_proposal_is_rejected_once_it_cannot_pass() -> None:
     street = Assembly()
     number = street.pass_(governance.propose_set("vote_ms", 800, 9), A1)
@@ -345,6 +358,11 @@ REFUSALS: dict[str, tuple[SigningKey, Call, str]] = {
                  {"kind": "set", "subject": 3, "value": 1, "expiry_blocks": 9}), "bad_argument"),
     "below the bounds": (A1, governance.propose_set("propose_ms", 99, 9), "bad_argument"),
     "above the bounds": (A1, governance.propose_set("vote_ms", 60_001, 9), "bad_argument"),
+    "no time to decide": (A1, governance.propose_set("timeout_max_ms", 9_999, 9), "bad_argument"),
+    "rests longer than it may": (
+        A1, governance.propose_set("block_interval_ms", 30_001, 9), "misfit"),
+    "wakes before it works": (A1, governance.propose_set("propose_ms", 15_001, 9), "misfit"),
+    "less than what it bounds": (A3, governance.propose_set("age_ms", 15_001, 9), "misfit"),
     "value as text": (
         A1, Call("governance", "propose",
                  {"kind": "set", "subject": "vote_ms", "value": "9", "expiry_blocks": 9}),

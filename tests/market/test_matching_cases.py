@@ -306,8 +306,9 @@ def test_what_is_wrong_with_fees(matching: Matching, fees: Fees, words: str) -> 
     assert bool(said) == bool(words)
 
 
-def test_the_library_reads_no_state_and_says_nothing() -> None:
-    tree = ast.parse(contracts.source("matching"))
+@pytest.mark.parametrize("name", contracts.LIBRARIES)
+def test_a_library_reads_no_state_and_says_nothing(name: str) -> None:
+    tree = ast.parse(contracts.source(name))
     called = {
         node.func.id
         for node in ast.walk(tree)

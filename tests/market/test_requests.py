@@ -147,6 +147,18 @@ def test_requests_overlap_and_a_meter_is_promised_once() -> None:
     assert client.request(street.query, 2).traded_wh == 8_000  # type: ignore[union-attr]
 
 
+def test_a_homes_requests_in_a_slot_are_bounded() -> None:
+    street = market(orders_per_home_max=2)
+    quarter = SLOT * SLOT_MS
+    for bidding in (True, False):
+        ok(street.home(1, client.post_request(quarter, quarter + SLOT_MS, 10, bidding)))
+    # One more over that slot and the next is one too many; over the next alone it is not.
+    both = client.post_request(quarter + 1, quarter + SLOT_MS + 1, 10)
+    assert reason(street.home(1, both)) == "too_many_orders"
+    ok(street.home(1, client.post_request(quarter + SLOT_MS, quarter + 2 * SLOT_MS, 10)))
+    ok(street.home(2, both))
+
+
 def test_fees_count_in_the_ranking() -> None:
     street = market(fees=((0, (20_000, 0, ())),))
     ok(street.home(1, client.post_request(START, END, 1_000)))
@@ -220,12 +232,16 @@ def test_old_requests_are_forgotten() -> None:
     for bidding in (True, False):
         ok(street.home(1, client.post_request(START, END, 1_000, bidding)))
     ok(street.home(2, client.post_offer(1, 1_000, 100_000)))
+    late = (SLOT + 20) * SLOT_MS
+    ok(street.home(1, client.post_request(late, late + 1, 10)))
     close(street)
     street.to_window_end(SLOT + 20)
     for _ in range(8):
         street.block()
     assert client.request(street.query, 1) is None
     assert client.request(street.query, 2) is None
+    # It ended less than four slots ago.
+    assert client.request(street.query, 3) is not None
     left = [k for k, _ in street.app.state_items() if k.startswith("requests/")]
     assert not [k for k in left if "offer/" in k or "load/" in k]
 

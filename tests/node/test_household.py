@@ -48,7 +48,8 @@ async def readings(member: Member, meter: bytes) -> list[Reading]:
     for stored in await store.blocks(0, 10_000, 2**40):
         block = decode(stored.block, Block, BLOCK_BYTES_MAX)
         receipts = decode(stored.receipts, tuple[Receipt, ...], len(stored.receipts))
-        for raw, receipt in zip(block.txs, receipts, strict=True):
+        # After those of the transactions comes the block's own.
+        for raw, receipt in zip(block.txs, receipts, strict=False):
             tx = decode(raw, SignedTransaction, TRANSACTION_BYTES_MAX).tx
             if tx.sender == meter:
                 found.append(Reading(receipt.tx_id, tx.args["slot"], receipt.code))

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 import cli
 from market import client
-from node.errors import ControlError, ProofError
+from node.errors import ConfigError, ControlError, ProofError
 from node.genesis import write_genesis
-from node.light import ControlSource, prove_receipt
+from node.light import ControlSource, names_of, prove_receipt
 from node.network.memory import MemoryNetwork
 from node.receipts import (
     PROOF_BYTES_MAX,
@@ -63,12 +63,15 @@ class Liar(ControlSource):
         return encode(self._alter(true))
 
 
+OTHER = client.sign_call(client.transfer(key_of(3).address, 1), key_of(0), "grid", 1, 2)
 LIES: dict[str, Callable[[ReceiptProof], ReceiptProof]] = {
     "another end": lambda p: replace(p, receipt=replace(p.receipt, code="revert", reason="no")),
     "no events": lambda p: replace(p, receipt=replace(p.receipt, events=())),
     "less gas": lambda p: replace(p, receipt=replace(p.receipt, gas=p.receipt.gas - 1)),
     "another place": lambda p: replace(p, index=p.index + 1),
     "another transaction": lambda p: replace(p, receipt=replace(p.receipt, tx_id=bytes(32))),
+    "another question": lambda p: replace(p, transaction=OTHER.raw),
+    "no question": lambda p: replace(p, transaction=b""),
     "another root": lambda p: replace(
         p,
         signed=replace(p.signed, header=replace(p.signed.header, receipts_root=bytes([1]) * 32)),
@@ -93,8 +96,10 @@ async def test_a_receipt_is_proven_over_epochs_and_lies_are_called(tmp_path: Pat
         assert [event.name for event in proven.receipt.events] == ["transferred"]
         stranger = MemoryNetwork(key_of(90).peer_id, grid.hub)
         assert await prove_receipt(grid.genesis, address_of(2), good.tx_id, stranger) == proven
-        view = receipt_view(proven)
+        assert proven.tx == good.tx
+        view = receipt_view(proven, names_of(grid.genesis))
         assert (view["id"], view["proof"]["height"]) == (good.tx_id.hex(), height)
+        assert (view["asked"]["sender_name"], view["asked"]["args"]) == ("home-0", good.tx.args)
         refused = await prove_receipt(grid.genesis, data, bad.tx_id)
         assert (refused.receipt.code, refused.receipt.reason) == ("revert", "no_money")
         for lie in LIES.values():
@@ -128,3 +133,22 @@ async def test_explained_with_its_proof(tmp_path: Path) -> None:
 
 def test_there_is_no_other_answer() -> None:
     assert decode(encode(NoReceipt("busy")), NoReceipt, 64) == NoReceipt("busy")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["ab" * 32], "give --verify with --from"),
+        (["ab" * 32, "--verify", "--node", "x"], "either --from ADDRESS or --node DIRECTORY"),
+        (["abcdef12", "--verify"], "all 64 hexadecimal digits"),
+        (["--verify"], "all 64 hexadecimal digits"),
+        (["ab" * 32, "--verify"], "--genesis FILE"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_neighbour_is_said(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli.app, ["market", "explain", *words, "--from", "/x"])
+    assert isinstance(done.exception, ConfigError)
+    assert said in str(done.exception)

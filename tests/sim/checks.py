@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from consensus import sync_events
 from consensus.authorities import AuthoritySet, verify_certificate
-from consensus.core import ROUNDS_KEPT_AHEAD, ROUNDS_KEPT_BEHIND
 from consensus.errors import CertificateRefused, EvidenceRefused
 from consensus.evidence import check_evidence, evidence_height
+from consensus.height import ROUNDS_KEPT_AHEAD, ROUNDS_KEPT_BEHIND
 from consensus.messages import (
     NO_ROUND,
     PRECOMMIT,

@@ -5,13 +5,21 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from consensus import core as core_module
-from consensus import events, tally, validate, wal
+from consensus import events, height, intake, tally, validate, wal
 from consensus.authorities import AuthoritySet
 from consensus.core import Core
 from consensus.errors import BlockRefused
 from consensus.evidence import evidence_height
-from consensus.messages import NIL, NO_ROUND, Block, Certificate, Evidence, Header, VoteSummary
+from consensus.messages import (
+    NIL,
+    NO_ROUND,
+    PRECOMMIT,
+    Block,
+    Certificate,
+    Evidence,
+    Header,
+    VoteSummary,
+)
 from tests.sim.app import Conviction, Rules, State
 from tests.sim.disk import Database
 from tests.sim.mutation import Mutation
@@ -120,7 +128,7 @@ class _AnyRound(Core):
 
     def _count(self, vote):  # type: ignore[no-untyped-def]
         super()._count(vote)
-        if vote.kind == core_module.PRECOMMIT and vote.block_hash and self._commit is None:
+        if vote.kind == PRECOMMIT and vote.block_hash and self._commit is None:
             votes = {}
             for slot in self.rounds.values():
                 votes.update(slot.precommits.votes_for(vote.block_hash))
@@ -317,8 +325,9 @@ class Mutant(NamedTuple):
 def _without_bounds() -> Mutation:
     mutation = Mutation()
     mutation.patches = (
-        (core_module, "ROUNDS_AHEAD_MAX", EVER),
-        (core_module, "ROUNDS_KEPT_AHEAD", EVER),
+        (intake, "ROUNDS_AHEAD_MAX", EVER),
+        (intake, "ROUNDS_KEPT_AHEAD", EVER),
+        (height, "ROUNDS_KEPT_AHEAD", EVER),
     )
     return mutation
 

@@ -66,4 +66,4 @@ def test_damaged_contracts() -> None:
 
 @pytest.mark.slow
 def test_many_damaged_contracts() -> None:
-    run(seed=2, rounds=4_000)
+    run(seed=2, rounds=1_500)

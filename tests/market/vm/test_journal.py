@@ -60,3 +60,22 @@ def test_empty_folders_are_forgotten() -> None:
     state.apply({f"a/{i}/b/c": b"x" for i in range(50)})
     state.apply({f"a/{i}/b/c": None for i in range(50)})
     assert len(state._folders) == 1
+
+
+def test_what_was_there_before_some_writes() -> None:
+    journal = Journal(load([("a", b"1"), ("b", b"1"), ("c", b"1")]))
+    journal.put("a", b"2")
+    journal.put("b", b"2")
+    journal.put("d", b"2")
+    journal.settle()
+    mark = journal.mark()
+    journal.put("b", b"3")
+    journal.put("b", b"4")
+    journal.put("c", None)
+    journal.put("e", b"3")
+    before, writes = journal.since(mark)
+    assert writes == {"b": b"4", "c": None, "e": b"3"}
+    # Also of what an earlier call of the block wrote and this one did not.
+    assert [before.get(key) for key in "abcdef"] == [b"2", b"2", b"1", b"2", None, None]
+    assert "d" in before.items
+    assert "e" not in before.items
