@@ -25,7 +25,7 @@ from bench.machine import describe
 from hems.civil import FloatArray
 from hems.errors import DataError
 from hems.forecast import HISTORY_DAYS, Forecast, blend, boosted, model, same_time_mean
-from hems.forecast.data import read_series
+from hems.forecast.data import read_series, without_nothing
 from hems.forecast.report import (
     RETRAIN_DAYS,
     Series,
@@ -107,12 +107,11 @@ def city_column(folder: Path, home: int, column: str) -> FloatArray:
 
 
 def city_loads(folder: Path) -> list[Series]:
-    """Return the loads of the CityLearn buildings; less than a watt is no measurement. [Wh]"""
+    """Return the loads of the CityLearn buildings. [Wh]"""
     series = []
     for home in CITY_LOADS:
         load_wh = 1000 * city_column(folder, home, "non_shiftable_load")
-        load_wh[load_wh < 1.0] = np.nan
-        series.append(Series(f"building {home}", load_wh, 24, CITY_FIRST_DAY))
+        series.append(Series(f"building {home}", without_nothing(load_wh, 24), 24, CITY_FIRST_DAY))
     return series
 
 

@@ -11,8 +11,10 @@ from hems.civil import DAY_MS, FloatArray, IntArray
 from hems.errors import DataError
 from hems.forecast.report import Series
 from hems.sources.community import CommunitySource
-from hems.sources.wide import MISSING, read_wide
+from hems.sources.wide import MISSING, ZERO_SHARE_MAX, read_wide
 
+# No home takes less: a refrigerator alone is more.
+STANDBY_W: Final = 1.0
 BUILT_IN_HOMES: Final = 5
 BUILT_IN_DAYS: Final = 200
 BUILT_IN_PV_W: Final = 5_000
@@ -35,8 +37,13 @@ def read_series(path: Path, zone: str) -> tuple[list[Series], list[Series]]:
     productions: list[Series] = []
     for home in data.homes:
         for into, grid in ((loads, home.load_uwh), (productions, home.pv_uwh)):
-            if grid is not None and (grid != MISSING).any():
-                first, values = measured_days(watt_hours(grid), data.steps_per_day)
+            if grid is None:
+                continue
+            values = watt_hours(grid)
+            if into is loads:
+                values = without_nothing(values, data.steps_per_day)
+            if np.isfinite(values).any():
+                first, values = measured_days(values, data.steps_per_day)
                 into.append(Series(home.name, values, data.steps_per_day, data.first_day + first))
     if not loads:
         raise DataError(f"{path}: no home has a single measurement of its load")
@@ -63,6 +70,17 @@ def built_in_series(
 def watt_hours(grid_uwh: IntArray) -> FloatArray:
     """Return a file's column with NaN for gaps. [Wh]"""
     return np.where(grid_uwh == MISSING, np.nan, grid_uwh / 1e6)
+
+
+def without_nothing(load_wh: FloatArray, steps_per_day: int) -> FloatArray:
+    """Take readings of next to nothing as gaps where there are too many to be a home's load.
+
+    `read_wide` finds zeros; some files have 0.0000001 kWh in their place.
+    """
+    nothing = load_wh < STANDBY_W * 24 / steps_per_day
+    if nothing.sum() <= ZERO_SHARE_MAX * np.isfinite(load_wh).sum():
+        return load_wh
+    return np.where(nothing, np.nan, load_wh)
 
 
 def measured_days(values: FloatArray, steps_per_day: int) -> tuple[int, FloatArray]:

@@ -6,7 +6,7 @@ import pytest
 
 from hems.forecast import plots, report
 from hems.forecast.base import Forecast
-from hems.forecast.data import built_in_series, read_series
+from hems.forecast.data import built_in_series, read_series, without_nothing
 from hems.forecast.report import Series
 from tests.hems.forecast.homes import home
 
@@ -92,11 +92,13 @@ def test_drawings_are_whole_svg(judged: report.HomeReport) -> None:
 
 
 def test_a_file_with_gaps_and_production_is_read(tmp_path: Path) -> None:
-    lines = ["time,a,b,b_pv"]
+    lines = ["time,a,b,b_pv,dead"]
     for step in range(4 * STEPS):
         if step != 50:
             a = "" if step < 30 else "0.2"
-            lines.append(f"2024-03-{1 + step // STEPS:02d} {step % STEPS:02d}:00,{a},0.1,0.05")
+            lines.append(
+                f"2024-03-{1 + step // STEPS:02d} {step % STEPS:02d}:00,{a},0.1,0.05,0.0000001"
+            )
     (tmp_path / "homes.csv").write_text("\n".join([*lines, ""]))
     loads, productions = read_series(tmp_path / "homes.csv", "UTC")
     assert [series.name for series in loads] == ["a", "b"]
@@ -106,6 +108,14 @@ def test_a_file_with_gaps_and_production_is_read(tmp_path: Path) -> None:
     assert np.isnan(loads[1].energy_wh).sum() == 1
     assert np.nanmax(loads[1].energy_wh) == 100
     assert [series.name for series in productions] == ["b"]
+
+
+def test_next_to_nothing_is_a_gap_where_there_is_much_of_it() -> None:
+    values = np.full(1_000, 200.0)
+    values[:11] = 1e-4
+    assert np.isnan(without_nothing(values, STEPS)[:11]).all()
+    values[:2] = 200.0
+    assert np.array_equal(without_nothing(values, STEPS), values)
 
 
 def test_built_in_homes_can_be_judged() -> None:
