@@ -37,7 +37,7 @@ PHASES = {
     ("market/app.py", "commit"): "state commit",
     ("node/blocks.py", "execute"): "block check",
     ("node/blocks.py", "build"): "block build",
-    ("node/chain.py", "_write"): "store: encode",
+    ("node/replica.py", "_write"): "store: encode",
     ("node/chain.py", "_on_message"): "consensus messages in",
     ("node/chain.py", "_do"): "consensus messages out",
     ("node/chain.py", "_perform"): "write-ahead log",

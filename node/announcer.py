@@ -23,7 +23,8 @@ from consensus.messages import (
 )
 from consensus.validate import body_problem
 from market.app import BlockResult
-from node.chain import BadBlock, Chain
+from node.chain import Chain
+from node.errors import BadBlock
 from node.messages import GOSSIPED_BODY_BYTES_MAX, DecidedNotice
 from node.network.base import GOSSIP_BYTES_MAX, Network, NetworkError, Verdict
 from node.sync import Sync

@@ -2,8 +2,7 @@
 
 The core is a pure state machine; this is its body. One task takes inputs from one queue, so that
 agreement never sees two things at once. Effects are done in order, and a `Persist` is on disk
-before the next effect leaves the house. Contracts run in a thread of their own; the event loop goes
-on moving votes meanwhile.
+before the next effect leaves the house. What is final is applied by `node/replica.py`.
 
 A home without a seat among the authorities applies certified blocks as they come; its core only
 looks on, so that it is ready when an epoch gives it a seat (and a seat that is lost leaves it so).
@@ -11,44 +10,36 @@ looks on, so that it is ready when an epoch gives it a seat (and a seat that is 
 
 import asyncio
 import logging
-import sqlite3
-import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from consensus import events as ev
-from consensus.authorities import AuthoritySet, verify_certificate
+from consensus.authorities import AuthoritySet
 from consensus.core import Core
-from consensus.errors import BlockRefused, CertificateRefused, ConsensusError, SnapshotRefused
-from consensus.light import SignedHeader, ends_epoch
+from consensus.errors import BlockRefused
+from consensus.light import SignedHeader
 from consensus.messages import (
     Block,
     Certificate,
     ConsensusMessage,
     Decided,
-    Header,
     Vote,
     decode_message,
-    header_hash,
 )
 from consensus.tally import height_of
 from consensus.wal import LockRecord, VoteRecord, WalRecord
-from market.app import Application, BlockResult, Receipt
-from market.errors import MarketError, RootMismatch
-from node.blocks import BlockMaker, stored_block, stored_certificate
-from node.epochs import Epochs, set_of
-from node.errors import InvariantError
+from market.app import BlockResult
+from node.epochs import set_of
+from node.errors import BadBlock, BadSnapshot
 from node.evidence import EvidencePool
 from node.genesis import Genesis, chain_of
 from node.mempool import Mempool
 from node.network.base import Network
-from node.pace import Pace
-from node.store import EpochEnd, Store, StoredBlock
+from node.replica import Head, Pairs, Replica
 from node.wal import Wal
 from wire.codec import encode
-from wire.errors import DecodeError, WireError
+from wire.errors import DecodeError
 from wire.keys import SigningKey, peer_id_of
 
 log = logging.getLogger("commonwatt.chain")
@@ -58,33 +49,7 @@ MESSAGES_MAX: Final = 4_096
 # Messages of the next epoch from peers that may have a seat in it, and the largest kept of them.
 EARLY_MAX: Final = 32
 EARLY_BYTES_MAX: Final = 65_536
-# Executed proposals of the height in progress; a few rounds may each bring another.
-RESULTS_MAX: Final = 16
-
-# What reading rows that are not ours may end in: they can break the loading anywhere.
-_UNREADABLE: Final = (
-    *(ConsensusError, MarketError, WireError, sqlite3.Error),
-    *(LookupError, TypeError, ValueError),
-)
-
 Listener: TypeAlias = Callable[[Block, Certificate, BlockResult], None]
-
-
-class BadBlock(Exception):
-    """A block or certificate from a neighbour that cannot be; the neighbour is to blame."""
-
-
-class BadSnapshot(Exception):
-    """A snapshot whose pairs are not the certified state; whoever offered it is to blame."""
-
-
-class Head(NamedTuple):
-    """The last applied block. `state_root` is that of the state after it, as computed here."""
-
-    header: Header
-    hash: bytes
-    certificate: Certificate | None
-    state_root: bytes
 
 
 class _Failed(NamedTuple):
@@ -115,7 +80,7 @@ class _Jump(NamedTuple):
     block: Block
     certificate: Certificate
     epoch_ends: Sequence[SignedHeader]
-    pairs: Callable[[], Iterable[tuple[str, bytes]]]
+    pairs: Pairs
     done: asyncio.Future[None]
 
 
@@ -125,7 +90,7 @@ class Chain:
     Parameters
     ----------
     genesis, key : the chain's beginning, and the key this node signs with if it has a seat
-    store, wal, app, maker, network : the parts it drives
+    replica, wal, network : the parts it drives
     now_ms : callable
         Real time, UTC. [ms]
     """
@@ -134,23 +99,18 @@ class Chain:
         self,
         genesis: Genesis,
         key: SigningKey,
-        store: Store,
+        replica: Replica,
         wal: Wal,
-        app: Application,
-        epochs: Epochs,
-        maker: BlockMaker,
         network: Network,
         now_ms: Callable[[], int],
     ) -> None:
         self._genesis = genesis
         self._key = key
-        self._store = store
+        self._replica = replica
         self._wal = wal
-        self._app = app
-        self._maker = maker
         self._network = network
         self._now_ms = now_ms
-        self.epochs = epochs
+        self.epochs = replica.epochs
         self._params = genesis.chain
         self._seat(AuthoritySet(0, tuple(genesis.authorities)))
         # What others send is bounded by `_on_message`; timers, answers and failures are few and
@@ -159,15 +119,11 @@ class Chain:
             asyncio.Queue()
         )
         self._early: deque[_Heard] = deque(maxlen=EARLY_MAX)
-        self._pace = Pace()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="execution")
-        self._results: dict[bytes, BlockResult] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self._begin_timer: asyncio.TimerHandle | None = None
         self._core: Core | None = None
         self._listeners: list[Listener] = []
         self._is_level: Callable[[], bool] = lambda: False
-        self._head: Head | None = None
         # The block at the head with its proof, for peers that lack it; told to the core once.
         self._parent: Decided | None = None
         self._last_vote: Vote | None = None
@@ -185,9 +141,7 @@ class Chain:
     @property
     def head(self) -> Head:
         """The last applied block."""
-        if self._head is None:
-            raise InvariantError("the chain has not been opened")
-        return self._head
+        return self._replica.head
 
     @property
     def height(self) -> int:
@@ -242,10 +196,7 @@ class Chain:
         """
         self._mempool = mempool
         self._evidence = evidence
-        if self._store.height < 0:
-            await self._found()
-        else:
-            await self._load()
+        self._parent = await self._replica.open()
         self._take_terms()
         self._core = Core(
             self._genesis.chain_id,
@@ -262,39 +213,6 @@ class Chain:
                 "decided without it",
                 self._wal.damage,
             )
-
-    async def _found(self) -> None:
-        result = await self._in_worker(self._app.genesis)
-        block = self._maker.genesis_block(result)
-        await self._write(block, None, result)
-
-    async def _load(self) -> None:
-        height = self._store.height
-        stored = await self._store.block(height)
-        if stored is None:
-            raise self._store.damaged(f"the block at height {height} is missing")
-        try:
-            block = stored_block(stored)
-        except _UNREADABLE as error:
-            raise self._store.damaged(f"the block at height {height}: {error}") from None
-        try:
-            items = [item async for item in self._store.state()]
-            await self._in_worker(lambda: self._app.load(items, height))
-        except _UNREADABLE as error:
-            raise self._store.damaged(f"the state at height {height}: {error}") from None
-        if self._app.state_root != block.header.state_root:
-            raise self._store.damaged(
-                f"the state at height {height} is not the one its certificate proves"
-            )
-        try:
-            # The state says who the authorities were; it is the certified one, or neither is.
-            authorities = self.epochs.of_height(height)
-            certificate = stored_certificate(stored, authorities, self._genesis.chain_id)
-        except _UNREADABLE as error:
-            raise self._store.damaged(f"the block at height {height}: {error}") from None
-        self._head = Head(block.header, stored.block_hash, certificate, self._app.state_root)
-        if certificate is not None:
-            self._parent = Decided(block, certificate)
 
     # -- running -----------------------------------------------------------------------------
 
@@ -323,7 +241,7 @@ class Chain:
             self._begin_timer.cancel()
         for job in self._jobs:
             job.cancel()
-        self._worker.shutdown(wait=True, cancel_futures=True)
+        self._replica.close()
 
     async def apply_certified(self, block: Block, certificate: Certificate) -> None:
         """Apply a block that others have decided; returns when it is applied or known already.
@@ -342,18 +260,11 @@ class Chain:
         block: Block,
         certificate: Certificate,
         epoch_ends: Sequence[SignedHeader],
-        pairs: Callable[[], Iterable[tuple[str, bytes]]],
+        pairs: Pairs,
     ) -> None:
-        """Take over the state after a block that a light client has found final.
+        """Take over the state after a block that a light client has found final: `Replica.jump`.
 
         Returns when it is durable and in force, or when the chain is that far already.
-
-        Parameters
-        ----------
-        epoch_ends : sequence of SignedHeader
-            The last headers of the epochs between the present head's and this block's.
-        pairs : callable
-            Reads the state's key-value pairs; called in the execution thread.
 
         Raises
         ------
@@ -465,55 +376,24 @@ class Chain:
         time_ms = max(self._now_ms(), head.header.time_ms + 1)
         params = self._params
         proven = self._evidence.due(height)
-        count_max = self._pace.transactions_max(params, round_)
+        count_max = self._replica.transactions_max(params, round_)
         chosen = self._mempool.reap(time_ms, params.block_bytes_max, count_max)
-        index = self.index
-        begun_s = time.monotonic()
-        built = await self._in_worker(
-            lambda: self._on_parent(
-                height,
-                lambda: self._maker.build(
-                    head.header, head.certificate, index, time_ms, chosen, proven
-                ),
-            )
-        )
-        if built is None:
+        block = await self._replica.build(self.index, time_ms, chosen, proven)
+        if block is None:
             return
-        self._pace.executed(len(chosen), time.monotonic() - begun_s)
-        block, result = built
-        self._remember(header_hash(block.header), result)
         self._put(ev.BlockBuilt(height, round_, block))
 
     async def _check(self, block: Block, block_hash: bytes) -> None:
-        head = self.head
         height = block.header.height
-        if head.header.height + 1 != height:
+        try:
+            is_next = await self._replica.check(block, block_hash)
+        except BlockRefused as refused:
+            log.warning("the proposal at height %d is refused: %s", height, refused)
+            self.counts["refused_blocks"] += 1
+            self._put(ev.BlockChecked(height, block_hash, False))
             return
-        if block_hash not in self._results:
-            begun_s = time.monotonic()
-            try:
-                result = await self._in_worker(
-                    lambda: self._on_parent(height, lambda: self._maker.execute(block, head.header))
-                )
-            except BlockRefused as refused:
-                log.warning("the proposal at height %d is refused: %s", height, refused)
-                self.counts["refused_blocks"] += 1
-                self._put(ev.BlockChecked(height, block_hash, False))
-                return
-            if result is None:
-                return
-            self._pace.executed(len(block.txs), time.monotonic() - begun_s)
-            self._remember(block_hash, result)
-        self._put(ev.BlockChecked(height, block_hash, True))
-
-    def _on_parent(self, height: int, work: Callable[[], Any]) -> Any:
-        """Execute at `height` unless the chain has moved on meanwhile. In the execution thread."""
-        return work() if self._app.height + 1 == height else None
-
-    def _remember(self, block_hash: bytes, result: BlockResult) -> None:
-        self._results[block_hash] = result
-        while len(self._results) > RESULTS_MAX:
-            self._results.pop(next(iter(self._results)))
+        if is_next:
+            self._put(ev.BlockChecked(height, block_hash, True))
 
     # -- applying ----------------------------------------------------------------------------
 
@@ -532,22 +412,10 @@ class Chain:
                 item.done.set_result(None)
 
     async def _jump(self, item: _Jump) -> None:
-        header = item.block.header
-        if header.height <= self.height:
+        if item.block.header.height <= self.height:
             return
-        try:
-            loaded = await self._in_worker(
-                lambda: self._app.prepare(item.pairs(), header.height, header.state_root)
-            )
-        except (RootMismatch, SnapshotRefused) as error:
-            raise BadSnapshot(str(error)) from None
-        stored = _stored(item.block, item.certificate, ())
-        ends = [_epoch_end(signed) for signed in item.epoch_ends]
-        await self._store.replace_state(stored, loaded.state.items, ends)
-        await self._in_worker(lambda: self._app.adopt(loaded))
-        self._head = Head(header, stored.block_hash, item.certificate, self._app.state_root)
+        await self._replica.jump(item.block, item.certificate, item.epoch_ends, item.pairs)
         self._parent = Decided(item.block, item.certificate)
-        self._results.clear()
         if self._mempool is not None:
             self._mempool.decided(())
         if self._evidence is not None:
@@ -555,70 +423,29 @@ class Chain:
         await self._enter()
 
     async def _apply_foreign(self, block: Block, certificate: Certificate) -> None:
-        head = self.head
-        height = block.header.height
-        if height <= head.header.height:
+        if block.header.height <= self.height:
             return
-        if height != head.header.height + 1:
-            raise BadBlock(f"height {height} does not follow {head.header.height}")
-        block_hash = header_hash(block.header)
-        if certificate.block_hash != block_hash or certificate.height != height:
-            raise BadBlock("the certificate is another block's")
-        try:
-            verify_certificate(certificate, self.authorities, self._genesis.chain_id)
-        except CertificateRefused as refused:
-            raise BadBlock(f"certificate: {refused}") from None
-        result = self._results.get(block_hash)
-        if result is None:
-            try:
-                result = await self._in_worker(lambda: self._maker.execute(block, head.header))
-            except BlockRefused as refused:
-                if refused.code in ("body", "size"):
-                    raise BadBlock(str(refused)) from None
-                # A quorum signed what this node finds impossible. Either more than f authorities
-                # are faulty or this node is; going on would only spread it.
-                raise InvariantError(
-                    f"a certified block at height {height} is refused here: {refused}"
-                ) from None
-        await self._apply(block, certificate, result)
+        result = await self._replica.apply_certified(block, certificate, self.authorities)
+        self._tell(block, certificate, result)
         self._parent = Decided(block, certificate)
         await self._enter()
 
     async def _decide(self, block: Block, certificate: Certificate) -> None:
         if block.header.height != self.height + 1:
             return
-        result = self._results.get(header_hash(block.header))
-        if result is None:
-            head = self.head.header
-            result = await self._in_worker(lambda: self._maker.execute(block, head))
         self.decided_height = block.header.height
-        await self._apply(block, certificate, result)
+        result = await self._replica.apply_decided(block, certificate)
+        self._tell(block, certificate, result)
         await self._enter()
 
-    async def _apply(self, block: Block, certificate: Certificate, result: BlockResult) -> None:
-        await self._write(block, certificate, result)
-        self._results.clear()
+    def _tell(self, block: Block, certificate: Certificate, result: BlockResult) -> None:
+        """Say to whoever listens that a block has been applied."""
         self.counts["blocks"] += 1
         self.counts["transactions"] += len(block.txs)
         if self._mempool is not None:
             self._mempool.decided([receipt.tx_id for receipt in result.receipts])
         for listener in self._listeners:
             listener(block, certificate, result)
-
-    async def _write(
-        self, block: Block, certificate: Certificate | None, result: BlockResult
-    ) -> None:
-        stored = _stored(block, certificate, result.rooted)
-        tx_ids = [receipt.tx_id for receipt in result.receipts]
-        end = None
-        if certificate is not None and ends_epoch(block.header):
-            end = _epoch_end(SignedHeader(block.header, certificate, set_of(result.next)))
-        await self._store.commit(stored, tx_ids, result.writes, end)
-        await self._in_worker(lambda: self._app.commit(result))
-        self._head = Head(block.header, stored.block_hash, certificate, self._app.state_root)
-
-    async def _in_worker(self, work: Callable[[], Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     # -- when to make a block ----------------------------------------------------------------
 
@@ -642,7 +469,7 @@ class Chain:
 
     def _take_terms(self) -> None:
         """Learn who decides the height after the head, and by which parameters."""
-        terms = self._app.terms()
+        terms = self._replica.terms()
         if terms.epoch == self.authorities.epoch:
             return
         for heard in self._early:
@@ -680,25 +507,9 @@ class Chain:
             return
         last_ms = self.head.header.time_ms
         params = self._params
-        due_ms = min(last_ms + params.heartbeat_ms, self._app.next_deadline_ms(last_ms))
+        due_ms = min(last_ms + params.heartbeat_ms, self._replica.next_deadline_ms(last_ms))
         if len(self._mempool) or self._evidence.due(self.height + 1):
             due_ms = min(due_ms, last_ms + params.block_interval_ms)
         delay_s = max(due_ms - self._now_ms(), 0) / 1000
         loop = asyncio.get_running_loop()
         self._begin_timer = loop.call_later(delay_s, self._put, ev.BeginRounds(self.height + 1))
-
-
-def _stored(
-    block: Block, certificate: Certificate | None, receipts: Sequence[Receipt]
-) -> StoredBlock:
-    return StoredBlock(
-        block.header.height,
-        header_hash(block.header),
-        encode(block),
-        encode(certificate) if certificate is not None else b"",
-        encode(receipts),
-    )
-
-
-def _epoch_end(signed: SignedHeader) -> EpochEnd:
-    return EpochEnd(signed.header.epoch, signed.header.height, encode(signed))

@@ -42,6 +42,7 @@ from node.network.base import Network, NetworkError
 from node.network.libp2p import Libp2pNetwork
 from node.process import collect_seldom
 from node.receipts import Receipts
+from node.replica import Replica
 from node.setup import (
     DATABASE_NAME,
     EVIDENCE_NAME,
@@ -179,7 +180,8 @@ class Node:
         epochs = Epochs(genesis, self.app)
         verifier = TransactionVerifier(chain_id)
         maker = BlockMaker(genesis, epochs, self.app, verifier)
-        self.chain = Chain(genesis, key, store, wal, self.app, epochs, maker, self.network, now_ms)
+        replica = Replica(chain_id, store, self.app, epochs, maker)
+        self.chain = Chain(genesis, key, replica, wal, self.network, now_ms)
         self._stack.callback(self.chain.close)
         transactions, blocks = topics(genesis)
         self.mempool = Mempool(

@@ -9,6 +9,8 @@ NodeError
 ├── ControlError       the daemon's control socket refused, or nobody answers there
 ├── PeerError          a neighbour that was asked cannot be reached, or does not answer
 ├── ProofError         what was served does not prove what it claims
+├── BadBlock           a neighbour's block or certificate cannot be; it is to blame
+├── BadSnapshot        a neighbour's snapshot is not the certified state; it is to blame
 └── InvariantError     something that must never be is; the node stops before it votes
 """
 
@@ -47,6 +49,14 @@ class PeerError(NodeError):
 
 class ProofError(NodeError):
     """What was served does not prove what it claims: somebody lies, or is too old."""
+
+
+class BadBlock(NodeError):
+    """A block or certificate from a neighbour that cannot be; the neighbour is to blame."""
+
+
+class BadSnapshot(NodeError):
+    """A snapshot whose pairs are not the certified state; whoever offered it is to blame."""
 
 
 class InvariantError(NodeError):

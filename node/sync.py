@@ -36,7 +36,8 @@ from consensus.sync_messages import (
 )
 from market.app import BlockResult
 from node.archive import Archive
-from node.chain import BadBlock, BadSnapshot, Chain
+from node.chain import Chain
+from node.errors import BadBlock, BadSnapshot
 from node.network.base import Network, NetworkError
 from node.snapshots import Snapshots, Spool
 from node.store import Store

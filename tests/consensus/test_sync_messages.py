@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consensus.errors import SnapshotRefused
@@ -93,6 +93,7 @@ def test_what_is_out_of_bounds_is_refused() -> None:
 STATES = st.dictionaries(st.text(max_size=20), st.binary(max_size=70_000), max_size=30)
 
 
+@settings(max_examples=30)
 @given(STATES, st.randoms(use_true_random=False))
 def test_a_stream_gives_its_pairs_back_however_it_is_cut(
     state: dict[str, bytes], rng: random.Random

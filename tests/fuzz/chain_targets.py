@@ -75,7 +75,7 @@ from market.vm.merkle import Proof
 from node.announcer import _open as open_notice
 from node.archive import SIGNED_HEADER_BYTES_MAX
 from node.blocks import stored_block, stored_certificate
-from node.chain import _UNREADABLE, BadBlock
+from node.errors import BadBlock
 from node.evidence import (
     EVIDENCE_BYTES_MAX,
     FILE_BYTES_MAX,
@@ -84,6 +84,7 @@ from node.evidence import (
 )
 from node.messages import DecidedNotice
 from node.network.base import GOSSIP_BYTES_MAX
+from node.replica import UNREADABLE
 from node.snapshots import MANIFEST_BYTES_MAX
 from node.store import StoredBlock
 from node.store import _stored as stored_columns
@@ -443,7 +444,7 @@ def stored_row() -> Target:
         return block
 
     return Target(
-        "stored-row", read, (Told, *_UNREADABLE), tuple(rows),
+        "stored-row", read, (Told, *UNREADABLE), tuple(rows),
         check=known(encoded(chain().blocks), encode),
     )  # fmt: skip
 

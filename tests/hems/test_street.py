@@ -26,6 +26,7 @@ def check(seed: int, battery: Battery | None, days: int, slot_minutes: int, loss
     assert sum(total.shortfall_wh for total in totals) <= traded_wh / 3
 
 
+@pytest.mark.slow
 def test_on_overcast_days_no_home_loses_by_trading() -> None:
     check(2, Battery(), 1, 30, HALF_HOURS_LOSS_MICRO_MAX)
 

@@ -9,7 +9,7 @@ from market.app import Application, BlockEnv, BlockResult, Receipt
 from market.deployment import CHANGED_KEY, CODE_CHECKS_PER_BLOCK_MAX, PROPOSED_PREFIX
 from market.errors import InvariantError, QueryError, StateError
 from market.vm.executor import CODE_PREFIX, INSTANCE_PREFIX
-from tests.market.street import REGULATOR, START_MS, TARIFF
+from tests.market.street import REGULATOR, SLOT_MS, START_MS, TARIFF
 from tests.market.test_governance import A1, A2, A3, A4, EPOCH, H5, Assembly, founding, refusal
 from tests.market.vm.cpython import CPythonEngine
 from wire.codec import encode
@@ -95,6 +95,28 @@ def test_a_contract_is_voted_in_used_and_upgraded() -> None:
     assert not [key for key in keys if key.startswith((PROPOSED_PREFIX, "governance/part/"))]
     deployed = street.query("vm", "overview", {})
     assert [row["name"] for row in deployed["contracts"]] == [*contracts.CONTRACTS, "counter"]
+
+
+def test_a_vote_changes_the_mechanism() -> None:
+    """The same market, and a `migrate` that sets its rules: from each pair's price to one."""
+    street = Assembly()
+    rules = """
+def migrate(args):
+    rules = kv_get("rules")
+    rules["mechanism"] = args["mechanism"]
+    kv_put("rules", rules)
+"""
+    source = contracts.source("market") + rules
+    number = vote_in(street, "upgrade", "market", source, {"mechanism": "uniform"})
+    assert street.status(number) == "in_force", governance.proposals(street.query)
+    slot = street.time_ms // SLOT_MS + 2
+    for key, side, price in ((A1, "sell", 110_000), (A2, "sell", 130_000), (A3, "buy", 150_000)):
+        energy = 100 if side == "sell" else 200
+        street.ok(key, client.post_order(slot, side, energy, price))
+    street.to_gate(slot)
+    paid = {trade.price_micro_per_kwh for trade in client.trades_of_slot(street.query, slot)}
+    assert paid == {130_000}
+    assert client.slot_summary(street.query, slot).price_micro_per_kwh == 130_000
 
 
 def test_a_restart_and_a_newcomer_run_the_code_that_is_in_force() -> None:

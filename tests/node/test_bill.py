@@ -266,7 +266,8 @@ def test_any_flipped_byte_is_noticed() -> None:
         return data
 
     server.proof = flipped  # type: ignore[method-assign]
-    for place in range(len(true)):
+    # Every third byte: `tests.fuzz` tries a million proofs more.
+    for place in range(rng.randrange(3), len(true), 3):
         data = true[:place] + bytes([true[place] ^ 1 << rng.randrange(8)]) + true[place + 1 :]
         server.refused()
     for size in (0, 1, 100, len(true) - 1):

@@ -118,7 +118,7 @@ class Stage:
             chain.head,
             chain.state_root,
             chain.authorities,
-            chain._store.height,
+            chain._replica._store.height,
             chain.counts["blocks"],
             self.core.height,
             self.core.locked_round,
@@ -158,8 +158,8 @@ class Stage:
         chain = self.chain
         head = chain.head
         moves = [self.home.sign(client.transfer(REGULATOR.address, 1 + n)) for n in range(2)]
-        block, _ = await chain._in_worker(
-            lambda: chain._maker.build(
+        block, _ = await chain._replica._in_worker(
+            lambda: chain._replica._maker.build(
                 head.header, head.certificate, self.proposer, chain._now_ms(), moves
             )
         )

@@ -44,7 +44,7 @@ def street(directory: Path) -> Grid:
 async def readings(member: Member, meter: bytes) -> list[Reading]:
     """Return what a member's chain holds of a meter."""
     found: list[Reading] = []
-    store = member.node.chain._store
+    store = member.node.chain._replica._store
     for stored in await store.blocks(0, 10_000, 2**40):
         block = decode(stored.block, Block, BLOCK_BYTES_MAX)
         receipts = decode(stored.receipts, tuple[Receipt, ...], len(stored.receipts))

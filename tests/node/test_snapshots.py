@@ -236,7 +236,7 @@ async def test_a_crash_around_the_jump_leaves_a_whole_state(
             raise InvariantError(died)
 
         if point == "before the database":
-            monkeypatch.setattr(node.chain._store, "replace_state", die)
+            monkeypatch.setattr(node.chain._replica._store, "replace_state", die)
         else:
             monkeypatch.setattr(node.app, "adopt", die)
         for number in range(4):

@@ -8,8 +8,6 @@ is asked.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
-
 from consensus import events
 from consensus.core import Core
 from consensus.errors import BlockRefused, EvidenceRefused, InvariantError
@@ -19,17 +17,17 @@ from consensus.messages import (
     ConsensusMessage,
     Decided,
     Evidence,
-    Header,
     Proposal,
     Vote,
     header_hash,
 )
 from consensus.wal import LockRecord, VoteRecord, WalRecord
 from tests.sim import keys
-from tests.sim.app import Note, Settle, State, Transfer, transactions_due
+from tests.sim.app import Note, State, Transfer, transactions_due
 from tests.sim.disk import Database, Log
 from tests.sim.errors import Violation
-from tests.sim.liar import false_evidence, own_evidence, signed_lies, twist
+from tests.sim.liar import false_evidence, signed_lies, twist
+from tests.sim.spoiler import Spoiler
 from tests.sim.syncer import Syncer
 from wire.codec import encode
 
@@ -39,13 +37,10 @@ if TYPE_CHECKING:
 LIES_SHARE = 0.1
 SIGNED_LIES_SHARE = 0.1
 BAD_BLOCKS_SHARE = 0.3
-FAR_FUTURE_MS = 60_000
-NEAR_PAST_MS = 2_500
 SNAPSHOTS_KEPT = 2
 MEMPOOL_PER_ACCOUNT_MAX = 4
 POLL_MS = 1_000
 POLLS_PER_REPEAT = 10
-OLD_EVIDENCE_KEPT = 16
 
 
 class SimNode:
@@ -72,8 +67,7 @@ class SimNode:
         self._last_vote: Vote | None = None
         self._mempool: dict[int, dict[bytes, Transfer]] = {}
         self._polls = 0
-        # What a liar has seen committed, to say it again.
-        self._old_evidence: list[Evidence] = []
+        self._spoiler = Spoiler(self)
         self._effects: dict[type, Callable[[Any], None]] = {
             events.Broadcast: self._broadcast,
             events.Send: self._send,
@@ -326,7 +320,7 @@ class SimNode:
         if self.burns():
             return False
         if not self.is_honest and block.evidence:
-            self._old_evidence = [*self._old_evidence, *block.evidence][-OLD_EVIDENCE_KEPT:]
+            self._spoiler.remember(block.evidence)
         self._drop_known_evidence()
         every = self.world.snapshot_every
         if every and state.height % every == 0:
@@ -415,7 +409,7 @@ class SimNode:
         time_ms = max(self.now_ms, parent.time_ms + 1)
         spoils = self.lies and world.rng.random() < BAD_BLOCKS_SHARE
         if spoils:
-            txs, evidence = self._spoiled_body(txs, evidence)
+            txs, evidence = self._spoiler.body(txs, evidence)
         certificate = database.certificate
         try:
             header = world.rules.header(
@@ -428,53 +422,9 @@ class SimNode:
             )
             header = world.rules.with_body(header, txs, evidence)
         if spoils:
-            header = self._spoiled(header, parent)
+            header = self._spoiler.header(header, parent)
         block = Block(header, tuple(txs), certificate, tuple(evidence))
         self._handle(events.BlockBuilt(height, round_, block))
-
-    def _spoiled_body(
-        self, txs: list[bytes], evidence: list[Evidence]
-    ) -> tuple[list[bytes], list[Evidence]]:
-        """Money that is not there, a slot or a transfer once more, evidence that proves nothing."""
-        world, state = self.world, self.database.state
-        ledger, rng = state.ledger, world.rng
-        choice = rng.randrange(7)
-        if self.world.has_short_window and rng.random() < 0.5:
-            choice = 5
-        if choice == 0:
-            amount = ledger.balances[0] + 1
-            txs = [encode(Transfer(0, ledger.nonces[0], 1 % len(ledger.balances), amount))]
-        elif choice == 1 and ledger.settled:
-            txs = [*txs, encode(Settle(rng.choice(ledger.settled)))]
-        elif choice == 2:
-            old = [number for number, nonce in enumerate(ledger.nonces) if nonce]
-            if old:
-                account = rng.choice(old)
-                txs = [*txs, encode(Transfer(account, ledger.nonces[account] - 1, 0, 1))]
-        elif choice == 3 and state.height:
-            evidence = [*evidence, false_evidence(state.seats, state.height, rng)]
-        elif choice == 4 and self._old_evidence:
-            evidence = [rng.choice(self._old_evidence)]
-        elif choice == 5 and state.height:
-            # The older, the further from what any pool would propose.
-            height = 1 + int(state.height * rng.random() ** 2)
-            authorities = state.sets.by_epoch[world.rules.epoch_of(height)]
-            own = own_evidence(authorities, self.public, height, rng, world.chain_id)
-            evidence = [own] if own is not None else evidence
-        return txs, evidence
-
-    def _spoiled(self, header: Header, parent: Header) -> Header:
-        rng = self.world.rng
-        choice = rng.randrange(6)
-        if choice == 0:
-            return replace(header, state_root=header.parent_hash)
-        if choice == 1:
-            return replace(header, time_ms=max(0, header.time_ms - FAR_FUTURE_MS))
-        if choice == 2:
-            return replace(header, time_ms=header.time_ms + FAR_FUTURE_MS)
-        if choice == 3:
-            return replace(header, time_ms=max(0, parent.time_ms - rng.randrange(NEAR_PAST_MS)))
-        return header
 
     def _check(self, block: Block, hash_: bytes) -> None:
         if block.header.height == self.height + 1:

@@ -183,7 +183,7 @@ class Syncer:
     # -- what the chain does for it
 
     def take_foreign(self, block: Block, certificate: Certificate) -> None:
-        """Apply a block that others have decided, as `node.chain` does."""
+        """Apply a block that others have decided, as `node.replica` does."""
         node = self._node
         height = block.header.height
         if height != node.height + 1:

@@ -16,6 +16,7 @@ RARE = {
     "evidence never proposed",
     "time not monotone",
     "state root unchecked",
+    "prevote unchecked",
 }
 
 

@@ -3,6 +3,7 @@
 Times are simulated, so they are the same on every machine.
 """
 
+from functools import cache
 from itertools import pairwise
 from statistics import quantiles
 
@@ -16,6 +17,8 @@ from tests.sim.mutation import Mutation
 from tests.sim.world import World
 
 MINUTE_MS = 60_000
+# Long enough for every authority to have several turns.
+OBSERVED_MS = 2 * MINUTE_MS
 
 
 def healthy_world(n, seed=1, mutation=None):
@@ -84,14 +87,20 @@ def p95(times):
     return quantiles(times, n=20)[18]
 
 
-def limping_shares(slots, seed, mutation=None):
+@cache
+def healthy_intervals_ms():
+    """The times between blocks where all 10 authorities are there. [ms]"""
+    return intervals_ms(healthy_world(10), OBSERVED_MS)
+
+
+def limping_shares(slots, mutation=None):
     """Of 10 authorities these are dead: (blocks made, p95 of the time between them), each as a
     share of what all 10 do."""
-    healthy = intervals_ms(healthy_world(10, seed), 5 * MINUTE_MS)
-    world = healthy_world(10, seed, mutation)
+    healthy = healthy_intervals_ms()
+    world = healthy_world(10, mutation=mutation)
     for slot in slots:
         world.nodes[slot].crash()
-    limping = intervals_ms(world, 5 * MINUTE_MS)
+    limping = intervals_ms(world, OBSERVED_MS)
     return len(limping) / len(healthy), p95(limping) / p95(healthy)
 
 
@@ -99,9 +108,9 @@ def limping_shares(slots, seed, mutation=None):
 DEAD = [(0, 3, 6), (0, 1, 2), (9, 0, 5), (2, 4, 6), (7, 8, 9), (1, 2, 7)]
 
 
-@pytest.mark.parametrize(("seed", "slots"), list(enumerate(DEAD, 1)))
-def test_with_f_dead_half_of_the_blocks_are_made_and_none_takes_three_times_as_long(seed, slots):
-    made, longest = limping_shares(slots, seed)
+@pytest.mark.parametrize("slots", DEAD)
+def test_with_f_dead_half_of_the_blocks_are_made_and_none_takes_three_times_as_long(slots):
+    made, longest = limping_shares(slots)
     assert made >= 0.5
     assert longest <= 3
 
@@ -124,7 +133,7 @@ class Thorough(Core):
 def test_without_either_rule_three_dead_in_a_row_take_longer(core):
     mutation = Mutation()
     mutation.core = core
-    assert limping_shares((0, 1, 2), 1, mutation)[1] > 3
+    assert limping_shares((0, 1, 2), mutation)[1] > 3
 
 
 def test_who_was_away_proposes_again_in_its_first_turn():

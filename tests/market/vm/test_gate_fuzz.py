@@ -61,9 +61,9 @@ def run(seed: int, rounds: int) -> None:
 
 
 def test_damaged_contracts() -> None:
-    run(seed=1, rounds=150)
+    run(seed=1, rounds=60)
 
 
 @pytest.mark.slow
 def test_many_damaged_contracts() -> None:
-    run(seed=2, rounds=1_500)
+    run(seed=2, rounds=3_000)
