@@ -17,7 +17,7 @@ from bench.machine import describe
 from hems import civil
 from hems.bid import Order, Suggested
 from hems.config import HomeConfig
-from hems.home import Delivery, HomeEnergyManager, MarketView, SlotPlan
+from hems.home import Delivery, HomeEnergyManager, MarketView
 from hems.neighbourhood import built_in
 
 ZONE: Final = "Australia/Sydney"
@@ -82,18 +82,6 @@ def match(orders: list[list[Order]]) -> list[Trade]:
     return trades
 
 
-def one_side(planned: SlotPlan) -> list[Order]:
-    """Keep the side the plan is on: the market takes a home as buyer or as seller."""
-    plan = planned.plan
-    grid_wh = plan.import_wh[LEAD_SLOTS] - plan.export_wh[LEAD_SLOTS]
-    sides = ("bid", "ask") if grid_wh > 0 else ("ask", "bid")
-    for side in sides:
-        chosen = [order for order in planned.orders if order.side == side]
-        if chosen:
-            return chosen
-    return []
-
-
 def settle(delivery: Delivery, trades: list[Trade], home: int) -> HomeTotal:
     """Return a home's slot as the settlement contract bills it."""
     price = tariff(delivery.slot_start_ms)
@@ -125,7 +113,7 @@ def run(configs: list[HomeConfig], days: int, slot_ms: int) -> list[HomeTotal]:
     for slot in range(slots):
         target_ms = start_ms + (slot + LEAD_SLOTS) * slot_ms
         view = MarketView(tariff, FEED_IN, _suggested(accepted, target_ms), PENALTY)
-        trades = match([one_side(home.plan_slot(target_ms, slot_ms, view)) for home in homes])
+        trades = match([home.plan_slot(target_ms, slot_ms, view).orders for home in homes])
         cleared[target_ms] = trades
         accepted += [(t.ask_micro_per_kwh, t.bid_micro_per_kwh) for t in trades]
         now_ms = start_ms + slot * slot_ms

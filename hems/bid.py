@@ -13,6 +13,7 @@ suggested buy price), and whenever there is something to gain the orders still c
 """
 
 import math
+from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -65,13 +66,16 @@ class BidSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     `shading`: 0 is truthful, 1 asks and bids the suggested price. `order_wh_min`: smaller orders
     are not sent. `gain_micro_per_kwh_min`: least difference to the grid's price worth an order.
     `caution`: the share of what may come, the best of it, that is not counted on: 0 takes the
-    mean of all, 1 the worst alone.
+    mean of all, 1 the worst alone. `revise_micro_per_kwh_min`, `revise_wh_min`: an order that
+    stands is replaced after a round if its price or energy is further than this from right.
     """
 
     shading: float = 0.5
     order_wh_min: int = 10
     gain_micro_per_kwh_min: int = 1_000
     caution: float = 0.4
+    revise_micro_per_kwh_min: int = 5_000
+    revise_wh_min: int = 50
 
     def __post_init__(self) -> None:
         for name in ("shading", "caution"):
@@ -79,6 +83,8 @@ class BidSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 raise ConfigError(f"{name} {getattr(self, name)}: a fraction between 0 and 1")
         if self.order_wh_min < 1 or self.gain_micro_per_kwh_min < 1:
             raise ConfigError("order_wh_min and gain_micro_per_kwh_min: at least 1")
+        if self.revise_micro_per_kwh_min < 0 or self.revise_wh_min < 0:
+            raise ConfigError("revise_micro_per_kwh_min and revise_wh_min: must not be negative")
 
 
 def value_curve(
@@ -255,6 +261,25 @@ def orders_for_slot(
     asks = sorted((o for o in orders if o.side == "ask"), key=lambda o: o.price_micro_per_kwh)
     bids = sorted((o for o in orders if o.side == "bid"), key=lambda o: -o.price_micro_per_kwh)
     return asks[:ORDERS_PER_SIDE_MAX] + bids[:ORDERS_PER_SIDE_MAX]
+
+
+def one_side(orders: Sequence[Order], need_wh: float) -> list[Order]:
+    """Keep one side: the market takes a home as buyer or as seller of a slot, not as both.
+
+    `need_wh` is what the plan takes from the grid in the slot. A home that takes nothing sells
+    first: where nothing goes to the grid either, it has its battery to live on and to sell from.
+    """
+    preferred: tuple[Side, Side] = ("bid", "ask") if need_wh > 0 else ("ask", "bid")
+    for side in preferred:
+        chosen = [order for order in orders if order.side == side]
+        if chosen:
+            return chosen
+    return []
+
+
+def within(band: Band, price_micro_per_kwh: int) -> int:
+    """Return a price, or the end of the band that is nearest to it."""
+    return min(max(price_micro_per_kwh, band.feed_in_micro_per_kwh), band.tariff_micro_per_kwh)
 
 
 def _with_trade(given: PlanInput, slot: int, more_wh: float, shortfall: int) -> PlanInput:

@@ -19,6 +19,7 @@ from hems.forecast.weather import Location
 from hems.plan import Limits
 from hems.sources.base import DailySource, Source
 from hems.sources.community import CommunitySource
+from hems.sources.constant import ConstantSource
 from hems.sources.replay import ReplaySource
 from hems.sources.wide import read_wide
 
@@ -72,7 +73,21 @@ class ReplayHome(
             raise ConfigError(f"pv_scale {self.pv_scale}: above 0, at most {PV_SCALE_MAX:g}")
 
 
-SourceConfig: TypeAlias = CommunityHome | ReplayHome
+class ConstantHome(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="constant",
+):
+    """A home of constant load and production, none by default: storage, or a plant. [W]"""
+
+    load_w: int = 0
+    pv_w: int = 0
+
+
+SourceConfig: TypeAlias = CommunityHome | ReplayHome | ConstantHome
 
 
 class ForecastSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,7 +119,9 @@ class ForecastSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A home.
 
-    `zone` is an IANA name. The caps are those of the grid connection. [W]
+    `zone` is an IANA name. The caps are those of the grid connection. [W] `agent` says who trades
+    (docs/hems.md, "Agents"): mpc, whose settings are `bidding`; or another by its name, whose
+    settings are `agent_settings`.
     """
 
     source: SourceConfig
@@ -114,6 +131,8 @@ class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     export_cap_w: int | None = None
     bidding: BidSettings = BidSettings()
     forecast: ForecastSettings = ForecastSettings()
+    agent: str = "mpc"
+    agent_settings: dict[str, int | float | str | bool] = {}
 
     def __post_init__(self) -> None:
         civil.zone_of(self.zone)
@@ -140,6 +159,8 @@ def open_source(config: SourceConfig, zone: tzinfo) -> Source:
     """
     if isinstance(config, CommunityHome):
         return _community(config, zone)
+    if isinstance(config, ConstantHome):
+        return ConstantSource(config.load_w, config.pv_w)
     data = read_wide(Path(config.path), zone, only=config.home)
     pv_from = _community(config.pv, zone) if config.pv is not None else None
     last_day = civil.day_number(config.last_date) if config.last_date else None

@@ -3,6 +3,7 @@
 HemsError
 ├── DataError        a file of measurements is not as it must be; says where
 ├── ConfigError      a device, a home or an input that cannot be, with what would be right
+├── AgentError       an agent failed or answered what no market takes; the slot is the grid's
 └── InvariantError   a promise of this package to itself is broken: a bug, never the user's doing
 """
 
@@ -17,6 +18,10 @@ class DataError(HemsError):
 
 class ConfigError(HemsError, ValueError):
     """A setting or argument outside what is possible. A ValueError, so that decoders pass it on."""
+
+
+class AgentError(HemsError):
+    """An agent raised, or its answer cannot be meant. The text names the agent."""
 
 
 class InvariantError(HemsError):

@@ -1,17 +1,19 @@
 """The home energy management system of one home: history in, plan and orders out, slots delivered.
 
 Its memory is one small explicit state (`HomeState`): how much is stored, which slot comes next,
-what is contracted. Everything else is asked of the source again. A daemon keeps the state with its
-other data and goes on after a restart exactly where it was.
+what is contracted, what its agent remembers. Everything else is asked of the source again. A
+daemon keeps the state with its other data and goes on after a restart exactly where it was.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 
 from hems import bid, civil, control, forecast, intraday
+from hems.agents.base import Outcome, Prior, Revision, Situation, Standing
+from hems.agents.desk import Desk
 from hems.bid import Band, Order, Suggested
 from hems.civil import DAY_MS, MINUTE_MS, FloatArray, IntArray
 from hems.config import HomeConfig, open_source
@@ -36,6 +38,8 @@ STORED_UWH_MAX: Final = CAPACITY_WH_MAX * 1_000_000
 # Of times in milliseconds and energies in Wh, which are both far smaller.
 NUMBER_MAX: Final = 2**53
 CATCH_UP_SLOTS_MAX: Final = 7 * 288
+# What an uncapped connection can give in a slot, as a number. [Wh]
+EXPORT_WH_MAX: Final = 1_000_000
 
 MICRO: Final = 1_000_000
 
@@ -45,25 +49,30 @@ class MarketView(NamedTuple):
 
     `tariff_micro_per_kwh` maps a moment (ms, UTC) to the grid's price. `suggested` is for the slot
     to be traded. `shortfall_micro_per_kwh` is the penalty, beside the tariff, for energy sold and
-    not delivered.
+    not delivered. `prior` is what the last round traded at. `export_cap_w` is what the market lets
+    the home sell, if that is less than its own cap. [W]
     """
 
     tariff_micro_per_kwh: Callable[[int], int]
     feed_in_micro_per_kwh: int
     suggested: Suggested | None = None
     shortfall_micro_per_kwh: int = 0
+    prior: Prior | None = None
+    export_cap_w: int | None = None
 
 
 class HomeState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a home must remember.
 
     `stored_uwh` is in the battery [micro-Wh]; `next_slot_ms` is the first slot not delivered
-    (None before the first); `committed_wh` is what is contracted by slot start, bought positive.
+    (None before the first); `committed_wh` is what is contracted by slot start, bought positive;
+    `agent` is the memory of the home's agent (`hems.agents.desk`).
     """
 
     stored_uwh: int = 0
     next_slot_ms: int | None = None
     committed_wh: dict[int, int] = {}
+    agent: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
         if not 0 <= self.stored_uwh <= STORED_UWH_MAX:
@@ -80,12 +89,15 @@ class HomeState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError(f"a time or an energy beyond {NUMBER_MAX}")
 
     def to_plain(self) -> dict[str, Any]:
-        """Return it as a map of integers with text keys."""
-        return {
+        """Return it as a map of plain data with text keys."""
+        plain: dict[str, Any] = {
             "stored_uwh": self.stored_uwh,
             "next_slot_ms": self.next_slot_ms,
             "committed_wh": {str(slot): wh for slot, wh in sorted(self.committed_wh.items())},
         }
+        if self.agent:
+            plain["agent"] = self.agent
+        return plain
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "HomeState":
@@ -158,11 +170,11 @@ class HomeEnergyManager:
         if battery is not None:
             # Only where the battery was changed for a smaller one: it is full then.
             most_uwh = battery.capacity_wh * MICRO
-            stored_uwh = min(self.state.stored_uwh, most_uwh)
-            self.state = HomeState(stored_uwh, self.state.next_slot_ms, self.state.committed_wh)
+            self._change(stored_uwh=min(self.state.stored_uwh, most_uwh))
         self._planner = Planner(battery, config.limits)
         self._load_model = LoadModel(config, self.source, self.zone)
         self._weather = PvWeather(config.forecast, self.zone)
+        self._desk = Desk(config.agent, config.agent_settings, config.bidding, self.state.agent)
 
     @property
     def soc(self) -> float | None:
@@ -178,39 +190,122 @@ class HomeEnergyManager:
         done_ms = self.state.next_slot_ms
         if done_ms is not None and slot_start_ms < done_ms:
             raise ConfigError(f"slot {slot_start_ms} is delivered; nothing can be contracted in it")
-        committed = {**self.state.committed_wh, slot_start_ms: net_wh}
-        next_ms, stored_uwh = self.state.next_slot_ms, self.state.stored_uwh
-        self.state = HomeState(stored_uwh, next_ms, committed)
+        self._change(committed_wh={**self.state.committed_wh, slot_start_ms: net_wh})
 
     def plan_slot(self, slot_start_ms: int, slot_ms: int, market: MarketView) -> SlotPlan:
         """Plan from the next undelivered slot on and make orders for the slot given.
 
-        What is contracted already (`commit`) is kept to; the orders are for more, as if none of
-        this home's earlier orders for the slot were still open.
+        What is contracted already (`commit`) is kept to; the home's agent makes orders for more,
+        as if none of its earlier orders for the slot were still open. They are all of one side.
 
         Raises
         ------
         ConfigError
             A slot in the past, too far ahead, or of a length that cannot be.
+        AgentError
+            The agent failed.
+        """
+        planned, situation = self._look(slot_start_ms, slot_ms, market)
+        if situation is None:
+            return planned
+        try:
+            return planned._replace(orders=self._desk.orders(situation))
+        finally:
+            self._change(agent=self._desk.saved)
+
+    def revise_slot(
+        self, slot_start_ms: int, slot_ms: int, market: MarketView, standing: Sequence[Standing]
+    ) -> Revision:
+        """Plan again and return what to change of the orders that stand for a slot.
+
+        What a round has traded of them must be contracted (`commit`) before. Raises as
+        `plan_slot`.
+        """
+        _, situation = self._look(slot_start_ms, slot_ms, market)
+        if situation is None:
+            return Revision(tuple(item.order_id for item in standing if item.order.energy_wh))
+        try:
+            return self._desk.revise(situation, standing)
+        finally:
+            self._change(agent=self._desk.saved)
+
+    def observe(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell the agent what rounds have brought, in the order of their slots.
+
+        A slot's final outcome is heard once, however often it is told. Raises `AgentError`.
+        """
+        try:
+            for outcome in outcomes:
+                self._desk.observe(outcome)
+        finally:
+            self._change(agent=self._desk.saved)
+
+    def _look(
+        self, slot_start_ms: int, slot_ms: int, market: MarketView
+    ) -> tuple[SlotPlan, Situation | None]:
+        """Plan, and return with the plan what an agent is told; None if there is nothing to gain.
+
+        That is so without room between the grid's prices.
         """
         ahead = self._slots_ahead(slot_start_ms, slot_ms)
         given, load, pv = self._given(slot_ms, max(FINE_STEPS, ahead + 1), market)
         shortfall = market.shortfall_micro_per_kwh
         plan, segments = bid.value_curve(self._planner, given, ahead, shortfall)
-        tariff = market.tariff_micro_per_kwh(slot_start_ms)
-        feed_in = max(0, market.feed_in_micro_per_kwh)
-        orders = []
-        # Without room between the grid's prices there is nothing to gain from a neighbour.
-        if tariff > feed_in:
-            band = Band(feed_in, tariff)
-            errors = forecast.surplus_errors_wh(load, pv, ahead)
-            room_wh = float(grid_room_wh(given, self.config.limits)[1][ahead])
-            settings = self.config.bidding
-            segments = bid.expected_curve(
-                segments, errors, band, shortfall, room_wh, settings.caution
-            )
-            orders = bid.orders_for_slot(segments, band, market.suggested, settings)
-        return SlotPlan(slot_start_ms, plan, orders, load, pv)
+        planned = SlotPlan(slot_start_ms, plan, [], load, pv)
+        band = Band(
+            max(0, market.feed_in_micro_per_kwh), market.tariff_micro_per_kwh(slot_start_ms)
+        )
+        if band.tariff_micro_per_kwh <= band.feed_in_micro_per_kwh:
+            return planned, None
+        errors = forecast.surplus_errors_wh(load, pv, ahead)
+        room_wh = float(grid_room_wh(given, self.config.limits)[1][ahead])
+        contracted_wh = self.state.committed_wh.get(slot_start_ms, 0)
+        if market.export_cap_w is not None:
+            certified_wh = market.export_cap_w * slot_ms // civil.HOUR_MS
+            room_wh = max(0.0, min(room_wh, float(certified_wh + min(0, contracted_wh))))
+        curve = bid.expected_curve(
+            segments, errors, band, shortfall, room_wh, self.config.bidding.caution
+        )
+        charge_wh, discharge_wh = self._battery_room(ahead, slot_ms, load, pv)
+        situation = Situation(
+            slot_start_ms=slot_start_ms,
+            slot_ms=slot_ms,
+            band=band,
+            suggested=market.suggested,
+            prior=market.prior,
+            curve=curve,
+            need_wh=round(float(plan.import_wh[ahead])),
+            surplus_wh=round(float(plan.export_wh[ahead] + plan.curtail_wh[ahead])),
+            contracted_wh=contracted_wh,
+            charge_room_wh=charge_wh,
+            discharge_room_wh=discharge_wh,
+            export_room_wh=int(min(room_wh, EXPORT_WH_MAX)),
+        )
+        return planned, situation
+
+    def _battery_room(
+        self, ahead: int, slot_ms: int, load: Forecast, pv: Forecast
+    ) -> tuple[int, int]:
+        """Return what the battery could yet take and give in a slot some slots ahead. [Wh]
+
+        Until then, and for what is contracted in it, it serves the home by itself.
+        """
+        battery = self.config.battery
+        if battery is None:
+            return 0, 0
+        stored_uwh, start_ms = self.state.stored_uwh, self.state.next_slot_ms or 0
+        for step in range(ahead + 1):
+            over_wh = float(pv.mean_wh[step] - load.mean_wh[step])
+            over_wh += self.state.committed_wh.get(start_ms + step * slot_ms, 0)
+            charge_wh = battery.charge_max_wh(stored_uwh, slot_ms)
+            discharge_wh = battery.discharge_max_wh(stored_uwh, slot_ms)
+            action_wh = min(max(round(over_wh), -discharge_wh), charge_wh)
+            if step < ahead:
+                stored_uwh = battery.step(stored_uwh, action_wh, slot_ms)
+        return charge_wh - action_wh, discharge_wh + action_wh
+
+    def _change(self, **changes: Any) -> None:
+        self.state = msgspec.structs.replace(self.state, **changes)
 
     def deliver(self, slot_start_ms: int, slot_ms: int, market: MarketView) -> Delivery:
         """Let a slot happen: the battery follows the plan and keeps to what was contracted.
@@ -229,6 +324,9 @@ class HomeEnergyManager:
         for number in range(missed, 0, -1):
             self._let_happen(slot_start_ms - number * slot_ms, slot_ms, control.SELF_CONSUMPTION)
         given, load, pv = self._given(slot_ms, FINE_STEPS, market)
+        expected = round(float(load.mean_wh[0])), round(float(pv.mean_wh[0]))
+        if self._desk.stores_trades:
+            return self._let_happen(slot_start_ms, slot_ms, control.SELF_CONSUMPTION, expected)
         sold = given.traded_wh < 0
         dearer = given.import_micro_per_kwh + sold * float(market.shortfall_micro_per_kwh)
         plan = self._planner.solve(given._replace(import_micro_per_kwh=dearer))
@@ -237,7 +335,6 @@ class HomeEnergyManager:
             round(float(plan.import_wh[0] - plan.export_wh[0])),
             bool(plan.curtail_wh[0] >= 1 and plan.export_wh[0] < 1),
         )
-        expected = round(float(load.mean_wh[0])), round(float(pv.mean_wh[0]))
         return self._let_happen(slot_start_ms, slot_ms, intent, expected)
 
     def _let_happen(
@@ -264,7 +361,11 @@ class HomeEnergyManager:
             self.config.limits,
         )
         following = {s: wh for s, wh in self.state.committed_wh.items() if s > slot_start_ms}
-        self.state = HomeState(flows.stored_uwh, slot_start_ms + slot_ms, following)
+        self._change(
+            stored_uwh=flows.stored_uwh,
+            next_slot_ms=slot_start_ms + slot_ms,
+            committed_wh=following,
+        )
         return Delivery(
             slot_start_ms,
             slot_ms,
@@ -294,7 +395,7 @@ class HomeEnergyManager:
                 "divide a day can be planned"
             )
         if self.state.next_slot_ms is None:
-            self.state = HomeState(self.state.stored_uwh, slot_start_ms, self.state.committed_wh)
+            self._change(next_slot_ms=slot_start_ms)
         ahead, rest = divmod(slot_start_ms - (self.state.next_slot_ms or 0), slot_ms)
         if rest or not 0 <= ahead <= slots_max:
             raise ConfigError(

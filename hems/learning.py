@@ -8,7 +8,7 @@ import numpy as np
 
 from hems import civil
 from hems.civil import DAY_MS, BoolArray, FloatArray, IntArray
-from hems.config import CommunityHome, ForecastSettings, HomeConfig
+from hems.config import CommunityHome, ConstantHome, ForecastSettings, HomeConfig
 from hems.errors import ConfigError
 from hems.forecast import HISTORY_DAYS, Forecast, boosted, model
 from hems.forecast.model import Trained
@@ -36,7 +36,7 @@ class LoadModel:
         self._source = source
         self._zone = zone
         self._name = self._settings.model
-        if self._name == "auto" and isinstance(config.source, CommunityHome):
+        if self._name == "auto" and isinstance(config.source, CommunityHome | ConstantHome):
             self._name = "blend"
         if self._name == "boosted" and not boosted.installed():
             raise ConfigError(

@@ -11,7 +11,13 @@ import numpy as np
 
 from hems import civil
 from hems.civil import WEEK_DAYS, BoolArray
-from hems.config import CommunityHome, ForecastSettings, HomeConfig, ReplayHome
+from hems.config import (
+    CommunityHome,
+    ConstantHome,
+    ForecastSettings,
+    HomeConfig,
+    ReplayHome,
+)
 from hems.devices import Battery
 from hems.errors import ConfigError, DataError
 from hems.forecast import HISTORY_DAYS
@@ -124,6 +130,31 @@ def replayed(
     if not file_has_pv:
         notes.append("the file has no production (NAME_pv); homes with PV have the built-in one")
     return Neighbourhood(configs, notes)
+
+
+def with_storage(
+    street: Neighbourhood,
+    count: int,
+    agent: str = "hu_speculator",
+    battery: Battery = Battery(),  # noqa: B008 - immutable
+) -> Neighbourhood:
+    """Return a street whose last homes are storage only: no load, no production, a battery.
+
+    What they buy they store, and what they sell they have bought, if their agent is a speculator.
+
+    Raises
+    ------
+    ConfigError
+        More than there are homes.
+    """
+    if not 0 <= count <= len(street.homes):
+        raise ConfigError(f"{count} homes of storage: 0 to {len(street.homes)}, of all homes")
+    first = len(street.homes) - count
+    stores = [
+        HomeConfig(source=ConstantHome(), zone=home.zone, battery=battery, agent=agent)
+        for home in street.homes[first:]
+    ]
+    return street._replace(homes=[*street.homes[:first], *stores])
 
 
 def _pick(data: WideData, run_days: int, market_day: int) -> tuple[Picked, int]:

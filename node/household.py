@@ -1,7 +1,8 @@
 """The household: between the home's energy management and the market.
 
-Before a slot's gate closes it plans and posts orders; when the slot is cleared it notes what is
-contracted; when the slot has been delivered its meter signs and posts the reading. Everything
+Before a slot's gate closes it plans and posts orders; after a round it notes what is contracted,
+tells its agent, and changes what stands in slots that are still open; when the slot has been
+delivered its meter signs and posts the reading. Everything
 happens on the market's clock; what the home must remember, and what it says, is on disk before it
 acts on it (`node/memory.py`).
 
@@ -11,19 +12,22 @@ real devices replaces `HomeEnergyManager.deliver` by what its meter says.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from consensus.messages import Block, Certificate
 from hems.bid import Order, Suggested
 from hems.config import HomeConfig
 from hems.errors import HemsError
-from hems.home import CATCH_UP_SLOTS_MAX, Delivery, HomeEnergyManager, HomeState, MarketView
+from hems.home import CATCH_UP_SLOTS_MAX, Delivery, HomeEnergyManager, MarketView
 from market import client
 from market.app import BlockResult
 from market.errors import QueryError
 from market.genesis import MarketParams
+from node import trading
 from node.memory import HomeMemory
 from node.requests import Requests
 from node.status import Finality
@@ -43,6 +47,12 @@ IDLE_S: Final = 30.0
 READING_VALID_MS: Final = 3_600_000
 ORDER_GRACE_MS: Final = 2_000
 OFFER_VALID_MS: Final = 60_000
+# Orders are not changed any more so shortly before their gate closes.
+REVISION_LEAD_MS: Final = 2_000
+# An order for a slot far ahead may wait for its turn this long.
+ORDER_VALID_MS: Final = 3_600_000
+# After a start, the agent is told of so many slots that were cleared before.
+OUTCOMES_TOLD_MAX: Final = 4
 
 
 class Household:
@@ -92,6 +102,8 @@ class Household:
         self._requests: Requests | None = None
         self._traded_slot = 0
         self._cleared_slot = 0
+        self._told_slot = 0
+        self._open = trading.OpenSlots()
         self.deliveries: list[Delivery] = []
         self.refused: dict[str, int] = {}
         self.manager = HomeEnergyManager(config, self._memory.state)
@@ -130,6 +142,10 @@ class Household:
         for event in result.events:
             if event.contract == "market" and event.name == "slot_cleared":
                 self._cleared_slot = max(self._cleared_slot, int(event.data["slot"]))
+                self._open.moved()
+                self._wake.set()
+            elif event.contract == "market" and event.name == "round_held":
+                self._open.moved()
                 self._wake.set()
             elif event.contract == "requests" and self._requests is not None:
                 known = client.decode_event(event)
@@ -140,6 +156,8 @@ class Household:
             mine = self._memory.drop(receipt.tx_id)
             if mine and receipt.code != "ok":
                 self._count(receipt.reason)
+            if mine and self._open.stale():
+                self._wake.set()
 
     # -- the day's course --------------------------------------------------------------------
 
@@ -184,31 +202,106 @@ class Household:
     async def _trade_due(self) -> None:
         now_ms = self._now_ms()
         target = self._clock.next_gate_slot(now_ms)
-        if target <= self._traded_slot or self._behind() > BEHIND_MAX:
+        self._open.close(target)
+        if self._behind() > BEHIND_MAX:
+            return
+        if target <= self._traded_slot:
+            await self._revise_due(now_ms, target)
             return
         waiting = self._cleared_slot < target - 1 and now_ms < self._patience_ends_ms(target)
         if waiting and client.slot_summary(self._query, target - 1).status == "open":
             return
         self._traded_slot = target
-        self._note_contracts(self._clock.slot_at(now_ms), target - 1)
-        view = self._market_view(target)
-        start_ms = self._clock.slot_start_market_ms(target)
+        self._prepare(now_ms, target)
+        slots = [target]
+        if self._has_orders:
+            auctions = client.auctions(self._query)
+            market_ms, slot_ms = self._clock.market_ms(now_ms), self._params.slot_ms
+            intraday = self._params.intraday_every_ms > 0
+            slots += trading.early_slots(target, market_ms, slot_ms, intraday, auctions)
+            slots += [slot for slot in self._open.stale() if slot not in slots]
+        await self._trade(slots)
+
+    async def _revise_due(self, now_ms: int, target: int) -> None:
+        """Look again at the slots that are open, once a round was held."""
+        # What is withdrawn just before the gate could not be posted again.
+        last_ms = now_ms + REVISION_LEAD_MS
+        in_time = [s for s in self._open.stale() if self._clock.gate_close_real_ms(s) > last_ms]
+        stale = [slot for slot in in_time if not self._waits(slot)]
+        if stale and self._has_orders:
+            self._prepare(now_ms, target)
+            await self._trade(stale)
+
+    def _prepare(self, now_ms: int, target: int) -> None:
+        """Take note of all that rounds have brought, before anything is planned."""
+        self._note_contracts(range(self._clock.slot_at(now_ms), target))
+        self._note_contracts(self._open.known())
         self._begin_at(now_ms)
-        planned = await asyncio.to_thread(
-            self.manager.plan_slot, start_ms, self._params.slot_ms, view
-        )
-        ahead = (start_ms - (self.manager.state.next_slot_ms or 0)) // self._params.slot_ms
-        grid_wh = float(planned.plan.import_wh[ahead] - planned.plan.export_wh[ahead])
-        valid_ms = self._clock.gate_close_real_ms(target) + ORDER_GRACE_MS
-        calls = self._calls(target, _one_side(planned.orders, grid_wh))
-        self._say_all([self._sign(call, self._key, valid_ms) for call in calls])
+        try:
+            self._tell_outcomes(target)
+        finally:
+            self._remember()
+
+    async def _trade(self, slots: list[int]) -> None:
+        """Make the orders of some slots what they should be, the first slot's first."""
+        left = trading.CALLS_AT_ONCE_MAX
+        for slot in slots:
+            if self._waits(slot):
+                self._open.later(slot)
+                continue
+            self._open.looked_at(slot)
+            calls = await self._calls_for(slot)
+            if len(calls) > left:
+                self._open.put_off(slot)
+                break
+            left -= len(calls)
+            gate_ms = self._clock.gate_close_real_ms(slot) + ORDER_GRACE_MS
+            valid_ms = min(gate_ms, self._now_ms() + ORDER_VALID_MS)
+            self._say_all([self._sign(call, self._key, valid_ms) for call in calls])
+
+    async def _calls_for(self, slot: int) -> list[client.Call]:
+        view = self._market_view(slot)
+        start_ms, slot_ms = self._clock.slot_start_market_ms(slot), self._params.slot_ms
+        stands = []
+        if self._has_orders:
+            number = client.home(self._query, self._key.address).number
+            stands = trading.standing(self._query, slot, number)
+        if stands:
+            revision = await asyncio.to_thread(
+                self.manager.revise_slot, start_ms, slot_ms, view, stands
+            )
+            return trading.calls_of(slot, revision)
+        planned = await asyncio.to_thread(self.manager.plan_slot, start_ms, slot_ms, view)
+        return self._calls(slot, planned.orders)
+
+    @property
+    def _has_orders(self) -> bool:
+        return self._params.mechanism in ("high_low", "uniform")
+
+    def _waits(self, slot: int) -> bool:
+        return trading.waiting(self._memory.outbox.values(), slot)
+
+    def _tell_outcomes(self, target: int) -> None:
+        """Tell the agent what rounds have brought: those at gates once, and those before."""
+        number = client.home(self._query, self._key.address).number
+        told = max(self._told_slot, target - 1 - OUTCOMES_TOLD_MAX)
+        outcomes = []
+        for slot in [*range(told + 1, target), *self._open.known()]:
+            start_ms = self._clock.slot_start_market_ms(slot)
+            found = trading.outcome(self._query, slot, start_ms, number)
+            if slot < target and not found.final:
+                # Its clearing is late: it is told with the next.
+                break
+            self._told_slot = max(self._told_slot, min(slot, target - 1))
+            outcomes.append(found._replace(final=slot < target))
+        self.manager.observe(outcomes)
 
     def _calls(self, target: int, orders: list[Order]) -> list[client.Call]:
         """Return what the market's mechanism wants to hear of a plan for a slot."""
         if self._params.mechanism == "sharing":
             return []
         if self._params.mechanism != "request_offer":
-            return [_call_of(order, target) for order in orders]
+            return [trading.call_of(order, target) for order in orders]
         if self._requests is None:
             number = client.home(self._query, self._key.address).number
             self._requests = Requests(self._query, number, self._params.slot_ms)
@@ -234,12 +327,14 @@ class Household:
         next_ms = self._clock.slot_start_market_ms(self._clock.slot_at(now_ms) + 1)
         gap_ms = next_ms - (state.next_slot_ms or 0)
         if state.next_slot_ms is None or gap_ms > CATCH_UP_SLOTS_MAX * self._params.slot_ms:
-            self.manager.state = HomeState(state.stored_uwh, next_ms)
+            self.manager.state = msgspec.structs.replace(
+                state, next_slot_ms=next_ms, committed_wh={}
+            )
 
-    def _note_contracts(self, first: int, last: int) -> None:
-        """Tell the manager what is contracted in the slots that are cleared and not delivered."""
+    def _note_contracts(self, slots: Iterable[int]) -> None:
+        """Tell the manager what is contracted in slots that are not delivered."""
         number = client.home(self._query, self._key.address).number
-        for slot in range(first, last + 1):
+        for slot in slots:
             start_ms = self._clock.slot_start_market_ms(slot)
             if start_ms < (self.manager.state.next_slot_ms or 0):
                 continue
@@ -250,7 +345,6 @@ class Household:
             )
             if net_wh:
                 self.manager.commit(start_ms, net_wh)
-        self._remember()
 
     def _market_view(self, slot: int) -> MarketView:
         prices = client.prices(self._query, slot)
@@ -267,6 +361,8 @@ class Household:
             prices.feed_in_micro_per_kwh,
             Suggested(prices.suggested_sell_micro_per_kwh, prices.suggested_buy_micro_per_kwh),
             self._params.penalty_micro_per_kwh,
+            trading.prior_of(prices),
+            client.home(self._query, self._key.address).export_cap_w,
         )
 
     # -- after the slot ----------------------------------------------------------------------
@@ -284,7 +380,7 @@ class Household:
                 # Nobody takes its reading any more; the manager makes it up with the next slot.
                 slot += 1
                 continue
-            self._note_contracts(slot, slot)
+            self._note_contracts([slot])
             delivery = await asyncio.to_thread(
                 self.manager.deliver,
                 self._clock.slot_start_market_ms(slot),
@@ -337,22 +433,3 @@ class Household:
 
     def _remember(self) -> None:
         self._memory.save(self.manager.state, self._now_ms())
-
-
-def _call_of(order: Order, slot: int) -> client.Call:
-    side = "buy" if order.side == "bid" else "sell"
-    return client.post_order(slot, side, order.energy_wh, order.price_micro_per_kwh)
-
-
-def _one_side(orders: list[Order], grid_wh: float) -> list[Order]:
-    """Keep one side: the market takes a home as buyer or as seller of a slot, not as both.
-
-    `grid_wh` is what the plan takes from the grid (positive) or gives to it. A home that does
-    neither has its battery to live on: it may sell from it.
-    """
-    preferred, other = ("bid", "ask") if grid_wh > 0 else ("ask", "bid")
-    for side in (preferred, other):
-        chosen = [order for order in orders if order.side == side]
-        if chosen:
-            return chosen
-    return []

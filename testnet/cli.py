@@ -25,6 +25,17 @@ def street_up(
         str | None,
         typer.Option(help="high_low, uniform, request_offer or sharing. [default: high_low]"),
     ] = None,
+    agent: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How homes trade: NAME for all of them, home-03=NAME for one; may be repeated. "
+            "mpc, ce, hu_prosumer, hu_producer, hu_consumer, hu_speculator, hu_regulator, "
+            "zero_intelligence, or your own. [default: mpc]"
+        ),
+    ] = None,
+    speculators: Annotated[
+        int | None, typer.Option(help="How many of the homes are storage only. [default: 0]")
+    ] = None,
     slots: Annotated[
         int | None, typer.Option(min=1, help="End after so many settled slots.")
     ] = None,
@@ -55,6 +66,8 @@ def street_up(
         directory=directory,
         as_json=as_json,
         picture=picture,
+        agents=tuple(agent or ()),
+        speculators=speculators,
     )
     raise typer.Exit(asyncio.run(up(options)))
 
@@ -69,6 +82,11 @@ def street_create(
     mechanism: Annotated[
         str, typer.Option(help="high_low, uniform, request_offer or sharing.")
     ] = "high_low",
+    agent: Annotated[
+        list[str] | None,
+        typer.Option(help="How homes trade, as of `testnet up`. [default: mpc]"),
+    ] = None,
+    speculators: Annotated[int, typer.Option(help="How many of the homes are storage only.")] = 0,
     containers: Annotated[
         bool, typer.Option("--containers", help="Each home on a host of its own name.")
     ] = False,
@@ -78,6 +96,7 @@ def street_create(
 ) -> None:
     """Make the genesis, keys and settings of a street without starting it."""
     from testnet.street import StreetPlan, create_street, open_street
+    from testnet.up import agents_asked
 
     if open_street(directory) is not None:
         typer.echo(f"{directory}: there is a street already; it stays as it is")
@@ -88,6 +107,8 @@ def street_create(
         slot_minutes=slot_minutes,
         time_lapse=time_lapse,
         mechanism=mechanism,
+        speculators=speculators,
+        **agents_asked(agent or ()),
     )
     create_street(directory, plan, containers, owner)
     typer.echo(f"{directory}: {homes} homes, {authorities} of them authorities")

@@ -17,9 +17,11 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from hems.config import CommunityHome, HomeConfig
+from hems.agents.registry import DEFAULT as AGENT_DEFAULT
+from hems.agents.registry import agent_class
+from hems.config import CommunityHome, ConstantHome, HomeConfig
 from hems.errors import HemsError
-from hems.neighbourhood import Neighbourhood, built_in, replayed
+from hems.neighbourhood import Neighbourhood, built_in, replayed, with_storage
 from market.app import machine
 from market.genesis import MECHANISMS, HomeEntry, MarketParams
 from node.config import Config, NetworkSection, NodeSection, settings_text
@@ -66,7 +68,11 @@ class StreetError(StartError):
 
 
 class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was asked for. `data` is the absolute path of a file to replay, or empty."""
+    """What was asked for. `data` is the absolute path of a file to replay, or empty.
+
+    `agent` is how homes trade, `agents` how some do by their names; the last `speculators` of the
+    homes have a battery and nothing else, and trade for the difference of prices.
+    """
 
     homes: int = 12
     authorities: int = 4
@@ -76,6 +82,9 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     data: str = ""
     seed: int = 1
     zone: str = "Australia/Sydney"
+    agent: str = AGENT_DEFAULT
+    agents: dict[str, str] = {}
+    speculators: int = 0
 
     def check(self) -> None:
         """Raise `StreetError` for what cannot be."""
@@ -92,6 +101,22 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise StreetError(f"mechanism {self.mechanism!r}: use {', '.join(MECHANISMS)}")
         if not 1 <= self.time_lapse <= 3_600:
             raise StreetError(f"time lapse {self.time_lapse}: 1 (real time) to 3600")
+        if not 0 <= self.speculators <= self.homes - self.authorities:
+            raise StreetError(
+                f"{self.speculators} speculators: 0 to {self.homes - self.authorities}, of the "
+                "homes that are no authorities"
+            )
+        unknown = sorted(set(self.agents) - set(home_names(self.homes)))
+        if unknown:
+            raise StreetError(
+                f"agent {self.agents[unknown[0]]!r} of {unknown[0]!r}: homes are home-01 to "
+                f"{home_names(self.homes)[-1]}"
+            )
+
+
+def home_names(homes: int) -> list[str]:
+    """Return the names of a street's homes, in their order."""
+    return [f"home-{number:02d}" for number in range(1, homes + 1)]
 
 
 class Street(NamedTuple):
@@ -153,7 +178,7 @@ def create_street(
         The plan or its data cannot be, or the directory holds something else.
     """
     plan.check()
-    names = [f"home-{number:02d}" for number in range(1, plan.homes + 1)]
+    names = home_names(plan.homes)
     if directory.exists() and (unknown := sorted(set(os.listdir(directory)) - set(names))):
         raise StreetError(f"{directory} holds {unknown[0]}, which is not a street's; use another")
     neighbourhood = _neighbourhood(plan)
@@ -187,17 +212,34 @@ def create_street(
 def _neighbourhood(plan: StreetPlan) -> Neighbourhood:
     try:
         if not plan.data:
-            return built_in(plan.homes, plan.seed, plan.zone)
-        return replayed(
-            Path(plan.data),
-            plan.homes,
-            _market_start_ms(plan.zone),
-            run_days=DAYS_REPLAYED,
-            seed=plan.seed,
-            zone=plan.zone,
-        )
+            street = built_in(plan.homes, plan.seed, plan.zone)
+        else:
+            street = replayed(
+                Path(plan.data),
+                plan.homes,
+                _market_start_ms(plan.zone),
+                run_days=DAYS_REPLAYED,
+                seed=plan.seed,
+                zone=plan.zone,
+            )
+        homes = [msgspec.structs.replace(home, agent=plan.agent) for home in street.homes]
+        street = with_storage(street._replace(homes=homes), plan.speculators)
+        named = [
+            _trading(home, plan.agents.get(name, home.agent), plan.seed * HOMES_MAX + place)
+            for place, (name, home) in enumerate(
+                zip(home_names(plan.homes), street.homes, strict=True), start=1
+            )
+        ]
+        return street._replace(homes=named)
     except HemsError as error:
         raise StreetError(str(error)) from None
+
+
+def _trading(home: HomeConfig, agent: str, seed: int) -> HomeConfig:
+    """Return a home with an agent that draws like no other home's, if it draws at all."""
+    fields = {field.name for field in msgspec.structs.fields(agent_class(agent).Settings)}
+    settings: dict[str, int | float | str | bool] = {"seed": seed} if "seed" in fields else {}
+    return msgspec.structs.replace(home, agent=agent, agent_settings=settings)
 
 
 def _genesis(
@@ -234,11 +276,14 @@ def _genesis(
 def _entry(name: str, key: SigningKey, home: HomeConfig) -> HomeEntry:
     pv_w = home.source.pv_peak_w if isinstance(home.source, CommunityHome) else 0
     sells = home.battery is not None or pv_w > 0
+    role = "prosumer" if sells else "consumer"
+    if sells and home.source == ConstantHome():
+        role = "speculator"
     return HomeEntry(
         address=key.address,
         meter=key.derive("meter").address,
         name=name,
-        role="prosumer" if sells else "consumer",
+        role=role,
         import_cap_w=home.import_cap_w or IMPORT_CAP_W,
         export_cap_w=(home.export_cap_w or EXPORT_CAP_W) if sells else 0,
         battery_wh=home.battery.capacity_wh if home.battery else 0,

@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -42,6 +43,8 @@ class Options(NamedTuple):
     directory: Path | None
     as_json: bool
     picture: Path | None = None
+    agents: tuple[str, ...] = ()
+    speculators: int | None = None
 
 
 async def up(options: Options) -> int:
@@ -88,6 +91,8 @@ def _prepare(options: Options, directory: Path) -> Street:
             ("time_lapse", options.time_lapse),
             ("mechanism", options.mechanism),
             ("data", str(options.data.resolve()) if options.data else None),
+            ("speculators", options.speculators),
+            *agents_asked(options.agents).items(),
         )
         if value is not None
     }
@@ -102,6 +107,28 @@ def _prepare(options: Options, directory: Path) -> Street:
                 "Leave the option out to resume it, or use another directory"
             )
     return street
+
+
+def agents_asked(texts: Sequence[str]) -> dict[str, Any]:
+    """Return what `--agent` was given as fields of a plan: NAME for all homes, HOME=NAME for one.
+
+    Raises
+    ------
+    StreetError
+        Two for all homes, or two for one.
+    """
+    asked: dict[str, Any] = {}
+    for text in texts:
+        home, is_one, name = text.rpartition("=")
+        taken = asked.setdefault("agents", {}) if is_one else asked
+        key = home if is_one else "agent"
+        if key in taken:
+            raise StreetError(
+                f"--agent {text}: there is {taken[key]} already; NAME is for all homes, "
+                "home-03=NAME for one of them"
+            )
+        taken[key] = name
+    return asked
 
 
 async def _watch(

@@ -17,7 +17,7 @@ import pytest
 
 from node.api.control import ask
 from node.errors import ControlError
-from node.setup import DATA_NAME, GENESIS_NAME
+from node.setup import DATA_NAME, GENESIS_NAME, HOME_NAME
 from testnet.processes import HomeProcess, start_all, stop_all
 from testnet.report import bills_add_up, energy_balanced, money_conserved
 from testnet.street import Street, StreetPlan, create_street
@@ -71,6 +71,23 @@ def test_the_built_in_street_trades_and_resumes(tmp_path: Path) -> None:
     code, _, errors = run_street("--slots", "2", "--homes", "5", "--dir", street)
     assert code == 2
     assert "it cannot become 5" in errors
+
+
+def test_a_street_of_other_agents_trades(tmp_path: Path) -> None:
+    street = tmp_path / "street"
+    # In the morning CE's homes with PV fill their batteries: home-01 is there to sell to them.
+    agents = ["ce", "home-01=mpc", "home-05=hu_prosumer"]
+    options = [word for name in agents for word in ("--agent", name)]
+    sizes = ["--homes", "6", "--speculators", "1", "--slots", "6", "--time-lapse", "180"]
+    options += ["--slot-minutes", "30"]
+    code, report, errors = run_street(*sizes, *options, "--dir", str(street))
+    assert code == 0, errors
+    check_report(report, homes=6, slots=6)
+    memory = json.loads((street / "home-05" / DATA_NAME / HOME_NAME).read_text())
+    assert memory["agent"]["name"] == "hu_prosumer"
+    code, _, errors = run_street("--slots", "1", "--agent", "mpc", "--dir", str(street))
+    assert code == 2
+    assert "agent = ce; it cannot become mpc" in errors
 
 
 # The market's day begins at nine, and the homes may be up minutes later: by then it is afternoon at

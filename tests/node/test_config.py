@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hems.bid import BidSettings
-from hems.config import CommunityHome, HomeConfig, ReplayHome
+from hems.config import CommunityHome, ConstantHome, HomeConfig, ReplayHome
 from hems.devices import Battery
 from hems.neighbourhood import built_in
 from node.config import Config, NetworkSection, NodeSection, load_config, settings_text
@@ -50,6 +50,8 @@ def test_defaults_come_without_a_file() -> None:
         ("[home]\nsun = 1", ["unknown key 'sun' in [home]", "source, zone, battery"]),
         (HOME + "sun = 1", ["unknown key 'sun' in [home.source]", "kind, home, seed"]),
         (HOME + "[home.battery]\nsize = 1", ["unknown key 'size' in [home.battery]"]),
+        ("[home]\nagent = 3\n" + HOME, ["home.agent", "str"]),
+        (HOME + "[home.agent_settings]\nx = []", ["home.agent_settings"]),
         (HOME + "[home.bidding]\nx = 1", ["unknown key 'x' in [home.bidding]", "shading"]),
         ("[home.source]\nkind = 'sun'", ["home.source.kind is one of community, replay"]),
         ("[home.source]\nkind = [1]", ["home.source.kind is one of community, replay"]),
@@ -183,6 +185,7 @@ sources = st.one_of(
         pv_scale=st.floats(0.001, 100.0),
         pv=st.none() | st.builds(CommunityHome, home=st.integers(0, 9)),
     ),
+    st.builds(ConstantHome, load_w=st.integers(0, 10**6), pv_w=st.integers(0, 10**6)),
 )
 homes = st.builds(
     HomeConfig,
@@ -198,6 +201,12 @@ homes = st.builds(
     ),
     import_cap_w=st.none() | st.integers(0, 10**6),
     bidding=st.just(BidSettings()),
+    agent=texts,
+    agent_settings=st.dictionaries(
+        st.from_regex(r"\A[a-z_]{1,9}\Z"),
+        st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9) | texts,
+        max_size=3,
+    ),
 )
 
 

@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
-from testnet.street import STREET_NAME, StreetError, StreetPlan, open_street
+from node.config import load_config
+from node.genesis import read_genesis
+from node.setup import GENESIS_NAME
+from testnet.street import STREET_NAME, StreetError, StreetPlan, create_street, open_street
+from testnet.up import agents_asked
 
 GOOD: dict[str, Any] = {
     "plan": {"homes": 4, "seed": 7},
@@ -42,3 +46,55 @@ def test_what_is_no_street_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(StreetError) as caught:
         open_street(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_agents_are_asked_for_by_all_and_by_one() -> None:
+    assert agents_asked([]) == {}
+    assert agents_asked(["home-03=hu_producer", "ce"]) == {
+        "agent": "ce",
+        "agents": {"home-03": "hu_producer"},
+    }
+    with pytest.raises(StreetError, match="there is ce already"):
+        agents_asked(["ce", "mpc"])
+    with pytest.raises(StreetError, match="there is ce already"):
+        agents_asked(["home-03=ce", "home-03=mpc"])
+
+
+def test_a_streets_homes_get_their_agents_and_storage(tmp_path: Path) -> None:
+    plan = StreetPlan(
+        homes=6,
+        agent="zero_intelligence",
+        agents={"home-02": "ce", "home-03": "mpc"},
+        speculators=2,
+    )
+    street = create_street(tmp_path / "street", plan)
+    assert open_street(tmp_path / "street") == street
+    homes = []
+    for name in street.names:
+        home = load_config(street.home(name) / "node.toml", {}).home
+        assert home is not None
+        homes.append(home)
+    agents = ["zero_intelligence", "ce", "mpc", "zero_intelligence"] + ["hu_speculator"] * 2
+    assert [home.agent for home in homes] == agents
+    # Each draws for itself.
+    seeds = [home.agent_settings.get("seed") for home in homes]
+    assert seeds == [201, 202, None, 204, 205, 206]
+    entries = read_genesis(street.home("home-01") / GENESIS_NAME).market.homes
+    assert [entry.role for entry in entries[4:]] == ["speculator"] * 2
+    assert all(entry.battery_wh == 5_000 and entry.export_cap_w > 0 for entry in entries[4:])
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        (StreetPlan(homes=6, agent="cd"), "agent 'cd': there is none of this name"),
+        (StreetPlan(homes=6, agents={"home-07": "ce"}), "homes are home-01 to home-06"),
+        (StreetPlan(homes=6, speculators=3), "3 speculators: 0 to 2"),
+    ],
+)
+def test_agents_that_cannot_be_are_refused_before_anything_is_made(
+    tmp_path: Path, plan: StreetPlan, words: str
+) -> None:
+    with pytest.raises(StreetError, match=words):
+        create_street(tmp_path / "street", plan)
+    assert not (tmp_path / "street").exists()

@@ -1,0 +1,12 @@
+"""Random numbers made from a seed and a key: the same after a restart, on every machine."""
+
+import hashlib
+
+_SCALE = 2.0**-53
+
+
+def uniform(seed: int, *key: object) -> float:
+    """Return a number in [0, 1), one for each key."""
+    text = "/".join(map(str, (seed, *key))).encode()
+    raw = hashlib.shake_128(b"commonwatt/agents/1/" + text).digest(8)
+    return (int.from_bytes(raw) >> 11) * _SCALE

@@ -1,0 +1,97 @@
+"""Huang's consumer (Hu 5): a hard demand, got for less while it is met and for more while not.
+
+Profit is `q * (c - p)` with what was paid. The bid falls by Δp when profit rose and the demand was
+met, rises by Δp when it was not met, never above the value c, and takes a random step of up to Δp
+in between. As printed it would rise with profit, whether demand is met or not. What nobody sells
+is bought from the grid: the demand is served in any case.
+"""
+
+from typing import ClassVar
+
+import msgspec
+
+from hems.agents.base import Agent, AgentSettings, Outcome, Situation, remember
+from hems.agents.draws import uniform
+from hems.agents.hu import STEP_MICRO_PER_KWH, XI_MICRO, Profits
+from hems.bid import Order, within
+from hems.errors import ConfigError
+
+
+class HuConsumerSettings(AgentSettings, frozen=True, kw_only=True):
+    """Settings of Huang's consumer.
+
+    value_micro_per_kwh : c; the slot's tariff, which it would pay otherwise, if not given
+    price_micro_per_kwh : initial price; a step below the value if not given
+    step_micro_per_kwh : Δp
+    xi_micro : ξ, changes of profit up to it count as none
+    """
+
+    value_micro_per_kwh: int | None = None
+    price_micro_per_kwh: int | None = None
+    step_micro_per_kwh: int = STEP_MICRO_PER_KWH
+    xi_micro: int = XI_MICRO
+
+    def __post_init__(self) -> None:
+        if self.step_micro_per_kwh < 1:
+            raise ConfigError(f"step_micro_per_kwh {self.step_micro_per_kwh}: at least 1")
+        for name in ("value_micro_per_kwh", "price_micro_per_kwh", "xi_micro"):
+            if (getattr(self, name) or 0) < 0:
+                raise ConfigError(f"{name} {getattr(self, name)}: must not be negative")
+
+
+class HuConsumerMemory(msgspec.Struct):
+    """`pending` is by slot: [value, demand] it was asked at."""
+
+    price_micro_per_kwh: int | None = None
+    profit_micro: int = 0
+    cycles: int = 0
+    pending: dict[str, list[int]] = msgspec.field(default_factory=dict)
+
+
+class HuConsumerAgent(Agent):
+    """Buys what it needs; never sells."""
+
+    Settings: ClassVar[type[msgspec.Struct]] = HuConsumerSettings
+    Memory: ClassVar[type[msgspec.Struct]] = HuConsumerMemory
+    settings: HuConsumerSettings
+    memory: HuConsumerMemory
+
+    def orders(self, situation: Situation) -> list[Order]:
+        """Return one bid."""
+        if situation.need_wh <= 0:
+            return []
+        memory = self.memory
+        value = self.settings.value_micro_per_kwh
+        if value is None:
+            value = situation.band.tariff_micro_per_kwh
+        if memory.price_micro_per_kwh is None:
+            first = self.settings.price_micro_per_kwh
+            memory.price_micro_per_kwh = (
+                value - self.settings.step_micro_per_kwh if first is None else first
+            )
+        memory.price_micro_per_kwh = min(memory.price_micro_per_kwh, value)
+        remember(memory.pending, situation.slot_start_ms, [value, situation.need_wh])
+        return [Order("bid", situation.need_wh, within(situation.band, memory.price_micro_per_kwh))]
+
+    def observe(self, outcome: Outcome) -> None:
+        """End a cycle: move the price by its profit, or by what was not met."""
+        memory, settings = self.memory, self.settings
+        if not outcome.final or str(outcome.slot_start_ms) not in memory.pending:
+            return
+        value, demand_wh = memory.pending.pop(str(outcome.slot_start_ms))
+        profit = outcome.bought_wh * value // 1000 - outcome.paid_micro
+        profits = Profits(profit, memory.profit_micro, settings.xi_micro)
+        price = memory.price_micro_per_kwh or 0
+        if outcome.bought_wh < demand_wh:
+            price += settings.step_micro_per_kwh
+        elif profits.rose:
+            price -= settings.step_micro_per_kwh
+        else:
+            draw = uniform(settings.seed, "hu_consumer", "size", memory.cycles)
+            up = uniform(settings.seed, "hu_consumer", "side", memory.cycles) < 0.5
+            price += round(settings.step_micro_per_kwh * draw) * (1 if up else -1)
+        if profit < 0:
+            price = value
+        memory.price_micro_per_kwh = min(max(0, price), value)
+        memory.profit_micro = profit
+        memory.cycles += 1
