@@ -10,6 +10,7 @@ import typer
 from node.cli.account import account
 from node.cli.bill import bill
 from node.cli.contracts import contracts_app
+from node.cli.forecast import forecast_app
 from node.cli.gov import gov_app
 from node.cli.home import init, run, status
 from node.cli.market import market_app
@@ -28,6 +29,7 @@ app.add_typer(testnet_app, name="testnet")
 app.add_typer(gov_app, name="gov")
 app.add_typer(market_app, name="market")
 app.add_typer(contracts_app, name="contracts")
+app.add_typer(forecast_app, name="forecast")
 
 
 def main() -> None:

@@ -1,12 +1,14 @@
 """How good the forecast is: day-ahead, walk-forward over the last 30 % of each home.
 
-    uv run python -m bench.forecast [--data LOAD.csv.gz] [--pv PV.csv.gz] [--city FOLDER]
+    uv run [--extra forecast] python -m bench.forecast [--data LOAD.csv.gz] [--pv PV.csv.gz]
+        [--city FOLDER] [--models ridge,boosted] [--retrain-days N] [--day-ahead | --intraday]
 
 Every midnight the next day is forecast from what was known; errors are over the steps measured.
 Skill = 1 - error / error of the naive forecast (load: the same time seven days before; PV:
-yesterday). Then, at every step of those days, the next eight steps are forecast with what today has
-shown (`hems.intraday`); skill is over the day-ahead forecast of the same steps, without it.
-Without arguments the files are looked for in ../shared/data beside the repository.
+yesterday); `hems.forecast.report` defines it all. Then, at every step of those days, the next eight
+steps are forecast with what today has shown (`hems.intraday`); skill is over the day-ahead forecast
+of the same steps, without it. Without arguments the files are looked for in ../shared/data beside
+the repository, and the models are all that are installed.
 """
 
 import argparse
@@ -20,67 +22,33 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.machine import describe
-from hems.civil import FloatArray, IntArray
+from hems.civil import FloatArray
 from hems.errors import DataError
-from hems.forecast import HISTORY_DAYS, Forecast, blend, same_time_mean
+from hems.forecast import HISTORY_DAYS, Forecast, blend, boosted, model, same_time_mean
+from hems.forecast.data import read_series, without_nothing
+from hems.forecast.report import (
+    RETRAIN_DAYS,
+    Series,
+    Skill,
+    median_skill,
+    pv_skill,
+    total_of,
+    walk_forward,
+)
 from hems.intraday import persist_load, persist_pv
-from hems.sources.wide import MISSING, WideData, read_wide
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 LOAD_FILE = SHARED / "nsw_smart_grid_smart_city_load_2012-2014.csv.gz"
 PV_FILE = SHARED / "ausgrid_customer12_load_pv_2011-2012.csv.gz"
 CITY_FOLDER = SHARED / "citylearn_2022"
 CITY_HOMES = (1, 4, 5)
+CITY_LOADS = tuple(range(1, 9))
+# The files give month and weekday only; the first of August that is a Monday: 2016.
+CITY_FIRST_DAY = 17_014
 TEST_SHARE = 0.3
 LEADS = 8
 
 Correction = Callable[[Forecast, FloatArray, int, int], Forecast]
-
-
-class Score(NamedTuple):
-    """Errors over the test days. Fractions, but for `ms`, CPU per forecast."""
-
-    skill_mae: float
-    skill_rmse: float
-    bias: float
-    coverage_80: float
-    ms: float
-
-
-def walk_forward(
-    series: FloatArray,
-    steps_per_day: int,
-    method: Callable[[FloatArray, int, int], Forecast],
-    naive_days: int,
-) -> Score:
-    """Score a method on a series of civil days, shape (steps,), NaN where unknown. [Wh]"""
-    days = len(series) // steps_per_day
-    first = max(naive_days, round(days * (1 - TEST_SHARE)))
-    actual, forecast, naive, low, high = ([] for _ in range(5))
-    spent = 0.0
-    for day in range(first, days):
-        now = day * steps_per_day
-        begin = time.process_time()
-        got = method(
-            series[max(0, now - HISTORY_DAYS * steps_per_day) : now], steps_per_day, steps_per_day
-        )
-        spent += time.process_time() - begin
-        actual.append(series[now : now + steps_per_day])
-        before = now - naive_days * steps_per_day
-        naive.append(series[before : before + steps_per_day])
-        forecast.append(got.mean_wh)
-        low.append(got.low_wh)
-        high.append(got.high_wh)
-    a, f, n, lo, hi = (np.concatenate(part) for part in (actual, forecast, naive, low, high))
-    use = np.isfinite(a) & np.isfinite(n)
-    a, f, n, lo, hi = (part[use] for part in (a, f, n, lo, hi))
-    return Score(
-        1 - np.abs(a - f).mean() / np.abs(a - n).mean(),
-        1 - np.sqrt(((a - f) ** 2).mean() / ((a - n) ** 2).mean()),
-        (f.mean() - a.mean()) / a.mean(),
-        float(((a >= lo) & (a <= hi)).mean()),
-        1000 * spent / (days - first),
-    )
 
 
 class Intraday(NamedTuple):
@@ -129,24 +97,22 @@ def step_forward(
     )
 
 
-def city_pv(folder: Path, home: int) -> FloatArray:
-    """Return a CityLearn building's hourly production, whole days. [Wh per kWp]"""
+def city_column(folder: Path, home: int, column: str) -> FloatArray:
+    """Return a column of a CityLearn building, hourly, whole days. [kWh; PV: Wh per kWp]"""
     with gzip.open(folder / f"Building_{home}.csv.gz", "rt") as file:
         rows = list(csv.DictReader(file))
     first = next(place for place, row in enumerate(rows) if row["hour"] == "1")
-    values = np.array([float(row["solar_generation"]) for row in rows[first:]])
+    values = np.array([float(row[column]) for row in rows[first:]])
     return values[: len(values) // 24 * 24]
 
 
-def watt_hours(grid_uwh: IntArray) -> FloatArray:
-    """Return a file's column with NaN for gaps. [Wh]"""
-    return np.where(grid_uwh == MISSING, np.nan, grid_uwh / 1e6)
-
-
-def measured_days(values: FloatArray, steps_per_day: int) -> FloatArray:
-    """Cut whole days without any measurement off both ends."""
-    there = np.flatnonzero(np.isfinite(values).reshape(-1, steps_per_day).any(axis=1))
-    return values[there[0] * steps_per_day : (there[-1] + 1) * steps_per_day]
+def city_loads(folder: Path) -> list[Series]:
+    """Return the loads of the CityLearn buildings. [Wh]"""
+    series = []
+    for home in CITY_LOADS:
+        load_wh = 1000 * city_column(folder, home, "non_shiftable_load")
+        series.append(Series(f"building {home}", without_nothing(load_wh, 24), 24, CITY_FIRST_DAY))
+    return series
 
 
 def main() -> None:
@@ -155,53 +121,101 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=LOAD_FILE)
     parser.add_argument("--pv", type=Path, default=PV_FILE)
     parser.add_argument("--city", type=Path, default=CITY_FOLDER)
+    parser.add_argument("--models", default=",".join(installed()))
+    parser.add_argument("--zone", default="Australia/Sydney")
+    parser.add_argument("--retrain-days", type=int, default=RETRAIN_DAYS)
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--day-ahead", action="store_true")
+    only.add_argument("--intraday", action="store_true")
     arguments = parser.parse_args()
     try:
-        load = read_wide(arguments.data, missing_rows=True)
-        pv = read_wide(arguments.pv, missing_rows=True)
+        loads, _ = read_series(arguments.data, arguments.zone)
+        _, productions = read_series(arguments.pv, arguments.zone)
     except DataError as error:
         raise SystemExit(f"{error}\ngive a load file with --data and a PV file with --pv") from None
     print(describe())
-    head = f"{'':16} skill MAE  skill RMSE   bias   80 % interval holds   CPU ms"
-    print(f"load, mean forecast (blend), against the 7-day naive: {arguments.data.name}\n{head}")
-    scores = []
-    for home in load.homes:
-        values = measured_days(watt_hours(home.load_uwh), load.steps_per_day)
-        scores.append(walk_forward(values, load.steps_per_day, blend, 7))
-        show(home.name, scores[-1])
-    show("median", Score(*np.median(scores, axis=0)))
-    print(f"PV, mean forecast (7-day mean), against yesterday: {arguments.pv.name}\n{head}")
-    for home in pv.homes:
-        if home.pv_uwh is not None:
-            values = measured_days(watt_hours(home.pv_uwh), pv.steps_per_day)
-            show(home.name, walk_forward(values, pv.steps_per_day, same_time_mean, 1))
-    show_intraday(load, pv, arguments.city)
+    if not arguments.intraday:
+        for name in arguments.models.split(","):
+            show_load(arguments.data.name, loads, name, arguments.retrain_days)
+            if arguments.city.is_dir():
+                city = city_loads(arguments.city)
+                show_load("CityLearn 2022", city, name, arguments.retrain_days)
+        for series in productions:
+            of = pv_skill(series)
+            print(
+                f"PV (7-day mean) of {series.name} over yesterday: MAE {of.skill_mae:.3f}, "
+                f"RMSE {of.skill_rmse:.3f}, bias {of.bias:+.1%}"
+            )
+    if not arguments.day_ahead:
+        show_intraday(loads, productions, arguments.city)
 
 
-def show_intraday(load: WideData, pv: WideData, city: Path) -> None:
+def installed() -> list[str]:
+    """Return the models to judge."""
+    return ["blend", "ridge", *(["boosted"] if boosted.installed() else [])]
+
+
+def show_load(file: str, loads: list[Series], name: model.ModelName, retrain_days: int) -> None:
+    """Print the walk-forward table of a model."""
+    print(
+        f"load, {name}, day-ahead against the 7-day naive, trained every {retrain_days} d: {file}"
+    )
+    print(
+        f"{'':16} mean MAE   RMSE    bias   median MAE   80 % holds   pinball / 28 days   CPU s/fit"
+    )
+    homes, spent = [], []
+    for series in loads:
+        begin = time.process_time()
+        homes.append(walk_forward(series, name, retrain_days))
+        fits = sum(homes[-1].chosen.values())
+        spent.append((time.process_time() - begin) / fits)
+        home = homes[-1]
+        ratio = home.pinball_wh / home.pinball_28_wh
+        show(home.name, home.mean, home.median, (home.coverage_80, ratio, spent[-1]))
+    means, medians = ([getattr(home, of) for home in homes] for of in ("mean", "median"))
+    show(
+        "median home",
+        median_skill(means),
+        median_skill(medians),
+        (*total_of(homes), float(np.median(spent))),
+    )
+
+
+def show(name: str, mean: Skill, median: Skill, rest: tuple[float, float, float]) -> None:
+    """Print one line."""
+    coverage, ratio, seconds = rest
+    print(
+        f"{name:16} {mean.skill_mae:8.3f} {mean.skill_rmse:6.3f} {mean.bias:+7.1%}"
+        f" {median.skill_mae:12.3f} {coverage:12.1%} {ratio:19.3f} {seconds:11.2f}",
+        flush=True,
+    )
+
+
+def show_intraday(loads: list[Series], productions: list[Series], city: Path) -> None:
     """Print the tables of the correction by what today has shown."""
-    print(f"intraday, leads 1 to {LEADS} steps, over the day-ahead forecast: {load.name} (30 min)")
-    scores = []
-    for home in load.homes:
-        values = measured_days(watt_hours(home.load_uwh), load.steps_per_day)
-        scores.append(step_forward(values, load.steps_per_day, blend, persist_load))
+    print(f"intraday, leads 1 to {LEADS} steps, over the day-ahead forecast")
+    scores = [
+        step_forward(series.energy_wh, series.steps_per_day, blend, persist_load)
+        for series in loads
+    ]
     show_leads(
         "load, median home", Intraday(*(np.median(s, axis=0) for s in zip(*scores, strict=True)))
     )
     show_leads(
         "load, worst home", Intraday(*(np.min(s, axis=0) for s in zip(*scores, strict=True)))
     )
-    for home in pv.homes:
-        if home.pv_uwh is not None:
-            values = measured_days(watt_hours(home.pv_uwh), pv.steps_per_day)
-            score = step_forward(values, pv.steps_per_day, same_time_mean, persist_pv)
-            show_leads(f"PV, {pv.name} (30 min)", score)
+    for series in productions:
+        score = step_forward(series.energy_wh, series.steps_per_day, same_time_mean, persist_pv)
+        show_leads(f"PV, {series.name} ({1440 // series.steps_per_day} min)", score)
     if not city.is_dir():
-        print(f"no folder {city}; give CityLearn's with --city for PV of another place")
+        print(f"no folder {city}; give CityLearn's with --city for homes of another place")
         return
     for home in CITY_HOMES:
-        score = step_forward(city_pv(city, home), 24, same_time_mean, persist_pv)
-        show_leads(f"PV, CityLearn building {home} (60 min)", score)
+        pv = city_column(city, home, "solar_generation")
+        show_leads(
+            f"PV, CityLearn building {home} (60 min)",
+            step_forward(pv, 24, same_time_mean, persist_pv),
+        )
 
 
 def show_leads(name: str, score: Intraday) -> None:
@@ -210,14 +224,6 @@ def show_leads(name: str, score: Intraday) -> None:
     for what, values in score._asdict().items():
         if what != "ms":
             print(f"  {what:20}" + "".join(f"{value:8.3f}" for value in values))
-
-
-def show(name: str, score: Score) -> None:
-    """Print one line."""
-    print(
-        f"{name:16} {score.skill_mae:9.3f} {score.skill_rmse:11.3f} {score.bias:+8.1%}"
-        f" {score.coverage_80:16.1%} {score.ms:13.2f}"
-    )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from hems.bid import BidSettings
 from hems.devices import Battery
 from hems.devices.loads import Load
 from hems.errors import ConfigError
+from hems.forecast.model import TRAIN_DAYS, TRAIN_DAYS_MIN, ModelName
+from hems.forecast.weather import Location
 from hems.plan import Limits
 from hems.sources.base import DailySource, Source
 from hems.sources.community import CommunitySource
@@ -28,6 +30,7 @@ PV_SCALE_MAX: Final = 100.0
 DEVICES_MAX: Final = 12
 BATTERIES_MAX: Final = 4
 PLANNING_MS_MAX: Final = 60_000
+RETRAIN_DAYS_MAX: Final = 28
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
@@ -134,6 +137,32 @@ class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ConfigError(f"time_limit_ms {self.time_limit_ms}: 1 to {PLANNING_MS_MAX}")
 
 
+class ForecastSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a home forecasts its load.
+
+    `model`: `blend` needs no training; `ridge` and `boosted` (extra `forecast`) learn from the
+    last `train_days` days, every `retrain_days` days; `auto` takes what was best on the home's own
+    last days. The built-in community's habits never change, so that there `auto` is `blend`.
+
+    PV follows the irradiance of `weather`, a file (`hems.forecast.weather.FileWeather`), or else
+    the clear sky over `location` (extra `solar`), wherever that was better on the last days.
+    """
+
+    model: ModelName = "auto"
+    train_days: int = TRAIN_DAYS
+    retrain_days: int = 7
+    weather: str | None = None
+    location: Location | None = None
+
+    def __post_init__(self) -> None:
+        if not TRAIN_DAYS_MIN <= self.train_days <= TRAIN_DAYS:
+            raise ConfigError(
+                f"train_days {self.train_days}: {TRAIN_DAYS_MIN} to {TRAIN_DAYS} days"
+            )
+        if not 1 <= self.retrain_days <= RETRAIN_DAYS_MAX:
+            raise ConfigError(f"retrain_days {self.retrain_days}: 1 to {RETRAIN_DAYS_MAX} days")
+
+
 class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A home.
 
@@ -149,6 +178,7 @@ class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     import_cap_w: int | None = None
     export_cap_w: int | None = None
     bidding: BidSettings = BidSettings()
+    forecast: ForecastSettings = ForecastSettings()
     agent: str = "mpc"
     agent_settings: dict[str, int | float | str | bool] = {}
     more_batteries: dict[str, Battery] = {}

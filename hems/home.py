@@ -7,7 +7,6 @@ daemon keeps the state with its other data and goes on after a restart exactly w
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import tzinfo
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -23,9 +22,11 @@ from hems.devices import CAPACITY_WH_MAX, Battery
 from hems.devices.flexible import DeviceState, FlexibleLoads, Outlook
 from hems.errors import ConfigError
 from hems.forecast import HISTORY_DAYS, Forecast
+from hems.forecast.model import load_forecast
+from hems.learning import LoadModel, PvWeather, civil_history
 from hems.plan import Plan, PlanInput, Planner, grid_room_wh
 from hems.sensors import checked_soc, soc_change_max
-from hems.sources.base import Measurements, Source
+from hems.sources.base import Source
 from hems.sources.checked import CheckedSource
 from hems.sources.community import LOAD_TYPES, load_profile_w
 
@@ -205,6 +206,8 @@ class HomeEnergyManager:
         more_batteries = tuple(config.more_batteries.values())
         self._planner = Planner(battery, config.limits, limit_s, more_batteries)
         self._missing: set[str] = set()
+        self._load_model = LoadModel(config, self.source, self.zone)
+        self._weather = PvWeather(config.forecast, self.zone)
         self._desk = Desk(config.agent, config.agent_settings, config.bidding, self.state.agent)
 
     @property
@@ -549,18 +552,21 @@ class HomeEnergyManager:
         steps_per_day = DAY_MS // slot_ms
         past = self.source.window(now_ms - HISTORY_DAYS * DAY_MS, now_ms, slot_ms)
         first = civil.positions(now_ms, 1, slot_ms, self.zone)[0]
-        load, pv = _civil_history(past, now_ms, slot_ms, first, self.zone)
+        load, pv = civil_history(past, now_ms, slot_ms, first, self.zone)
         ahead = civil.positions(now_ms, slots, slot_ms, self.zone)
         # The hour that is repeated when clocks go back is forecast like its first time.
         offsets = np.maximum(ahead - first, 0)
         typical = typical_load_wh(ahead, steps_per_day)
         dark = np.zeros(slots)
-        load_ahead = forecast.blend(load, steps_per_day, offsets, typical)
-        pv_ahead = forecast.same_time_mean(pv, steps_per_day, offsets, fallback_wh=dark)
-        return (
-            intraday.persist_load(load_ahead, load, steps_per_day, offsets),
-            intraday.persist_pv(pv_ahead, pv, steps_per_day, offsets),
+        trained = self._load_model.at(now_ms, slot_ms)
+        load_ahead = load_forecast(
+            trained, load, steps_per_day, int(first) - len(load), offsets, typical
         )
+        pv_ahead = forecast.same_time_mean(pv, steps_per_day, offsets, fallback_wh=dark)
+        pv_ahead = self._weather.pv(pv_ahead, pv, now_ms, slot_ms, offsets)
+        if not self._weather.knows_clouds:
+            pv_ahead = intraday.persist_pv(pv_ahead, pv, steps_per_day, offsets)
+        return intraday.persist_load(load_ahead, load, steps_per_day, offsets), pv_ahead
 
 
 def typical_load_wh(positions: IntArray, steps_per_day: int) -> FloatArray:
@@ -569,23 +575,6 @@ def typical_load_wh(positions: IntArray, steps_per_day: int) -> FloatArray:
     hour = (positions % steps_per_day) * 24 // steps_per_day
     typical: FloatArray = hourly[hour] * 24 / steps_per_day
     return typical
-
-
-def _civil_history(
-    past: Measurements, now_ms: int, slot_ms: int, first: int, zone: tzinfo
-) -> tuple[FloatArray, FloatArray]:
-    """Lay measurements on civil steps up to `first`; a repeated hour's are averaged."""
-    steps = len(past.known)
-    places = civil.positions(now_ms - steps * slot_ms, steps, slot_ms, zone) - first
-    length = steps + DAY_MS // slot_ms
-    places = places + length
-    use = past.known & (places >= 0) & (places < length)
-    count = np.bincount(places[use], minlength=length)
-    histories = []
-    for values in (past.load_wh, past.pv_wh):
-        total = np.bincount(places[use], values[use].astype(float), minlength=length)
-        histories.append(np.divide(total, count, out=np.full(length, np.nan), where=count > 0))
-    return histories[0], histories[1]
 
 
 def _initial_uwh(config: HomeConfig) -> int:

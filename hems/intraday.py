@@ -95,7 +95,13 @@ def persist_pv(
     month = same_time_mean(history_wh, steps_per_day, horizon, HISTORY_DAYS)
     low = np.maximum(mean - narrow * (month.mean_wh - month.low_wh), 0.0)
     high = mean + narrow * (month.high_wh - month.mean_wh)
-    return Forecast(mean, low, np.maximum(np.minimum(high, top), mean))
+    median = _moved(day_ahead, moved)
+    return Forecast(
+        mean,
+        low,
+        np.maximum(np.minimum(high, top), mean),
+        None if median is None else np.minimum(median, top),
+    )
 
 
 def persist_load(
@@ -103,8 +109,8 @@ def persist_load(
 ) -> Forecast:
     """Correct a load forecast by the energy today has taken beyond it. Otherwise as `persist_pv`.
 
-    `day_ahead` is `blend` of the same history and horizon. Never below 0; steps at whose time
-    nothing was measured before say nothing.
+    `day_ahead` is any forecast from the same history for the same horizon. Never below 0; steps at
+    whose time nothing was measured before say nothing.
     """
     offsets = offsets_of(horizon)
     steps = _steps_seen(LOAD, len(history_wh), steps_per_day)
@@ -119,7 +125,15 @@ def persist_load(
     mean = np.maximum(day_ahead.mean_wh + moved, 0.0)
     narrow = _narrowed(LOAD, hours, float((weights * seen).sum()))
     low = np.maximum(mean - narrow * (day_ahead.mean_wh - day_ahead.low_wh), 0.0)
-    return Forecast(mean, low, mean + narrow * (day_ahead.high_wh - day_ahead.mean_wh))
+    high = mean + narrow * (day_ahead.high_wh - day_ahead.mean_wh)
+    return Forecast(mean, low, high, _moved(day_ahead, moved))
+
+
+def _moved(day_ahead: Forecast, by_wh: FloatArray) -> FloatArray | None:
+    """Return the median, moved as the mean is."""
+    if day_ahead.median_wh is None:
+        return None
+    return np.asarray(np.maximum(day_ahead.median_wh + by_wh, 0.0))
 
 
 def _hours(offsets: IntArray, steps_per_day: int) -> FloatArray:

@@ -11,7 +11,14 @@ import numpy as np
 
 from hems import civil
 from hems.civil import WEEK_DAYS, BoolArray
-from hems.config import CommunityHome, ConstantHome, HomeConfig, ReplayHome, SyntheticHome
+from hems.config import (
+    CommunityHome,
+    ConstantHome,
+    ForecastSettings,
+    HomeConfig,
+    ReplayHome,
+    SyntheticHome,
+)
 from hems.devices import Battery
 from hems.devices.loads import Appliance, Car, HeatPump, Load
 from hems.errors import ConfigError, DataError
@@ -173,7 +180,10 @@ def replayed(
         )
         produces = pv is not None or series.pv_uwh is not None
         stores = produces and has_pv[i]
-        configs.append(HomeConfig(source=source, zone=zone, battery=battery if stores else None))
+        # A street on one machine would train all its homes at once, and miss its first slots.
+        settings = ForecastSettings(model="blend")
+        stored = battery if stores else None
+        configs.append(HomeConfig(source=source, zone=zone, battery=stored, forecast=settings))
     if data.pv_per_kwp and file_has_pv:
         notes.append(f"production is that of 1 kWp; homes have {pv_scale:g} kWp")
     if homes > len(picked.homes):

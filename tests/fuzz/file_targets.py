@@ -9,17 +9,20 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Callable
+from datetime import UTC
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 
 from hems.agents.desk import Desk
 from hems.bid import BidSettings
 from hems.config import HomeConfig, ReplayHome
 from hems.errors import ConfigError as HemsConfigError
 from hems.errors import DataError
+from hems.forecast.weather import FileWeather
 from hems.home import HomeState
 from hems.sources.formats import read_file
 from hems.sources.wide import WideData, read_wide
@@ -233,6 +236,22 @@ def citylearn_file() -> Target:
     )  # fmt: skip
 
 
+def weather_file() -> Target:
+    rows = [f"2024-03-01 {hour:02d}:00,{40 * hour},{hour - 5}.5" for hour in range(24)]
+
+    def check(found: FileWeather, data: bytes) -> str | None:
+        del data
+        seen = found.window(1_709_251_200_000, 48, 1_800_000)
+        good = all(np.isnan(part) | (abs(part) <= 1_500) for row in seen for part in row)
+        return None if good else "weather that cannot be"
+
+    return Target(
+        "weather-file", from_file("weather.csv", lambda path: FileWeather(path, UTC)),
+        (DataError,), ("\n".join(["time,irradiance_w_m2,temperature_c", *rows]).encode(),),
+        kind="text", check=check, words=(b"time", b"irradiance_w_m2", b"temperature_c"),
+    )  # fmt: skip
+
+
 def _tables() -> list[bytes]:
     hours = [f"2012-11-{day:02d} {hour:02d}:00" for day in (1, 2) for hour in range(24)]
     plain = ["time,a,b,b_pv", *(f"{at},0.425,1.5,0" for at in hours)]
@@ -404,6 +423,7 @@ TARGETS: Final = (
     wide_file_with_gaps,
     packed_wide_file,
     long_file,
+    weather_file,
     citylearn_file,
     peer_book,
     home_memory,

@@ -56,6 +56,7 @@ DECODED: Final[dict[str, str]] = {
 PARSED: Final[dict[tuple[str, str], str]] = {
     ("hems/agents/desk.py", "msgspec.convert"): "home-memory",
     ("hems/agents/registry.py", "msgspec.convert"): "settings-file",
+    ("hems/forecast/weather.py", "csv.reader"): "weather-file",
     ("hems/home.py", "msgspec.convert"): "home-memory",
     ("hems/sources/formats.py", "csv.reader"): "long-file",
     ("hems/sources/table.py", "csv.reader"): "long-file",

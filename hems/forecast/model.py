@@ -1,0 +1,328 @@
+"""A home's load model: trained on its own history, chosen by walking forward through it.
+
+`train` holds back the last days, fits every candidate on what is before them, and takes for the
+mean the one with the least squared error and for the median the one with the least absolute error
+there; level, lean and intervals are calibrated on the same days. Then it fits again on all. Nothing
+is drawn at random that has no seed: the same history gives the same model, so that a restarted node
+forecasts what it forecast before.
+"""
+
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, get_args
+
+import numpy as np
+
+from hems.civil import BoolArray, FloatArray, IntArray
+from hems.errors import ConfigError
+from hems.forecast import boosted, calibration, features, linear
+from hems.forecast.base import WEEK_DAYS, Forecast, Horizon, offsets_of
+from hems.forecast.blend import (
+    WEIGHT_MONTH,
+    WEIGHT_WEEKDAY,
+    WEIGHT_YESTERDAY,
+    blend,
+    filled,
+)
+from hems.forecast.calibration import Stretch
+
+ModelName: TypeAlias = Literal["auto", "blend", "ridge", "boosted"]
+MODELS: Final[tuple[ModelName, ...]] = get_args(ModelName)
+
+TRAIN_DAYS: Final = 365
+# 365 days of half hours; of shorter steps as many fewer days, at least `TRAIN_DAYS_MIN`.
+TRAIN_STEPS: Final = 17_520
+# With less measured, the blend is all there is.
+TRAIN_DAYS_MIN: Final = 35
+VALID_DAYS: Final = 42
+# A season ago a home lived otherwise: rows lose their weight with this memory.
+MEMORY_DAYS: Final = 150.0
+
+
+class Fitted(Protocol):
+    """A model of one target: features in, energy out."""
+
+    def predict(self, features: FloatArray) -> FloatArray:
+        """Return forecasts, shape (...,) of features (..., features). [Wh]"""
+
+
+class Column(NamedTuple):
+    """Forecasts a weighted sum of features, times a factor: what needs no training."""
+
+    weights: FloatArray
+    factor: float = 1.0
+
+    def predict(self, features: FloatArray) -> FloatArray:
+        """Return forecasts; see `Fitted`."""
+        return np.asarray(features[..., : len(self.weights)] @ (self.weights * self.factor))
+
+
+class Scaled(NamedTuple):
+    """Another model's forecast times a factor."""
+
+    model: Fitted
+    factor: float
+
+    def predict(self, features: FloatArray) -> FloatArray:
+        """Return forecasts; see `Fitted`."""
+        return self.model.predict(features) * self.factor
+
+
+class Average(NamedTuple):
+    """The weighted mean of some models."""
+
+    parts: tuple[tuple[float, Fitted], ...]
+
+    def predict(self, features: FloatArray) -> FloatArray:
+        """Return forecasts; see `Fitted`."""
+        total = sum(weight for weight, _ in self.parts)
+        summed = sum(weight * part.predict(features) for weight, part in self.parts)
+        return np.asarray(summed / total)
+
+
+class Pair(NamedTuple):
+    """One candidate's model of the mean and of the median."""
+
+    mean: Fitted
+    median: Fitted
+
+
+class Table(NamedTuple):
+    """A history of whole civil days as rows to learn from, each issued at its day's midnight.
+
+    `values` (days, steps, features and calendar), `energy_wh` (days, steps); `known` is where there
+    is something to forecast from, `use` where moreover the energy was measured.
+    """
+
+    values: FloatArray
+    energy_wh: FloatArray
+    known: BoolArray
+    use: BoolArray
+
+    def upto(self, day: int, days: int = TRAIN_DAYS) -> "Table":
+        """Return the `days` days before a day."""
+        part = slice(max(0, day - days), day)
+        return Table(self.values[part], self.energy_wh[part], self.known[part], self.use[part])
+
+
+class Scores(NamedTuple):
+    """A candidate on the validation days: root of the mean square and mean absolute error. [Wh]"""
+
+    rmse_mean_wh: float
+    mae_median_wh: float
+
+
+class Trained(NamedTuple):
+    """A home's load model.
+
+    `mean_by` and `median_by` name the candidates chosen; `scores` are all candidates'.
+    """
+
+    steps_per_day: int
+    mean_by: str
+    median_by: str
+    mean: Fitted
+    median: Fitted
+    lean: float
+    stretch: Stretch
+    scores: dict[str, Scores]
+
+    def forecast(
+        self,
+        history_wh: FloatArray,
+        first_position: int,
+        horizon: Horizon,
+        fallback_wh: FloatArray | None = None,
+    ) -> Forecast:
+        """Forecast load; otherwise as `blend`. `first_position` is the history's civil position.
+
+        The last `HISTORY_DAYS` days are enough of a history.
+        """
+        offsets = offsets_of(horizon)
+        origin = np.array([len(history_wh)])
+        rows = features.rows(
+            history_wh, origin, offsets, self.steps_per_day, first_position % self.steps_per_day
+        )
+        values = with_calendar(rows.values, first_position + origin, offsets, self.steps_per_day)
+        mean, low, median, high = (part[0] for part in self.energies(values))
+        known = rows.known[0]
+        mean = filled(np.where(known, mean, np.nan), history_wh, fallback_wh)
+        low, median, high = (np.where(known, part, mean) for part in (low, median, high))
+        return Forecast(mean, np.minimum(low, mean), np.maximum(high, mean), median)
+
+    def energies(self, values: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Return mean, 10 %, 50 % and 90 % quantiles of rows (..., features). [Wh]"""
+        median = self.median.predict(values)
+        mean = self.mean.predict(values)
+        mean = mean + self.lean * (median - mean)
+        low, high = calibration.stretched(
+            values[..., features.SAMPLE_LOW],
+            median,
+            values[..., features.SAMPLE_HIGH],
+            self.stretch,
+        )
+        return mean, low, median, high
+
+
+def train_days(steps_per_day: int) -> int:
+    """Return how many days of history a home learns from, at most."""
+    return max(TRAIN_DAYS_MIN, min(TRAIN_DAYS, TRAIN_STEPS // steps_per_day))
+
+
+def table(history_wh: FloatArray, steps_per_day: int, first_day: int) -> Table:
+    """Return the rows of a history that begins with a civil day and holds whole ones.
+
+    Raises
+    ------
+    ConfigError
+        It does not.
+    """
+    if steps_per_day < 1 or history_wh.ndim != 1 or len(history_wh) % steps_per_day:
+        raise ConfigError("a model learns from whole civil days")
+    days = len(history_wh) // steps_per_day
+    origins = np.arange(days, dtype=np.int64) * steps_per_day
+    offsets = np.arange(steps_per_day, dtype=np.int64)
+    rows = features.rows(history_wh, origins, offsets, steps_per_day)
+    values = with_calendar(rows.values, first_day * steps_per_day + origins, offsets, steps_per_day)
+    energy_wh = history_wh.reshape(days, steps_per_day)
+    return Table(values, energy_wh, rows.known, rows.known & np.isfinite(energy_wh))
+
+
+def with_calendar(
+    values: FloatArray, positions: IntArray, offsets: IntArray, steps_per_day: int
+) -> FloatArray:
+    """Append the hour of the day and the weekday, which only trees can use."""
+    at = positions[:, None] + offsets
+    hour = (at % steps_per_day) * (24.0 / steps_per_day)
+    weekday = ((at // steps_per_day + 3) % WEEK_DAYS).astype(np.float64)
+    return np.concatenate((values, hour[..., None], weekday[..., None]), axis=-1)
+
+
+def train(rows: Table, model: ModelName = "auto") -> Trained | None:
+    """Train on rows; the last day is the newest.
+
+    Returns
+    -------
+    Trained or None
+        None where too little was measured for anything but the blend, or it was asked for.
+
+    Raises
+    ------
+    ConfigError
+        An unknown model, or one whose extra is not installed.
+    """
+    model = model_of(model)
+    measured = np.flatnonzero(rows.use.any(axis=1))
+    if model == "blend" or len(measured) < TRAIN_DAYS_MIN:
+        return None
+    names = _candidates(model)
+    days = len(rows.energy_wh)
+    # Days of gaps are no test: the last measured ones are.
+    held = int(measured[-min(VALID_DAYS, len(measured) // 3)])
+    before, after = rows.upto(held, days), rows.upto(days, days - held)
+    seen = after.use
+    energy_wh, values = after.energy_wh[seen], after.values[seen]
+    pairs = {name: _fit(name, before) for name in names}
+    means = {name: pair.mean.predict(values) for name, pair in pairs.items()}
+    medians = {name: pair.median.predict(values) for name, pair in pairs.items()}
+    scores = {
+        name: Scores(
+            float(np.sqrt(((energy_wh - means[name]) ** 2).mean())),
+            float(np.abs(energy_wh - medians[name]).mean()),
+        )
+        for name in names
+    }
+    mean_by = min(names, key=lambda name: scores[name].rmse_mean_wh)
+    median_by = min(names, key=lambda name: scores[name].mae_median_wh)
+    factor = calibration.level(energy_wh, means[mean_by], int(seen.any(axis=1).sum()))
+    final = {name: _fit(name, rows) for name in {mean_by, median_by}}
+    low, high = (values[:, column] for column in (features.SAMPLE_LOW, features.SAMPLE_HIGH))
+    return Trained(
+        rows.energy_wh.shape[1],
+        mean_by,
+        median_by,
+        Scaled(final[mean_by].mean, factor),
+        final[median_by].median,
+        calibration.lean(means[mean_by] * factor, medians[median_by]),
+        calibration.stretch(energy_wh, low, medians[median_by], high),
+        scores,
+    )
+
+
+def model_of(name: str) -> ModelName:
+    """Return a model's name if it is one. Raises `ConfigError`."""
+    for model in MODELS:
+        if name == model:
+            return model
+    raise ConfigError(f"{name!r} is not a forecast model; choose one of {', '.join(MODELS)}")
+
+
+def load_forecast(
+    trained: Trained | None,
+    history_wh: FloatArray,
+    steps_per_day: int,
+    first_position: int,
+    horizon: Horizon,
+    fallback_wh: FloatArray | None = None,
+) -> Forecast:
+    """Forecast by a trained model, or by the blend where there is none."""
+    if trained is None:
+        return blend(history_wh, steps_per_day, horizon, fallback_wh)
+    return trained.forecast(history_wh, first_position, horizon, fallback_wh)
+
+
+def _candidates(model: ModelName) -> tuple[str, ...]:
+    if model == "auto":
+        return ("blend", "ridge", "boosted") if boosted.installed() else ("blend", "ridge")
+    return (model,)
+
+
+def _fit(name: str, rows: Table) -> Pair:
+    """Fit a candidate on all rows."""
+    x, y = rows.values[rows.use], rows.energy_wh[rows.use]
+    age = np.arange(len(rows.use), 0, -1.0)[:, None]
+    weights = np.broadcast_to(np.exp(-age / MEMORY_DAYS), rows.use.shape)[rows.use]
+    if name == "blend":
+        return Pair(_blend_column(), _column(features.SAMPLE_MEDIAN))
+    plain = x[:, : features.FEATURES]
+    ridge = _Plain(linear.fit_mean(plain, y, weights, features.SAMPLE_MEAN))
+    if name == "ridge":
+        recent = rows.use.copy()
+        recent[:-VALID_DAYS] = False
+        above = _column(features.SAMPLE_ABOVE)
+        factor = calibration.smearing(rows.energy_wh[recent], above.predict(rows.values[recent]))
+        median = linear.fit_quantile(plain, y, weights, features.SAMPLE_MEDIAN, 0.5)
+        return Pair(
+            Average(((2.0, ridge), (1.0, Scaled(above, factor)))),
+            Average(((1.0, _Plain(median)), (1.0, _column(features.SAMPLE_MEDIAN)))),
+        )
+    squares = boosted.fit(x, y, weights, "l2", root=False)
+    roots = boosted.fit(x, y, weights, "l2", root=True)
+    factor = calibration.smearing(y * weights, roots.predict(x) * weights)
+    median_trees = boosted.fit(x, y, weights, "l1", root=False)
+    return Pair(
+        Average(((1.0, squares), (1.0, Scaled(roots, factor)), (0.5, ridge))),
+        Average(((3.0, median_trees), (1.0, _column(features.SAMPLE_MEDIAN)))),
+    )
+
+
+class _Plain(NamedTuple):
+    """A linear model, which takes the features without the calendar."""
+
+    model: linear.Linear
+
+    def predict(self, values: FloatArray) -> FloatArray:
+        return self.model.predict(values[..., : features.FEATURES])
+
+
+def _column(place: int) -> Column:
+    return Column(np.eye(features.FEATURES)[place])
+
+
+def _blend_column() -> Column:
+    weights = np.zeros(features.FEATURES)
+    for name, weight in (
+        ("shape_28", WEIGHT_MONTH),
+        ("weekdays_4", WEIGHT_WEEKDAY),
+        ("day_1", WEIGHT_YESTERDAY),
+    ):
+        weights[features.NAMES.index(name)] = weight
+    return Column(weights)

@@ -1,0 +1,162 @@
+"""What a home learns from what its source measured until a midnight: models, use of weather."""
+
+from datetime import tzinfo
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from hems import civil
+from hems.civil import DAY_MS, BoolArray, FloatArray, IntArray
+from hems.config import CommunityHome, ConstantHome, ForecastSettings, HomeConfig
+from hems.errors import ConfigError
+from hems.forecast import HISTORY_DAYS, Forecast, boosted, model
+from hems.forecast.model import Trained
+from hems.forecast.weather import ClearSky, FileWeather, Weather, helps, pv_by_irradiance
+from hems.sources.base import Measurements, Source
+
+# A window of this many steps is asked for at a time, well within a source's bound.
+WINDOW_STEPS: Final = 4_000
+
+
+class LoadModel:
+    """Trains every so many civil days, and keeps the model in between.
+
+    Which days those are follows from the calendar alone, and what is learnt ends at their midnight:
+    a node restarted on a Thursday noon has the model of the others that week.
+
+    Raises
+    ------
+    ConfigError
+        The model chosen needs an extra that is not installed.
+    """
+
+    def __init__(self, config: HomeConfig, source: Source, zone: tzinfo) -> None:
+        self._settings = config.forecast
+        self._source = source
+        self._zone = zone
+        self._name = self._settings.model
+        if self._name == "auto" and isinstance(config.source, CommunityHome | ConstantHome):
+            self._name = "blend"
+        if self._name == "boosted" and not boosted.installed():
+            raise ConfigError(
+                "[home.forecast] model = 'boosted' needs LightGBM; install commonwatt[forecast] "
+                "or choose 'ridge'"
+            )
+        self._of: tuple[int, int] | None = None
+        self._trained: Trained | None = None
+
+    def at(self, now_ms: int, step_ms: int) -> Trained | None:
+        """Return the model of a moment for steps of this length; None is the blend."""
+        if self._name == "blend":
+            return None
+        day = civil.day_of(now_ms, self._zone)
+        day -= day % self._settings.retrain_days
+        if self._of != (day, step_ms):
+            self._trained = self._train(day, step_ms)
+            self._of = (day, step_ms)
+        return self._trained
+
+    def _train(self, day: int, step_ms: int) -> Trained | None:
+        steps_per_day = DAY_MS // step_ms
+        days = min(self._settings.train_days, model.train_days(steps_per_day))
+        load_wh = self._history(day, days, step_ms)
+        return model.train(model.table(load_wh, steps_per_day, day - days), self._name)
+
+    def _history(self, day: int, days: int, step_ms: int) -> FloatArray:
+        """Return the load of the days before a day, whole civil days. [Wh]"""
+        steps_per_day = DAY_MS // step_ms
+        whole = np.empty(days * steps_per_day)
+        part = max(1, WINDOW_STEPS // steps_per_day)
+        for low in range(0, days, part):
+            high = min(days, low + part)
+            last = day - days + high
+            end_ms = civil.day_start_ms(last, self._zone)
+            # A day more than wanted: where clocks went forward, days are shorter than their steps.
+            start_ms = end_ms - (high - low + 1) * DAY_MS
+            past = self._source.window(start_ms, end_ms, step_ms)
+            load, _ = civil_history(past, end_ms, step_ms, last * steps_per_day, self._zone)
+            whole[low * steps_per_day : high * steps_per_day] = load[
+                -(high - low) * steps_per_day :
+            ]
+        return whole
+
+
+class PvWeather:
+    """A home's weather, and whether its PV is the better foretold with it; asked once a day.
+
+    Raises
+    ------
+    ConfigError, DataError
+        The extra is not installed, the file cannot be read.
+    """
+
+    def __init__(self, settings: ForecastSettings, zone: tzinfo) -> None:
+        self._zone = zone
+        self._weather: Weather | None = None
+        if settings.weather is not None:
+            self._weather = FileWeather(Path(settings.weather), zone)
+        elif settings.location is not None:
+            self._weather = ClearSky(settings.location)
+        self._of: tuple[int, int] | None = None
+        self._helps = False
+
+    @property
+    def knows_clouds(self) -> bool:
+        """Whether the last forecast had today's clouds in it already."""
+        return self._helps and isinstance(self._weather, FileWeather)
+
+    def pv(
+        self,
+        day_ahead: Forecast,
+        history_wh: FloatArray,
+        now_ms: int,
+        step_ms: int,
+        horizon: IntArray,
+    ) -> Forecast:
+        """Return a PV forecast as the weather has it; the given one where it knows no better.
+
+        `history_wh` ends at `now_ms`, and step i of the horizon begins `i` steps after it.
+        """
+        if self._weather is None or len(horizon) == 0:
+            return day_ahead
+        steps_per_day = DAY_MS // step_ms
+        steps = HISTORY_DAYS * steps_per_day
+        past = self._weather.window(now_ms - steps * step_ms, steps, step_ms).irradiance_w_m2
+        first = int(civil.positions(now_ms, 1, step_ms, self._zone)[0])
+        places = civil.positions(now_ms - steps * step_ms, steps, step_ms, self._zone) - first
+        light = _laid(past, np.isfinite(past), places + len(history_wh), len(history_wh))
+        day = civil.day_of(now_ms, self._zone)
+        if self._of != (day, step_ms):
+            # Whole days up to midnight, so that a node restarted at noon decides the same.
+            cut = len(history_wh) - first % steps_per_day
+            self._helps = helps(history_wh[:cut], light[:cut], steps_per_day)
+            self._of = (day, step_ms)
+        if not self._helps:
+            return day_ahead
+        ahead = self._weather.window(now_ms, len(horizon), step_ms).irradiance_w_m2
+        return pv_by_irradiance(day_ahead, history_wh, light, ahead, steps_per_day, horizon)
+
+
+def civil_history(
+    past: Measurements, now_ms: int, slot_ms: int, first: int, zone: tzinfo
+) -> tuple[FloatArray, FloatArray]:
+    """Lay measurements on civil steps up to `first`; a repeated hour's are averaged."""
+    steps = len(past.known)
+    length = steps + DAY_MS // slot_ms
+    places = civil.positions(now_ms - steps * slot_ms, steps, slot_ms, zone) - first + length
+    return (
+        _laid(past.load_wh, past.known, places, length),
+        _laid(past.pv_wh, past.known, places, length),
+    )
+
+
+def _laid(
+    values: FloatArray | IntArray, use: BoolArray, places: IntArray, length: int
+) -> FloatArray:
+    """Return the means of what falls on each place, NaN where nothing does."""
+    use = use & (places >= 0) & (places < length)
+    count = np.bincount(places[use], minlength=length)
+    total = np.bincount(places[use], values[use].astype(np.float64), minlength=length)
+    mean: FloatArray = np.divide(total, count, out=np.full(length, np.nan), where=count > 0)
+    return mean
