@@ -28,6 +28,7 @@ from market import client
 from market.app import Application, BlockEnv
 from market.client import Call
 from market.genesis import HomeEntry, MarketParams
+from node import trading
 from wire.keys import SigningKey
 from wire.transaction import CheckedTransaction
 
@@ -111,8 +112,10 @@ class Street:
 
     def _orders(self, slot: int) -> list[CheckedTransaction]:
         start_ms, view, txs = slot * SLOT_MS, self._view(slot), []
-        for home, key in zip(self.homes, self.keys, strict=True):
-            for order in home.plan_slot(start_ms, SLOT_MS, view).orders:
+        for number, (home, key) in enumerate(zip(self.homes, self.keys, strict=True), start=1):
+            record = client.record(self.app.query, number)
+            own = view._replace(strain=trading.strain(record, slot, self.params))
+            for order in home.plan_slot(start_ms, SLOT_MS, own).orders:
                 side = "buy" if order.side == "bid" else "sell"
                 price = order.price_micro_per_kwh
                 txs.append(self._sign(key, client.post_order(slot, side, order.energy_wh, price)))

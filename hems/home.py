@@ -56,7 +56,8 @@ class MarketView(NamedTuple):
     `tariff_micro_per_kwh` maps a moment (ms, UTC) to the grid's price. `suggested` is for the slot
     to be traded. `shortfall_micro_per_kwh` is the penalty, beside the tariff, for energy sold and
     not delivered. `prior` is what the last round traded at. `export_cap_w` is what the market lets
-    the home sell, if that is less than its own cap. [W]
+    the home sell, if that is less than its own cap. [W] `strain` is how much of the defaults that
+    the market allows the home has had: at 1 it is turned away.
     """
 
     tariff_micro_per_kwh: Callable[[int], int]
@@ -65,6 +66,7 @@ class MarketView(NamedTuple):
     shortfall_micro_per_kwh: int = 0
     prior: Prior | None = None
     export_cap_w: int | None = None
+    strain: float = 0.0
 
 
 class HomeState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -340,9 +342,9 @@ class HomeEnergyManager:
         if market.export_cap_w is not None:
             certified_wh = market.export_cap_w * slot_ms // civil.HOUR_MS
             room_wh = max(0.0, min(room_wh, float(certified_wh + min(0, contracted_wh))))
-        curve = bid.expected_curve(
-            segments, errors, band, shortfall, room_wh, self.config.bidding.caution
-        )
+        # The nearer to where the market turns a home away, the less is counted on.
+        caution = 1 - (1 - self.config.bidding.caution) * (1 - min(1.0, market.strain))
+        curve = bid.expected_curve(segments, errors, band, shortfall, room_wh, caution)
         charge_wh, discharge_wh = self._battery_room(ahead, slot_ms, load, pv)
         situation = Situation(
             slot_start_ms=slot_start_ms,

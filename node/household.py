@@ -356,6 +356,7 @@ class Household:
 
     def _market_view(self, slot: int) -> MarketView:
         prices = client.prices(self._query, slot)
+        home = client.home(self._query, self._key.address)
         tariffs: dict[int, int] = {}
 
         def tariff(moment_ms: int) -> int:
@@ -370,7 +371,8 @@ class Household:
             Suggested(prices.suggested_sell_micro_per_kwh, prices.suggested_buy_micro_per_kwh),
             self._params.penalty_micro_per_kwh,
             trading.prior_of(prices),
-            client.home(self._query, self._key.address).export_cap_w,
+            home.export_cap_w,
+            trading.strain(client.record(self._query, home.number), slot, self._params),
         )
 
     # -- after the slot ----------------------------------------------------------------------

@@ -201,6 +201,16 @@ def test_nothing_is_offered_where_the_grid_leaves_no_room() -> None:
     assert manager(0, 200).plan_slot(START_MS, SLOT_MS, below).orders == []
 
 
+def test_a_home_that_kept_little_of_what_it_sold_offers_less() -> None:
+    home = neighbourhood.built_in(1, pv_share=1.0, battery=None).homes[0]
+    noon = START_MS + 12 * civil.HOUR_MS
+    sold = []
+    for strain in (0.0, 0.5, 1.0):
+        orders = HomeEnergyManager(home).plan_slot(noon, SLOT_MS, MARKET._replace(strain=strain))
+        sold.append(sum(order.energy_wh for order in orders.orders if order.side == "ask"))
+    assert sold[0] > sold[1] > sold[2]
+
+
 def test_caution_offers_less_than_the_mean_surplus() -> None:
     config = neighbourhood.built_in(1, pv_share=1.0, battery=None).homes[0]
     noon = START_MS + 12 * civil.HOUR_MS
