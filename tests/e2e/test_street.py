@@ -94,7 +94,7 @@ def test_a_street_of_other_agents_trades(tmp_path: Path) -> None:
 # the latest, and there is time for offers. Sharing needs a surplus: it is given a whole day.
 @pytest.mark.parametrize(
     ("mechanism", "slot_minutes", "time_lapse", "slots"),
-    [("uniform", 30, 180, 5), ("request_offer", 30, 180, 5), ("sharing", 60, 1_200, 24)],
+    [("uniform", 30, 180, 5), ("request_offer", 30, 90, 4), ("sharing", 60, 1_200, 24)],
 )
 def test_the_street_trades_by_each_mechanism(
     mechanism: str, slot_minutes: int, time_lapse: int, slots: int
