@@ -294,6 +294,22 @@ async def test_markets_without_orders_have_nothing_to_revise(
     assert await lane.think() == []
 
 
+async def test_an_order_that_was_overtaken_is_let_go(tmp_path: Path) -> None:
+    lane = Lane(tmp_path / "home")
+    early, late = (
+        lane.household._sign(
+            client.post_order(SLOT, "buy", energy_wh, 200_000), HOME_KEYS[0], GATE_MS
+        )
+        for energy_wh in (100, 150)
+    )
+    lane.said = [late]
+    lane.block()
+    lane.household._say_anew()
+    assert lane.said == []
+    assert early.tx_id not in lane.household._memory.outbox
+    assert [order.energy_wh for order in lane.mine(SLOT)] == [150]
+
+
 def test_strain_is_the_share_of_the_defaults_that_the_audit_allows() -> None:
     rules = params(2, history_slots=10, history_min=4, default_rate_max_percent=50)
 
