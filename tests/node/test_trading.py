@@ -298,7 +298,7 @@ async def test_an_order_that_was_overtaken_is_let_go(tmp_path: Path) -> None:
     lane = Lane(tmp_path / "home")
     early, late = (
         lane.household._sign(
-            client.post_order(SLOT, "buy", energy_wh, 200_000), HOME_KEYS[0], GATE_MS
+            client.post_order(SLOT, "buy", energy_wh, 200_000), HOME_KEYS[0], START_MS + GATE_MS
         )
         for energy_wh in (100, 150)
     )
