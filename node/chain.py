@@ -417,7 +417,7 @@ class Chain:
         await self._replica.jump(item.block, item.certificate, item.epoch_ends, item.pairs)
         self._parent = Decided(item.block, item.certificate)
         if self._mempool is not None:
-            self._mempool.decided(())
+            self._mempool.skipped()
         if self._evidence is not None:
             self._evidence.applied()
         await self._enter()

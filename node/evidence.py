@@ -8,7 +8,6 @@ restart forgets no offence.
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from consensus.evidence import EVIDENCE_HEIGHTS_MAX, check_evidence, evidence_he
 from consensus.messages import CERTIFICATE_BYTES_MAX, ConflictingCertificates, Evidence
 from market.app import Application
 from market.convictions import Conviction
+from node.durable import replace_file
 from node.epochs import Epochs
 from wire.codec import Message, decode, encode
 from wire.errors import DecodeError
@@ -263,9 +263,4 @@ class EvidencePool:
 
     def _keep(self) -> None:
         data = encode(EvidenceFile(tuple(piece.evidence for piece in self._pieces.values())))
-        new = self._path.with_suffix(".new")
-        with new.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
+        replace_file(self._path, data)

@@ -255,15 +255,30 @@ class Mempool:
         """Drop what a block has decided, what it made stale, and what has expired."""
         for tx_id in tx_ids:
             self._drop(tx_id)
+        for checked, refused in self._stale():
+            self._refuse(checked, refused)
+            self._drop(checked.tx_id)
+
+    def skipped(self) -> None:
+        """Drop the same after a jump over blocks that this node has not seen.
+
+        What no longer fits is not called refused: one of those blocks may have decided it.
+        """
+        for checked, _ in self._stale():
+            self._drop(checked.tx_id)
+
+    def _stale(self) -> list[tuple[CheckedTransaction, Refused]]:
+        """Return what waits and would be refused by now, and why."""
         now_ms = self._now_ms()
-        for tx_id, checked in list(self._pending.items()):
+        found = []
+        for checked in self._pending.values():
             try:
                 if checked.tx.valid_until_ms < now_ms:
                     raise Refused("expired", "it was not decided in time")
                 self._admit(checked)
             except Refused as refused:
-                self._refuse(checked, refused)
-                self._drop(tx_id)
+                found.append((checked, refused))
+        return found
 
     def pending(self) -> list[CheckedTransaction]:
         """Return all that waits, in order of arrival."""

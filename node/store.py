@@ -205,7 +205,10 @@ class Store:
         """Return the ends of epochs from `first_epoch` on, in order."""
         query = "SELECT epoch, height, header FROM epochs WHERE epoch >= ? ORDER BY epoch LIMIT ?"
         async with self._db.execute(query, (first_epoch, count_max)) as rows:
-            return [EpochEnd(epoch, height, _blob(raw)) async for epoch, height, raw in rows]
+            return [
+                EpochEnd(epoch, height if type(height) is int else -1, _blob(raw))
+                async for epoch, height, raw in rows
+            ]
 
     async def height_of(self, tx_id: bytes) -> int | None:
         """Return the height at which a transaction was decided."""

@@ -189,7 +189,9 @@ class Trial:
             for number, perturbation in enumerate(perturbations, 1):
                 await self._disturb(number, len(perturbations), perturbation)
             posting.cancel()
-            await asyncio.gather(posting, return_exceptions=True)
+            (ended,) = await asyncio.gather(posting, return_exceptions=True)
+            if not isinstance(ended, asyncio.CancelledError):
+                self.violated(f"no orders were posted any more: {ended!r}")
             await self._compare_running()
         finally:
             if posting is not None:

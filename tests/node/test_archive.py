@@ -161,6 +161,16 @@ async def test_a_damaged_end_of_an_epoch_is_not_shown(home: Member, part: str) -
         ),
     }[part]
     change(home, "UPDATE epochs SET header = ? WHERE epoch = 0", bad)
+    await the_epochs_end_is_not_shown(home)
+
+
+@pytest.mark.parametrize("value", ["text", b"4", 0.5])
+async def test_an_end_of_an_epoch_at_no_height_is_not_shown(home: Member, value: object) -> None:
+    change(home, "UPDATE epochs SET height = ? WHERE epoch = 0", value)
+    await the_epochs_end_is_not_shown(home)
+
+
+async def the_epochs_end_is_not_shown(home: Member) -> None:
     archive = archive_of(home)
     assert len(await archive.headers(1, TOP)) == EPOCH - 1
     assert await archive.path(0, TOP) == ()

@@ -188,6 +188,17 @@ async def test_a_decided_transaction_stays_decided_when_it_is_said_again(place: 
     assert (await place.explain(tx))["code"] == "ok"
 
 
+async def test_what_a_skipped_block_may_hold_is_not_called_refused(place: Place) -> None:
+    left, held = place.sign(key_of(0), order()), place.sign(key_of(1), order())
+    for tx in (left, held):
+        place.pool.submit(tx.raw)
+    # As after a snapshot: the state has moved on, and the block is not here.
+    place.app.commit(place.app.execute(BlockEnv(1, place.now_ms + 1_000), [held]))
+    place.pool.skipped()
+    assert [(await place.explain(tx))["status"] for tx in (left, held)] == ["pending", "unknown"]
+    assert place.pool.refused == {}
+
+
 async def test_refusals_are_kept_within_a_bound(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
