@@ -140,9 +140,9 @@ class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class ForecastSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a home forecasts its load.
 
-    `model`: `blend` needs no training; `ridge` and `boosted` (extra `forecast`) learn from the
-    last `train_days` days, every `retrain_days` days; `auto` takes what was best on the home's own
-    last days. The built-in community's habits never change, so that there `auto` is `blend`.
+    `model`: `blend` needs no training; `ridge` and `boosted` learn from the last `train_days` days,
+    every `retrain_days` days; `auto` takes what was best on the home's own last days. The built-in
+    community's habits never change, so that there `auto` is `blend`.
 
     PV follows the irradiance of `weather`, a file (`hems.forecast.weather.FileWeather`), or else
     the clear sky over `location` (extra `solar`), wherever that was better on the last days.

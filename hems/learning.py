@@ -9,8 +9,7 @@ import numpy as np
 from hems import civil
 from hems.civil import DAY_MS, BoolArray, FloatArray, IntArray
 from hems.config import CommunityHome, ConstantHome, ForecastSettings, HomeConfig
-from hems.errors import ConfigError
-from hems.forecast import HISTORY_DAYS, Forecast, boosted, model
+from hems.forecast import HISTORY_DAYS, Forecast, model
 from hems.forecast.model import Trained
 from hems.forecast.weather import ClearSky, FileWeather, Weather, helps, pv_by_irradiance
 from hems.sources.base import Measurements, Source
@@ -24,11 +23,6 @@ class LoadModel:
 
     Which days those are follows from the calendar alone, and what is learnt ends at their midnight:
     a node restarted on a Thursday noon has the model of the others that week.
-
-    Raises
-    ------
-    ConfigError
-        The model chosen needs an extra that is not installed.
     """
 
     def __init__(self, config: HomeConfig, source: Source, zone: tzinfo) -> None:
@@ -38,11 +32,6 @@ class LoadModel:
         self._name = self._settings.model
         if self._name == "auto" and isinstance(config.source, CommunityHome | ConstantHome):
             self._name = "blend"
-        if self._name == "boosted" and not boosted.installed():
-            raise ConfigError(
-                "[home.forecast] model = 'boosted' needs LightGBM; install commonwatt[forecast] "
-                "or choose 'ridge'"
-            )
         self._of: tuple[int, int] | None = None
         self._trained: Trained | None = None
 

@@ -31,7 +31,7 @@ def report(
         ),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="auto, blend, ridge or boosted (extra `forecast`).")
+        str, typer.Option(help="auto, blend, ridge or boosted.")
     ] = "auto",
     retrain_days: Annotated[int, typer.Option(min=1, help="Train anew after this many days.")] = 14,
     zone: Annotated[str, typer.Option(help="The time zone of the file's clock.")] = _ZONE,

@@ -46,7 +46,10 @@ def at(day: int, hour: int) -> int:
     return civil.day_start_ms(civil.day_number(FIRST) + day, zone) + hour * STEP_MS
 
 
-def test_a_node_restarted_at_noon_forecasts_what_it_forecast(config: HomeConfig) -> None:
+def test_a_node_restarted_at_noon_forecasts_what_it_forecast(
+    config: HomeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boosted, "TREES", 12)
     kept, restarted = HomeEnergyManager(config), None
     start_ms = at(120, 0)
     for hour in range(13):
@@ -98,13 +101,6 @@ def test_the_built_in_community_is_not_learnt() -> None:
 
     manager = HomeEnergyManager(neighbourhood.built_in(1).homes[0])
     assert manager._load_model.at(20_000 * DAY_MS, STEP_MS) is None
-
-
-@pytest.mark.skipif(boosted.installed(), reason="the extra `forecast` is installed")
-def test_a_model_that_is_not_installed_is_refused_at_once(config: HomeConfig) -> None:
-    settings = ForecastSettings(model="boosted")
-    with pytest.raises(ConfigError, match=r"commonwatt\[forecast\]"):
-        HomeEnergyManager(msgspec.structs.replace(config, forecast=settings))
 
 
 def test_clouds_foretold_darken_the_afternoon(tmp_path: Path) -> None:
