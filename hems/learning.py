@@ -71,7 +71,7 @@ class LoadModel:
         return whole
 
 
-class PvWeather:
+class HomeWeather:
     """A home's weather, and whether its PV is the better foretold with it; asked once a day.
 
     Raises
@@ -94,6 +94,24 @@ class PvWeather:
     def knows_clouds(self) -> bool:
         """Whether the last forecast had today's clouds in it already."""
         return self._helps and isinstance(self._weather, FileWeather)
+
+    def outdoor_c(self, edges_ms: IntArray) -> FloatArray:
+        """Return the air temperature of the steps between edges [ms, UTC], NaN where unknown. [°C]
+
+        What is past was measured, what is to come is forecast, if the weather knows it.
+        """
+        steps_ms = np.diff(edges_ms)
+        if self._weather is None or len(steps_ms) == 0:
+            return np.full(len(steps_ms), np.nan)
+        if (steps_ms == steps_ms[0]).all():
+            start_ms, step_ms = int(edges_ms[0]), int(steps_ms[0])
+            return self._weather.window(start_ms, len(steps_ms), step_ms).temperature_c
+        return np.concatenate(
+            [
+                self._weather.window(int(start_ms), 1, int(step_ms)).temperature_c
+                for start_ms, step_ms in zip(edges_ms[:-1], steps_ms, strict=True)
+            ]
+        )
 
     def pv(
         self,

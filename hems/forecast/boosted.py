@@ -120,43 +120,39 @@ def _splits(
     rows: Binned, among: IntArray, seen: IntArray, slope: FloatArray, weights: FloatArray
 ) -> dict[int, tuple[int, int]]:
     """Return each level's feature and edge: those that explain most, over all its nodes."""
-    columns = rows.bins[among][:, seen]
+    columns = rows.bins[among][:, seen].astype(np.int64)
     node = np.zeros(len(seen), np.int64)
     splits: dict[int, tuple[int, int]] = {}
     for place in range(DEPTH):
         nodes = 1 << place
-        best, of = 0.0, -1
-        for column, feature in enumerate(among):
-            edges = len(rows.edges[feature])
-            cell = node * BINS + columns[column]
-            left, held = (
-                np.bincount(cell, each, nodes * BINS).reshape(nodes, BINS).cumsum(axis=1)
-                for each in (slope, weights)
-            )
-            gain = _gain(left, held)[:edges]
-            at = int(gain.argmax()) if edges else 0
-            if edges and gain[at] > best:
-                best, of = float(gain[at]), column
-                splits[place] = int(feature), at
-        if of < 0:
+        cells = columns + node * BINS
+        left, held = (
+            np.array([np.bincount(cell, each, nodes * BINS) for cell in cells])
+            .reshape(len(among), nodes, BINS)
+            .cumsum(axis=2)
+            for each in (slope, weights)
+        )
+        gain = _gain(left, held)
+        of, at = divmod(int(gain.argmax()), BINS)
+        if gain[of, at] <= 0:
             break
-        node |= (columns[of] > splits[place][1]).astype(np.int64) << place
+        splits[place] = int(among[of]), at
+        node |= (columns[of] > at).astype(np.int64) << place
     return splits
 
 
 def _gain(left: FloatArray, held: FloatArray) -> FloatArray:
-    """Return what a split after each bin explains, of cumulated slopes and weights (nodes, bins).
+    """Return what a split after each bin explains, shape (features, bins).
 
-    A node that would be left with too few rows on one side gains nothing by it.
+    Of the cumulated slopes and weights of shape (features, nodes, bins). A node that would be left
+    with too few rows on one side gains nothing by it; beyond a feature's last edge there are none.
     """
-    right, rest = left[:, -1:] - left, held[:, -1:] - held
+    slopes, rows = left[..., -1:], held[..., -1:]
+    rest = rows - held
+    gain = left**2 / (held + LEAF_PULL) + (slopes - left) ** 2 / (rest + LEAF_PULL)
+    gain -= slopes**2 / (rows + LEAF_PULL)
     allowed = (held >= NODE_ROWS_MIN) & (rest >= NODE_ROWS_MIN)
-    gain = (
-        left**2 / (held + LEAF_PULL)
-        + right**2 / (rest + LEAF_PULL)
-        - left[:, -1:] ** 2 / (held[:, -1:] + LEAF_PULL)
-    )
-    return np.asarray(np.where(allowed, gain, 0.0).sum(axis=0))
+    return np.asarray(np.where(allowed, gain, 0.0).sum(axis=1))
 
 
 def _leaf_of(rows: Binned, splits: dict[int, tuple[int, int]]) -> IntArray:

@@ -30,9 +30,7 @@ def report(
             help="A wide file: time, then a load column per home. [default: built-in homes]"
         ),
     ] = None,
-    model: Annotated[
-        str, typer.Option(help="auto, blend, ridge or boosted.")
-    ] = "auto",
+    model: Annotated[str, typer.Option(help="auto, blend, ridge or boosted.")] = "auto",
     retrain_days: Annotated[int, typer.Option(min=1, help="Train anew after this many days.")] = 14,
     zone: Annotated[str, typer.Option(help="The time zone of the file's clock.")] = _ZONE,
     as_json: JsonOption = False,
