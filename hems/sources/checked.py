@@ -54,7 +54,7 @@ class Faults:
 
     def told(self) -> list[dict[str, str | int]]:
         """Return what was found so far as plain data, by channel and kind; `last_ms` is UTC."""
-        found = []
+        found: list[dict[str, str | int]] = []
         for key in sorted(self.counts):
             channel, kind = key.split("_", 1)
             found.append(

@@ -31,7 +31,7 @@ class Roof:
         The inverter's rating caps each minute, not the mean of a step.
         """
         irradiance = self._weather.day(day, _DAY_MINUTES).irradiance_w_m2
-        known = np.isfinite(irradiance).reshape(steps_per_day, -1).all(axis=1)
+        known = np.asarray(np.isfinite(irradiance).reshape(steps_per_day, -1).all(axis=1))
         power_w = self._array.powers_w(np.nan_to_num(irradiance))
         energy_uwh = power_w.reshape(steps_per_day, -1).sum(axis=1) * MICRO / 60
         return np.where(known, np.rint(energy_uwh), 0).astype(np.int64), known
