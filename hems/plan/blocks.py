@@ -16,24 +16,28 @@ from hems.devices import MICRO
 from hems.devices.needs import Adjust, Heat, Job, Need, Run, Window
 from hems.plan.given import SHORT_FACTOR, PlanInput, dearest_micro_per_kwh
 from hems.plan.program import DELAY_COST, Builder
-from hems.plan.search import NONE, Switches
+from hems.plan.search import Group
 
 # Pieces of the quadratic disutility on either side of the nominal power.
 PIECES: Final = 4
+NOTHING: Final = np.zeros(0, np.int64)
 
 
 class Block(Protocol):
     """One device's part of a programme."""
 
     # What of it is on or off, in order.
-    switches: Switches
+    switches: list[Group]
 
     def energy_wh(self, values: FloatArray) -> FloatArray:
         """Return what the device takes in each step, of a solution. [Wh]"""
         ...
 
-    def suggest(self, values: FloatArray, price: FloatArray) -> IntArray:
-        """Return 0 or 1 for each switch, near a solution and cheap at these prices."""
+    def suggest(self, values: FloatArray, price: FloatArray, on_share: float) -> IntArray:
+        """Return 0 or 1 for each switch, near a solution and cheap at these prices.
+
+        From `on_share` of its least on, what is in between is on.
+        """
         ...
 
 
@@ -90,7 +94,7 @@ class JobBlock:
         self._count = len(given.step_ms)
         self._places: list[tuple[IntArray, IntArray]] = []
         self._switched: list[_Switched] = []
-        switches: list[Switches] = []
+        self.switches: list[Group] = []
         short_cost = SHORT_FACTOR * dearest_micro_per_kwh(given) / MICRO
         for number, window in enumerate(need.windows):
             steps = np.flatnonzero(window.room_wh > 0)
@@ -112,13 +116,12 @@ class JobBlock:
                 if need.run_ms_min:
                     on = _add_on(builder, energy, room, least, forced)
                     self._add_runs(builder, on, length_ms, was_on)
-                    switches.append(Switches(on, np.ones(len(on)), np.ones(len(on))))
+                    self.switches.append(Group(on, np.ones(len(on)), np.ones(len(on))))
                 else:
-                    switches.append(Switches(energy, least, room))
+                    self.switches.append(Group(energy, least, room))
                 self._switched.append(
                     _Switched(window, steps, energy, room, least, length_ms, forced)
                 )
-        self.switches = Switches.joined(switches)
 
     def _forced(self, steps: IntArray, least: FloatArray, length_ms: IntArray) -> int:
         """Return how many steps a run already begun must go on, as far as its energy is wanted."""
@@ -153,12 +156,12 @@ class JobBlock:
             taken[steps] += values[energy] * 1000
         return taken
 
-    def suggest(self, values: FloatArray, price: FloatArray) -> IntArray:
+    def suggest(self, values: FloatArray, price: FloatArray, on_share: float) -> IntArray:
         """See `Block`. As the solution, until the energy fits; runs too short are made longer."""
         found = []
         for switched in self._switched:
             energy = values[switched.energy]
-            on = energy >= switched.least / 2
+            on = energy >= switched.least * on_share
             on[: switched.forced] = True
             cost = price[switched.steps]
             wanted = switched.window.energy_wh / 1000
@@ -171,7 +174,7 @@ class JobBlock:
             if switched.least[on].sum() > most:
                 on = self._one_run(switched, cost, wanted)
             found.append(on.astype(np.int64))
-        return np.concatenate(found)
+        return np.concatenate([NOTHING, *found])
 
     def _lengthened(self, switched: _Switched, on: BoolArray) -> BoolArray:
         if not self._need.run_ms_min:
@@ -230,12 +233,9 @@ class RunBlock:
             builder.put(np.repeat(once, count), chosen, 1.0)
             builder.put(once, missed, 1.0)
             self._chosen.append(chosen)
-        self.switches = Switches.joined(
-            [
-                Switches(chosen, np.ones(len(chosen)), np.ones(len(chosen)))
-                for chosen in self._chosen
-            ]
-        )
+        self.switches = [
+            Group(chosen, np.ones(len(chosen)), np.ones(len(chosen))) for chosen in self._chosen
+        ]
 
     def energy_wh(self, values: FloatArray) -> FloatArray:
         """See `Block`."""
@@ -244,15 +244,16 @@ class RunBlock:
             taken += values[chosen] @ starts.energy_wh
         return taken
 
-    def suggest(self, values: FloatArray, price: FloatArray) -> IntArray:
+    def suggest(self, values: FloatArray, price: FloatArray, on_share: float) -> IntArray:
         """See `Block`. The start that is cheapest at the prices; of equal ones the solution's."""
+        del on_share
         found = []
         for starts, chosen in zip(self._need.starts, self._chosen, strict=True):
             cost = starts.energy_wh @ price / 1000
             close = cost <= cost.min() + 1e-4
             place = int(np.argmax(np.where(close, 1.0 + values[chosen], 0.0)))
             found.append((np.arange(len(chosen)) == place).astype(np.int64))
-        return np.concatenate(found)
+        return np.concatenate([NOTHING, *found])
 
 
 class HeatBlock:
@@ -279,25 +280,27 @@ class HeatBlock:
         high = builder.add_rows(count, -math.inf, need.high_c)
         builder.put(high, inside, 1.0)
         builder.put(high, above, -1.0)
-        self.switches = NONE
+        self.switches: list[Group] = []
         if need.least_w:
             least = np.minimum(need.least_w * given.step_ms / HOUR_MS / 1000, room)
-            self.switches = Switches(self._energy, least, room)
+            self.switches.append(Group(self._energy, least, room))
 
     def energy_wh(self, values: FloatArray) -> FloatArray:
         """See `Block`."""
         taken: FloatArray = values[self._energy] * 1000
         return taken
 
-    def suggest(self, values: FloatArray, price: FloatArray) -> IntArray:
+    def suggest(self, values: FloatArray, price: FloatArray, on_share: float) -> IntArray:
         """See `Block`. Halves are carried over, so that the heat stays what it was."""
         del price
-        columns, leasts, _ = self.switches
+        if not self.switches:
+            return NOTHING
+        columns, leasts, _ = self.switches[0]
         on = np.zeros(len(columns), np.int64)
         owed = 0.0
         for step, (energy, least) in enumerate(zip(values[columns], leasts, strict=True)):
             owed += energy
-            if energy > 0 and owed >= least / 2:
+            if energy > 0 and owed >= least * on_share:
                 on[step] = 1
                 owed -= max(energy, least)
         return on
@@ -328,7 +331,7 @@ class AdjustBlock:
                 more = builder.add_columns(len(self._steps), slope, 0.0, kw * hours)
                 builder.put(self._steps, more, -sign)
                 self._pieces.append((more, sign))
-        self.switches = NONE
+        self.switches: list[Group] = []
 
     def energy_wh(self, values: FloatArray) -> FloatArray:
         """See `Block`."""
@@ -338,10 +341,10 @@ class AdjustBlock:
             taken[self._steps] += sign * values[columns] * 1000
         return taken
 
-    def suggest(self, values: FloatArray, price: FloatArray) -> IntArray:
+    def suggest(self, values: FloatArray, price: FloatArray, on_share: float) -> IntArray:
         """See `Block`."""
-        del values, price
-        return np.zeros(0, np.int64)
+        del values, price, on_share
+        return NOTHING
 
 
 def discomfort_micro(need: Adjust, energy_wh: FloatArray) -> float:

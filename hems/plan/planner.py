@@ -43,7 +43,7 @@ from hems.plan.program import (
     Program,
 )
 from hems.plan.rule import priced, rule_plan
-from hems.plan.search import Switches, search
+from hems.plan.search import Search, Switches
 from hems.plan.solver import Solution, Solver
 
 TIME_LIMIT_S: Final = 0.5
@@ -51,7 +51,9 @@ TIME_LIMIT_S: Final = 0.5
 GAP: Final = 2e-3
 RELATIVE_GAP: Final = 1e-3
 # How often the search for it may run the solver: what it finds later is worth less than a cent.
-RUNS_MAX: Final = 100
+RUNS_MAX: Final = 80
+# From these shares of its least on, a load is thought to be on at first.
+ON_SHARES: Final = (0.5, 0.1, 0.75)
 
 
 class Planner:
@@ -150,17 +152,15 @@ class _Model:
             blocks = [add_block(builder, need, given) for need in given.needs]
             if builder.column_count > core.columns:
                 program = builder.program(columns, rows, core.matrix)
-        switches = Switches.joined([block.switches for block in blocks])
-        if not len(switches.columns):
+        if not any(block.switches for block in blocks):
             solution = self._linear.solve(program, self._time_limit_s)
             return self._plan(given, limits, blocks, solution, "lp") if solution else None
-        solution = self._chosen(program, blocks, switches, keep_choices)
+        solution = self._chosen(program, blocks, keep_choices)
         return self._plan(given, limits, blocks, solution, "milp") if solution else None
 
-    def _chosen(
-        self, program: Program, blocks: list[Block], switches: Switches, keep_choices: bool
-    ) -> Solution | None:
+    def _chosen(self, program: Program, blocks: list[Block], keep_choices: bool) -> Solution | None:
         self.proven = True
+        switches = Switches([group for block in blocks for group in block.switches])
         last = self._choices
         if keep_choices and last is not None and len(last) == len(switches.columns):
             kept = self._linear.solve(switches.fixed(program, last), self._time_limit_s)
@@ -170,24 +170,20 @@ class _Model:
         if relaxed is None:
             return None
         price = relaxed.price[: self.core.steps]
-        suggested = np.concatenate(
-            [
-                block.suggest(relaxed.values, price)
-                for block in blocks
-                if len(block.switches.columns)
-            ]
-        )
-
-        found = search(
+        suggested = [
+            np.concatenate([block.suggest(relaxed.values, price, share) for block in blocks])
+            for share in ON_SHARES
+        ]
+        search = Search(
             self._linear,
             program,
             switches,
             relaxed,
-            suggested,
             max(GAP, RELATIVE_GAP * abs(relaxed.objective)),
             RUNS_MAX,
             self._time_limit_s,
         )
+        found = search.found(suggested)
         self._choices = found.choices if found else None
         self.proven = found is not None and found.proven
         return found.solution if found else None
@@ -228,19 +224,14 @@ class _Model:
         )
 
     def _surplus_price(self, given: PlanInput, solution: Solution) -> FloatArray:
-        """Return what being allowed to charge is worth: one more kWh of surplus may be charged.
-
-        For one battery that is the reduced cost of its charging, by the prices of both its rows.
-        """
+        """Return what being allowed to charge is worth: one more kWh of surplus may be charged."""
         core, steps = self.core, self.core.steps
         storable = storable_wh(given)
         surplus = given.pv_wh > given.load_wh
         if core.shares:
             return np.where(surplus, solution.price[core.shared_row :][:steps], 0.0)
         only = core.without_grid[0]
-        into = core.batteries[only].charge_ppm / MICRO
-        storage = solution.price[(1 + only) * steps :][:steps]
-        reduced = core.delay + solution.price[:steps] + into * storage
+        first = core.kind(only, CHARGE) * steps
         power_wh = core.batteries[only].charge_limit_w * given.step_ms / HOUR_MS
         bounded = surplus & (storable < power_wh)
-        return np.where(bounded, reduced, 0.0)
+        return np.where(bounded, solution.reduced[first : first + steps], 0.0)

@@ -90,7 +90,7 @@ class Core:
         self.shared_row = (1 + len(batteries)) * steps + len(batteries)
         self.rows = self.shared_row + (steps if self.shares else 0)
         self.matrix = self._matrix()
-        self.delay = DELAY_COST * np.arange(steps)
+        self._delay = DELAY_COST * np.arange(steps)
 
     def kind(self, battery: int, what: int) -> int:
         """Return the kind of column of a battery's charge, discharge or content."""
@@ -118,9 +118,9 @@ class Core:
             if not battery.grid_charging and not self.shares:
                 upper[charge] = np.minimum(upper[charge], storable_wh(given) / 1000)
             upper[discharge] = battery.discharge_limit_w * hours / 1000
-            cost[charge] = self.delay
+            cost[charge] = self._delay
             cost[self.kind(i, STORED), -1] = -given.end_value_micro_per_kwh / MICRO
-            cost[discharge] = battery.wear_micro_per_kwh / MICRO + self.delay
+            cost[discharge] = battery.wear_micro_per_kwh / MICRO + self._delay
             # A state outside its range may stay there, but not go further out.
             stored_kwh = contents[i] / 1000
             lower[self.kind(i, STORED)] = min(battery.min_uwh / 1e9, stored_kwh)

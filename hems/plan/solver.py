@@ -17,9 +17,10 @@ _OPTIONS: Final = {
 
 
 class Solution(NamedTuple):
-    """Values of columns, prices of rows."""
+    """Values and reduced costs of columns, prices of rows."""
 
     values: FloatArray
+    reduced: FloatArray
     price: FloatArray
     objective: float
 
@@ -57,13 +58,18 @@ class Solver:
         # The solver's limit counts its whole life, not each run.
         highs.setOptionValue("time_limit", highs.getRunTime() + time_limit_s)
         highs.run()
-        if highs.getModelStatus() != self._highspy.HighsModelStatus.kOptimal:
+        status, statuses = highs.getModelStatus(), self._highspy.HighsModelStatus
+        if status == statuses.kInfeasible:
+            # Too many switches on; the basis is as good as any for the next.
+            return None
+        if status != statuses.kOptimal:
             self._passed = None
             highs.clearModel()
             return None
         solution = highs.getSolution()
         return Solution(
             np.array(solution.col_value),
+            np.array(solution.col_dual),
             np.array(solution.row_dual),
             float(highs.getObjectiveValue()),
         )
