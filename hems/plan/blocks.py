@@ -2,8 +2,8 @@
 
 Every block takes energy out of the balance rows. None can make the programme infeasible: what a
 window misses, and every degree outside the band, has a column of its own with a price
-(`hems.plan.given`). Only loads that are on or off need whole numbers; those have `suggest`, which
-makes a choice out of the programme without that condition and the prices it found.
+(`hems.plan.given`). Loads that are on or off have `switches`, and `suggest`
+makes a choice for them out of the programme without that condition and the prices it found.
 """
 
 import math

@@ -11,9 +11,9 @@ Bounds hold the power limits, the range of the state of charge (CE 10), the caps
 what may be charged from; costs are prices and wear. Import never being cheaper than export, and
 losses or wear above zero, no optimum charges and discharges at once: binaries are not needed.
 
-Only devices that are on or off need whole numbers. Then the programme without that condition says
-how good a plan can be at best, and its prices which choice to try first; where that choice is as
-good, within `GAP`, it is the plan. Only else HiGHS branches, beginning with it, until its limit.
+Only devices that are on or off need more. The programme without that condition says how good a plan
+can be at best, and a search over it (`hems.plan.search`) finds one within `GAP`, or the best it can
+in so many runs.
 
 The dual of a balance row (with that of the charging bound, where own surplus is what limits it) is
 what one more kWh would be worth to this home in that step. A solver is kept between solves; the
