@@ -38,6 +38,10 @@ def slot_totals(slot: int, **changes: int) -> SlotTotals:
         feed_in_micro=8_000,
         penalty_micro=500,
         fees_micro=200,
+        imported_wh=0,
+        exported_wh=0,
+        paid_micro=0,
+        got_micro=0,
         net_micro=52_700,
         settlement_root="ab" * 32,
     )
