@@ -241,8 +241,8 @@ class MarketParams(Message, frozen=True, tag="market"):
             self.region.check()
             if self.region.exports is not None and self.mechanism not in MECHANISMS_WITH_ORDERS:
                 raise ParamsError(
-                    "region.exports: what is left of orders is exported, and a market whose mechanism "
-                    f"is {self.mechanism} has none"
+                    "region.exports: what is left of orders is exported, and a market whose "
+                    f"mechanism is {self.mechanism} has none"
                 )
         if self.main is not None:
             self.main.check()

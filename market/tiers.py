@@ -190,7 +190,8 @@ def arguments_of(
 ) -> dict[str, Plain]:
     """Return what the second tier's contracts are instantiated with.
 
-    `slot_ms` is the length of the chain's slots [ms of market time], `first_slot` the one it begins in.
+    `slot_ms` is the length of the chain's slots [ms of market time], `first_slot` the one that it
+    begins in.
     """
     if main is not None:
         return {

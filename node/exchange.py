@@ -1,4 +1,4 @@
-"""Trade across regions, for whoever posts it: what is due on which chain, as functions of two states.
+"""Trade across regions, for whoever posts it: what is due on which chain, by both chains' states.
 
 A region's `export` contract offers by rule of the region, the main chain's `exchange` clears by its
 own; what is left to do is to show each chain what the other's state says. Nothing here rests on the
@@ -97,8 +97,8 @@ def due_in_region(region: Application, main: Application, main_head: str) -> lis
     ----------
     region : the region's application at its last state.
     main : the main chain's at the state after `main_head`.
-    main_head : the main chain's last header, as `regions.follow` takes it. The last headers of epochs
-        that the region has not seen are shown before, by whoever calls this.
+    main_head : the main chain's last header, as `regions.follow` takes it. The last headers of
+        epochs that the region has not seen are shown before, by whoever calls this.
     """
     rules = _value(region, "export/rules")
     window = _value(main, regions.WINDOW_KEY)
