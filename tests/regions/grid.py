@@ -232,6 +232,7 @@ class Region(Chain):
         twin: Engine | None = None,
         exports: ExportRules | None = None,
         line_of: Sequence[int] = (),
+        balance_micro: int = 10_000_000,
         **changes: object,
     ) -> None:
         self.number = number
@@ -239,7 +240,7 @@ class Region(Chain):
         self.meters = [one.derive("meter") for one in self.home_keys]
         entries = tuple(
             HomeEntry(one.address, meter.address, f"home {place}", "prosumer", 10_000, 10_000,
-                      balance_micro=10_000_000, line=line_of[place - 1] if line_of else 0)
+                      balance_micro=balance_micro, line=line_of[place - 1] if line_of else 0)
             for place, (one, meter) in enumerate(zip(self.home_keys, self.meters, strict=True), 1)
         )  # fmt: skip
         mains = tuple(one.public for one in MAIN_KEYS)

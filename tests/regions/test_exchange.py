@@ -3,15 +3,28 @@
 import msgspec
 import pytest
 
+from consensus.authorities import AuthoritySet
+from consensus.light import SignedHeader
 from market import client
 from market.client import regions
 from market.errors import ParamsError
 from market.tiers import ExchangeRules, ExportRules
+from market.vm import merkle
 from node.exchange import due_in_region, due_on_main, make_offers, still_open
 from tests.market.street import TARIFF
 from tests.market.vm.cpython import CPythonEngine
 from tests.regions.forge import Captured, slot_totals
-from tests.regions.grid import BOND, ESCROW, MAIN_KEYS, SLOT, SLOT_MS, Main, Region
+from tests.regions.grid import (
+    BOND,
+    ESCROW,
+    MAIN_ID,
+    MAIN_KEYS,
+    SLOT,
+    SLOT_MS,
+    Main,
+    Region,
+    certify,
+)
 from tests.regions.trading import World
 from wire.codec import Plain, encode
 
@@ -207,6 +220,52 @@ def test_each_result_is_shown_once_and_only_as_it_is() -> None:
     assert refused(claim) == "already_claimed"
     assert refused(refund()) == "already_claimed"
     world.check()
+
+
+@pytest.mark.parametrize(
+    ("rows", "number", "reason"),
+    [
+        ([[0, 500, 67_500, 10_000, 1]], 2, "fork"),
+        ([[0, 501, 67_500, 10_000, 1]], 1, "bad_result"),
+        ([[0, 500, 90_001, 10_000, 1]], 1, "bad_result"),
+        ([[0, 500, 67_500, -1, 1]], 1, "bad_result"),
+        ([[0, 0, 0, 0, 0]], 1, "bad_result"),
+        ([[9, 500, 67_500, 10_000, 1]], 1, "bad_result"),
+        ([[-1, 500, 67_500, 10_000, 1]], 1, "bad_result"),
+        ([[0, 100, 13_500, 2_000, 1], [0, 100, 13_500, 2_000, 1]], 1, "bad_result"),
+        ([[0, 500, 90_000, 10_000, 1]], 1, ""),
+        # The fourth step is an ask of 200 Wh at 240.
+        ([[3, 200, 47_998, 0, 1]], 1, "bad_result"),
+        ([[3, 200, 48_000, 1, 1]], 1, "bad_result"),
+        ([[3, 200, 47_998, 0, 3]], 1, ""),
+    ],
+)
+def test_a_main_chain_that_lies_is_not_believed(
+    rows: list[list[int]], number: int, reason: str
+) -> None:
+    """X6: no home trades beyond what it asked or bid, whatever the main chain has signed."""
+    region = Region(2, exports=ExportRules())
+    region.trade(SLOT, [*DARK, (4, "sell", 200, 240_000)])
+    offered = region.query("export", "offered", {"slot": SLOT})["steps"]
+    assert offered[0] == [1, 200, 240_000]
+    liar = Captured(9)
+    liar.chain_id, liar.seated = MAIN_ID, list(MAIN_KEYS)
+    liar.set = AuthoritySet(0, tuple(one.public for one in MAIN_KEYS))
+    name = regions.result_key(2, SLOT)
+    # Asks come before bids in the ladder; the cases count the other way round.
+    moved = [[(step + 1) % 4 if 0 <= step < 4 else step, *row] for step, *row in rows]
+    value = encode({"region": 2, "slot": SLOT, "number": number, "rows": moved})
+    liar.others[name] = value
+    tree = merkle.update(None, liar.others)
+    head = liar.header(5, merkle.root_of(tree))
+    shown = SignedHeader(head, certify(head, liar.quorum(liar.set), liar.set))
+    member = region.home_keys[0]
+    region.ok(member, regions.follow(encode(shown).hex()))
+    call = regions.claim(5, SLOT, value, encode(merkle.prove(tree, name)))
+    if reason:
+        assert region.refusal(member, call).reason == reason
+    else:
+        region.ok(member, call)
 
 
 def test_what_is_shown_too_late_is_the_regulators() -> None:

@@ -22,7 +22,7 @@ class World:
         self,
         count: int = 2,
         exchange: ExchangeRules | None = None,
-        exports: Sequence[ExportRules] = (),
+        exports: Sequence[ExportRules | None] = (),
         twin: type[Engine] | None = None,
         **changes: object,
     ) -> None:
