@@ -152,6 +152,7 @@ def test_who_has_left_can_still_lose_the_bond() -> None:
     assert main.query("regions", "funds", {"region": 1}) == {
         "escrow_micro": ESCROW,
         "bond_micro": 0,
+        "due_micro": 0,
     }
     # Once all has been returned there is nothing left to take.
     other = Captured(1)
