@@ -440,3 +440,40 @@ def test_offers_are_made_of_the_very_block() -> None:
 def test_rules_that_cannot_be_meant(rules: ExchangeRules, said: str) -> None:
     with pytest.raises(ParamsError, match=said):
         rules.check()
+
+
+def crowded(region: Region, orders: int, side: int) -> None:
+    """Put so many orders of 5 Wh into the book, as if they had been posted."""
+    state = region.app._state
+    price = 90_000 if side else 150_000
+    rows: dict[int, list[list[int]]] = {}
+    for number in range(1, orders + 1):
+        home = number % 4 + 1
+        rows.setdefault(home, []).append([number, home, side, 5, price + number, 0, 0])
+    round_now = region.query("market", "round", {"slot": SLOT})
+    round_now.update(posted=orders)
+    writes = {f"market/orders/{SLOT}/{home}": encode(own) for home, own in rows.items()}
+    writes |= {f"market/home/{home}": encode({"open": orders, "history": []}) for home in rows}
+    state.apply({**writes, f"market/slot/{SLOT}": encode(round_now), "market/open": encode([SLOT])})
+
+
+@pytest.mark.slow
+def test_a_crowd_is_offered_claimed_and_settled_within_the_caps() -> None:
+    """20,000 orders: a claim is a transaction, and does not grow with them."""
+    few: dict[str, set[int]] = {}
+    for orders in (4, 20_000):
+        world = World()
+        for side, region in enumerate(reversed(world.regions)):
+            crowded(region, orders, side)
+            region.block(at_ms=SLOT * SLOT_MS - SLOT_MS // 3)
+            assert region.query("export", "offered", {"slot": SLOT})["status"] == "open"
+        world.anchor()
+        world.close(SLOT)
+        for region in world.regions:
+            for sender, call in world.due(region):
+                few.setdefault(call.entry, set()).add(region.ok(sender, call).gas // 1_000)
+            region.block(at_ms=(SLOT + 3) * SLOT_MS)
+            found = client.slot_summary(region.query, SLOT)
+            assert found.status == "settled"
+            assert found.imported_wh + found.exported_wh == 5 * orders
+    assert max(few["claim"]) - min(few["claim"]) <= 2, few
