@@ -40,7 +40,10 @@ class Offer(Message, frozen=True, tag="offer"):
 
 
 def make_offers(app: Application, header: Header) -> tuple[Offer, ...]:
-    """Return the entries that the checkpoint just closed has brought out, none if it closed none.
+    """Return the open offers that the checkpoint just closed proves, none if it closed none.
+
+    Those are the ones that it has brought out, and earlier ones again: whoever lost a checkpoint,
+    or could not post it in time, shows them by a later one.
 
     Parameters
     ----------
@@ -51,19 +54,15 @@ def make_offers(app: Application, header: Header) -> tuple[Offer, ...]:
     closed = _value(app, "export/closed")
     if closed is None or app.state_root != header.state_root or closed["height"] != header.height:
         return ()
-    record = _value(app, f"export/checkpoint/{1_000_000_000 + closed['number']}")
-    number = closed["number"]
-    before = _value(app, f"export/checkpoint/{1_000_000_000 + number - 1}") if number > 1 else None
-    count_before = 0 if before is None else before[7]
+    region = _value(app, "export/rules")["region"]
     found = []
-    for place in range(max(count_before, record[7] - OFFERS_MAX) + 1, record[7] + 1):
-        key = regions.outbox_key(place)
+    for slot in _value(app, "export/open")[-OFFERS_MAX:]:
+        number = _value(app, f"export/offer/{1_000_000_000 + slot}")["number"]
+        key = regions.outbox_key(number)
         value = app.value(key)
-        if value is None:
-            continue
-        entry = decode_plain(value, _VALUE_BYTES_MAX)
-        proof = encode(app.prove(key))
-        found.append(Offer(record[1], number, place, entry[3], value, proof))
+        if value is not None:
+            proof = encode(app.prove(key))
+            found.append(Offer(region, closed["number"], number, slot, value, proof))
     return tuple(found)
 
 
@@ -78,16 +77,18 @@ def due_on_main(offers: Iterable[Offer], main: Application) -> list[Call]:
 
     Parameters
     ----------
-    offers : of one region, as `make_offers` made them.
+    offers : of one region, as `make_offers` made them; of one slot's, the last that is anchored.
     main : the main chain's application at its last state.
     """
-    calls = []
-    for offer in sorted(still_open(offers, main), key=lambda offer: offer.slot):
+    due: dict[int, Offer] = {}
+    for offer in still_open(offers, main):
         last = _value(main, regions.anchored_key(offer.region))
         anchored = last is not None and last["number"] >= offer.checkpoint
         if anchored and main.value(regions.pending_offer_key(offer.region, offer.slot)) is None:
-            calls.append(offer.call())
-    return calls
+            known = due.get(offer.slot)
+            if known is None or known.checkpoint < offer.checkpoint:
+                due[offer.slot] = offer
+    return [due[slot].call() for slot in sorted(due)]
 
 
 def due_in_region(region: Application, main: Application, main_head: str) -> list[Call]:

@@ -425,6 +425,21 @@ def test_offers_are_made_of_the_very_block() -> None:
     assert make_offers(region.app, region.blocks[0].header) == ()
     region.block()
     assert make_offers(region.app, region.head.header) == ()
+    # The next checkpoint proves it as well.
+    region.block(at_ms=region.time_ms + 60_000)
+    (again,) = make_offers(region.app, region.head.header)
+    assert (again.number, again.slot, again.checkpoint) == (1, SLOT, 3)
+    assert again.value == made[0].value
+    main = Main([region.sponsor], exchange=ExchangeRules())
+    main.admit(region)
+    assert due_on_main(region.offers, main.app) == []
+    assert main.anchor(region, region.checkpoints[0]).code == "ok"
+    assert main.anchor(region, region.checkpoints[1]).code == "ok"
+    assert due_on_main(region.offers, main.app) == [made[0].call()]
+    assert main.anchor(region, region.checkpoints[2]).code == "ok"
+    assert due_on_main(region.offers, main.app) == [again.call()]
+    main.ok(region.seated[0], again.call())
+    assert due_on_main(region.offers, main.app) == []
 
 
 @pytest.mark.parametrize(
