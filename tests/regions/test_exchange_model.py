@@ -148,12 +148,15 @@ class Run:
             funds = world.main.query("regions", "funds", {"region": region.number})
             assert funds["due_micro"] == 0
             assert client.settled_slots(region.query, 1) or not region.offers
+            results = world.results(region).values()
+            self.seen["wh"] = self.seen.get("wh", 0) + sum(one["imported_wh"] for one in results)
         world.check()
 
 
 def test_nothing_is_lost_between_regions() -> None:
     run = Run(1, CPythonEngine)
     run.go(2)
+    assert run.seen["wh"] > 100
     assert run.seen["claimed"] > 2
     assert run.seen["already_claimed"] > 2
 
@@ -163,6 +166,7 @@ def test_nothing_is_lost_between_regions() -> None:
 def test_nothing_is_lost_between_regions_ever(seed: int) -> None:
     run = Run(seed)
     run.go(16)
+    assert run.seen["wh"] > 300
     for what in ("claimed", "refunded", "already_claimed", "already_refunded", "not_proven"):
         assert run.seen.get(what, 0) > 0, (what, run.seen)
     assert run.seen.get("late claim", 0) + run.seen.get("late refund", 0) > 0, run.seen

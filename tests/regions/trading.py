@@ -54,6 +54,8 @@ class World:
     def anchor(self, *there: Region) -> None:
         """Post what the regions have closed and offered since."""
         for region in there or self.regions:
+            # All live in one time.
+            self.main.time_ms = max(self.main.time_ms, region.time_ms)
             last = self.main.query("anchor", "last", {"region": region.number})["number"]
             for checkpoint in region.checkpoints[last:]:
                 receipt = self.main.anchor(region, checkpoint)
