@@ -2,8 +2,8 @@
 
 Whoever posts adds nothing to what it posts, so it does not matter who does; that it is the next
 thing, in its order, does. A region's sets are shown as its checkpoints need them, one after the
-other; of the main chain a region is shown the last header of each epoch it does not know yet, and
-the newest one when that proves that more is anchored (docs/spec/regions.md).
+other; of the main chain a region is shown the last header of each epoch that it does not know yet,
+and the newest one when that proves that more is anchored (docs/spec/regions.md).
 """
 
 from collections.abc import Callable
