@@ -423,6 +423,11 @@ class Household:
         self._memory.keep(signed)
         return signed
 
+    def next_nonce(self) -> int:
+        """Return a nonce of this home's account for who signs with it beside the household."""
+        nonce = self._nonces[self._key.address] = self._next_nonce(self._key)
+        return nonce
+
     def _next_nonce(self, key: SigningKey) -> int:
         # They need only rise: by the clock they do so over restarts, too.
         return max(self._nonces.get(key.address, 0) + 1, self._now_ms())
