@@ -9,6 +9,7 @@ import typer
 
 from node.cli.account import account
 from node.cli.bill import bill
+from node.cli.community import community_app
 from node.cli.contracts import contracts_app
 from node.cli.forecast import forecast_app
 from node.cli.gov import gov_app
@@ -26,6 +27,7 @@ app = typer.Typer(
 for command in (init, run, status, account, bill):
     app.command()(command)
 app.add_typer(testnet_app, name="testnet")
+app.add_typer(community_app, name="community")
 app.add_typer(gov_app, name="gov")
 app.add_typer(market_app, name="market")
 app.add_typer(contracts_app, name="contracts")

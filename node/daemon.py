@@ -20,6 +20,7 @@ from typing import Any, Final
 import uvloop
 
 from consensus.errors import ConsensusError
+from hems.config import HomeConfig
 from hems.errors import HemsError
 from market.app import Application
 from market.errors import MarketError, StateError
@@ -37,6 +38,7 @@ from node.errors import GenesisError, NodeError, StartError
 from node.evidence import EvidencePool
 from node.genesis import Genesis, community_key, read_genesis
 from node.household import Household
+from node.joining import Applicant, Doorkeeper, application_of
 from node.lock import DirectoryLock
 from node.mempool import Mempool
 from node.network.base import Network, NetworkError
@@ -144,7 +146,7 @@ class Node:
         self.network: Network = network or Libp2pNetwork(
             key,
             config.network.listen,
-            community_key(genesis),
+            community_key(genesis.hash),
             data / PEERS_NAME,
             announce=config.network.announce,
             large=len(genesis.market.homes) > LARGE_COMMUNITY,
@@ -213,6 +215,7 @@ class Node:
         self.sync = Sync(
             self.chain, store, self.network, snapshots, data, config.sync.snapshot_behind
         )
+        doorkeeper = Doorkeeper(genesis, self.app.query, self.network)
         self._announcer = Announcer(chain_id, blocks, self.chain, self.sync, self.network)
         self._stack.callback(self._announcer.close)
         finality = Finality()
@@ -233,7 +236,7 @@ class Node:
             self.chain.on_applied(self.household.applied)
         self.status = NodeStatus(
             config.node.name,
-            chain_id,
+            genesis,
             key,
             self.chain,
             self.mempool,
@@ -243,7 +246,7 @@ class Node:
         )
         bills = Bills(self.chain, self.app, self.sync, self.network)
         receipts = Receipts(store, self.sync, self.network)
-        parts = (self.app, self.mempool, store, finality, bills, receipts)
+        parts = (self.app, self.mempool, store, finality, bills, receipts, doorkeeper)
         told = Answers(self.status, self.household, *parts)
         self._control = ControlServer(data, told.table())
         await self.chain.open(self.mempool, self.evidence)
@@ -254,6 +257,11 @@ class Node:
             self.network.want(address)
         await self._control.start()
         self._stack.push_async_callback(self._control.stop)
+
+    def _applicant(self, home: HomeConfig) -> Applicant:
+        name = self._config.node.name
+        application = application_of(self._genesis.chain_id, name, home, self._key)
+        return Applicant(application, self.app.query, self.network)
 
     def start_task(self, work: Any) -> None:
         """Run something beside the parts; if it fails, the node stops."""
@@ -272,8 +280,9 @@ class Node:
         self.start_task(self.mempool.run())
         self.start_task(self.evidence.run())
         self.start_task(self.sync.run())
-        if self.household is not None:
+        if self.household is not None and self._config.home is not None:
             self.start_task(self.household.run())
+            self.start_task(self._applicant(self._config.home).run())
         stopped = asyncio.create_task(stop.wait())
         endless = [task for task in self._tasks if not task.done()]
         await asyncio.wait([stopped, *endless], return_when=asyncio.FIRST_COMPLETED)
