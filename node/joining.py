@@ -381,9 +381,7 @@ def read_shown(answer: bytes, genesis_hash: bytes) -> Genesis:
         shown = decode(answer, ShownGenesis, ANSWER_BYTES_MAX).genesis
         genesis = decode(shown, Genesis, GENESIS_BYTES_MAX)
     except WireError as error:
-        raise PeerError(
-            f"what the neighbour shows is no genesis of this version: {error}"
-        ) from None
+        raise PeerError(f"the neighbour shows no genesis of this version: {error}") from None
     if genesis.hash != genesis_hash:
         raise PeerError(
             f"the neighbour shows another genesis ({genesis.hash.hex()[:16]}…) than the address "
