@@ -145,6 +145,30 @@ def run(config: ConfigOption) -> None:
     os.execve(line[0], line, environment())  # noqa: S606 - our own interpreter and module
 
 
+def backup(
+    file: Annotated[Path, typer.Argument(help="The backup to write, such as home.tar.gz.")],
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Write what makes this home this home into one file. It holds the key: keep it safe."""
+    from node.backup import back_up
+
+    parts = back_up(config, file)
+    typer.echo(f"{file}: {', '.join(parts)}")
+    typer.echo("It holds the home's key. The chain is not in it; neighbours have that.")
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="The backup.")],
+    directory: Annotated[Path, typer.Argument(help="Where the home's files shall be.")],
+) -> None:
+    """Make a home again from its backup."""
+    from node.backup import restore as restore_home
+
+    key = restore_home(file, directory)
+    typer.echo(f"{directory}: {key.address} is back")
+    typer.echo("Never run it while the home it was made from runs: one key, one node.")
+
+
 def status(
     config: ConfigOption = CONFIG,
     as_json: JsonOption = False,
