@@ -79,6 +79,8 @@ class MainRules(Message, frozen=True, tag="main"):
         _between("main.bond_micro", self.bond_micro, 0, MONEY_MICRO_MAX)
         _between("main.hold_ms", self.hold_ms, 0, HOLD_MS_MAX)
         _between("main.halt_ms", self.halt_ms, 1, HOLD_MS_MAX)
+        if len({address for address, _ in self.sponsors}) != len(self.sponsors):
+            raise ParamsError("main.sponsors: the same address stands there twice")
         for address, balance_micro in self.sponsors:
             if not is_address(address):
                 raise ParamsError(f"main.sponsors: {address!r} is no account address")
