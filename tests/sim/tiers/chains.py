@@ -87,6 +87,11 @@ class TierState(State):
         return merkle.prove(self.tree, name)
 
 
+def first_tier_state(publics: Sequence[bytes], machine: Machine) -> TierState:
+    base = first_state(publics)
+    return TierState(base.ledger, base.sets, machine.first)
+
+
 class TierRules(Rules):
     """The simulator's rules of blocks, and the contracts executed."""
 
@@ -153,8 +158,7 @@ class Chain(World):
     def _found(self) -> None:
         self.publics = machines.publics_of(self.number, self.n)
         self.machine = self.grid.machine_of(self.number)
-        base = first_state(self.publics)
-        self.first_state = TierState(base.ledger, base.sets, self.machine.first)
+        self.first_state = first_tier_state(self.publics, self.machine)
         terms = (self.chain_id, self.epoch_blocks, self.evidence_window)
         rules = type("Bound", (TierRules,), {"machine": self.machine})
         self.rules = self._true_rules = rules(*terms)

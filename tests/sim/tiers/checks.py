@@ -4,13 +4,20 @@ Each `Violation` begins with the property's name; beside those of `tests.sim.che
 tiers, frozen, escrow, finality, hooks, anchored.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from consensus.authorities import verify_certificate
-from consensus.checkpoint import Checkpoint, Record, StateProof, record_key
+from consensus.checkpoint import (
+    CHECKPOINT_BYTES_MAX,
+    Checkpoint,
+    Record,
+    StateProof,
+    record_key,
+)
 from consensus.errors import CertificateRefused
 from consensus.messages import Block, Header, header_hash
 from market.invariants import ACCOUNT_PREFIX, SUPPLY_KEY
+from market.receipts import Receipt
 from market.vm import merkle
 from tests.sim import keys
 from tests.sim.checks import Checker
@@ -18,12 +25,13 @@ from tests.sim.errors import Violation
 from tests.sim.tiers.chains import TierState
 from tests.sim.tiers.node import KEY_BASE, entry
 from wire.codec import decode
+from wire.errors import DecodeError
+from wire.transaction import CheckedTransaction
 
 if TYPE_CHECKING:
     from tests.sim.node import SimNode
     from tests.sim.tiers.grid import Grid
 
-CHECKPOINT_BYTES_MAX = 8_192
 NO_HASH = "0" * 64
 COUNTS = ("outbox_count", "inbox_count", "minted_micro", "redeemed_micro")
 
@@ -64,21 +72,39 @@ class Books:
         self.rotations = self.halts = self.slots = self.known = 0
         self._slots: dict[int, set[int]] = {number: set() for number in numbers}
         self._roots: dict[int, bytes] = {}
+        self._followed: dict[int, Any] = dict.fromkeys(numbers)
         self._waiting: list[tuple[int, int, bytes]] = []
         self._status: dict[int, str] = dict.fromkeys(numbers, "live")
 
     def on_block(self, chain: int, header: Header, state: TierState) -> None:
         """The first honest node decides a block."""
         for checked, receipt in state.done or ():
-            if receipt.code != "ok":
-                name = f"{checked.tx.contract} {receipt.reason}"
-                self.refused[name] = self.refused.get(name, 0) + 1
+            self._count(checked, receipt)
         if state.app.hook_failed:
             raise Violation(f"hooks: a hook failed in block {header.height} of chain {chain}")
         if chain:
             self._on_region_block(chain, header, state)
         else:
             self._on_main_block(header, state)
+
+    def slots_of(self, region: int) -> set[int]:
+        """The slots of a region that are anchored as settled."""
+        return self._slots[region]
+
+    def on_home_block(self, region: int, header: Header, state: TierState) -> None:
+        """An honest home of a captured region makes a block of its own."""
+        closed = entry(state, "export/closed")
+        if closed["height"] == header.height:
+            data = state.value(record_key(closed["number"]))
+            self.closed[region][closed["number"]] = decode(data, Record, CHECKPOINT_BYTES_MAX)
+        for checked, receipt in state.done or ():
+            self._count(checked, receipt)
+        self._on_known(region, state)
+
+    def _count(self, checked: CheckedTransaction, receipt: Receipt) -> None:
+        if receipt.code != "ok":
+            name = f"{checked.tx.contract} {receipt.reason}"
+            self.refused[name] = self.refused.get(name, 0) + 1
 
     # -- regions
 
@@ -91,10 +117,23 @@ class Books:
                 raise Violation(f"tiers: region {region} closes record {number} again")
             self.closed[region][number] = decode(data, Record, CHECKPOINT_BYTES_MAX)
             self._compare(region, number)
-        for height, root in entry(state, "export/roots"):
-            self._waiting.append((region, height, bytes.fromhex(root)))
+        self._on_followed(region, state)
         self._settle_claims()
         self._on_known(region, state)
+
+    def _on_followed(self, region: int, state: TierState) -> None:
+        """F1: headers that the main chain has decided, later ones only, by its own sets."""
+        main, before = entry(state, "export/main"), self._followed[region]
+        if main == before or not main["height"]:
+            return
+        if before is not None and main["height"] <= before["height"]:
+            raise Violation(f"finality: region {region} goes back to header {main['height']}")
+        self._followed[region] = main
+        height, root = entry(state, "export/roots")[-1]
+        self._waiting.append((region, height, bytes.fromhex(root)))
+        known = self._grid.set_of(0, main["epoch"])
+        if known is not None and [public.hex() for public in known.publics] != main["keys"]:
+            raise Violation(f"finality: region {region} believes a set that never was")
 
     def _on_known(self, region: int, state: TierState) -> None:
         """F1 to F3: what a region believes to be anchored is, and is its own."""
@@ -131,8 +170,7 @@ class Books:
             tx = checked.tx
             if (tx.contract, tx.entry) == ("anchor", "checkpoint"):
                 data = bytes.fromhex(tx.args["data"])
-                found = decode(data, Checkpoint, CHECKPOINT_BYTES_MAX)
-                self._on_anchored(tx.args["region"], found, header)
+                self._on_anchored(tx.args["region"], self._decoded(data), header)
             elif (tx.contract, tx.entry) == ("regions", "rotate"):
                 self.rotations += 1
         for region, anchored in self.anchored.items():
@@ -159,9 +197,12 @@ class Books:
 
     def _check_money(self, state: TierState) -> None:
         """What the ledger holds is what the regions have put up."""
-        up = sum(
-            sum(entry(state, f"regions/money/{KEY_BASE + region}")) for region in self.anchored
-        )
+        funds = {
+            region: entry(state, f"regions/money/{KEY_BASE + region}") for region in self.anchored
+        }
+        up = sum(map(sum, funds.values()))
+        if any(funds[region][1] for region in self.frozen):
+            raise Violation(f"escrow: a frozen region of {sorted(self.frozen)} has kept its bond")
         items = state.app.items
         accounts = [entry(state, name) for name in items if name.startswith(ACCOUNT_PREFIX)]
         held = sum(account[1] for account in accounts)
@@ -175,9 +216,18 @@ class Books:
 
     # -- anchoring
 
+    def _decoded(self, data: bytes) -> Checkpoint:
+        """M1."""
+        try:
+            return decode(data, Checkpoint, CHECKPOINT_BYTES_MAX)
+        except DecodeError as error:
+            raise Violation(f"anchoring: what is no checkpoint: {error}") from None
+
     def _on_anchored(self, region: int, found: Checkpoint, main: Header) -> None:
         record = decode(found.record, Record, CHECKPOINT_BYTES_MAX)
         where = f"record {record.number} of region {region}"
+        if region in self.frozen:
+            raise Violation(f"frozen: {where} is anchored all the same")
         self._check_proof(region, found, record, where)
         self._check_order(region, found.header, record, where)
         self._check_sums(region, record, where)

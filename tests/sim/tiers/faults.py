@@ -6,7 +6,7 @@ from typing import Final
 from tests.sim.faults import NAMES as CHAIN_NAMES
 from tests.sim.faults import Faults
 
-NAMES: Final = ("cuts", "halts", "loss", "captured")
+NAMES: Final = ("cuts", "halts", "loss", "captured", "forgery")
 KINDS: Final = ("any",)
 
 
@@ -17,6 +17,7 @@ class GridFaults:
     halts : more than f authorities of a chain die at once, for a while.
     loss : what goes from tier to tier is lost or late.
     captured : a region is in the hands of its authorities, who sign what they like.
+    forgery : somebody without a quorum posts what is not true.
     """
 
     def __init__(self, rng: Random, names: list[str] | None = None) -> None:
@@ -25,7 +26,7 @@ class GridFaults:
         drawn = [name for name in NAMES if rng.random() < 0.5]
         wanted = drawn if names is None else names
         self.cuts, self.halts = "cuts" in wanted, "halts" in wanted
-        self.captured = "captured" in wanted
+        self.captured, self.forgery = "captured" in wanted, "forgery" in wanted
         self.drop = rng.choice((0.02, 0.1, 0.3)) if "loss" in wanted else 0.0
         self.slow = rng.choice((0.1, 0.3)) if "loss" in wanted else 0.0
 

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from consensus.authorities import AuthoritySet
 from consensus.checkpoint import verify_checkpoint
 from consensus.evidence import check_evidence
-from consensus.light import LightClient
+from consensus.light import LightClient, SignedHeader
 from node import certifier
 from tests.market.street import START_MS
 from tests.sim import keys
@@ -19,12 +19,14 @@ from tests.sim.errors import Violation
 from tests.sim.faults import Faults
 from tests.sim.network import JITTER_MS, LATENCY_MS
 from tests.sim.tiers import machine as machines
-from tests.sim.tiers.chains import Chain
+from tests.sim.tiers.captured import Captured
+from tests.sim.tiers.chains import Chain, TierState
 from tests.sim.tiers.checks import Books, TierChecker
-from tests.sim.tiers.faults import GridFaults
+from tests.sim.tiers.faults import GridFaults, grid_faults_of
 from tests.sim.tiers.machine import Machine
 from tests.sim.tiers.mutation import TierMutation
 from tests.sim.tiers.node import TierNode, shown_of
+from tests.sim.tiers.outsider import Outsider
 
 FAULTY_MS: Final = 60_000
 HEALING_MS: Final = 400_000
@@ -33,6 +35,8 @@ ANCHORING_MS: Final = 120_000
 HEIGHTS_AFTER_HEALING: Final = 2
 FIRST_MS: Final = START_MS + 1_000
 TIER_SENDER: Final = -2
+# As a chain's number: nobody's.
+OUTSIDE: Final = 1_000_000
 CHECK_EVERY: Final = 64
 
 
@@ -82,12 +86,20 @@ class Grid:
         self._counter = itertools.count()
         # Regions that are cut off from the main chain.
         self.cut: set[int] = set()
-        self.captured: set[int] = set()
+        self.captured: dict[int, Captured] = {}
         self.poster = self.mutation.poster()
         self.books = Books(self)
         chaos = [self.faults.chain(number) for number in range(regions + 1)]
-        self.chains = [self._chain(number, chaos[number]) for number in range(regions + 1)]
+        taken = regions if self.faults.captured else None
+        self.chains = {
+            number: self._chain(number, chaos[number])
+            for number in range(regions + 1)
+            if number != taken
+        }
         self.main = self.chains[0]
+        if taken is not None:
+            self.captured[taken] = Captured(self, taken)
+        self.outsider = Outsider(self, Random(f"outsider {seed}"))
 
     def _chain(self, number: int, faults: Faults) -> Chain:
         chain = Chain(self, number, self.n, faults, self.mutation)
@@ -109,7 +121,9 @@ class Grid:
         return machines.chain_id_of(region)
 
     def set_of(self, region: int, epoch: int) -> AuthoritySet | None:
-        """The set of a region's epoch, as the region itself has come to it."""
+        """The set of a chain's epoch, as the chain itself has come to it."""
+        if region in self.captured:
+            return self.captured[region].set_of(epoch)
         for node in self.chains[region].nodes:
             found = node.database.state.set_of_epoch(epoch)
             if found is not None and node.is_honest:
@@ -117,7 +131,28 @@ class Grid:
         return None
 
     def epoch_of(self, region: int, height: int) -> int:
+        if region in self.captured:
+            return self.captured[region].epoch_of(height)
         return self.chains[region].rules.epoch_of(height)
+
+    def main_head(self) -> tuple[TierNode, SignedHeader] | None:
+        """The node of the main chain that has come furthest, and its last header."""
+        node = max(self.main.nodes, key=lambda node: node.height)
+        if node.database.certificate is None:
+            return None
+        return node, node.database.signed(node.height)
+
+    def main_state(self) -> TierState:
+        """The main chain's newest state."""
+        return max(self.main.nodes, key=lambda node: node.height).state
+
+    def tell_main(self, number: int, service: tuple[Any, ...]) -> None:
+        """Carry something of a captured region to all of the main chain."""
+        for other in self.main.nodes:
+            self.messages += 1
+            if self.healed or self.rng.random() >= self.faults.drop:
+                delay_ms = LATENCY_MS + int(JITTER_MS * self.rng.random())
+                self.push(delay_ms, 0, other.slot, TIER_SENDER, (service, other))
 
     def push(self, delay_ms: int, number: int, slot: int, sender: int, what: Any) -> None:
         """Have something happen to a node, or with slot -1 to a chain."""
@@ -152,7 +187,7 @@ class Grid:
         return self._result(violation)
 
     def _result(self, violation: str | None) -> GridResult:
-        books, chains = self.books, self.chains
+        books, chains = self.books, self.chains.values()
         return GridResult(
             seed=self.seed,
             nodes=self.n,
@@ -173,24 +208,30 @@ class Grid:
         )
 
     def _run_phases(self) -> None:
-        for chain in self.chains:
+        for chain in self.chains.values():
             chain.now_ms = self.now_ms
             for node in chain.nodes:
                 node.boot()
             chain.nemesis.begin()
         self._strike_later()
+        for number in self.captured:
+            self.push(self.rng.randrange(2_000), number, -1, -1, None)
+        if self.faults.forgery:
+            self.push(self.rng.randrange(2_000), OUTSIDE, -1, -1, None)
         self._run_until(FIRST_MS + FAULTY_MS, lambda: False)
         self._heal()
         healed_ms = self.now_ms
         goals = {
             chain.number: max(node.height for node in chain.nodes) + HEIGHTS_AFTER_HEALING
-            for chain in self.chains
+            for chain in self.chains.values()
         }
         if not self._run_until(healed_ms + HEALING_MS, lambda: self._are_at(goals)):
-            late = [chain for chain in self.chains if not chain.reached(goals[chain.number])]
+            late = [
+                chain for chain in self.chains.values() if not chain.reached(goals[chain.number])
+            ]
             raise Violation("; ".join(chain._stuck(goals[chain.number]) for chain in late))
         self._demand_anchoring(healed_ms)
-        for chain in self.chains:
+        for chain in self.chains.values():
             chain.checker.on_end(chain.living())
         self.books.on_end()
 
@@ -207,11 +248,14 @@ class Grid:
                 number: (len(self.books.anchored[number]), self._least_known(number), count)
                 for number, count in closed.items()
             }
-            raise Violation(f"liveness: anchored, known to be, closed by region: {known}")
+            raise Violation(
+                f"liveness: anchored, known to be, closed by region: {known}; frozen "
+                f"{sorted(self.books.frozen)} of {sorted(self.captured)}"
+            )
         self._anchoring_ms = self.now_ms - healed_ms
 
     def _are_at(self, goals: dict[int, int]) -> bool:
-        return all(chain.reached(goals[chain.number]) for chain in self.chains)
+        return all(chain.reached(goals[chain.number]) for chain in self.chains.values())
 
     def _least_known(self, region: int) -> int:
         living = self.chains[region].living()
@@ -221,7 +265,11 @@ class Grid:
         return all(
             len(self.books.anchored[number]) >= count and self._least_known(number) >= count
             for number, count in closed.items()
-        )
+        ) and all(number in self.books.frozen for number in self.captured if self._is_known(number))
+
+    def _is_known(self, number: int) -> bool:
+        """Whether somebody has seen two certified blocks of a captured region."""
+        return self.captured[number].conflict_ms is not None
 
     def _run_until(self, end_ms: int, is_done: Any) -> bool:
         queue, chains = self._queue, self.chains
@@ -230,6 +278,9 @@ class Grid:
             self.now_ms, _, number, slot, sender, what = heapq.heappop(queue)
             if number < 0:
                 self._strike()
+                continue
+            if number not in chains:
+                self._act(number)
                 continue
             chain = chains[number]
             chain.now_ms = self.now_ms
@@ -243,6 +294,19 @@ class Grid:
                     return True
         self.now_ms = end_ms
         return bool(is_done())
+
+    def _act(self, number: int) -> None:
+        """Let a captured region, or who is outside of all, do something, and come back."""
+        if number == OUTSIDE:
+            honest = [chain for other, chain in self.chains.items() if other]
+            if honest:
+                self.outsider.act(self.rng.choice(honest))
+        else:
+            region = self.captured[number]
+            region.act()
+            if self._is_known(number) and number not in self.books.frozen:
+                region.report()
+        self.push(self.rng.randint(400, 2_500), number, -1, -1, None)
 
     # -- harm between the chains
 
@@ -260,7 +324,7 @@ class Grid:
         elif choice < 0.55:
             self.cut = set()
         elif choice < 0.8 and faults.halts:
-            self._halt(rng.randint(1, self.regions))
+            self._halt(rng.choice(sorted(self.chains)))
         elif choice < 0.9 and faults.halts:
             self._halt(0)
         self._strike_later()
@@ -281,7 +345,7 @@ class Grid:
     def _heal(self) -> None:
         self.healed = True
         self.cut = set()
-        for chain in self.chains:
+        for chain in self.chains.values():
             chain.now_ms = self.now_ms
             chain.heal()
 
@@ -317,8 +381,6 @@ def run_grid(
     faults: str = "any",
 ) -> GridResult:
     """Run one seed with the faults it draws, or those named (`tests.sim.tiers.faults`)."""
-    from tests.sim.tiers.faults import grid_faults_of
-
     return Grid(seed, n, regions, grid_faults_of(faults, seed), mutation).run()
 
 

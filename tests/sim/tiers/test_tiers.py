@@ -41,16 +41,16 @@ def test_one_seed_is_one_run():
     assert trace(3) != trace(4)
 
 
-@pytest.mark.parametrize("name", (*NAMES, *CHAIN_NAMES))
+@pytest.mark.parametrize("name", [*NAMES, *CHAIN_NAMES])
 def test_a_named_fault_is_switched_on(name):
     nothing, faults = grid_faults_of("lazy", 1), grid_faults_of(name, 1)
     if name in NAMES:
-        names = ("cuts", "halts", "captured", "drop", "slow")
+        names = ("cuts", "halts", "captured", "forgery", "drop", "slow")
         on = [one for one in names if getattr(faults, one) != getattr(nothing, one)]
         assert on
         assert not faults.chain(1).lazy
     else:
-        assert not any((faults.cuts, faults.halts, faults.captured, faults.drop))
+        assert not any((faults.cuts, faults.halts, faults.captured, faults.forgery, faults.drop))
         assert vars(faults.chain(1)) != vars(grid_faults_of("cuts", 1).chain(1))
 
 
