@@ -305,7 +305,7 @@ def _fit(names: Collection[str], rows: Table) -> dict[str, Pair]:
         squares, roots = (boosted.grow(bins, y, weights, root=root) for root in (False, True))
         trees_above = boosted.grow(bins, y, weights, level=ABOVE_LEVEL)
         unbiased = (_smeared(of, x, y, weights) for of in (roots, trees_above))
-        mean = (squares, *unbiased, ridge, above_at_level)
+        mean: tuple[Fitted, ...] = (squares, *unbiased, ridge, above_at_level)
         trees = boosted.grow(bins, y, weights, level=0.5)
         pairs["boosted"] = Pair(
             Average(tuple((1.0, part) for part in mean)),
