@@ -12,6 +12,7 @@ import typer
 
 from node.cli.options import CONFIG, ConfigOption, JsonOption, data_of, print_json
 
+UNSPECIFIED: Final = "/ip4/0.0.0.0/"
 HOUSEHOLDS: Final = 10_000
 JOIN_FILE_CHARS_MAX: Final = 65_536
 
@@ -228,6 +229,8 @@ def _print_status(answer: dict[str, Any]) -> None:
     typer.echo(f"{answer['name']}  {answer['address']}  ({part})")
     for address in answer["listens"]:
         typer.echo(f"  listens  {address}")
+        if UNSPECIFIED in address:
+            continue
         # Whoever has this line can ask to join.
         typer.echo(f"  join     {address}#{answer['genesis_hash']}")
     typer.echo(
