@@ -18,6 +18,7 @@ import msgspec
 from market import carbon, client, governance
 from market.app import Application
 from market.errors import QueryError
+from market.genesis import ORDERS_BY_SLOT
 from node.api.control import Answer
 from node.errors import ControlError
 from wire.keys import is_address
@@ -27,7 +28,6 @@ BOOK_SLOTS_MAX: Final = 8
 PRICES_SLOTS_MAX: Final = 96
 REQUESTS_MAX: Final = 100
 NAMES_SHOWN_MAX: Final = 8
-ORDERS_BY_SLOT: Final = ("high_low", "uniform")
 GRID_NAME: Final = "grid"
 
 
