@@ -26,7 +26,7 @@ from hems.home import CATCH_UP_SLOTS_MAX, Delivery, HomeEnergyManager, MarketVie
 from market import client
 from market.app import BlockResult
 from market.errors import QueryError
-from market.genesis import ORDERS_BY_SLOT, MarketParams
+from market.genesis import MECHANISMS_WITH_ORDERS, MarketParams
 from node import trading
 from node.memory import HomeMemory
 from node.requests import Requests, spoken
@@ -181,8 +181,14 @@ class Household:
                 await self._trade_due()
                 self._offer_due()
             except (HemsError, QueryError) as error:
-                # One slot is lost, the next may do; the grid serves this one.
-                log.warning("this slot is left to the grid: %s", error)
+                # One slot is lost, the next may do; the grid serves this one. A home that is not
+                # registered yet has said so (`node.joining`).
+                waits = isinstance(error, QueryError) and error.code == "not_a_home"
+                log.log(
+                    logging.DEBUG if waits else logging.WARNING,
+                    "this slot is left to the grid: %s",
+                    error,
+                )
             try:
                 # Not `wait_for`: it swallows a cancellation that comes with the event.
                 async with asyncio.timeout(self._pause_s()):
@@ -288,7 +294,7 @@ class Household:
 
     @property
     def _has_orders(self) -> bool:
-        return self._params.mechanism in ORDERS_BY_SLOT
+        return self._params.mechanism in MECHANISMS_WITH_ORDERS
 
     def _waits(self, slot: int) -> bool:
         return trading.waiting(self._memory.outbox.values(), slot)
@@ -422,6 +428,11 @@ class Household:
         signed = client.sign_call(call, key, self._params.chain_id, nonce, valid_until_ms)
         self._memory.keep(signed)
         return signed
+
+    def next_nonce(self) -> int:
+        """Return a nonce of this home's account for who signs with it beside the household."""
+        nonce = self._nonces[self._key.address] = self._next_nonce(self._key)
+        return nonce
 
     def _next_nonce(self, key: SigningKey) -> int:
         # They need only rise: by the clock they do so over restarts, too.
