@@ -113,18 +113,10 @@ def test_a_street_replays_measurements() -> None:
 
 
 @pytest.fixture
-async def street(
-    tmp_path: Path, request: pytest.FixtureRequest
-) -> AsyncIterator[tuple[Street, list[HomeProcess]]]:
-    intraday_minutes: int = getattr(request, "param", 0)
-    plan = StreetPlan(
-        homes=6,
-        authorities=4,
-        time_lapse=180,
-        slot_minutes=15,
-        intraday_minutes=intraday_minutes,
+async def street(tmp_path: Path) -> AsyncIterator[tuple[Street, list[HomeProcess]]]:
+    made = create_street(
+        tmp_path / "street", StreetPlan(homes=6, authorities=4, time_lapse=180, slot_minutes=15)
     )
-    made = create_street(tmp_path / "street", plan)
     homes = [HomeProcess(name, made.home(name)) for name in made.names]
     try:
         await start_all(homes)
@@ -209,30 +201,10 @@ async def decided_order(made: Street, name: str) -> dict[str, Any]:
             await asyncio.sleep(1)
 
 
-async def revised_before_the_gate(made: Street, name: str) -> None:
-    """Wait until a slot was traded in before its gate, and an order changed after a round."""
-    await reached(made, name, 1)
-    async with asyncio.timeout(PATIENCE_S):
-        traded = changed = False
-        while not (traded and changed):
-            for book in (await asked(made, name, "market_book"))["slots"]:
-                rounds = (await asked(made, name, "market_trades", slot=book["slot"]))["rounds"]
-                traded |= any(held["traded_wh"] for held in rounds) and book["status"] == "open"
-            for home in made.names:
-                changed |= any(
-                    entry["status"] == "decided" and entry["asked"]["entry"] == "withdraw_order"
-                    for entry in await asked(made, home, "transactions", count=50)
-                )
-            await asyncio.sleep(1)
-
-
-# Rounds every market quarter of an hour: homes change their orders until the gate closes.
-@pytest.mark.parametrize("street", [15], indirect=True)
 async def test_books_of_a_running_street_add_up(
     street: tuple[Street, list[HomeProcess]],
 ) -> None:
     made, _ = street
-    await revised_before_the_gate(made, "home-05")
     async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
