@@ -199,7 +199,7 @@ class _NoRetransmission(Mutation):
         return [
             effect
             for effect in effects
-            if not isinstance(effect, events.Broadcast)
+            if not isinstance(effect, events.Broadcast | events.Send)
             or not isinstance(effect.message, VoteSummary)
         ]
 
