@@ -24,9 +24,9 @@ applies. A rule that signs something makes, in this order, a `Persist` and a `Br
 this node is on its disk, with all it must remember to never contradict it. `Memory.sign` is the
 last guard: it gives one signature per height, round and kind, and never goes back.
 
-Messages are lost. Nothing here resends by itself; instead a node to which nothing new has come for
-`summary_ms` says to some peers in turn what it holds (`VoteSummary`), and they send what it lacks, a
-proof of a later lock, or the decided block if it is a height behind.
+Messages are lost. Nothing here resends by itself; instead a node to which nothing new has come
+for `summary_ms` says to some peers in turn what it holds (`VoteSummary`), and they send what it
+lacks, a proof of a later lock, or the decided block if it is a height behind.
 """
 
 from collections.abc import Callable
