@@ -31,8 +31,14 @@ PER_SENDER_MAX: Final = 64
 POOL_S: Final = 0.05
 # While they keep coming, batches leave no sooner after each other than this.
 BATCH_INTERVAL_S: Final = 0.2
-# What has not been decided after this long was lost on the way: say it again.
+# What has not been decided after this long was lost on the way: say it again. Where blocks are full,
+# all wait long, and repeating what waits would take the time that they need: then it is lost only
+# after so many times as long as transactions of this home have lately taken.
 REPEAT_S: Final = 4.0
+REPEAT_FACTOR: Final = 3
+REPEAT_MAX_S: Final = 60.0
+# The weight of the latest in what they usually take.
+USUAL_WEIGHT: Final = 0.05
 # The last refusals are kept for their owners to ask about: no block will ever tell them.
 REFUSALS_KEPT_MAX: Final = 1_000
 # The last ids of this home's own transactions, for it to ask what became of them.
@@ -82,6 +88,8 @@ class Mempool:
         self._bytes = 0
         # What this home submitted, and when it was last said; what was said last comes last.
         self._own: dict[bytes, float] = {}
+        self._submitted_s: dict[bytes, float] = {}
+        self._usual_s = 0.0
         self._outbox: list[CheckedTransaction] = []
         self._repeated_s = -math.inf
         self._wake = asyncio.Event()
@@ -139,6 +147,7 @@ class Mempool:
         for result in results:
             if isinstance(result, CheckedTransaction) and result.tx_id not in self._own:
                 self._own[result.tx_id] = math.inf
+                self._submitted_s[result.tx_id] = time.monotonic()
                 self._outbox.append(result)
                 self._wake.set()
         return results
@@ -219,10 +228,11 @@ class Mempool:
         now_s = time.monotonic()
         if now_s - self._repeated_s < REPEAT_S / 4:
             return []
+        lost_s = max(REPEAT_S, min(REPEAT_FACTOR * self._usual_s, REPEAT_MAX_S))
         overdue = (
             self._pending[tx_id]
             for tx_id, said_s in self._own.items()
-            if said_s <= now_s - REPEAT_S and tx_id in self._pending
+            if said_s <= now_s - lost_s and tx_id in self._pending
         )
         found = list(itertools.islice(overdue, REPEATED_MAX))
         if found:
@@ -253,7 +263,11 @@ class Mempool:
 
     def decided(self, tx_ids: Collection[bytes]) -> None:
         """Drop what a block has decided, what it made stale, and what has expired."""
+        now_s = time.monotonic()
         for tx_id in tx_ids:
+            submitted_s = self._submitted_s.get(tx_id)
+            if submitted_s is not None:
+                self._usual_s += USUAL_WEIGHT * (now_s - submitted_s - self._usual_s)
             self._drop(tx_id)
         for checked, refused in self._stale():
             self._refuse(checked, refused)
@@ -295,6 +309,7 @@ class Mempool:
 
     def _drop(self, tx_id: bytes) -> None:
         self._own.pop(tx_id, None)
+        self._submitted_s.pop(tx_id, None)
         checked = self._pending.pop(tx_id, None)
         if checked is None:
             return
