@@ -29,9 +29,10 @@ TRANSACTIONS_MAX: Final = 10_000
 BYTES_MAX: Final = 16 * 1_048_576
 PER_SENDER_MAX: Final = 64
 POOL_S: Final = 0.05
-# While they keep coming, batches leave no sooner after each other than this.
+# While they keep coming, batches leave no sooner after each other than this, times their weight.
 BATCH_INTERVAL_S: Final = 0.2
-# What has not been decided after this long was lost on the way: say it again. Where blocks are full,
+BATCH_INTERVAL_MAX_S: Final = 1.0
+# What has not been decided after this long was lost on the way: say it again. Where blocks are full
 # all wait long, and repeating what waits would take the time that they need: then it is lost only
 # after so many times as long as transactions of this home have lately taken.
 REPEAT_S: Final = 4.0
@@ -66,6 +67,8 @@ class Mempool:
         Called when transactions have been taken in: there is something to propose.
     hand_over : callable, optional
         Gives one encoded batch to those who need it; False if it must be gossiped.
+    weight : callable, optional
+        How much a batch costs the network, compared with one of four authorities' street.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Mempool:
         now_ms: Callable[[], int],
         on_arrival: Callable[[], None],
         hand_over: Callable[[bytes], bool] = lambda _batch: False,
+        weight: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self._verifier = verifier
         self._admit = admit
@@ -83,6 +87,7 @@ class Mempool:
         self._now_ms = now_ms
         self._on_arrival = on_arrival
         self._hand_over = hand_over
+        self._weight = weight
         self._pending: dict[bytes, CheckedTransaction] = {}
         self._per_sender: dict[str, int] = {}
         self._bytes = 0
@@ -189,13 +194,14 @@ class Mempool:
 
     async def run(self) -> None:
         """Say what this home submits, pooled; say again what stays undecided."""
-        said_s = -BATCH_INTERVAL_S
+        said_s = -BATCH_INTERVAL_MAX_S
         while True:
             try:
                 # Not `wait_for`: it swallows a cancellation that comes with the event.
                 async with asyncio.timeout(REPEAT_S):
                     await self._wake.wait()
-                rest_s = said_s + BATCH_INTERVAL_S - time.monotonic()
+                interval_s = min(self._weight() * BATCH_INTERVAL_S, BATCH_INTERVAL_MAX_S)
+                rest_s = said_s + interval_s - time.monotonic()
                 await asyncio.sleep(max(POOL_S, rest_s))
             except TimeoutError:
                 pass
