@@ -30,6 +30,9 @@ ANSWER_VOTES_MAX: Final = 128
 ANSWERS_PER_TICK_MAX: Final = 2
 # However much comes in, and also between blocks: one summary in so many ticks of a height.
 TICKS_WITHOUT_MAX: Final = 4
+# Peers asked at a time. With up to ten authorities one of them is honest (f+1); with more, one is
+# within f // 4 + 1 summaries in a row, and the cost stays what it is.
+ASKED_MAX: Final = 4
 DECIDED_KEPT: Final = 4
 
 
@@ -79,7 +82,7 @@ class Repair:
         return here > 0 and here % TICKS_WITHOUT_MAX == 0
 
     def ask(self, core: "HeightState") -> list[Send]:
-        """Say a summary to the f+1 peers whose turn it is to answer it; a follower says nothing."""
+        """Say a summary to the peers whose turn it is to answer it; a follower says nothing."""
         if core.index is None:
             return []
         summary = self._summary(core)
@@ -186,9 +189,10 @@ def missing_votes(
 def has_turn(answerer: int, asker: int, sequence: int, n: int, f: int) -> bool:
     """Tell whether it is this peer's turn to answer a summary.
 
-    Each is said to and answered by f+1 peers, of whom one is honest; the next by the next f+1.
+    Each is said to and answered by f+1 peers, at most `ASKED_MAX`; the next by the next of them.
     """
     if answerer == asker:
         return False
+    asked = min(f + 1, ASKED_MAX)
     place = (answerer - asker - 1) % n
-    return (place - sequence * (f + 1)) % (n - 1) < f + 1
+    return (place - sequence * asked) % (n - 1) < asked

@@ -16,6 +16,7 @@ from consensus.messages import (
 from consensus.repair import (
     ANSWER_VOTES_MAX,
     ANSWERS_PER_TICK_MAX,
+    ASKED_MAX,
     TICKS_WITHOUT_MAX,
     has_turn,
 )
@@ -93,15 +94,20 @@ def test_r23_blocks_that_come_regularly_need_no_summary():
         table.handle(events.EnterHeight(height + 1, table.authorities))
 
 
-def test_r23_each_summary_goes_to_the_next_f_plus_1_peers():
-    for n, f in ((1, 0), (2, 0), (3, 0), (4, 1), (7, 2), (16, 5)):
+def test_r23_each_summary_goes_to_the_next_few_peers():
+    for n, few in ((2, 1), (3, 1), (4, 2), (7, 3), (10, 4), (16, 4), (63, 4)):
         table = Table(n=n)
         table.handle(events.BeginRounds(1))
         told = [summaries(table.tick())[0] for _ in range(n + 2)][2:]
-        assert all(len(to) == min(f + 1, n - 1) for to in told)
-        together = [to for turn in told for to in turn]
-        # Nobody a second time before everybody has been told.
-        assert set(together[: n - 1]) == set(range(1, n))
+        assert all(len(to) == few for to in told)
+        # Everybody has been told as soon as can be.
+        assert set().union(*told[: -(-(n - 1) // few)]) == set(range(1, n))
+
+
+def test_r23_who_is_alone_asks_nobody():
+    table = Table(n=1)
+    table.handle(events.BeginRounds(1))
+    assert not any(summaries(table.tick())[0] for _ in range(2 * TICKS_WITHOUT_MAX))
 
 
 def test_r23_a_follower_asks_nobody():
@@ -180,8 +186,9 @@ def test_r23_every_asker_is_answered_by_each_peer_in_turn():
                 {peer for peer in range(n) if has_turn(peer, asker, number, n, f)}
                 for number in range(n)
             ]
-            assert set().union(*turns[: -(-(n - 1) // (f + 1))]) == set(range(n)) - {asker}
-            assert all(len(turn) == f + 1 for turn in turns)
+            few = min(f + 1, ASKED_MAX)
+            assert set().union(*turns[: -(-(n - 1) // few)]) == set(range(n)) - {asker}
+            assert all(len(turn) == few for turn in turns)
 
 
 def test_r23_one_peer_cannot_make_this_node_shout():
