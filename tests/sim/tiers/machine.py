@@ -36,7 +36,7 @@ HALT_MS: Final = 45_000
 CHECKPOINT_MS: Final = 15_000
 # A slot of a quarter of an hour passes in fifteen seconds.
 TIME_LAPSE: Final = 60
-VALID_MS: Final = 60_000
+VALID_MS: Final = 25_000
 
 # What stands in a contract, and what a mutant puts there: (contract, old, new).
 Change = tuple[str, str, str]

@@ -85,13 +85,13 @@ def _any_next_set(signed: SignedHeader, authorities: AuthoritySet) -> AuthorityS
 # -- posters
 
 
-class _Backwards(Poster):
-    """Posts the newest first."""
+class _NewestOnly(Poster):
+    """Posts the newest, whatever is next."""
 
     def calls_on_main(self, node: "TierNode", standing: Standing) -> list[Call]:
         newest = max(node.database.checkpoints, default=0)
-        ahead = standing._replace(anchored=max(standing.anchored, newest - 2))
-        return super().calls_on_main(node, ahead)[::-1]
+        ahead = standing._replace(anchored=max(standing.anchored, newest - 1))
+        return super().calls_on_main(node, ahead)
 
 
 class _ForgetsSets(Poster):
@@ -228,9 +228,9 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         _Contract(("regions", 'entry["status"] not in ("live", "halted"):', "False:"))
     ),
     "bond kept": _of_captured(_Contract(("regions", "    money[BOND] = 0\n", "    pass\n"))),
-    "posts out of order": Mutant(_PosterMutation(_Backwards), "cuts,reorder", 20),
+    "posts out of order": Mutant(_PosterMutation(_NewestOnly), "cuts,reorder", 20),
     "forgets rotation": Mutant(_PosterMutation(_ForgetsSets), "epochs,reorder", 20),
-    "gives up after refusal": Mutant(_PosterMutation(_GivesUp), "loss,epochs,reorder", 40),
+    "gives up after refusal": Mutant(_PosterMutation(_GivesUp), "loss,halts", 40),
     "leaves it to one": Mutant(_PosterMutation(_OnlyTheFirst), "crashes,drops", 40),
     "checkpoints in memory": Mutant(_KeptInMemory(), "halts,crashes,cuts", 40),
 }
