@@ -1,9 +1,9 @@
 """`python -m tests.mutants`: seed every bug, and show what finds it and how soon.
 
-The simulator hunts those of the core, the log, the database and the rules of blocks, and with regions
-and a main chain those of what one tier believes of the other; the tests of catching up and of the
-light client hunt those of `consensus/sync.py` and `consensus/light.py`, and wrong checkpoints each rule
-of `anchor.star`.
+The simulator hunts those of the core, the log, the database and the rules of blocks, and with
+regions and a main chain those of what one tier believes of the other; the tests of catching up and
+of the light client hunt those of `consensus/sync.py` and `consensus/light.py`, and wrong
+checkpoints each rule of `anchor.star`.
 """
 
 # ruff: noqa: T201
