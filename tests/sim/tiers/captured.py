@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from tests.sim.tiers.grid import Grid
 
 NO_HASH: Final = "0" * 64
-FIRST_SLOT: Final = 10_000
+# Among those that the exchange keeps: of older ones it knows nothing (M13).
+FIRST_SLOT: Final = machines.START_MS // machines.SLOT_MS - 600
 BLOCKS_PER_RECORD_MAX: Final = 5
 FORGED_SHARE: Final = 0.6
 CONFLICT_SHARE: Final = 0.02

@@ -24,6 +24,7 @@ class TradeBooks:
         self.claimed: dict[tuple[int, int], list[int]] = {}
         self.ends: dict[tuple[int, int], str] = {}
         self._fees: dict[int, int] = dict.fromkeys(regions, 0)
+        self._first = 0
         self._states: dict[int, TierState] = {}
 
     @property
@@ -52,6 +53,7 @@ class TradeBooks:
                     f"{exported} Wh out for {got} micro"
                 )
         self._check_escrow(state)
+        self._first = entry(state, "exchange/window")[0]
 
     def _check_escrow(self, state: TierState) -> None:
         """The escrow law: what a region has spent beyond what it got is its own escrow's loss."""
@@ -64,8 +66,13 @@ class TradeBooks:
                 raise Violation(f"escrow: region {region} has {money}, and has spent {spent} micro")
 
     def on_settled(self, region: int, row: SlotTotals, where: str) -> None:
-        """M13: what a settlement says was traded elsewhere was traded there, or it is nothing."""
+        """M13: what a settlement says was traded elsewhere was traded there, or it is nothing.
+
+        Of slots that the exchange has forgotten it knows nothing.
+        """
         legs = [getattr(row, name) for name in SUMS]
+        if row.slot < self._first:
+            return
         if legs not in (NOTHING, self.legs.get((region, row.slot), NOTHING)):
             raise Violation(f"trade: {where}: slot {row.slot} is settled with {legs}")
 
