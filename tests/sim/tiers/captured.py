@@ -292,7 +292,7 @@ class Captured:
         """An offer that no home stands behind: all that the escrow buys, or what nobody has."""
         rng, number = self.rng, record.outbox_count
         slot = self._slot() + rng.randrange(2)
-        step = rng.choice(([0, 10**6, 10**7], [0, 5_000, 300_000], [1, 5_000, 0]))
+        step = rng.choice(([0, 10**6, 10**8], [0, 5_000, 300_000], [1, 5_000, 0]))
         parts = ["out", self.number, number, slot, machines.SLOT_MS, [step], NO_HASH]
         return {regions.outbox_key(number): encode(parts)} if number else {}
 
