@@ -110,6 +110,25 @@ async def test_another_genesis_than_the_addresss_is_refused() -> None:
         await fetched(b"\x00", make_genesis())
 
 
+async def test_a_neighbour_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    genesis = make_genesis()
+    where = JoiningAddress(address_of(0), genesis.hash)
+    left = [PeerError("away")] * 3
+
+    async def fetch(asked: JoiningAddress) -> Genesis:
+        assert asked == where
+        if left:
+            raise left.pop()
+        return genesis
+
+    monkeypatch.setattr(joining, "fetch_genesis", fetch)
+    monkeypatch.setattr(joining, "RETRY_S", 0.0)
+    assert await joining.fetch_patiently(where, 60.0) == genesis
+    left.append(PeerError("away"))
+    with pytest.raises(PeerError, match="away"):
+        await joining.fetch_patiently(where, 0.0)
+
+
 # -- applications
 
 
@@ -252,15 +271,17 @@ def test_init_asks_a_neighbour_for_the_genesis(
     genesis = make_genesis()
     where = JoiningAddress(f"/ip4/127.0.0.1/tcp/4600/p2p/{key_of(0).peer_id}", genesis.hash)
 
-    async def fetch(asked: JoiningAddress) -> Genesis:
+    async def fetch(asked: JoiningAddress, network: Any = None) -> Genesis:
         assert asked == where
         return genesis
 
     monkeypatch.setattr(joining, "fetch_genesis", fetch)
     runner = CliRunner()
+    addresses = tmp_path / "join"
+    addresses.write_text(f"{where}\n")
     home = tmp_path / "home"
     options = ["--name", "attic", "--source", "synthetic", "--pv-w", "4000", "--battery-wh", "8000"]
-    made = runner.invoke(cli.app, ["init", str(home), "--join", str(where), *options])
+    made = runner.invoke(cli.app, ["init", str(home), "--join", f"@{addresses}", *options])
     assert made.exit_code == 0, made.output
     config = load_config(home / "node.toml", {})
     assert (config.node.name, config.network.bootstrap) == ("attic", (where.address,))
