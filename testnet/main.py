@@ -61,9 +61,10 @@ class MainObservations:
         try:
             closed = await _query(data, "export", "closed", {})
             anchored = await _query(data, "export", "anchored", {})
+            traded = await _query(data, "export", "traded", {})
         except ControlError:
             return
-        self.inside[number] = {"closed": closed["number"], "known": anchored["number"]}
+        self.inside[number] = {"closed": closed["number"], "known": anchored["number"], **traded}
 
     def _take_last(self, region: int, last: dict[str, Any]) -> None:
         self.lasts[region] = last
@@ -89,6 +90,8 @@ class MainObservations:
         return {
             "regions": rows,
             "anchored": sum(row["anchored"] for row in rows),
+            "exported_wh": sum(row["exported_wh"] for row in rows),
+            "imported_wh": sum(row["imported_wh"] for row in rows),
             "anchoring_ms": summary_ms([float(took) for took in self._took_ms.values()]),
             "main": await self._main_row(),
             "neutral": neutral,
@@ -98,6 +101,7 @@ class MainObservations:
         known, last = self.regions.get(group.number, {}), self.lasts.get(group.number, {})
         slots = seen.slots.values()
         heights = [seen.status[name]["height"] for name in seen.alive()]
+        inside = self.inside.get(group.number, {})
         return {
             "region": group.number,
             "homes": len(group.names),
@@ -105,7 +109,9 @@ class MainObservations:
             "height": max(heights, default=None),
             "slots": len(slots),
             "traded_wh": sum(slot["traded_wh"] for slot in slots),
-            "closed": self.inside.get(group.number, {}).get("closed", 0),
+            "exported_wh": inside.get("exported_wh", 0),
+            "imported_wh": inside.get("imported_wh", 0),
+            "closed": inside.get("closed", 0),
             "anchored": last.get("number", 0),
             "anchored_height": last.get("to_height", 0),
         }

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from market.app import machine
 from market.client import Call, regions, sign_call
-from market.tiers import MainRules, Membership
+from market.tiers import ExchangeRules, ExportRules, MainRules, Membership
 from node.api.control import ask
 from node.config import Config, MainSection, NetworkSection, NodeSection, settings_text
 from node.errors import ControlError
@@ -187,6 +187,9 @@ class _Founding:
             hold_ms=HOLD_MS,
             halt_ms=max(HALT_MS_MIN, SILENT_CHECKPOINTS * max(self._slot_ms, self._checkpoint_ms)),
             sponsors=sponsors,
+            # Until the slot's delivery ends: from its gate on an offer has to be decided, anchored
+            # and shown; what comes of it is shown while readings are still taken.
+            exchange=ExchangeRules(close_ms=self._plan.slot_minutes * 60_000),
         )
         market = market_of(
             self._plan,
@@ -210,7 +213,13 @@ class _Founding:
             chain_id=f"region-{group.number}-{self._keys[group.names[0]].address[2:10]}",
             regulator=self._regulator.address,
             homes=entries,
-            region=Membership(group.number, main.chain_id, main.authorities, self._checkpoint_ms),
+            region=Membership(
+                group.number,
+                main.chain_id,
+                main.authorities,
+                self._checkpoint_ms,
+                ExportRules(),
+            ),
         )
         return Genesis(GENESIS_VERSION, seated, ChainParams(), market, machine=machine())
 
