@@ -15,6 +15,7 @@ from node.cli.gov import gov_app
 from node.cli.home import init, run, status
 from node.cli.market import market_app
 from node.cli.options import EXIT_FAILED, EXIT_SETUP
+from node.cli.region import region_app, verify
 from testnet.cli import testnet_app
 
 app = typer.Typer(
@@ -23,12 +24,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-for command in (init, run, status, account, bill):
+for command in (init, run, status, account, bill, verify):
     app.command()(command)
 app.add_typer(testnet_app, name="testnet")
 app.add_typer(gov_app, name="gov")
 app.add_typer(market_app, name="market")
 app.add_typer(contracts_app, name="contracts")
+app.add_typer(region_app, name="region")
 app.add_typer(forecast_app, name="forecast")
 
 

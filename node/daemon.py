@@ -23,8 +23,10 @@ from hems.config import HomeConfig
 from hems.errors import HemsError
 from market.app import Application
 from market.errors import MarketError
+from node.anchoring import Anchors
 from node.api.answers import Answers
 from node.api.control import ControlServer
+from node.api.regions import Regions
 from node.chain import Chain
 from node.config import Config, MainSection, NetworkSection
 from node.errors import NodeError, StartError
@@ -132,6 +134,7 @@ class Node:
             check_main(genesis, main, origin)
             self.main = self._tier(main, origin, data / MAIN_NAME, main_network, config.main)
         self.poster: Poster | None = None
+        self._anchors: Anchors | None = None
         self.household: Household | None = None
         self._stack = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
@@ -221,11 +224,13 @@ class Node:
         if self.main is not None:
             own_nonce = self.household.next_nonce if self.household is not None else None
             self.poster = Poster(self.tier, self.main, now_ms, own_nonce)
+            self._anchors = Anchors(self.tier, self.main, self.poster.shelf)
         for tier in tiers:
             await tier.start()
         for tier in tiers:
             household = self.household if tier is self.tier else None
-            control = ControlServer(tier.data, self._answers(tier, household).table())
+            answers = self._answers(tier, household).table() | self._regions(tier).table()
+            control = ControlServer(tier.data, answers)
             await control.start()
             self._stack.push_async_callback(control.stop)
 
@@ -246,6 +251,12 @@ class Node:
     def _answers(self, tier: Tier, household: Household | None) -> Answers:
         parts = (tier.app, tier.mempool, tier.store, tier.finality, tier.bills, tier.receipts)
         return Answers(tier.status, household, *parts)
+
+    def _regions(self, tier: Tier) -> Regions:
+        is_main = tier.genesis.market.main is not None
+        kept = tier if is_main else self.main
+        anchors = self._anchors if tier is self.tier else None
+        return Regions(tier.app, None if kept is None else kept.app, anchors)
 
     def start_task(self, work: Any) -> None:
         """Run something beside the parts; if it fails, the node stops."""

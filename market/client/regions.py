@@ -6,6 +6,8 @@ from typing import Final
 from market.client.calls import Call
 
 _KEY_BASE: Final = 1_000_000_000
+# `contracts/anchor.star`: ROOTS_MAX.
+ROOTS_KEPT: Final = 64
 _POSSESSION: Final = "commonwatt/possession/1"
 
 
@@ -100,6 +102,14 @@ def confirm(height: int, value: str, proof: str) -> Call:
 def anchored_key(region: int) -> str:
     """Return where the main chain's state holds a region's last anchored record."""
     return f"anchor/last/{_KEY_BASE + region}"
+
+
+def root_key(region: int, number: int) -> str:
+    """Return where the main chain's state holds what an anchored checkpoint was of.
+
+    The value is [state root, header's time, height]; kept of the last `ROOTS_KEPT` of a region.
+    """
+    return f"anchor/root/{_KEY_BASE + region}/{_KEY_BASE + number}"
 
 
 def checkpoint(region: int, epoch: int, data: str) -> Call:
