@@ -67,7 +67,13 @@ class GetCheckpoint(Message, frozen=True, tag="get-checkpoint"):
     number: Annotated[int, Meta(ge=1, le=10**9)]
 
 
-_Answer: Any = Checkpoint | Nothing
+_CheckpointAnswer: Any = Checkpoint | Nothing
+
+
+def read_checkpoint(data: bytes) -> Checkpoint | Nothing:
+    """Decode an untrusted answer. Errors as `wire.codec.decode`."""
+    found: Checkpoint | Nothing = decode(data, _CheckpointAnswer, CHECKPOINT_BYTES_MAX)
+    return found
 
 
 class Turns:
@@ -344,7 +350,7 @@ class Poster:
             data = await network.request(
                 peer, PROTOCOL, encode(GetCheckpoint(number)), ASK_TIMEOUT_S
             )
-            found = decode(data, _Answer, CHECKPOINT_BYTES_MAX)
+            found = read_checkpoint(data)
             if isinstance(found, Checkpoint):
                 self._check(number, found)
                 self.shelf.put(number, found)

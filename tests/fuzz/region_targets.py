@@ -1,11 +1,13 @@
 """Decoders of what the two tiers show each other, as their contracts call them."""
 
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any, Final
 
 from consensus.checkpoint import Checkpoint, Record, verify_checkpoint
 from consensus.errors import CheckpointRefused
 from consensus.messages import Header
+from consensus.sync_messages import Nothing
 from market import proofs
 from market.errors import Revert
 from market.vm import merkle
@@ -15,10 +17,16 @@ from market.vm.host import Host
 from market.vm.journal import Journal, State
 from market.vm.starlark import StarlarkEngine
 from node import certifier
+from node.anchoring import AnchorReader, ProveCheckpoint, anchor_view
+from node.errors import ControlError, ProofError
+from node.poster import QUESTION_BYTES_MAX, GetCheckpoint, read_checkpoint
 from tests.fuzz.chain_targets import encoded, known
 from tests.fuzz.judge import Target
+from tests.fuzz.node_targets import finished
+from tests.regions.anchored import Server
 from tests.regions.forge import Captured, slot_totals
-from wire.codec import encode
+from wire.codec import decode, encode
+from wire.errors import DecodeError
 
 VALUES: Final[dict[str, bytes | None]] = {f"k/{n}": encode({"n": n}) for n in range(20)}
 
@@ -120,4 +128,73 @@ def set_of_keys() -> Target:
     return Target("set-of-keys", accepted, (Revert,), (lines.encode(),), kind="text")
 
 
-TARGETS: Final = (checkpoint, conflict_report, shown_value, hexadecimal, set_of_keys)
+def get_checkpoint() -> Target:
+    questions = (GetCheckpoint(1), GetCheckpoint(10**9))
+
+    def asked(data: bytes) -> GetCheckpoint:
+        return decode(data, GetCheckpoint, QUESTION_BYTES_MAX)
+
+    return Target(
+        "get-checkpoint", asked, (DecodeError,), tuple(map(encode, questions)), encode=encode
+    )
+
+
+def shown_checkpoint() -> Target:
+    """What an authority answers who was asked for a checkpoint; it is verified like any other."""
+    region = Captured(1)
+    there = [region.checkpoint(region.first(slot_totals(2_000))), Nothing()]
+    return Target(
+        "shown-checkpoint", read_checkpoint, (DecodeError,), encoded(there), encode=encode
+    )
+
+
+def prove_checkpoint() -> Target:
+    questions = (ProveCheckpoint(1), ProveCheckpoint(10**9))
+
+    def asked(data: bytes) -> ProveCheckpoint:
+        return decode(data, ProveCheckpoint, QUESTION_BYTES_MAX)
+
+    return Target(
+        "prove-checkpoint", asked, (DecodeError,), tuple(map(encode, questions)), encode=encode
+    )
+
+
+def anchor_proof() -> Target:
+    server = Server()
+    reader = AnchorReader(server.genesis)
+    true = anchor_view(finished(reader.fetch(server, 2)))
+
+    def proven(data: bytes) -> Any:
+        async def anchor(number: int) -> bytes:
+            return data
+
+        source: Any = SimpleNamespace(anchor=anchor, path=server.path, main_path=server.main_path)
+        return anchor_view(finished(AnchorReader(server.genesis).fetch(source, 2)))
+
+    def same(found: Any, data: bytes) -> str | None:
+        # Another quorum of the same set may have signed; nothing else can differ.
+        del data
+        told = found | {
+            chain: found[chain] | {"signatures": true[chain]["signatures"]}
+            for chain in ("certificate", "main")
+        }
+        return None if told == true else f"proves {found}"
+
+    good = encode(server.proof(2))
+    # Two chains' certificates are checked, of five headers.
+    return Target(
+        "anchor-proof", proven, (ProofError, ControlError), (good,), check=same, cpu_s_max=0.02
+    )
+
+
+TARGETS: Final = (
+    checkpoint,
+    conflict_report,
+    shown_value,
+    hexadecimal,
+    set_of_keys,
+    get_checkpoint,
+    shown_checkpoint,
+    prove_checkpoint,
+    anchor_proof,
+)
