@@ -23,7 +23,7 @@ class Agenda:
 
     def has_work(self, time_ms: int) -> bool:
         """Tell whether a block after the one of `time_ms` finds work left over, or due by then."""
-        if self._list("settlement/ready") or self._rows("market/jobs"):
+        if any(map(self._list, ("settlement/ready", "audit/waiting"))) or self._rows("market/jobs"):
             return True
         clock = self._clock
         market_ms = clock.market_ms(time_ms)

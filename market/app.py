@@ -71,10 +71,11 @@ _log = logging.getLogger(__name__)
 
 
 class BlockEnv(NamedTuple):
-    """What execution knows of a block."""
+    """What execution knows of a block; `parent_hash` is what nobody could choose before."""
 
     height: int
     time_ms: int
+    parent_hash: bytes = b""
 
 
 class BlockResult(NamedTuple):
@@ -478,6 +479,7 @@ class Application:
         return {
             "height": env.height,
             "market_ms": market_ms,
+            "parent_hash": env.parent_hash.hex(),
             "public_key": "",
             "sender": "",
             "slot": market_ms // self.clock.slot_ms,

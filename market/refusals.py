@@ -164,8 +164,8 @@ REFUSALS: Final = (
     Refusal("not_sponsor", ("regions",), "the account that registered the region as sender"),
     Refusal(
         "not_keeper",
-        ("regions", "anchor"),
-        "a call by the other of regions and anchor; there is no such transaction",
+        ("regions", "anchor", "audit"),
+        "a call by another of regions, anchor and audit; there is no such transaction",
     ),
     Refusal("not_authority", ("regions",), "an authority of the main chain as sender"),
     Refusal("already_voted", ("regions",), "one approval of each authority for a region"),
@@ -201,6 +201,13 @@ REFUSALS: Final = (
     Refusal("unbalanced", ("anchor",), "slots whose energy and money balance with the grid legs"),
     Refusal("went_back", ("anchor",), "counts and sums that never become smaller"),
     Refusal("negative", ("anchor",), "a region that has not redeemed more than was minted"),
+    # Audit.
+    Refusal("no_duty", ("audit",), "the record that is to be audited, once it is drawn for"),
+    Refusal("not_auditor", ("audit",), "one of the auditors that were drawn as sender"),
+    Refusal("already_audited", ("audit",), "one answer of each auditor to a record"),
+    Refusal("case_open", ("audit",), "one accusation of each sender at a time"),
+    Refusal("no_case", ("audit",), "an accusation first, then its proof"),
+    Refusal("not_shown", (MACHINE,), "all parts of the proof whose digest was named"),
     # The deploy gate, its type checker, and what puts code in force.
     Refusal("name", (GATE,), "plain ASCII names that are not taken and mean something here"),
     Refusal("too_many", (GATE,), "fewer contracts or libraries"),
@@ -222,7 +229,7 @@ REFUSALS: Final = (
     Refusal("library_changed", (GATE,), "a new proposal, judged with the libraries as they are"),
     Refusal("needed", (GATE,), "code with every entry that the chain itself calls"),
     Refusal("terms", (GATE,), "a governance that names authorities and parameters for each epoch"),
-    Refusal("busy", (GATE,), "the same in a later block"),
+    Refusal("busy", (GATE, "audit"), "the same in a later block"),
     Refusal("not_governance", (GATE,), "code by a vote: governance.propose_code"),
     Refusal("law", (MACHINE,), "a call that keeps the conservation laws"),
     # While it runs.

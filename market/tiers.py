@@ -19,6 +19,7 @@ HOLD_MS_MAX: Final = 90 * 24 * 3_600_000
 MONEY_MICRO_MAX: Final = 10**15
 MAIN_AUTHORITIES_MIN: Final = 4
 MAIN_AUTHORITIES_MAX: Final = 32
+AUDITORS_MAX: Final = 16
 
 # The name under which a member of any region is known to the main chain.
 POSTER_PREFIX: Final = "regions/poster/"
@@ -67,18 +68,29 @@ class MainRules(Message, frozen=True, tag="main"):
     hold_ms : how long bond and escrow are held after the region has left. [ms]
     halt_ms : a region without a checkpoint for so long is halted. [ms]
     sponsors : accounts from the start, with their balance: (address, micro).
+    auditors, audits_needed : how many are drawn for a record, and how many must be content.
+    audit_ms : how long they have for it, and an accuser for its proof. [ms]
+    accuser_bond_micro : what an accuser who was not drawn loses if it proves nothing.
     """
 
     bond_micro: int = 100_000_000
     hold_ms: int = 7 * 24 * 3_600_000
     halt_ms: int = 180_000
     sponsors: tuple[tuple[str, int], ...] = ()
+    auditors: int = 3
+    audits_needed: int = 2
+    audit_ms: int = 120_000
+    accuser_bond_micro: int = 1_000_000
 
     def check(self) -> None:
         """Raise `ParamsError` for what cannot be meant."""
         _between("main.bond_micro", self.bond_micro, 0, MONEY_MICRO_MAX)
         _between("main.hold_ms", self.hold_ms, 0, HOLD_MS_MAX)
         _between("main.halt_ms", self.halt_ms, 1, HOLD_MS_MAX)
+        _between("main.auditors", self.auditors, 1, AUDITORS_MAX)
+        _between("main.audits_needed", self.audits_needed, 1, self.auditors)
+        _between("main.audit_ms", self.audit_ms, 1, HOLD_MS_MAX)
+        _between("main.accuser_bond_micro", self.accuser_bond_micro, 0, MONEY_MICRO_MAX)
         for address, balance_micro in self.sponsors:
             if not is_address(address):
                 raise ParamsError(f"main.sponsors: {address!r} is no account address")
@@ -95,7 +107,7 @@ def contracts_of(region: Membership | None, main: MainRules | None) -> tuple[str
 def keepers_of(main: MainRules | None) -> list[str]:
     """Return which contracts hold and settle money."""
     if main is not None:
-        return ["regions", "governance"]
+        return ["regions", "audit", "governance"]
     return ["market", "requests", "settlement", "carbon", "governance"]
 
 
@@ -105,6 +117,12 @@ def arguments_of(region: Membership | None, main: MainRules | None) -> dict[str,
         return {
             "regions": {"bond_micro": main.bond_micro, "hold_ms": main.hold_ms},
             "anchor": {"halt_ms": main.halt_ms},
+            "audit": {
+                "auditors": main.auditors,
+                "audits_needed": main.audits_needed,
+                "audit_ms": main.audit_ms,
+                "accuser_bond_micro": main.accuser_bond_micro,
+            },
         }
     if region is not None:
         return {
