@@ -6,10 +6,12 @@ authorities of the main chain; the main chain has no homes, and other contracts
 docs/spec/regions.md says what they do.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from market import contracts
 from market.errors import ParamsError
+from market.vm.executor import Native
 from wire.codec import Message, Plain
 from wire.keys import PUBLIC_KEY_BYTES, is_address
 
@@ -20,6 +22,8 @@ MONEY_MICRO_MAX: Final = 10**15
 MAIN_AUTHORITIES_MIN: Final = 4
 MAIN_AUTHORITIES_MAX: Final = 32
 AUDITORS_MAX: Final = 16
+# Entries of the machine that only the main chain has.
+MAIN_NATIVES: Final = frozenset({"fraud"})
 
 # The name under which a member of any region is known to the main chain.
 POSTER_PREFIX: Final = "regions/poster/"
@@ -102,6 +106,11 @@ def contracts_of(region: Membership | None, main: MainRules | None) -> tuple[str
     if main is not None:
         return contracts.MAIN_CONTRACTS
     return contracts.CONTRACTS + (contracts.REGION_CONTRACTS if region is not None else ())
+
+
+def natives_of(main: MainRules | None, natives: Mapping[str, Native]) -> dict[str, Native]:
+    """Return which entries of the machine a chain has: regions judge nobody."""
+    return {name: one for name, one in natives.items() if main or name not in MAIN_NATIVES}
 
 
 def keepers_of(main: MainRules | None) -> list[str]:

@@ -108,6 +108,8 @@ def registration(
 class Chain:
     """An application, its authorities, and the headers and certificates of its blocks."""
 
+    application: type[Application] = Application
+
     def __init__(
         self,
         market: MarketParams,
@@ -119,7 +121,7 @@ class Chain:
         founding = self.genesis.founding()
         self.chain_id = market.chain_id
         self.keys = {one.public: one for one in keys}
-        self.app = Application(market, None, founding, natives())
+        self.app = self.application(market, None, founding, natives())
         self.query = self.app.query
         founded = self.app.genesis()
         verifier = TransactionVerifier(self.chain_id)

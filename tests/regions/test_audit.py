@@ -104,7 +104,7 @@ def test_enough_answers_audit_a_record_and_all_before_it() -> None:
     assert [event.name for event in receipt.events] == ["audited"]
     status = main.query("audit", "status", {"region": 1})
     assert (status["number"], status["to_height"], status["redrawn"]) == (1, 10, 0)
-    assert refused(drawn[2], 1) == "no_duty"
+    assert refused(drawn[2], 1) in ("no_duty", "not_auditor")
     # The next audit begins where this one ended.
     main.block()
     duty = duty_of(main)
