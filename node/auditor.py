@@ -36,7 +36,7 @@ class Duty(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What an audit came to: `proof` that a block does not follow, else `problem`, empty if none."""
+    """What an audit came to: `proof` that a block does not follow, else `problem`, or neither."""
 
     proof: FraudProof | None
     problem: str
