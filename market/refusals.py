@@ -114,6 +114,11 @@ REFUSALS: Final = (
     ),
     # Readings and tables.
     Refusal("too_early", ("settlement",), "the reading once its slot has ended"),
+    Refusal(
+        "too_early",
+        ("requests",),
+        "an interval from the first slot on in which the home is metered",
+    ),
     Refusal("too_late", ("settlement",), "a reading within the settlement window after its slot"),
     Refusal("too_late", ("tariff",), "a table from a slot on that has neither begun nor any order"),
     Refusal("already_settled", ("settlement",), "readings of slots that are not settled yet"),

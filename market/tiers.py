@@ -95,6 +95,8 @@ class MainRules(Message, frozen=True, tag="main"):
         _between("main.audits_needed", self.audits_needed, 1, self.auditors)
         _between("main.audit_ms", self.audit_ms, 1, HOLD_MS_MAX)
         _between("main.accuser_bond_micro", self.accuser_bond_micro, 0, MONEY_MICRO_MAX)
+        if len({address for address, _ in self.sponsors}) != len(self.sponsors):
+            raise ParamsError("main.sponsors: the same address stands there twice")
         for address, balance_micro in self.sponsors:
             if not is_address(address):
                 raise ParamsError(f"main.sponsors: {address!r} is no account address")

@@ -59,7 +59,7 @@ def deposit(region: int, amount_micro: int) -> Call:
 
 
 def withdraw(region: int, amount_micro: int) -> Call:
-    """Take out of a region's escrow what is not reserved, by its sponsor."""
+    """Take something out of a region's escrow, by its sponsor."""
     return Call("regions", "withdraw", {"region": region, "amount_micro": amount_micro})
 
 

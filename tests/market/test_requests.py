@@ -9,6 +9,7 @@ from market.receipts import Receipt
 from tests.market.street import (
     FEED_IN,
     HOME_KEYS,
+    METER_KEYS,
     REGULATOR,
     SLOT,
     SLOT_MS,
@@ -296,3 +297,44 @@ def test_sharing_without_readings_shares_nothing_of_the_silent() -> None:
     bills = {bill.home: bill for bill in client.bills_of_slot(street.query, SLOT)}
     assert (bills[3].bought_wh, bills[1].sold_wh, bills[1].fed_in_wh) == (200, 200, 100)
     assert (bills[2].read, bills[2].total_micro) == (False, 0)
+
+
+def test_a_home_trades_no_slot_before_the_first_it_is_settled_in() -> None:
+    street = market()
+    newcomer, meter = HOME_KEYS[4], METER_KEYS[4]
+    caps = (10_000, 10_000)
+    register = client.register_home(newcomer.address, meter.address, "five", "prosumer", *caps)
+    ok(street.send(REGULATOR, register))
+    ok(street.send(REGULATOR, client.mint(newcomer.address, 10_000_000)))
+    start = street.time_ms + TIMEOUT_MS + MINUTE_MS
+    assert start < SLOT * SLOT_MS
+    ok(street.home(1, client.post_request(start, start + MINUTE_MS, 100)))
+    assert reason(street.home(5, client.post_offer(1, 100, 100_000))) == "too_early"
+    early = client.post_request(start, start + MINUTE_MS, 100)
+    assert reason(street.home(5, early)) == "too_early"
+    # From the next slot on it does, and all of it is settled.
+    ok(street.home(5, client.post_request(START, START + MINUTE_MS, 100)))
+    ok(street.home(1, client.post_offer(2, 100, 100_000)))
+    close(street)
+    read_all(street, SLOT - 1, {})
+    assert client.slot_summary(street.query, SLOT - 1).status == "settled"
+    street.to_end(SLOT)
+    for number in range(1, 6):
+        ok(street.read(number, SLOT, 0, 0))
+    street.block()
+    assert client.slot_summary(street.query, SLOT).status == "settled"
+
+
+def test_what_closes_too_late_expires() -> None:
+    street = market()
+    for number in (1, 2):
+        ok(street.home(number, client.post_request(START, END, 1_000)))
+        ok(street.home(3, client.post_offer(number, 400, 150_000)))
+    # The region makes no blocks until the first slot is over.
+    street.to_end(SLOT)
+    for number in (1, 2):
+        closed = client.request(street.query, number)
+        assert closed is not None
+        assert (closed.status, closed.traded_wh) == ("closed", 0)
+    assert client.trades_of_slot(street.query, SLOT) == []
+    assert [street.account(number).held_micro for number in (1, 2, 3)] == [0, 0, 0]

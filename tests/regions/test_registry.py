@@ -139,6 +139,30 @@ def test_escrow_is_the_sponsors_and_returns_after_the_hold() -> None:
     assert (money["balance_micro"], money["held_micro"]) == (SPONSOR_BALANCE, 0)
 
 
+def test_who_has_left_can_still_lose_the_bond() -> None:
+    main, region = grid()
+    main.admit(region)
+    reporter, sponsor = MAIN_KEYS[0], region.sponsor
+    main.ok(sponsor, regions.leave(1))
+    receipt = main.ok(reporter, regions.report_conflict(1, 0, region.conflict(5)))
+    assert [event.name for event in receipt.events] == ["bond_forfeited", "region_status"]
+    main.block(at_ms=main.time_ms + 60_000)
+    assert main.refusal(sponsor, regions.reclaim(1)).reason == "wrong_status"
+    assert main.query("regions", "funds", {"region": 1}) == {
+        "escrow_micro": ESCROW,
+        "bond_micro": 0,
+    }
+    # Once all has been returned there is nothing left to take.
+    other = Captured(1)
+    main = Main([other.sponsor])
+    main.admit(other)
+    main.ok(other.sponsor, regions.leave(1))
+    main.block(at_ms=main.time_ms + 60_000)
+    main.ok(other.sponsor, regions.reclaim(1))
+    call = regions.report_conflict(1, 0, other.conflict(5))
+    assert main.refusal(reporter, call).reason == "wrong_status"
+
+
 def test_what_is_held_is_what_regions_have_put_up() -> None:
     captured = [Captured(number) for number in (1, 2, 3)]
     main = Main([one.sponsor for one in captured])
@@ -196,6 +220,10 @@ MEMBERSHIP = Membership(3, "main", MEMBERS, 30_000)
         ({"main": MainRules()}, "the main chain has none"),
         ({"homes": (), "main": MainRules(halt_ms=0)}, "main.halt_ms must be an integer from 1"),
         ({"homes": (), "main": MainRules(sponsors=(("cw1", 5),))}, "is no account address"),
+        (
+            {"homes": (), "main": MainRules(sponsors=((REGULATOR.address, 5),) * 2)},
+            "the same address stands there twice",
+        ),
         (
             {"main": MainRules(), "region": Membership(1, "main", MEMBERS)},
             "not both",
