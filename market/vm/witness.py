@@ -50,7 +50,7 @@ class _Recorded(dict[str, bytes]):
 
     def get(self, key: str, default: object = None) -> object:  # type: ignore[override]
         self._touched.add(key)
-        return self._items.get(key, default)  # type: ignore[arg-type]
+        return self._items.get(key, default)
 
     def __getitem__(self, key: str) -> bytes:
         self._touched.add(key)
