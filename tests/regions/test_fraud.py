@@ -1,5 +1,6 @@
 """A block that does not follow is proven so, by anybody; an honest one never is."""
 
+import hashlib
 import random
 from typing import Any
 
@@ -10,6 +11,7 @@ from consensus.authorities import AuthoritySet
 from consensus.messages import Block, Certificate, header_hash, tx_root
 from market import client
 from market.client import Call, regions
+from market.client.finality import finality_of_record, finality_of_slot
 from market.errors import Revert
 from node.auditor import Duty, Follower, audit
 from node.certifier import natives
@@ -200,15 +202,8 @@ def duty_over(region: Region, number: int = 1) -> Duty:
     record = region.query("export", "record", {"number": number})
     value = region.app.value(f"export/checkpoint/{1_000_000_000 + number}")
     assert value == encode(record)
-    found = region.query("vm", "overview", {})
-    assert found
-    return Duty(1, number, 0, 1, header.height, record_hash(value), header_hash(header).hex(), 0)
-
-
-def record_hash(value: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(value).hexdigest()
+    record_hash = hashlib.sha256(value).hexdigest()
+    return Duty(1, number, 0, 1, header.height, record_hash, header_hash(header).hex(), 0)
 
 
 def test_an_audit_follows_the_blocks_to_the_record() -> None:
@@ -270,6 +265,35 @@ def accused(main: Main, one: SigningKey, proof: FraudProof) -> Any:
     for part in reversed(parts):
         main.ok(one, part)
     return main.ok(one, regions.judge())
+
+
+def test_a_slot_is_final_by_its_region_then_anchored_then_audited() -> None:
+    region, neighbour = Region(1), Region(2)
+    main = Main([region.sponsor, neighbour.sponsor], auditors=2)
+    main.admit(region)
+    main.admit(neighbour)
+    trade(region)
+
+    def level(slot: int = SLOT) -> str:
+        return finality_of_slot(region.query, main.query, 1, slot)
+
+    assert level() == "regional"
+    for checkpoint in region.checkpoints:
+        assert main.anchor(region, checkpoint).code == "ok"
+    assert level() == "anchored"
+    # The region knows as soon as it is shown.
+    assert finality_of_slot(region.query, None, 1, SLOT) == "regional"
+    region.ok(region.seated[0], regions.follow(main.signed_header(main.head)))
+    region.ok(region.seated[0], main.anchored(1))
+    assert finality_of_slot(region.query, None, 1, SLOT) == "anchored"
+    main.block()
+    by_address = {one.address: one for one in neighbour.seated}
+    duty = main.query("audit", "status", {"region": 1})["duty"]
+    for address in duty["drawn"]:
+        main.ok(by_address[address], regions.audit_ok(1, duty["number"]))
+    assert level() == "audited"
+    assert level(SLOT + 1) == "regional"
+    assert finality_of_record(0, 5, 5) == "regional"
 
 
 def test_proven_fraud_freezes_a_region_and_takes_its_bond() -> None:
