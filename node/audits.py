@@ -3,9 +3,10 @@
 The main chain draws auditors among the authorities of all regions. They all keep the main chain,
 and are peers of each other there; so an auditor asks the audited region's authorities for its
 blocks over the main chain's network, with the questions of catching up
-(`consensus/sync_messages.py`) and one more, for the genesis. What it gets is believed only as far as hashes and certificates go: the
-genesis is the registered one, a snapshot is of a header that leads there from the genesis, and the
-blocks end in the very block that is anchored (`node/auditor.py`).
+(`consensus/sync_messages.py`) and one more, for the genesis. What it gets is believed only as far
+as hashes and certificates go: the genesis is the registered one, a snapshot is of a header to which
+certificates lead from the genesis, and the blocks end in the very block that is anchored
+(`node/auditor.py`).
 """
 
 import asyncio
