@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 from consensus.authorities import AuthoritySet
 from consensus.errors import ConsensusError
@@ -77,10 +77,15 @@ class GenesisShown(Message, frozen=True, tag="genesis-shown"):
     genesis: Genesis
 
 
-_RegionQuestion: TypeAlias = (
+RegionQuestion: TypeAlias = (
     GetGenesis | GetStatus | GetHeaders | GetPath | GetBlocks | GetManifest | GetChunk
 )
 _T = TypeVar("_T")
+
+
+def decode_region_question(data: bytes) -> RegionQuestion:
+    """Decode an untrusted question. Errors as `wire.codec.decode`."""
+    return decode(data, RegionQuestion, QUESTION_BYTES_MAX)  # type: ignore[arg-type]
 
 
 class Answering(Protocol):
@@ -110,7 +115,7 @@ class RegionServer:
 
     async def _answer(self, peer: str, data: bytes) -> bytes:
         del peer
-        question: Any = decode(data, _RegionQuestion, QUESTION_BYTES_MAX)  # type: ignore[arg-type]
+        question = decode_region_question(data)
         if isinstance(question, GetGenesis):
             return encode(GenesisShown(self._genesis))
         return encode(await self._sync.answer_to(question))

@@ -120,13 +120,14 @@ def judge(
         It is no proof: it could be told without executing anything. Codes `malformed`,
         `wrong_chain`, `stale_set`, `bad_certificate` and `not_proven`.
     """
-    proof = _checked(data, authorities, chain_id, height)
+    proof = checked(data, authorities, chain_id, height)
     # In a thread of its own: contracts over contracts have the whole of a stack, as on their chain.
     with ThreadPoolExecutor(1, thread_name_prefix="replay") as worker:
         return worker.submit(_replay, proof, natives).result()
 
 
-def _checked(data: bytes, authorities: AuthoritySet, chain_id: str, height: int) -> FraudProof:
+def checked(data: bytes, authorities: AuthoritySet, chain_id: str, height: int) -> FraudProof:
+    """Return a proof of which all holds that needs no execution. Arguments, errors as `judge`."""
     try:
         proof = decode(data, FraudProof, PROOF_BYTES_MAX)
     except DecodeError as error:
