@@ -23,11 +23,17 @@ class Agenda:
 
     def has_work(self, time_ms: int) -> bool:
         """Tell whether a block after the one of `time_ms` finds work left over, or due by then."""
-        if any(map(self._list, ("settlement/ready", "audit/waiting"))) or self._rows("market/jobs"):
+        awaited = self._list("export/open")
+        ready = [slot for slot in self._list("settlement/ready") if slot not in awaited]
+        if ready or self._list("audit/waiting") or self._rows("market/jobs"):
             return True
         clock = self._clock
         market_ms = clock.market_ms(time_ms)
-        if any(row[0] <= market_ms for row in self._rows("requests/open")[:1]):
+        if any(
+            row[0] <= market_ms
+            for key in ("requests/open", "exchange/open")
+            for row in self._rows(key)[:1]
+        ):
             return True
         gates = self._list("market/open")
         windows = self._list("settlement/open")
@@ -44,6 +50,7 @@ class Agenda:
         clock = self._clock
         moments = [row[0] for row in self._rows("market/auctions")[:1]]
         moments += [row[0] for row in self._rows("requests/open")[:1]]
+        moments += [row[0] for row in self._rows("exchange/open")[:1]]
         every_ms = self._intraday_every_ms
         if every_ms and self._list("market/open"):
             moments.append((clock.market_ms(after_ms) // every_ms + 1) * every_ms)
