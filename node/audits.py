@@ -56,7 +56,7 @@ log = logging.getLogger("commonwatt.audits")
 PROTOCOL: Final = "region"
 REQUEST_TIMEOUT_S: Final = 20.0
 # Regions whose state is kept for the next audit of them.
-FOLLOWED_MAX: Final = 3
+FOLLOWED_MAX: Final = 2
 # A region whose snapshot is larger is followed from its genesis.
 SNAPSHOT_CHUNKS_MAX: Final = 256
 # Said again if it stands in no block by then.
@@ -215,7 +215,11 @@ class Auditor:
 
     def duties(self) -> list[Duty]:
         """Return what this authority is drawn for and has not answered."""
-        rows = self._app.query("audit", "duties", {"address": self._address})
+        try:
+            rows = self._app.query("audit", "duties", {"address": self._address})
+        except QueryError as error:
+            log.warning("the main chain does not say what is to be audited: %s", error)
+            return []
         return [Duty(**{name: row[name] for name in Duty._fields}) for row in rows]
 
     def _may_say(self, key: object) -> bool:
@@ -236,8 +240,13 @@ class Auditor:
                 return await self._audited_by(duty, peer)
             except (PeerError, BadBlock, BadSnapshot, ConsensusError) as error:
                 problems.append(str(error))
-                # What it executed on the way may be of no use.
-                self._followers.pop(duty.region, None)
+            except Exception as error:
+                # A captured region's state may break its execution anywhere: its affair, not ours.
+                if isinstance(error, MemoryError | OSError):
+                    raise
+                problems.append(f"{peer.peer_id}: {type(error).__name__}: {error}")
+            # What was executed on the way may be of no use.
+            self._followers.pop(duty.region, None)
         return Finding(None, "; ".join(problems) or "none of its authorities is connected here")
 
     def _peers_of(self, duty: Duty) -> list[RegionPeer]:
