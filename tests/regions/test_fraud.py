@@ -137,6 +137,14 @@ def test_no_honest_block_convicts_over_many(seed: int) -> None:
     assert {(verdict.fraud, verdict.code) for verdict in verdicts} == {(False, "follows")}
 
 
+def test_only_the_main_chain_judges() -> None:
+    """A region that could would be another machine than the one that replays its blocks."""
+    region = Region(1)
+    assert "fraud" not in region.app.natives
+    assert "fraud" in Main([region.sponsor]).app.natives
+    assert set(natives()) - set(region.app.natives) == {"fraud"}
+
+
 def test_what_is_no_proof_is_told_without_executing_it() -> None:
     region = Cheating(1)
     region.cheat(CHEATS["money from nowhere"])
