@@ -13,6 +13,7 @@ from market import client
 from market.client import Call, regions
 from market.client.finality import finality_of_record, finality_of_slot
 from market.errors import Revert
+from market.tiers import ExportRules
 from node.auditor import Duty, Follower, audit
 from node.certifier import natives
 from node.errors import BadBlock, BadSnapshot
@@ -93,7 +94,8 @@ def test_a_transaction_that_nobody_signed_convicts() -> None:
 def random_region(seed: int, blocks: int) -> tuple[Region, list[Verdict]]:
     """Let a region trade at random; prove each of its honest blocks, as a slanderer would."""
     dice = random.Random(seed)
-    region = Region(1, epoch_blocks=7, keep_slots=2, history_min=3)
+    exports = ExportRules() if seed % 2 else None
+    region = Region(1, epoch_blocks=7, keep_slots=2, history_min=3, exports=exports)
     follower = Follower(region.genesis)
     verdicts = []
     slot, nonce = SLOT, 0
