@@ -1,6 +1,6 @@
 """One home's daemon: builds the parts, starts them in order, stops them in the reverse.
 
-    lock ─ one chain or two (`node.tiers`) ─ household ─ poster ─ control
+    lock ─ one chain or two (`node.tiers`) ─ household ─ poster ─ auditor ─ control
 
 What cannot start raises a `StartError`. What fails while running ends the daemon: a node that no
 longer knows what is true must not go on, and whoever runs it starts it again from its disk.
@@ -27,6 +27,7 @@ from node.anchoring import Anchors
 from node.api.answers import Answers
 from node.api.control import ControlServer
 from node.api.regions import Regions
+from node.audits import Auditor, RegionServer
 from node.chain import Chain
 from node.config import Config, MainSection, NetworkSection
 from node.errors import NodeError, StartError
@@ -136,6 +137,7 @@ class Node:
             self.main = self._tier(main, origin, data / MAIN_NAME, main_network, config.main)
         self.poster: Poster | None = None
         self._anchors: Anchors | None = None
+        self.auditor: Auditor | None = None
         self.household: Household | None = None
         self._stack = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
@@ -226,6 +228,7 @@ class Node:
             own_nonce = self.household.next_nonce if self.household is not None else None
             self.poster = Poster(self.tier, self.main, now_ms, own_nonce)
             self._anchors = Anchors(self.tier, self.main, self.poster.shelf)
+            self.auditor = self._auditor(self.main, self.poster)
         for tier in tiers:
             await tier.start()
         for tier in tiers:
@@ -248,6 +251,12 @@ class Node:
             now_ms,
             lambda: tier.sync.behind,
         )
+
+    def _auditor(self, main: Tier, poster: Poster) -> Auditor:
+        RegionServer(self.tier.genesis, self.tier.sync, main.network)
+        auditor = Auditor(self._key.address, main.app, main.network, poster.hand_in, now_ms)
+        main.chain.on_applied(auditor.wake)
+        return auditor
 
     def _answers(self, tier: Tier, household: Household | None) -> Answers:
         parts = (tier.app, tier.mempool, tier.store, tier.finality, tier.bills, tier.receipts)
@@ -283,6 +292,8 @@ class Node:
             works += self.main.tasks()
         if self.poster is not None:
             works.append(self.poster.run())
+        if self.auditor is not None:
+            works.append(self.auditor.run())
         if self.household is not None and self._config.home is not None:
             works.append(self.household.run())
             works.append(self._applicant(self._config.home).run())

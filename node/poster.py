@@ -14,7 +14,7 @@ that proves it; whoever misses one (a snapshot jumped over its block) asks the o
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final
 
 from msgspec import Meta
@@ -312,7 +312,11 @@ class Poster:
                 break
         return found
 
-    def _hand_in(self, there: Tier, calls: list[Call]) -> int:
+    def hand_in(self, calls: Sequence[Call]) -> int:
+        """Hand calls of this authority in on the main chain; return how many were taken."""
+        return self._hand_in(self._main, calls)
+
+    def _hand_in(self, there: Tier, calls: Sequence[Call]) -> int:
         """Sign calls and hand them in, in their order; return how many were taken."""
         for done, call in enumerate(calls):
             nonce, now_ms = self._nonce(there), self._now_ms()

@@ -1,31 +1,36 @@
 """Decoders of what the two tiers show each other, as their contracts call them."""
 
 from functools import lru_cache
-from types import SimpleNamespace
 from typing import Any, Final
 
+from consensus.authorities import AuthoritySet
 from consensus.checkpoint import Checkpoint, Record, verify_checkpoint
 from consensus.errors import CheckpointRefused
 from consensus.messages import Header
-from consensus.sync_messages import Nothing
+from consensus.sync_messages import (
+    GetBlocks,
+    GetChunk,
+    GetHeaders,
+    GetManifest,
+    GetPath,
+    GetStatus,
+)
 from market import proofs
-from market.errors import Revert
-from market.vm import merkle
+from market.errors import Revert, WitnessRefused
+from market.vm import merkle, witness
 from market.vm.executor import Executor
 from market.vm.gas import HOOK_CAPS, Meter
 from market.vm.host import Host
-from market.vm.journal import Journal, State
+from market.vm.journal import Journal, State, load
 from market.vm.starlark import StarlarkEngine
-from node import certifier
-from node.anchoring import AnchorReader, ProveCheckpoint, anchor_view
-from node.errors import ControlError, ProofError
-from node.poster import QUESTION_BYTES_MAX, GetCheckpoint, read_checkpoint
+from node import certifier, replay
+from node.audits import GetGenesis, decode_region_question
+from node.replay import FraudProof
 from tests.fuzz.chain_targets import encoded, known
 from tests.fuzz.judge import Target
-from tests.fuzz.node_targets import finished
-from tests.regions.anchored import Server
 from tests.regions.forge import Captured, slot_totals
-from wire.codec import decode, encode
+from tests.regions.grid import Region
+from wire.codec import encode
 from wire.errors import DecodeError
 
 VALUES: Final[dict[str, bytes | None]] = {f"k/{n}": encode({"n": n}) for n in range(20)}
@@ -128,73 +133,54 @@ def set_of_keys() -> Target:
     return Target("set-of-keys", accepted, (Revert,), (lines.encode(),), kind="text")
 
 
-def get_checkpoint() -> Target:
-    questions = (GetCheckpoint(1), GetCheckpoint(10**9))
+def state_witness() -> Target:
+    """Part of a state: all that it shows must be of the state whose root is known."""
+    state = load((key, value) for key, value in VALUES.items() if value is not None)
+    folders = state.folder_counts()
+    tree = merkle.update(None, state.items | folders)
+    touched: tuple[set[str], ...] = ({"k/3"}, {"k/1", "k/none", "/k/"}, {*VALUES, *folders})
+    shown = tuple(witness.write(state, tree, keys, {}) for keys in touched)
+    true = {*state.items.items(), *folders.items()}
 
-    def asked(data: bytes) -> GetCheckpoint:
-        return decode(data, GetCheckpoint, QUESTION_BYTES_MAX)
+    def accepted(data: bytes) -> Any:
+        return witness.read(data, merkle.root_of(tree), {})[0]
 
-    return Target(
-        "get-checkpoint", asked, (DecodeError,), tuple(map(encode, questions)), encode=encode
-    )
-
-
-def shown_checkpoint() -> Target:
-    """What an authority answers who was asked for a checkpoint; it is verified like any other."""
-    region = Captured(1)
-    there = [region.checkpoint(region.first(slot_totals(2_000))), Nothing()]
-    return Target(
-        "shown-checkpoint", read_checkpoint, (DecodeError,), encoded(there), encode=encode
-    )
-
-
-def prove_checkpoint() -> Target:
-    questions = (ProveCheckpoint(1), ProveCheckpoint(10**9))
-
-    def asked(data: bytes) -> ProveCheckpoint:
-        return decode(data, ProveCheckpoint, QUESTION_BYTES_MAX)
+    def problem(found: Any, data: bytes) -> str | None:
+        false = {*dict.items(found.items)} - true
+        return f"shows {min(false)[0]}, which the state does not hold so" if false else None
 
     return Target(
-        "prove-checkpoint", asked, (DecodeError,), tuple(map(encode, questions)), encode=encode
-    )
+        "state-witness", accepted, (WitnessRefused,), shown, kind="bytes", check=problem
+    )  # fmt: skip
 
 
-def anchor_proof() -> Target:
-    server = Server()
-    reader = AnchorReader(server.genesis)
-    true = anchor_view(finished(reader.fetch(server, 2)))
+def fraud_proof() -> Target:
+    """What an accuser shows, as far as it is looked at before the block is executed."""
+    region = Region(1, homes=1)
+    block = region.block()
+    authorities = AuthoritySet(0, tuple(region.keys))
+    proof = FraudProof(region.genesis, region.first, block.block, block.certificate, b"\0")
+    other = FraudProof(region.genesis, region.first, block.block, block.certificate, b"\1" * 33)
 
-    def proven(data: bytes) -> Any:
-        async def anchor(number: int) -> bytes:
-            return data
+    def accepted(data: bytes) -> Any:
+        return replay.checked(data, authorities, region.chain_id, block.header.height)
 
-        source: Any = SimpleNamespace(anchor=anchor, path=server.path, main_path=server.main_path)
-        return anchor_view(finished(AnchorReader(server.genesis).fetch(source, 2)))
-
-    def same(found: Any, data: bytes) -> str | None:
-        # Another quorum of the same set may have signed; nothing else can differ.
-        del data
-        told = found | {
-            chain: found[chain] | {"signatures": true[chain]["signatures"]}
-            for chain in ("certificate", "main")
-        }
-        return None if told == true else f"proves {found}"
-
-    good = encode(server.proof(2))
-    # Two chains' certificates are checked, of five headers.
     return Target(
-        "anchor-proof", proven, (ProofError, ControlError), (good,), check=same, cpu_s_max=0.02
+        "fraud-proof", accepted, (Revert,), encoded([proof, other]), encode=encode,
+        check=known([encode(block.block)], lambda found: encode(found.block)),
+    )  # fmt: skip
+
+
+def region_question() -> Target:
+    """What an auditor asks of a region's authority."""
+    asked: list[Any] = [GetGenesis(), GetStatus(), GetHeaders(1, 5), GetPath(0, 9)]
+    asked += [GetBlocks(3, 2), GetManifest(b"\x05" * 32), GetChunk(b"\x05" * 32, 7)]
+    return Target(
+        "region-question", decode_region_question, (DecodeError,), encoded(asked), encode=encode
     )
 
 
 TARGETS: Final = (
-    checkpoint,
-    conflict_report,
-    shown_value,
-    hexadecimal,
-    set_of_keys,
-    get_checkpoint,
-    shown_checkpoint,
-    prove_checkpoint,
-    anchor_proof,
+    *(checkpoint, conflict_report, shown_value, hexadecimal, set_of_keys),
+    *(state_witness, fraud_proof, region_question),
 )

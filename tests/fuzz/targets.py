@@ -3,7 +3,14 @@
 from collections.abc import Callable
 from typing import Final
 
-from tests.fuzz import chain_targets, file_targets, joining_targets, node_targets, region_targets
+from tests.fuzz import (
+    anchor_targets,
+    chain_targets,
+    file_targets,
+    joining_targets,
+    node_targets,
+    region_targets,
+)
 from tests.fuzz.judge import Target
 
 BUILDERS: Final[dict[str, Callable[[], Target]]] = {
@@ -14,6 +21,7 @@ BUILDERS: Final[dict[str, Callable[[], Target]]] = {
         *file_targets.TARGETS,
         *joining_targets.TARGETS,
         *region_targets.TARGETS,
+        *anchor_targets.TARGETS,
     )
 }
 

@@ -116,3 +116,21 @@ async def test_a_region_that_falls_silent_is_halted_by_block_time_and_comes_back
             await node.start()
         await until(lambda: grid.status(1) == "live", "it is live with its next checkpoint")
         assert grid.last(1)["number"] > number
+
+
+async def test_records_are_audited_by_another_region(tmp_path: Path) -> None:
+    grid = TierGrid(tmp_path, count=2, checkpoint_ms=500)
+    async with running(grid):
+        for number in (1, 2):
+            await grid.admit(number)
+        main = grid.neutral[0].main.app
+
+        def audited(number: int) -> int:
+            found: int = main.query("audit", "status", {"region": number})["number"]
+            return found
+
+        await until(lambda: min(audited(1), audited(2)) >= 2, "records of both are audited")
+        for number in (1, 2):
+            others = grid.regions[3 - number]
+            assert sum(node.auditor.counts["audited"] for node in others) >= 2
+            assert sum(node.auditor.counts["accused"] for node in others) == 0

@@ -11,6 +11,7 @@ from typing import Any
 from market.client import Call, regions, sign_call
 from market.genesis import GovernanceParams, HomeEntry, MarketParams
 from market.tiers import MainRules, Membership
+from node.audits import Auditor
 from node.config import Config, MainSection, NetworkSection, NodeSection, settings_text
 from node.daemon import Node, now_ms
 from node.genesis import GENESIS_VERSION, ChainParams, Genesis, write_genesis
@@ -89,6 +90,11 @@ class TierNode:
     def poster(self) -> Poster:
         assert self.node.poster is not None
         return self.node.poster
+
+    @property
+    def auditor(self) -> Auditor:
+        assert self.node.auditor is not None
+        return self.node.auditor
 
     async def start(self) -> "TierNode":
         own = MemoryNetwork(self.key.peer_id, self.grid.hub_of(self.genesis))
