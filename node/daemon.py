@@ -260,7 +260,8 @@ class Node:
 
     def _answers(self, tier: Tier, household: Household | None) -> Answers:
         parts = (tier.app, tier.mempool, tier.store, tier.finality, tier.bills, tier.receipts)
-        return Answers(tier.status, household, *parts, tier.doorkeeper)
+        main = self.main.app if self.main is not None and tier is self.tier else None
+        return Answers(tier.status, household, *parts, tier.doorkeeper, main)
 
     def _applicant(self, home: HomeConfig) -> Applicant:
         tier = self.tier

@@ -178,7 +178,7 @@ def _regions(observed: Sequence[Observations], tiers: MainObservations) -> Table
         "from others",
         "closed",
         "anchored",
-        "up to",
+        "audited",
     ):
         table.add_column(title, justify="right")
     for group, seen in zip(tiers.groups, observed, strict=True):
@@ -196,7 +196,7 @@ def _regions(observed: Sequence[Observations], tiers: MainObservations) -> Table
             f"{inside.get('imported_wh', 0) / 1000:.2f}",
             str(inside.get("closed", "–")),
             str(last.get("number", "–")),
-            str(last.get("to_height", "–")),
+            str(tiers.audits.get(group.number, {}).get("number", "–")),
         )
     if tiers.status is not None:
         table.caption = f"{tiers.status['chain_id']}: height {tiers.status['height']}"

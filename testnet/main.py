@@ -20,8 +20,9 @@ REGIONS_ASKED_MAX: Final = 100
 class MainObservations:
     """What has been seen of the main chain so far.
 
-    `status` is that of a node that keeps only it; `regions`, `lasts` and `inside` are by region:
-    how the main chain has it, its last anchored record, and what it knows of itself.
+    `status` is that of a node that keeps only it; `regions`, `lasts`, `audits` and `inside` are by
+    region: how the main chain has it, its last anchored record, how far it is audited, and what it
+    knows of itself.
     """
 
     def __init__(self, street: Street) -> None:
@@ -31,6 +32,7 @@ class MainObservations:
         self.regions: dict[int, dict[str, Any]] = {}
         self.lasts: dict[int, dict[str, Any]] = {}
         self.inside: dict[int, dict[str, Any]] = {}
+        self.audits: dict[int, dict[str, Any]] = {}
         # From a record's block to the main chain's that anchored it, by region and number. [ms]
         self._took_ms: dict[tuple[int, int], int] = {}
 
@@ -50,6 +52,8 @@ class MainObservations:
             for group in self._groups:
                 last = await _query(data, "anchor", "last", {"region": group.number})
                 self._take_last(group.number, last)
+                audit = await _query(data, "audit", "status", {"region": group.number})
+                self.audits[group.number] = audit
         except ControlError:
             # It starts, or is busy; the next poll may do.
             pass
@@ -90,6 +94,7 @@ class MainObservations:
         return {
             "regions": rows,
             "anchored": sum(row["anchored"] for row in rows),
+            "audited": sum(row["audited"] for row in rows),
             "exported_wh": sum(row["exported_wh"] for row in rows),
             "imported_wh": sum(row["imported_wh"] for row in rows),
             "anchoring_ms": summary_ms([float(took) for took in self._took_ms.values()]),
@@ -114,6 +119,7 @@ class MainObservations:
             "closed": inside.get("closed", 0),
             "anchored": last.get("number", 0),
             "anchored_height": last.get("to_height", 0),
+            "audited": self.audits.get(group.number, {}).get("number", 0),
         }
 
     async def _main_row(self) -> dict[str, Any] | None:

@@ -88,8 +88,13 @@ class Regions:
         return found
 
     def _row(self, main: Application, row: dict[str, Any]) -> dict[str, Any]:
-        last = main.query("anchor", "last", {"region": row["number"]})
+        asked = {"region": row["number"]}
+        last = main.query("anchor", "last", asked)
+        audit = main.query("audit", "status", asked)
         return row | {
+            "audited": audit["number"],
+            "audited_to_height": audit["to_height"],
+            "auditors_redrawn": audit["redrawn"],
             "anchored": last["number"],
             "anchored_to_height": last["to_height"],
             "anchored_ms": last["anchored_ms"],

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from node.cli.gov import print_done
 from node.cli.options import (
     CONFIG,
     EXIT_FAILED,
@@ -80,6 +81,138 @@ def region_show(
         )
 
 
+SponsorOption = Annotated[Path, typer.Option("--key", help="The sponsor's key file.")]
+
+
+@region_app.command("prove")
+def region_prove(config: ConfigOption = CONFIG) -> None:
+    """Print this authority's proof that it holds its key and means its region, for `create`."""
+    from node.genesis import read_genesis
+    from node.registration import prove_possession
+    from node.setup import read_key
+
+    own = settings(config)
+    key = read_key(own.path(own.node.key))
+    genesis = read_genesis(own.path(own.node.genesis))
+    typer.echo(f"{key.public.hex()}={prove_possession(genesis, key).hex()}")
+
+
+@region_app.command("create")
+def region_create(
+    genesis: Annotated[Path, typer.Option(help="The region's genesis file.")],
+    key: SponsorOption,
+    proof: Annotated[list[str], typer.Option(help="What each authority's `region prove` printed.")],
+    name: Annotated[str, typer.Option(help="What the region shall be called.")],
+    escrow: Annotated[
+        float, typer.Option(min=0, help="Put up for trade with others, in the currency's unit.")
+    ] = 0.0,
+    config: ConfigOption = CONFIG,
+    node: NodeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Register a region on the main chain, by its sponsor, who puts up bond and escrow.
+
+    A quorum of the main chain's authorities then lets it in: `commonwatt region approve`.
+    """
+    from node.genesis import read_genesis
+    from node.registration import proofs_of, registration
+
+    region = read_genesis(genesis)
+    call = registration(region, name, proofs_of(proof), round(escrow * 1_000_000))
+    done = _decide(config, node, call, key)
+    number = call.args["region"]
+    print_done(done, as_json, f"region {number} is proposed; authorities of the main chain approve")
+
+
+@region_app.command("approve")
+def region_approve(
+    number: Annotated[int, typer.Argument(help="The region's number.")],
+    config: ConfigOption = CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a proposed region in: this authority's yes; a quorum's decides."""
+    from market.client import regions
+
+    done = _decide(config, None, regions.approve(number), None)
+    live = any(name == "region_status" for _, name, _ in done["events"])
+    print_done(done, as_json, f"region {number} is {'live' if live else 'still proposed'}")
+
+
+@region_app.command("deposit")
+def region_deposit(
+    number: Annotated[int, typer.Argument(help="The region's number.")],
+    amount: Annotated[float, typer.Argument(min=0, help="In the currency's unit.")],
+    key: SponsorOption,
+    config: ConfigOption = CONFIG,
+    node: NodeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put more into a region's escrow, by its sponsor."""
+    from market.client import regions
+
+    call = regions.deposit(number, round(amount * 1_000_000))
+    print_done(_decide(config, node, call, key), as_json, f"the escrow of region {number} is more")
+
+
+@region_app.command("withdraw")
+def region_withdraw(
+    number: Annotated[int, typer.Argument(help="The region's number.")],
+    amount: Annotated[float, typer.Argument(min=0, help="In the currency's unit.")],
+    key: SponsorOption,
+    config: ConfigOption = CONFIG,
+    node: NodeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take something out of a region's escrow, by its sponsor."""
+    from market.client import regions
+
+    call = regions.withdraw(number, round(amount * 1_000_000))
+    print_done(_decide(config, node, call, key), as_json, f"the escrow of region {number} is less")
+
+
+@region_app.command("leave")
+def region_leave(
+    number: Annotated[int, typer.Argument(help="The region's number.")],
+    key: SponsorOption,
+    config: ConfigOption = CONFIG,
+    node: NodeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a region out, by its sponsor; bond and escrow are held for a while after."""
+    from market.client import regions
+
+    done = _decide(config, node, regions.leave(number), key)
+    print_done(done, as_json, f"region {number} has left; `region reclaim` once the hold is over")
+
+
+@region_app.command("reclaim")
+def region_reclaim(
+    number: Annotated[int, typer.Argument(help="The region's number.")],
+    key: SponsorOption,
+    config: ConfigOption = CONFIG,
+    node: NodeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take back bond and escrow of a region that has left, by its sponsor."""
+    from market.client import regions
+
+    done = _decide(config, node, regions.reclaim(number), key)
+    print_done(done, as_json, f"bond and escrow of region {number} are the sponsor's again")
+
+
+def _decide(config: Path, node: Path | None, call: Any, key: Path | None) -> dict[str, Any]:
+    """Have a call decided on the main chain: as the sponsor, or as this node if `key` is None."""
+    from node.api.governor import decide_as
+    from node.setup import MAIN_NAME, read_key
+
+    if node is None or key is None:
+        own = settings(config)
+        data = own.path(own.node.data)
+        node = node or (data / MAIN_NAME if own.main is not None else data)
+        key = key or own.path(own.node.key)
+    return asyncio.run(decide_as(read_key(key), call, node))
+
+
 def verify(
     checkpoint: Annotated[int, typer.Argument(min=1, help="The checkpoint's number.")],
     config: ConfigOption = CONFIG,
@@ -121,9 +254,10 @@ def verify(
 def _line(row: dict[str, Any]) -> str:
     name = f"{row['number']:>4}  {row.get('name', row['chain_id']):<20}"
     status = f"{row['status']:<9}" if "status" in row else "?"
-    return f"{name}{status} checkpoint {row['anchored']} anchored, up to height " + str(
-        row["anchored_to_height"]
-    )
+    line = f"{name}{status} checkpoint {row['anchored']} anchored"
+    if "audited" in row:
+        line += f", {row['audited']} audited"
+    return f"{line}, up to height {row['anchored_to_height']}"
 
 
 def _print_proof(view: dict[str, Any]) -> None:

@@ -1,12 +1,13 @@
-"""Decoders of checkpoints that authorities show each other, and of proofs of what became of them."""
+"""Decoders of checkpoints that authorities show each other, and of proofs of their anchoring."""
 
 from types import SimpleNamespace
 from typing import Any, Final
 
 from consensus.sync_messages import Nothing
 from node.anchoring import AnchorReader, ProveCheckpoint, anchor_view
-from node.errors import ControlError, ProofError
+from node.errors import ConfigError, ControlError, ProofError
 from node.poster import QUESTION_BYTES_MAX, GetCheckpoint, read_checkpoint
+from node.registration import proofs_of
 from tests.fuzz.chain_targets import encoded
 from tests.fuzz.judge import Target
 from tests.fuzz.node_targets import finished
@@ -75,4 +76,21 @@ def anchor_proof() -> Target:
     )
 
 
-TARGETS: Final = (get_checkpoint, shown_checkpoint, prove_checkpoint, anchor_proof)
+def possession_proof() -> Target:
+    """An authority's proof as text, for whoever registers its region."""
+    true = {bytes(range(32)): bytes(64)}
+    good = "=".join(part.hex() for part in next(iter(true.items())))
+
+    def read(data: bytes) -> dict[bytes, bytes]:
+        return proofs_of([data.decode("latin-1")])
+
+    return Target("possession-proof", read, (ConfigError,), (good.encode(),), kind="text")
+
+
+TARGETS: Final = (
+    get_checkpoint,
+    shown_checkpoint,
+    prove_checkpoint,
+    anchor_proof,
+    possession_proof,
+)

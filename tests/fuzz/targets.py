@@ -98,6 +98,7 @@ PARSED: Final[dict[tuple[str, str], str]] = {
     ("node/memory.py", "msgspec.json.decode"): "home-memory",
     ("node/network/_book.py", "msgspec.json.decode"): "peer-book",
     ("node/network/_pubsub.py", "rpc.ParseFromString"): "gossip-rpc",
+    ("node/registration.py", "bytes.fromhex"): "possession-proof",
     ("node/setup.py", "bytes.fromhex"): "key-file",
     ("testnet/street.py", "json.loads"): "street-file",
     ("testnet/street.py", "msgspec.convert"): "street-file",

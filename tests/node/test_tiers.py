@@ -7,10 +7,10 @@ import pytest
 from consensus.checkpoint import Checkpoint
 from market.agenda import Agenda
 from market.tiers import MainRules, Membership
-from node.errors import GenesisError
+from node.errors import ConfigError, GenesisError
 from node.genesis import Genesis
 from node.poster import Turns
-from node.registration import registration
+from node.registration import proofs_of, prove_possession, registration
 from node.shelf import ANCHORED_KEPT, Shelf, number_of
 from node.tiers import check_main
 from tests.node.grid import key_of, make_genesis
@@ -54,6 +54,15 @@ def test_who_registers_needs_each_authoritys_proof() -> None:
         registration(region, "Region 1", proofs, 5)
     with pytest.raises(GenesisError, match="is no region"):
         registration(make_genesis(), "Region 1", proofs, 5)
+
+
+def test_proofs_are_read_as_they_are_printed() -> None:
+    key, genesis = key_of(1), region_of()
+    text = f"{key.public.hex()}={prove_possession(genesis, key).hex()}"
+    assert proofs_of([text]) == {key.public: prove_possession(genesis, key)}
+    for bad in ("", "=", text[:-2], text.replace("=", ""), "zz" + text[2:]):
+        with pytest.raises(ConfigError, match="is no proof"):
+            proofs_of([text, bad])
 
 
 def test_turns_come_by_place_and_again_while_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
