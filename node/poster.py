@@ -174,7 +174,7 @@ class Poster:
         if found is not None:
             self.shelf.put(number_of(found), found)
             # A later checkpoint proves again what is still open, so none of them need be kept.
-            self._offers += make_offers(self._own.app, header)
+            self._offers = [*self._offers, *make_offers(self._own.app, header)][-OFFERS_MAX:]
 
     def _main_applied(self, block: Block, certificate: Certificate, result: BlockResult) -> None:
         following = set_of(result.next) if ends_epoch(block.header) else None
