@@ -62,10 +62,10 @@ def test_a_home_tells_what_its_region_knows(both: tuple[Region, Main]) -> None:
 
 def test_bad_numbers_are_refused(both: tuple[Region, Main]) -> None:
     region, main = both
-    for bad in (0, -1, 1_001, "1", 1.0, True):
+    for bad in (0, -1, 10**10, "1", 1.0, True):
         with pytest.raises(ControlError, match="number is that of a region"):
             told(region.app, main.app, "region", number=bad)
-        with pytest.raises(ControlError, match="number is a whole number|ask an authority"):
+        with pytest.raises(ControlError, match="number is a whole number"):
             told(region.app, main.app, "checkpoint_proof", number=bad)
 
 
