@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed while running, 2 something to be put right first (o
 """
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -36,6 +37,24 @@ app.add_typer(market_app, name="market")
 app.add_typer(contracts_app, name="contracts")
 app.add_typer(region_app, name="region")
 app.add_typer(forecast_app, name="forecast")
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from node.status import version
+
+        typer.echo(f"commonwatt {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def commonwatt(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Which one this is."),
+    ] = False,
+) -> None:
+    """Neighbours who trade their own electricity."""
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from market import carbon, client, governance
 from market.app import Application
 from market.client.finality import finality_of_slot
 from market.errors import QueryError
+from market.genesis import MECHANISMS_WITH_ORDERS
 from node.api.control import Answer
 from node.errors import ControlError
 from wire.keys import is_address
@@ -28,7 +29,6 @@ BOOK_SLOTS_MAX: Final = 8
 PRICES_SLOTS_MAX: Final = 96
 REQUESTS_MAX: Final = 100
 NAMES_SHOWN_MAX: Final = 8
-ORDERS_BY_SLOT: Final = ("high_low", "uniform")
 GRID_NAME: Final = "grid"
 
 
@@ -69,7 +69,7 @@ class Views:
 
     def book(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """The orders of one slot, or of those whose gate is open: bids and asks, best first."""
-        self._need(ORDERS_BY_SLOT, "orders", "market requests")
+        self._need(MECHANISMS_WITH_ORDERS, "orders", "market requests")
         asked = _integer(question, "slot", 0, SLOT_MAX)
         opened = [asked] if asked is not None else client.open_slots(self._query)
         names = self._names()
