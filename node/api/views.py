@@ -17,6 +17,7 @@ import msgspec
 
 from market import carbon, client, governance
 from market.app import Application
+from market.client.finality import finality_of_slot
 from market.errors import QueryError
 from market.genesis import MECHANISMS_WITH_ORDERS
 from node.api.control import Answer
@@ -32,10 +33,18 @@ GRID_NAME: Final = "grid"
 
 
 class Views:
-    """Answers about one application's committed state."""
+    """Answers about one application's committed state.
 
-    def __init__(self, app: Application) -> None:
+    Parameters
+    ----------
+    app : Application
+    main : Application, optional
+        The main chain's, where this node keeps it beside a region.
+    """
+
+    def __init__(self, app: Application, main: Application | None = None) -> None:
         self._app = app
+        self._main = main
         self._query = app.query
         self._offsets: tuple[int, list[tuple[int, int]]] = (-2, [])
 
@@ -89,6 +98,7 @@ class Views:
             number = self._home(question["home"]).number
             found = [trade for trade in found if number in (trade.buyer, trade.seller)]
         return self._slot(slot) | {
+            "finality": self.finality(slot),
             "summary": client.slot_summary(self._query, slot),
             "rounds": [
                 _plain(held)
@@ -204,6 +214,17 @@ class Views:
             if address == home.address:
                 return home.name
         return self._title(address, None)
+
+    def finality(self, slot: int) -> str | None:
+        """How final a slot's trades and bills are; None where there is no main chain.
+
+        Of a home that does not keep it, by what its region has been shown.
+        """
+        member = self._app.params.region
+        if member is None:
+            return None
+        main = None if self._main is None else self._main.query
+        return finality_of_slot(self._query, main, member.region, slot)
 
     # -- parts -------------------------------------------------------------------------------
 
