@@ -458,13 +458,13 @@ def test_rules_that_cannot_be_meant(rules: ExchangeRules, said: str) -> None:
 
 
 def crowded(region: Region, orders: int, side: int) -> None:
-    """Put so many orders of 5 Wh into the book, as if they had been posted."""
+    """Put so many orders, to buy 5 Wh or to sell 8, into the book, as if they had been posted."""
     state = region.app._state
-    price = 90_000 if side else 150_000
+    energy_wh, price = (8, 90_000) if side else (5, 150_000)
     rows: dict[int, list[list[int]]] = {}
     for number in range(1, orders + 1):
         home = number % 4 + 1
-        rows.setdefault(home, []).append([number, home, side, 5, price + number, 0, 0])
+        rows.setdefault(home, []).append([number, home, side, energy_wh, price + number, 0, 0])
     round_now = region.query("market", "round", {"slot": SLOT})
     round_now.update(posted=orders)
     writes = {f"market/orders/{SLOT}/{home}": encode(own) for home, own in rows.items()}
