@@ -292,6 +292,25 @@ def trades_of_home(query: Query, slot: int, number: int) -> list[Trade]:
     return [trade for trade in trades_of_slot(query, slot) if number in (trade.buyer, trade.seller)]
 
 
+class Elsewhere(msgspec.Struct, frozen=True, array_like=True):
+    """What a home has traded with other regions by one of its orders; the fee is on top."""
+
+    home: int
+    bought_wh: int
+    cost_micro: int
+    sold_wh: int
+    income_micro: int
+    fee_micro: int
+
+
+def traded_elsewhere(query: Query, slot: int) -> list[Elsewhere]:
+    """Return what homes traded with other regions, in a region that does (`Membership.exports`).
+
+    Empty until it is shown what became of the slot's offer.
+    """
+    return typed(query("export", "positions_of", {"slot": slot}), list[Elsewhere])
+
+
 class Round(msgspec.Struct, frozen=True):
     """One round of a slot: `kind` is day_ahead, intraday, gate, request or sharing.
 

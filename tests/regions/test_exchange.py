@@ -11,6 +11,7 @@ from market.errors import ParamsError
 from market.tiers import ExchangeRules, ExportRules
 from market.vm import merkle
 from node.exchange import due_in_region, due_on_main, make_offers, still_open
+from node.trading import contracted_wh
 from tests.market.street import TARIFF
 from tests.market.vm.cpython import CPythonEngine
 from tests.regions.forge import Captured, slot_totals
@@ -64,6 +65,9 @@ def test_what_one_region_lacks_another_sells() -> None:
     world.check()
     world.show()
     world.check()
+    # The homes plan with it: 300 are sold at home, 600 elsewhere.
+    assert contracted_wh(sunny.query, sunny.app.params, SLOT, 1) == -900
+    assert contracted_wh(dark.query, dark.app.params, SLOT, 2) == 200
     world.meter(SLOT, {1: SUNNY_READ, 2: DARK_READ})
     world.check()
     bills = client.bills_of_slot(dark.query, SLOT)

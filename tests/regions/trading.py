@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from consensus.light import ends_epoch
 from market import client
-from market.client import Call
+from market.client import Call, regions
 from market.invariants import count_money
 from market.tiers import ExchangeRules, ExportRules
 from market.vm.engine import Engine
@@ -72,6 +73,10 @@ class World:
         assert self.main.head is not None
         shown = self.main.signed_header(self.main.head)
         calls = due_in_region(region.app, self.main.app, shown)
+        known = region.query("export", "main_head", {})["height"]
+        if calls:
+            ends = [one for one in self.main.blocks[known:-1] if ends_epoch(one.header)]
+            calls = [regions.follow(self.main.signed_header(one)) for one in ends] + calls
         return [(region.home_keys[0], call) for call in calls]
 
     def show(self, *there: Region) -> None:
