@@ -120,6 +120,19 @@ def test_many_prices_make_a_ladder_of_eight() -> None:
     ]  # fmt: skip
 
 
+def test_prices_beyond_the_exchanges_are_brought_within() -> None:
+    dear = {"price_max_micro_per_kwh": 10**9, "tariffs": ((0, ((0, 10**9),)),)}
+    region = Region(1, exports=ExportRules(), balance_micro=10**9, **dear)
+    region.trade(SLOT, [(1, "buy", 300, 10**9), (2, "sell", 200, 2 * 10**8)])
+    # The neighbour's ask is taken at home; what the grid would lift is bid at the most there is.
+    assert region.query("export", "offered", {"slot": SLOT})["steps"] == [[0, 100, 10**8]]
+    limited = ExportRules(buy_max_micro_per_kwh=120_000)
+    region = Region(1, exports=limited)
+    region.trade(SLOT, [(1, "buy", 300, 250_000), (2, "buy", 200, 110_000)])
+    steps = region.query("export", "offered", {"slot": SLOT})["steps"]
+    assert steps == [[0, 300, 120_000], [0, 200, 110_000]]
+
+
 def test_lines_within_the_region_bound_what_leaves_it() -> None:
     # A quarter of an hour: 500 Wh at the substation, 300 Wh to the second and the third home.
     lines = ((1, 0, 2_000), (2, 1, 1_200))
