@@ -10,7 +10,13 @@ from market.client import regions
 from market.errors import ParamsError
 from market.tiers import ExchangeRules, ExportRules
 from market.vm import merkle
-from node.exchange import due_in_region, due_on_main, make_offers, still_open
+from node.exchange import (
+    ENDS_AT_ONCE_MAX,
+    due_in_region,
+    due_on_main,
+    make_offers,
+    still_open,
+)
 from node.trading import contracted_wh
 from tests.market.street import TARIFF
 from tests.market.vm.cpython import CPythonEngine
@@ -307,6 +313,25 @@ def test_what_is_shown_too_late_is_the_regulators() -> None:
     world.check()
     # The main chain takes a slot as traded, or as not, and nothing between.
     world.anchor()
+    world.check()
+
+
+def test_many_ends_are_shown_some_at_a_time() -> None:
+    """The main chain was away for a while; what homes still wait for comes first."""
+    world = World(1, history_min=256)
+    (region,) = world.regions
+    last = SLOT + 2 * ENDS_AT_ONCE_MAX
+    for slot in range(SLOT, last + 1, 2):
+        region.trade(slot, SUNNY)
+    world.close(last)
+    calls = [call for _, call in world.due(region)]
+    assert [call.entry for call in calls] == ["follow"] + ["refund"] * ENDS_AT_ONCE_MAX
+    slots = [call.args["slot"] for call in calls[1:]]
+    statuses = [world.status(region, slot) for slot in slots]
+    assert statuses == sorted(statuses, reverse=True)
+    assert {"open", "late"} == set(statuses)
+    world.show(region)
+    assert {world.status(region, slot) for slot in range(SLOT, last + 1, 2)} == {"refunded"}
     world.check()
 
 

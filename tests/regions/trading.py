@@ -8,7 +8,7 @@ from market.client import Call, regions
 from market.invariants import count_money
 from market.tiers import ExchangeRules, ExportRules
 from market.vm.engine import Engine
-from node.exchange import due_in_region, due_on_main
+from node.exchange import ENDS_AT_ONCE_MAX, due_in_region, due_on_main
 from tests.regions.grid import ESCROW, REGULATOR, SLOT_MS, Main, Region
 from wire.keys import SigningKey
 
@@ -82,9 +82,10 @@ class World:
     def show(self, *there: Region) -> None:
         """Show regions what became of their offers."""
         for region in there or self.regions:
-            for sender, call in self.due(region):
-                region.ok(sender, call)
-            assert self.due(region) == [], "nothing is left to be shown"
+            while calls := self.due(region):
+                assert len(calls) <= ENDS_AT_ONCE_MAX + 1
+                for sender, call in calls:
+                    region.ok(sender, call)
 
     def meter(self, slot: int, readings: dict[int, list[tuple[int, int]]]) -> None:
         for region in self.regions:
