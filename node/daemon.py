@@ -31,6 +31,7 @@ from node.errors import NodeError, StartError
 from node.evidence import EvidencePool
 from node.genesis import Genesis, read_genesis
 from node.household import Household
+from node.joining import Applicant, application_of
 from node.lock import DirectoryLock
 from node.mempool import Mempool
 from node.network.base import Network, NetworkError
@@ -245,7 +246,12 @@ class Node:
 
     def _answers(self, tier: Tier, household: Household | None) -> Answers:
         parts = (tier.app, tier.mempool, tier.store, tier.finality, tier.bills, tier.receipts)
-        return Answers(tier.status, household, *parts)
+        return Answers(tier.status, household, *parts, tier.doorkeeper)
+
+    def _applicant(self, home: HomeConfig) -> Applicant:
+        tier = self.tier
+        application = application_of(tier.genesis.chain_id, tier.name, home, self._key)
+        return Applicant(application, tier.app.query, tier.network)
 
     def start_task(self, work: Any) -> None:
         """Run something beside the parts; if it fails, the node stops."""
@@ -265,8 +271,9 @@ class Node:
             works += self.main.tasks()
         if self.poster is not None:
             works.append(self.poster.run())
-        if self.household is not None:
+        if self.household is not None and self._config.home is not None:
             works.append(self.household.run())
+            works.append(self._applicant(self._config.home).run())
         for work in works:
             self.start_task(work)
         stopped = asyncio.create_task(stop.wait())

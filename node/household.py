@@ -181,8 +181,14 @@ class Household:
                 await self._trade_due()
                 self._offer_due()
             except (HemsError, QueryError) as error:
-                # One slot is lost, the next may do; the grid serves this one.
-                log.warning("this slot is left to the grid: %s", error)
+                # One slot is lost, the next may do; the grid serves this one. A home that is not
+                # registered yet has said so (`node.joining`).
+                waits = isinstance(error, QueryError) and error.code == "not_a_home"
+                log.log(
+                    logging.DEBUG if waits else logging.WARNING,
+                    "this slot is left to the grid: %s",
+                    error,
+                )
             try:
                 # Not `wait_for`: it swallows a cancellation that comes with the event.
                 async with asyncio.timeout(self._pause_s()):

@@ -48,9 +48,7 @@ def create_home(
     ConfigError
         There are such files already; nothing is overwritten.
     """
-    for name in (CONFIG_NAME, KEY_NAME, DATA_NAME):
-        if (directory / name).exists():
-            raise ConfigError(f"{directory / name} exists already; nothing was changed")
+    check_new(directory)
     key = key or SigningKey.generate()
     try:
         data = directory / DATA_NAME
@@ -66,6 +64,13 @@ def create_home(
     except OSError as error:
         raise ConfigError(f"{error.filename or directory}: {error.strerror}") from None
     return key
+
+
+def check_new(directory: Path) -> None:
+    """Raise `ConfigError` if there is a home, or part of one, already."""
+    for name in (CONFIG_NAME, KEY_NAME, DATA_NAME):
+        if (directory / name).exists():
+            raise ConfigError(f"{directory / name} exists already; nothing was changed")
 
 
 def read_key(path: Path) -> SigningKey:

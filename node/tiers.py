@@ -26,6 +26,7 @@ from node.epochs import Epochs
 from node.errors import GenesisError
 from node.evidence import EvidencePool
 from node.genesis import Genesis, community_key
+from node.joining import Doorkeeper
 from node.mempool import Mempool
 from node.network.base import Network
 from node.network.libp2p import Libp2pNetwork
@@ -155,7 +156,7 @@ class Tier:
         self.chain.on_applied(self.finality.applied)
         self.status = NodeStatus(
             self.name,
-            chain_id,
+            genesis,
             key,
             self.chain,
             self.mempool,
@@ -165,6 +166,7 @@ class Tier:
         )
         self.bills = Bills(self.chain, self.app, self.sync, self.network)
         self.receipts = Receipts(self.store, self.sync, self.network)
+        self.doorkeeper = Doorkeeper(genesis, self.app.query, self.network)
 
     async def start(self) -> None:
         """Load the chain and connect; whoever listens to parts of it has said so before."""
@@ -187,7 +189,7 @@ def libp2p_of(
     return Libp2pNetwork(
         key,
         listen,
-        community_key(genesis),
+        community_key(genesis.hash),
         data / PEERS_NAME,
         announce=announce,
         large=len(genesis.market.homes) > LARGE_COMMUNITY,

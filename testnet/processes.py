@@ -49,6 +49,10 @@ class HomeProcess:
         """Where the daemon's log goes."""
         return self.directory / "node.log"
 
+    def command(self) -> list[str]:
+        """Return the command line of the daemon; `--until-stdin-closes` is put after it."""
+        return command(self.directory / "node.toml")
+
     async def start(self) -> None:
         """Start the daemon and keep it running until `stop`."""
         self._stopping = False
@@ -87,7 +91,7 @@ class HomeProcess:
     async def _spawn(self) -> None:
         with self.log_path.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *command(self.directory / "node.toml"),
+                *self.command(),
                 "--until-stdin-closes",
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,

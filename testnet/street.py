@@ -19,7 +19,7 @@ import msgspec
 
 from hems.agents.registry import DEFAULT as AGENT_DEFAULT
 from hems.agents.registry import agent_class
-from hems.config import CommunityHome, ConstantHome, HomeConfig
+from hems.config import HomeConfig
 from hems.errors import HemsError
 from hems.neighbourhood import Neighbourhood, built_in, replayed, synthetic, with_storage
 from market.app import machine
@@ -34,6 +34,7 @@ from node.genesis import (
     Genesis,
     write_genesis,
 )
+from node.joining import capability
 from node.setup import GENESIS_NAME, create_home
 from wire.keys import SigningKey
 
@@ -48,8 +49,6 @@ REGION_AUTHORITIES_MAX: Final = 24
 MARKET_START: Final = datetime(2025, 11, 3, 9, 0)
 OFFSET_YEARS: Final = 10
 BALANCE_MICRO: Final = 200_000_000
-IMPORT_CAP_W: Final = 15_000
-EXPORT_CAP_W: Final = 10_000
 # Time of use and feed-in of CE's table 2, by local minute of the day. [micro AUD per kWh]
 TARIFF_BANDS: Final = (
     (0, 177_000),
@@ -305,23 +304,13 @@ def market_of(plan: StreetPlan, **fields: Any) -> MarketParams:
 
 def entry_of(name: str, key: SigningKey, home: HomeConfig) -> HomeEntry:
     """Return what a genesis says of a home."""
-    pv_w = home.source.pv_peak_w if isinstance(home.source, CommunityHome) else 0
-    sells = home.battery is not None or pv_w > 0
-    role = "prosumer" if sells else "consumer"
-    if sells and home.source == ConstantHome():
-        role = "speculator"
+    can = capability(home)
     return HomeEntry(
         address=key.address,
         meter=key.derive("meter").address,
         name=name,
-        role=role,
-        import_cap_w=home.import_cap_w or IMPORT_CAP_W,
-        export_cap_w=(home.export_cap_w or EXPORT_CAP_W) if sells else 0,
-        battery_wh=sum(battery.capacity_wh for battery in home.batteries),
-        pv_w=pv_w,
         balance_micro=BALANCE_MICRO,
-        # A battery may be charged from the grid.
-        green=pv_w > 0 and home.battery is None,
+        **can._asdict(),
     )
 
 

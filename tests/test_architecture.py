@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "consensus": {"wire"},
     "market": {"wire"},
     "node": {"consensus", "hems", "market", "wire"},
-    "testnet": {"hems", "market", "node", "wire"},
+    "testnet": {"consensus", "hems", "market", "node", "wire"},
     "study": {"hems", "market"},
     "cli": {"node", "study", "testnet"},
 }
@@ -86,6 +86,12 @@ def test_only_the_network_knows_libp2p_and_trio() -> None:
                 continue
             for line, name in imports(file):
                 assert name not in ("libp2p", "trio", "multiaddr"), f"{file}:{line} imports {name}"
+
+
+def test_only_the_test_build_of_the_daemon_knows_consensus_in_testnet() -> None:
+    for file in sources("testnet"):
+        if file != ROOT / "testnet" / "chaos" / "driver.py":
+            assert "consensus" not in {name for _, name in imports(file)}, f"{file}"
 
 
 def test_signatures_are_checked_in_one_place() -> None:

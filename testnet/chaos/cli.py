@@ -1,0 +1,64 @@
+"""The commands that disturb a grid."""
+
+import asyncio
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+chaos_app = typer.Typer(
+    help="Disturb a grid by a scenario and judge what it makes of it.", no_args_is_help=True
+)
+
+
+class TargetName(StrEnum):
+    """What `--target` takes."""
+
+    processes = "processes"
+    netns = "netns"
+
+
+@chaos_app.command("run")
+def chaos_run(
+    scenario: Annotated[str, typer.Argument(help="A TOML file, or a shipped scenario's name.")],
+    target: Annotated[TargetName, typer.Option(help="Where the grid runs.")] = TargetName.processes,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write report.json and report.html there, and keep the nodes' logs."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Run a scenario; exit code 0 if every promise was kept, 1 if not, 2 if it cannot be run."""
+    from testnet.chaos.session import Options, session
+
+    options = Options(scenario, target.value, out, as_json)
+    try:
+        code = asyncio.run(session(options))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        typer.echo("stopped; all faults are undone", err=True)
+        code = 130
+    raise typer.Exit(code)
+
+
+@chaos_app.command("list")
+def chaos_list() -> None:
+    """List the shipped scenarios."""
+    from testnet.chaos.scenario import load_scenario, shipped
+
+    for file in shipped():
+        typer.echo(f"{file.stem:24} {load_scenario(file).about}")
+
+
+@chaos_app.command("undo")
+def chaos_undo() -> None:
+    """Undo what a run has left that could not do so itself."""
+    from testnet.chaos.journal import undo_left, unfinished
+
+    if not unfinished():
+        typer.echo("nothing to undo")
+        return
+    problems = undo_left(typer.echo)
+    for problem in problems:
+        typer.echo(f"commonwatt: {problem}", err=True)
+    raise typer.Exit(1 if problems else 0)

@@ -1,0 +1,272 @@
+"""What a scenario's file says, read strictly.
+
+A scenario is TOML: `about`, then the tables `[grid]`, `[run]`, `[demands]`, `[groups]` and any
+number of `[[fault]]`. Each table is a struct below, which gives its keys, units and defaults. What
+is not known is refused; whether it fits a grid is `testnet.chaos.plan`'s to say.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from testnet.chaos.errors import ScenarioError
+
+FILE_CHARS_MAX: Final = 32_768
+FAULTS_MAX: Final = 200
+SECONDS_MAX: Final = 86_400.0
+DELAY_MS_MAX: Final = 5_000
+SKEW_MS_MAX: Final = 24 * 3_600_000
+SHIPPED: Final = Path(__file__).parents[1] / "scenarios"
+
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=SECONDS_MAX)]
+Span: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=SECONDS_MAX)]
+Percent: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=100)]
+Milliseconds: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=DELAY_MS_MAX)]
+Nodes: TypeAlias = Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=200)]
+Behaviour: TypeAlias = Literal["equivocate", "withhold", "flood", "nil"]
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of the tables."""
+
+
+class Fault(Table, frozen=True, tag_field="kind"):
+    """One `[[fault]]`: `at_s` after the warm-up it begins, `for_s` later it is undone. [s]
+
+    `nodes` are names, groups, or `all`, `authorities`, `followers`, `f` (as many authorities as may
+    fail), `f+1`, `authorities:N`, `random:N`.
+    """
+
+    at_s: Seconds
+    for_s: Span
+
+
+class Kill(Fault, frozen=True, tag="kill"):
+    """The daemon dies as by a power cut, and is started again. `stagger_s`: one after another."""
+
+    nodes: Nodes
+    stagger_s: Seconds = 0.0
+
+
+class Wipe(Fault, frozen=True, tag="wipe"):
+    """As `kill`, and its data directory is empty when it is started again; key and genesis stay."""
+
+    nodes: Nodes
+    stagger_s: Seconds = 0.0
+
+
+class Restart(Fault, frozen=True, tag="restart"):
+    """The daemon is stopped in order and started again at the end."""
+
+    nodes: Nodes
+    stagger_s: Seconds = 0.0
+
+
+class Stop(Fault, frozen=True, tag="stop"):
+    """The daemon stands still (SIGSTOP, a paused container), then goes on."""
+
+    nodes: Nodes
+    stagger_s: Seconds = 0.0
+
+
+class Disconnect(Fault, frozen=True, tag="disconnect"):
+    """The node's network cable is pulled."""
+
+    nodes: Nodes
+    stagger_s: Seconds = 0.0
+
+
+class Partition(Fault, frozen=True, tag="partition"):
+    """Nodes of different `sides` do not hear each other; packets vanish silently.
+
+    `one_way`: the first side is not heard by the others, but hears them. `flap_s`: cut and healed
+    in turn for so long each. One side may have the word `rest`: all nodes that no side names.
+    """
+
+    sides: Annotated[tuple[Nodes, ...], msgspec.Meta(min_length=2, max_length=10)]
+    one_way: bool = False
+    flap_s: Seconds = 0.0
+
+
+class Link(Fault, frozen=True, tag="link"):
+    """What `nodes` send `to` the others is late, lost or slow; `both_ways`: what they get, too.
+
+    delay_ms, jitter_ms : mean delay each way and its standard deviation, order kept
+    loss_percent : of packets
+    rate_kbit : kbit/s of each direction of each pair; 0: as fast as it goes
+    """
+
+    nodes: Nodes
+    to: Nodes = ("all",)
+    both_ways: bool = True
+    delay_ms: Milliseconds = 0
+    jitter_ms: Milliseconds = 0
+    loss_percent: Percent = 0.0
+    rate_kbit: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 0
+
+
+class Clock(Fault, frozen=True, tag="clock"):
+    """The node's wall clock jumps by `skew_ms`, and back at the end."""
+
+    nodes: Nodes
+    skew_ms: Annotated[int, msgspec.Meta(ge=-SKEW_MS_MAX, le=SKEW_MS_MAX)]
+
+
+class Disk(Fault, frozen=True, tag="disk"):
+    """Whatever the node makes durable takes `delay_ms` longer."""
+
+    nodes: Nodes
+    delay_ms: Annotated[int, msgspec.Meta(ge=1, le=DELAY_MS_MAX)]
+
+
+class Cpu(Fault, frozen=True, tag="cpu"):
+    """The node gets `percent` of one core at most."""
+
+    nodes: Nodes
+    percent: Annotated[int, msgspec.Meta(ge=1, le=100)]
+
+
+class Byzantine(Fault, frozen=True, tag="byzantine"):
+    """An authority breaks the rules.
+
+    `equivocate` says one thing to half of the others and another to the rest; `withhold` sends no
+    proposals and no votes; `flood` repeats all it says and sends what cannot be read; `nil` votes
+    against every block.
+    """
+
+    nodes: Nodes
+    behaviour: Behaviour
+
+
+AnyFault: TypeAlias = (
+    Kill | Wipe | Restart | Stop | Disconnect | Partition | Link | Clock | Disk | Cpu | Byzantine
+)
+
+
+class Grid(Table, frozen=True):
+    """`[grid]`: the street that is started for the run, or what one that runs must have.
+
+    homes, authorities : how many; a running street may have more
+    time_lapse, slot_minutes : as of `commonwatt testnet up`
+    """
+
+    homes: Annotated[int, msgspec.Meta(ge=4, le=200)] = 8
+    authorities: Annotated[int, msgspec.Meta(ge=4, le=32)] = 4
+    time_lapse: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 60
+    slot_minutes: int = 15
+
+
+class Run(Table, frozen=True):
+    """`[run]`: undisturbed time before the first fault and after the last, and chance's seed."""
+
+    warm_up_s: Span = 20.0
+    cool_down_s: Span = 20.0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 1
+
+
+class Demands(Table, frozen=True):
+    """`[demands]`: what the verdict asks beside agreement, money, energy and kept transactions.
+
+    gap_s : the longest time without a block while a quorum can work
+    recovery_s : from when a fault's nodes answer again until they are at the head
+    wiped_s : the same for nodes that were wiped
+    finality_p95_ms : of transactions that were decided while disturbed; 0: not asked
+    block_rate_percent : of blocks while disturbed, over those before, at least; 0: not asked
+    """
+
+    gap_s: Span = 15.0
+    recovery_s: Span = 15.0
+    wiped_s: Span = 60.0
+    finality_p95_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
+    block_rate_percent: Percent = 0.0
+
+
+class Random(Table, frozen=True):
+    """`[random]`: faults of these `kinds` on one node at a time, drawn from the seed.
+
+    length_s : for how long; every_s : one so often; for_s : shortest and longest
+    """
+
+    length_s: Span
+    every_s: Span
+    for_s: tuple[Span, Span]
+    kinds: Annotated[
+        list[Literal["kill", "wipe", "restart", "stop", "disconnect"]], msgspec.Meta(min_length=1)
+    ]
+
+
+class Scenario(Table, frozen=True):
+    """A scenario's file. `name` is the file's."""
+
+    about: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    name: str = ""
+    grid: Grid = Grid()
+    run: Run = Run()
+    demands: Demands = Demands()
+    groups: dict[str, Nodes] = msgspec.field(default_factory=dict)
+    random: Random | None = None
+    fault: Annotated[list[AnyFault], msgspec.Meta(max_length=FAULTS_MAX)] = msgspec.field(
+        default_factory=list
+    )
+
+
+def load_scenario(file: Path) -> Scenario:
+    """Read a scenario.
+
+    Raises
+    ------
+    ScenarioError
+        It cannot be read, or says what is not known. The text is one line.
+    """
+    try:
+        with file.open(encoding="utf-8") as text:
+            content = text.read(FILE_CHARS_MAX + 1)
+    except OSError as error:
+        raise ScenarioError(f"{file}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ScenarioError(f"{file}: not text in UTF-8") from None
+    if len(content) > FILE_CHARS_MAX:
+        raise ScenarioError(f"{file}: more than the {FILE_CHARS_MAX} characters that are read")
+    try:
+        tree = tomllib.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ScenarioError(f"{file}: not TOML: {error}") from None
+    if "name" in tree:
+        raise ScenarioError(f"{file}: name is the file's own; leave it out")
+    return msgspec.structs.replace(read_scenario(tree, str(file)), name=file.stem)
+
+
+def read_scenario(tree: dict[str, Any], origin: str) -> Scenario:
+    """Return the scenario that parsed TOML says; errors as `load_scenario`."""
+    try:
+        scenario = msgspec.convert(tree, Scenario)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$")
+        raise ScenarioError(f"{origin}: {where.strip('.`') or 'scenario'}: {what}") from None
+    if not scenario.fault and scenario.random is None:
+        raise ScenarioError(f"{origin}: no [[fault]] and no [random]: nothing would happen")
+    return scenario
+
+
+def find_scenario(text: str) -> Path:
+    """Return the file that a person means: a path, or the name of a shipped scenario.
+
+    Raises
+    ------
+    ScenarioError
+        There is neither.
+    """
+    given, own = Path(text), SHIPPED / f"{text}.toml"
+    if given.is_file():
+        return given
+    if "/" not in text and own.is_file():
+        return own
+    names = ", ".join(file.stem for file in shipped())
+    raise ScenarioError(f"{text}: no such file, and no shipped scenario; those are {names}")
+
+
+def shipped() -> list[Path]:
+    """Return the scenarios that come with the program."""
+    return sorted(SHIPPED.glob("*.toml"))

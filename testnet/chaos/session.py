@@ -1,0 +1,128 @@
+"""`commonwatt chaos run`: from what was typed to the verdict and its report."""
+
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from rich.console import Console
+
+from testnet.chaos.errors import ChaosError, TargetError
+from testnet.chaos.journal import Journal, undoing, unfinished
+from testnet.chaos.page import as_page
+from testnet.chaos.report import as_json, show
+from testnet.chaos.run import prepare, run_plan
+from testnet.chaos.scenario import Scenario, find_scenario, load_scenario
+from testnet.chaos.targets.base import Target
+from testnet.chaos.targets.netns import Namespaces
+from testnet.chaos.targets.processes import Processes
+from testnet.chaos.verdict import judge
+
+EXIT_KEPT: Final = 0
+EXIT_BROKEN: Final = 1
+JSON_NAME: Final = "report.json"
+PAGE_NAME: Final = "report.html"
+LOGS_NAME: Final = "logs"
+
+
+class Options(NamedTuple):
+    """What was typed."""
+
+    scenario: str
+    target: str
+    out: Path | None = None
+    as_json: bool = False
+
+
+def say(line: str) -> None:
+    """Tell a person how it goes."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - for a person
+
+
+async def session(options: Options) -> int:
+    """Run a scenario; return the exit code.
+
+    Raises
+    ------
+    ChaosError
+        It cannot be run. What was done is undone.
+    """
+    scenario = load_scenario(find_scenario(options.scenario))
+    out = _prepare_out(options.out)
+    begun = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        directory = Path(tempfile.mkdtemp(prefix="commonwatt-chaos-"))
+        keep = stack.enter_context(_kept_on_failure(directory))
+        journal = Journal.begin()
+        # What an earlier run has left would disturb this one, too.
+        left = [file for file in unfinished() if file != journal.file]
+        stack.enter_context(undoing(journal, say))
+        target = make_target(options.target, directory, scenario, journal)
+        plan = await prepare(scenario, target)
+        if left:
+            say(f"{len(left)} earlier runs are not undone: see `commonwatt chaos undo`")
+        seen = await run_plan(plan, target, say)
+        verdict = judge(seen)
+        report = as_json(seen, verdict, target.name) | {"took_s": round(time.monotonic() - begun)}
+        if out is not None:
+            (out / JSON_NAME).write_text(json.dumps(report, indent=1) + "\n")
+            (out / PAGE_NAME).write_text(as_page(seen, report))
+            _copy_logs(directory, out / LOGS_NAME)
+        keep(not verdict.passed)
+    if options.as_json:
+        print(json.dumps(report, indent=1))  # noqa: T201 - the command's output
+    else:
+        show(report, Console())
+    if out is not None:
+        say(f"the report is {out / PAGE_NAME}")
+    elif not verdict.passed:
+        say(f"the nodes' directories and logs are in {directory}")
+    return EXIT_KEPT if verdict.passed else EXIT_BROKEN
+
+
+def make_target(name: str, directory: Path, scenario: Scenario, journal: Journal) -> Target:
+    """Return the target of this name, nothing of it started."""
+    match name:
+        case "processes":
+            return Processes(directory, scenario.grid, journal)
+        case "netns":
+            return Namespaces(directory, scenario.grid, journal)
+    raise TargetError(f"unknown target {name!r}")
+
+
+def _prepare_out(out: Path | None) -> Path | None:
+    if out is None:
+        return None
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ChaosError(f"--out {out}: cannot be made ({error.strerror})") from None
+    if (out / JSON_NAME).exists():
+        raise ChaosError(f"--out {out}: holds a report already; use another directory")
+    return out
+
+
+@contextlib.contextmanager
+def _kept_on_failure(directory: Path) -> Iterator[Callable[[bool], None]]:
+    keep = False
+
+    def decide(kept: bool) -> None:
+        nonlocal keep
+        keep = kept
+
+    try:
+        yield decide
+    finally:
+        if not keep:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _copy_logs(directory: Path, logs: Path) -> None:
+    for file in sorted(directory.glob("street/*/node.log")):
+        logs.mkdir(exist_ok=True)
+        shutil.copy(file, logs / f"{file.parent.name}.log")

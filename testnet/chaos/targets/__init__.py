@@ -1,0 +1,1 @@
+"""What a scenario can be run on: local processes, containers, processes in network namespaces."""

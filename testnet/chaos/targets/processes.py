@@ -1,0 +1,248 @@
+"""A street of processes of this machine, started for the run and gone after it.
+
+Signals need no privileges; the network between processes of one machine cannot be disturbed
+without them (`testnet.chaos.targets.netns`).
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from node.api.control import ask
+from node.durable import replace_file
+from node.errors import ControlError
+from node.genesis import ChainParams
+from node.setup import DATA_NAME
+from testnet.chaos.errors import TargetError
+from testnet.chaos.journal import Journal, Signal, born
+from testnet.chaos.plan import Pair, Plan, Wire
+from testnet.chaos.roster import Roster
+from testnet.chaos.scenario import Byzantine, Clock, Disconnect, Disk, Grid, Link, Partition
+from testnet.chaos.targets.base import Drive
+from testnet.processes import HomeProcess, stop_all
+from testnet.street import Street, StreetPlan, create_street, home_names
+
+ASK_TIMEOUT_S: Final = 5.0
+DRIVE_NAME: Final = "chaos.json"
+# A limited process runs for its share of this, and stands still for the rest.
+CPU_PERIOD_S: Final = 0.1
+# As long as a street waits for its blocks when nobody trades; a stall shows by itself then.
+HEARTBEAT_MS: Final = 1_000
+NEEDS_DRIVER: Final = (Byzantine, Clock, Disk)
+
+
+class DrivenProcess(HomeProcess):
+    """A home's daemon, or its test build, which does what `chaos.json` in its directory says."""
+
+    driven = False
+
+    def command(self) -> list[str]:
+        """Return the command line."""
+        if not self.driven:
+            return super().command()
+        drive = str(self.directory / DRIVE_NAME)
+        module = "testnet.chaos.driver"
+        config = str(self.directory / "node.toml")
+        return [sys.executable, "-P", "-m", module, "--drive", drive, "--config", config]
+
+
+class Processes:
+    """The target `processes`: see `testnet.chaos.targets.base.Target`."""
+
+    name = "processes"
+
+    def __init__(self, directory: Path, grid: Grid, journal: Journal) -> None:
+        self.directory = directory
+        self._grid = grid
+        self._journal = journal
+        self._homes: dict[str, DrivenProcess] = {}
+        self._frozen: dict[str, int] = {}
+        self._limits: dict[str, asyncio.Task[None]] = {}
+        self.driven: set[str] = set()
+        names = tuple(home_names(grid.homes))
+        self._roster = Roster(names, names[: grid.authorities], {})
+
+    @property
+    def roster(self) -> Roster:
+        """Who is in it."""
+        return self._roster
+
+    async def lacking(self, plan: Plan) -> list[str]:
+        """Return what is missing for a plan; notes which homes need the test build."""
+        self.driven = plan.struck(*NEEDS_DRIVER)
+        if plan.uses(Disconnect, Partition, Link):
+            return [
+                "disconnect, partition and link need a network of their own for each home: "
+                "use --target netns (as root) or --target containers"
+            ]
+        return []
+
+    # -- the grid
+
+    async def __aenter__(self) -> "Processes":
+        grid = self._grid
+        plan = StreetPlan(
+            homes=grid.homes,
+            authorities=grid.authorities,
+            time_lapse=grid.time_lapse,
+            slot_minutes=grid.slot_minutes,
+        )
+        street = create_street(
+            self.directory / "street", plan, chain=ChainParams(heartbeat_ms=HEARTBEAT_MS)
+        )
+        try:
+            await self.prepare(street)
+            self._homes = {name: self.make(name, street.home(name)) for name in street.names}
+            for name, home in self._homes.items():
+                home.driven = name in self.driven
+                if home.driven:
+                    await self.drive(name, Drive())
+                await home.start()
+        except BaseException as error:
+            await self.__aexit__()
+            if isinstance(error, OSError):
+                raise TargetError(f"a home's process could not be started: {error}") from None
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for name in list(self._limits):
+            await self.limit_cpu(name, None)
+        for name in list(self._frozen):
+            await self.thaw(name)
+        await stop_all(list(self._homes.values()))
+
+    async def prepare(self, street: Street) -> None:
+        """Do what must be done between the making of the street and its start."""
+
+    def make(self, name: str, directory: Path) -> DrivenProcess:
+        """Return a home that is not started."""
+        return DrivenProcess(name, directory)
+
+    def data(self, name: str) -> Path:
+        """Return a home's data directory."""
+        return self.directory / "street" / name / DATA_NAME
+
+    async def ask(self, name: str, question: str, **arguments: Any) -> Any:
+        """Ask a home."""
+        if self._homes[name].pid is None or name in self._frozen:
+            # It would not answer, and waiting for it would keep the others waiting.
+            raise ControlError(f"{name} is down")
+        return await ask(self.data(name), question, timeout_s=ASK_TIMEOUT_S, **arguments)
+
+    def failures(self) -> list[str]:
+        """Return which homes have ended by themselves since the last time."""
+        found = []
+        for name, home in self._homes.items():
+            if home.restarts or home.failure:
+                found.append(home.failure or f"{name} ended by itself: {home.last_words()}")
+                home.restarts, home.failure = 0, None
+        return found
+
+    # -- the process
+
+    async def kill(self, name: str) -> None:
+        """Kill it."""
+        await self._homes[name].kill()
+
+    async def stop(self, name: str) -> None:
+        """Stop it in order."""
+        await self._homes[name].stop()
+
+    async def start(self, name: str) -> None:
+        """Start it again."""
+        await self._homes[name].start()
+
+    async def wipe(self, name: str) -> None:
+        """Empty its data directory."""
+        await asyncio.to_thread(_empty, self.data(name))
+
+    async def freeze(self, name: str) -> None:
+        """Send SIGSTOP."""
+        pid = self._homes[name].pid
+        if pid is not None:
+            undo = Signal(pid, born(pid), signal.SIGCONT)
+            self._frozen[name] = self._journal.deed(f"{name} stands still", undo)
+            os.kill(pid, signal.SIGSTOP)
+
+    async def thaw(self, name: str) -> None:
+        """Send SIGCONT."""
+        deed, pid = self._frozen.pop(name, None), self._homes[name].pid
+        if deed is not None:
+            if pid is not None:
+                os.kill(pid, signal.SIGCONT)
+            self._journal.undone(deed)
+
+    # -- what is around it
+
+    async def unplug(self, name: str) -> None:
+        """Not here: `lacking` has said so."""
+        raise TargetError(f"the target {self.name} has no cable of {name} to pull")
+
+    async def plug(self, name: str) -> None:
+        """Not here: `lacking` has said so."""
+        raise TargetError(f"the target {self.name} has no cable of {name}")
+
+    async def wire(self, wires: Mapping[Pair, Wire]) -> None:
+        """Not here: `lacking` has said so."""
+        if wires:
+            raise TargetError(f"the target {self.name} has no links to disturb")
+
+    async def limit_cpu(self, name: str, percent: int | None) -> None:
+        """Let it stand still for a part of the time, as its share of a slow core."""
+        task = self._limits.pop(name, None)
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        if percent is not None and percent < 100:
+            self._limits[name] = asyncio.create_task(self._share(name, percent / 100))
+
+    async def _share(self, name: str, share: float) -> None:
+        home, pid, deed = self._homes[name], None, None
+        try:
+            while True:
+                if home.pid != pid:
+                    pid = home.pid
+                    if deed is not None:
+                        self._journal.undone(deed)
+                        deed = None
+                    if pid is not None:
+                        undo = Signal(pid, born(pid), signal.SIGCONT)
+                        deed = self._journal.deed(f"{name} is slowed", undo)
+                _send(pid, signal.SIGSTOP)
+                await asyncio.sleep(CPU_PERIOD_S * (1 - share))
+                _send(pid, signal.SIGCONT)
+                await asyncio.sleep(CPU_PERIOD_S * share)
+        finally:
+            _send(pid, signal.SIGCONT)
+            if deed is not None:
+                self._journal.undone(deed)
+
+    async def drive(self, name: str, drive: Drive) -> None:
+        """Write what the test build reads."""
+        file = self.data(name).parent / DRIVE_NAME
+        await asyncio.to_thread(replace_file, file, msgspec.json.encode(drive))
+
+
+def _send(pid: int | None, number: int) -> None:
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _empty(directory: Path) -> None:
+    """Remove what is in a directory, as a new disk in its place."""
+    for path in directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

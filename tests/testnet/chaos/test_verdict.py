@@ -1,0 +1,178 @@
+"""The verdict says what was kept and what was not, from made-up runs whose truth is known."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from testnet.chaos.audit import Audit
+from testnet.chaos.page import as_page
+from testnet.chaos.plan import make_plan
+from testnet.chaos.report import as_json, thinned
+from testnet.chaos.roster import Roster
+from testnet.chaos.scenario import read_scenario
+from testnet.chaos.verdict import Seen, Struck, Verdict, judge, longest_gap
+from testnet.chaos.watch import DOWN, Heads, Latency, Sample, appended
+
+NAMES = ("home-01", "home-02", "home-03", "home-04")
+ROSTER = Roster(NAMES, NAMES, {})
+WELL = Audit({}, 9, [], 5, [], [], 3, [])
+
+
+def node(heights: dict[float, int], rss_mib: float = 100.0) -> list[Sample]:
+    """A node's samples, every second, from heights at moments (-1: it does not answer)."""
+    found, height = [], 0
+    for second in range(100):
+        height = heights.get(second, height + 1 if height >= 0 else height)
+        if height < 0:
+            found.append(DOWN._replace(at_s=float(second)))
+        else:
+            found.append(Sample(float(second), height, True, 3, rss_mib, second / 10, second))
+    return found
+
+
+def seen(**changes: Any) -> Seen:
+    """A run of 100 s, one block a second, `home-04` killed from 20 to 40."""
+    scenario = read_scenario(
+        {
+            "about": "a <test>",
+            "grid": {"homes": 4},
+            "demands": changes.pop("demands", {}),
+            "fault": [{"kind": "kill", "nodes": ["f"], "at_s": 0, "for_s": 20}]
+            if "fault" not in changes
+            else changes.pop("fault"),
+        },
+        "x",
+    )
+    plan = make_plan(scenario, ROSTER)
+    level = node({})
+    base = Seen(
+        plan,
+        0.0,
+        20.0,
+        40.0,
+        99.0,
+        True,
+        [Struck(strike, 20.0, 40.0) for strike in plan.strikes],
+        {
+            "home-01": level,
+            "home-02": level,
+            "home-03": level,
+            "home-04": node({20: -1, 43: 20, 45: 45}),
+        },
+        [Latency(float(second), 900.0 + second) for second in range(99)],
+        [],
+        {height: float(height) for height in range(1, 99)},
+        WELL,
+    )
+    return base._replace(**changes)
+
+
+def failed(verdict: Verdict) -> dict[str, str]:
+    return {check.name: check.said for check in verdict.checks if not check.passed}
+
+
+def test_a_good_run_passes() -> None:
+    verdict = judge(seen())
+    assert verdict.passed
+    (recovery,) = verdict.recoveries
+    assert (recovery.up_s, recovery.took_s) == (3.0, 2.0)
+    before, during, after = verdict.phases
+    assert [phase.blocks for phase in verdict.phases] == [19, 20, 59]
+    assert during.rate == pytest.approx(1.0)
+    assert during.finality_ms == {"count": 20, "p50": 930.0, "p95": 939.0}
+    assert before.finality_ms["count"] == 20
+    assert after.gap_s == 1.0
+    assert verdict.loads["home-01"].cpu_percent == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "words"),
+    [
+        ({"problems": ["a and b have different blocks"]}, "agreement", "different blocks"),
+        ({"books": WELL._replace(different=["x", "y"])}, "agreement", r"x \(and 1 more\)"),
+        ({"books": WELL._replace(lost=["tx gone"])}, "nothing lost", "tx gone"),
+        ({"books": WELL._replace(money=["-1"])}, "money", "-1"),
+        ({"books": WELL._replace(energy=["slot 3"])}, "energy", "slot 3"),
+        ({"level": False}, "recovery", "not all nodes"),
+        ({"demands": {"recovery_s": 1}}, "recovery", r"kill home-04: at the head after 2.0 s"),
+        ({"demands": {"finality_p95_ms": 900}}, "finality", "p95 939 ms of 20"),
+        ({"demands": {"finality_p95_ms": 900}, "latencies": []}, "finality", "only 0"),
+        ({"demands": {"gap_s": 0.5}}, "liveness", "longest gap 1.0 s"),
+    ],
+)
+def test_what_was_not_kept_fails(changes: dict[str, Any], name: str, words: str) -> None:
+    verdict = judge(seen(**changes))
+    assert not verdict.passed
+    (only,) = failed(verdict)
+    assert only == name
+    assert re.search(words, failed(verdict)[name])
+
+
+def test_who_never_came_back_fails() -> None:
+    away = seen()
+    away.samples["home-04"][:] = node({20: -1, 43: 20, 44: 20} | dict.fromkeys(range(44, 100), 20))
+    verdict = judge(away)
+    assert verdict.recoveries[0].up_s == 3.0
+    assert verdict.recoveries[0].took_s is None
+    assert "never" in failed(verdict)["recovery"]
+
+
+def test_blocks_need_not_come_without_a_quorum() -> None:
+    fault = [{"kind": "kill", "nodes": ["f+1"], "at_s": 0, "for_s": 20}]
+    blocks = {h: float(h) for h in (*range(1, 20), *range(50, 99))}
+    assert not failed(judge(seen(fault=fault, blocks_s=blocks, demands={"gap_s": 5})))
+    # After it, only a recovery's time is left to them.
+    blocks = {h: float(h) for h in (*range(1, 20), *range(70, 99))}
+    verdict = judge(seen(fault=fault, blocks_s=blocks, demands={"gap_s": 5}))
+    assert "longest gap 15.0 s (at 55 s)" in failed(verdict)["liveness"]
+    # With a quorum they must come all the time.
+    verdict = judge(seen(blocks_s=blocks, demands={"gap_s": 5}))
+    assert "longest gap 51.0 s (at 19 s)" in failed(verdict)["liveness"]
+
+
+def test_a_halved_block_rate_fails_where_it_is_asked() -> None:
+    blocks = {h: float(h) for h in (*range(1, 20), *range(20, 40, 2), *range(40, 99))}
+    demands = {"block_rate_percent": 80}
+    assert "53 %" in failed(judge(seen(blocks_s=blocks, demands=demands)))["block rate"]
+    assert judge(seen(blocks_s=blocks)).passed
+    assert judge(seen(demands=demands)).passed
+
+
+def test_the_report_is_plain_and_the_page_escapes() -> None:
+    run = seen()
+    report = as_json(run, judge(run), "processes")
+    assert json.loads(json.dumps(report)) == report
+    assert report["passed"] is True
+    assert report["strikes"][0]["recovery_s"] == 2.0
+    page = as_page(run, report)
+    assert "a &lt;test&gt;" in page
+    assert "<test>" not in page
+    for outside in ("http:", "https:", "src=", "@import", "url("):
+        assert outside not in page
+    assert page.count("<path") == 2 * len(NAMES)
+
+
+def test_gaps_and_heads() -> None:
+    assert longest_gap([3, 1, 2, 8], 0, 10) == (5, 3)
+    assert longest_gap([], 2, 10) == (8, 2)
+    heads = Heads({"a": node({}), "b": node({5: 50, 6: 6})})
+    assert [heads.at(second) for second in (-1, 0, 4, 5, 6, 60)] == [-1, 1, 5, 50, 50, 61]
+
+
+def test_what_was_appended_is_found() -> None:
+    assert list(appended([], [1, 2])) == [1, 2]
+    assert list(appended([1, 2], [1, 2, 3])) == [3]
+    assert list(appended([1, 2, 3], [3, 4])) == [4]
+    assert list(appended([1, 2], [1, 2])) == []
+    # A process that began anew.
+    assert list(appended([1, 2], [5])) == [5]
+
+
+def test_thinned_keeps_what_was_down() -> None:
+    samples = node({}) * 40
+    samples[2001] = DOWN._replace(at_s=20.0)
+    few = thinned(samples)
+    assert len(few) <= 401
+    assert any(not sample.up for sample in few)
