@@ -10,6 +10,8 @@ from market.client import regions
 from market.errors import ParamsError
 from market.tiers import ExchangeRules, ExportRules
 from market.vm import merkle
+from node.api.views import Views
+from node.cli.market import print_trades
 from node.exchange import (
     ENDS_AT_ONCE_MAX,
     due_in_region,
@@ -90,6 +92,32 @@ def test_what_one_region_lacks_another_sells() -> None:
     funds = world.main.query("regions", "funds", {"region": 1})
     assert funds == {"escrow_micro": ESCROW + cost, "bond_micro": BOND, "due_micro": 0}
     world.check()
+
+
+def test_who_looks_at_an_order_sees_what_became_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    world = World()
+    sunny, dark = world.regions
+    traded(world)
+    views = Views(dark.app)
+    waiting = views.order(f"{SLOT}-2", SLOT, 2)
+    assert waiting is not None
+    assert (waiting["residual_wh"], waiting["elsewhere"]) == (200, [])
+    world.show()
+    found = views.order(f"{SLOT}-2", SLOT, 2)
+    assert found is not None
+    assert found["residual_wh"] == 0
+    (row,) = found["elsewhere"]
+    assert (row["home_name"], row["bought_wh"], row["cost_micro"]) == ("home 2", 200, 21_000)
+    everybody = views.trades({"slot": SLOT, "home": None})
+    one = Views(sunny.app).trades({"slot": SLOT, "home": "home 2"})
+    for shown in (everybody, one):
+        print_trades(msgspec.to_builtins(shown))
+    said = [line.split() for line in capsys.readouterr().out.splitlines() if "other" in line]
+    assert [line[:5] for line in said] == [
+        ["home", "1", "other", "regions", "500"],
+        ["home", "2", "other", "regions", "200"],
+        ["other", "regions", "home", "2", "100"],
+    ]
 
 
 def test_nothing_is_offered_that_would_harm_its_owner() -> None:
