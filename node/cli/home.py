@@ -5,6 +5,8 @@ import os
 import socket
 import sys
 from enum import StrEnum
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -84,7 +86,8 @@ def init(
     neighbours = list(bootstrap or ())
     found = None
     if join is not None:
-        from node.joining import fetch_patiently, read_joining_address
+        from node.joining import read_joining_address
+        from node.light import fetch_patiently
 
         where = read_joining_address(_drawn(join))
         typer.echo(f"asking {where.address} for the genesis ...")
@@ -226,7 +229,7 @@ def status(
 def _print_status(answer: dict[str, Any]) -> None:
     seat = answer["authority"]
     part = "follower" if seat is None else f"authority {seat}"
-    typer.echo(f"{answer['name']}  {answer['address']}  ({part})")
+    typer.echo(f"{answer['name']}  {answer['address']}  ({part}, version {answer['version']})")
     for address in answer["listens"]:
         typer.echo(f"  listens  {address}")
         if UNSPECIFIED in address:
@@ -246,4 +249,7 @@ def _print_status(answer: dict[str, Any]) -> None:
             f"  home     balance {home['balance_micro'] / 1e6:.2f}, bought {home['bought_wh']} Wh, "
             f"sold {home['sold_wh']} Wh, saved {home['saved_micro'] / 1e6:.2f}"
         )
+        for channel, found in groupby(home["sensors"], key=itemgetter("channel")):
+            kinds = (f"{one['readings']} {one['kind']} ({one['outcome']})" for one in found)
+            typer.echo(f"  sensors  {channel}: {', '.join(kinds)}")
     typer.echo(f"  process  {answer['rss_mib']} MiB, {answer['cpu_s']} CPU s")
