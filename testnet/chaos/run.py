@@ -130,6 +130,7 @@ class Runner:
                 for height, time_ms in books.block_times_ms.items()
             },
             books,
+            self._target.quiet_s,
         )
 
     # -- waiting

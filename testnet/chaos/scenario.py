@@ -169,7 +169,7 @@ class Run(Table, frozen=True):
 class Demands(Table, frozen=True):
     """`[demands]`: what the verdict asks beside agreement, money, energy and kept transactions.
 
-    gap_s : the longest time without a block while a quorum can work
+    gap_s : the longest time without a block while a quorum can work, beside the chain's heartbeat
     recovery_s : from when a fault's nodes answer again until they are at the head
     wiped_s : the same for nodes that were wiped
     finality_p95_ms : of transactions that were decided while disturbed; 0: not asked

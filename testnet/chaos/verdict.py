@@ -74,7 +74,8 @@ class Load(NamedTuple):
 class Seen(NamedTuple):
     """All that a run has shown. Times are seconds since its start; blocks' by the run's clock.
 
-    `calm_s`: when the grid was up; `began_s`, `over_s`: the disturbed time's beginning and end.
+    `calm_s`: when the grid was up; `began_s`, `over_s`: the disturbed time's beginning and end;
+    `quiet_s`: so long no block need come when there is nothing to say.
     """
 
     plan: Plan
@@ -89,6 +90,7 @@ class Seen(NamedTuple):
     problems: Sequence[str]
     blocks_s: dict[int, float]
     books: Audit
+    quiet_s: float
 
 
 class Verdict(NamedTuple):
@@ -149,7 +151,8 @@ def _liveness(seen: Seen, demands: Demands) -> Check:
         if gap_s > longest:
             longest, where = gap_s, at_s
     said = f"longest gap {longest:.1f} s (at {where:.0f} s) in {lived_s:.0f} s with a quorum"
-    return Check("liveness", longest <= demands.gap_s, f"{said}; at most {demands.gap_s:g} s")
+    allowed_s = demands.gap_s + seen.quiet_s
+    return Check("liveness", longest <= allowed_s, f"{said}; at most {allowed_s:g} s")
 
 
 def _must_live(seen: Seen) -> list[tuple[float, float]]:

@@ -27,6 +27,8 @@ class Target(Protocol):
     """A grid that can be disturbed. Use as an asynchronous context manager: it runs inside."""
 
     name: str
+    # So long no block need come when nobody has anything to say.
+    quiet_s: float
 
     async def __aenter__(self) -> "Target":
         """Start the grid, or find it. Raises `TargetError`."""
@@ -52,6 +54,9 @@ class Target(Protocol):
 
     def failures(self) -> list[str]:
         """Return what nodes have done that nobody asked them to, such as ending; once each."""
+
+    async def save_logs(self, directory: Path) -> None:
+        """Write what each node has said into a directory; also after the target is left."""
 
     # -- the process
     async def kill(self, name: str) -> None:

@@ -58,6 +58,7 @@ class Processes:
     """The target `processes`: see `testnet.chaos.targets.base.Target`."""
 
     name = "processes"
+    quiet_s = HEARTBEAT_MS / 1000
 
     def __init__(self, directory: Path, grid: Grid, journal: Journal) -> None:
         self.directory = directory
@@ -147,6 +148,11 @@ class Processes:
                 home.restarts, home.failure = 0, None
         return found
 
+    async def save_logs(self, directory: Path) -> None:
+        """Copy the homes' logs."""
+        for name, home in self._homes.items():
+            await asyncio.to_thread(shutil.copy, home.log_path, directory / f"{name}.log")
+
     # -- the process
 
     async def kill(self, name: str) -> None:
@@ -163,7 +169,7 @@ class Processes:
 
     async def wipe(self, name: str) -> None:
         """Empty its data directory."""
-        await asyncio.to_thread(_empty, self.data(name))
+        await asyncio.to_thread(empty, self.data(name))
 
     async def freeze(self, name: str) -> None:
         """Send SIGSTOP."""
@@ -239,7 +245,7 @@ def _send(pid: int | None, number: int) -> None:
             os.kill(pid, number)
 
 
-def _empty(directory: Path) -> None:
+def empty(directory: Path) -> None:
     """Remove what is in a directory, as a new disk in its place."""
     for path in directory.iterdir():
         if path.is_dir() and not path.is_symlink():

@@ -65,6 +65,7 @@ def seen(**changes: Any) -> Seen:
         [],
         {height: float(height) for height in range(1, 99)},
         WELL,
+        0.0,
     )
     return base._replace(**changes)
 
