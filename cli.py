@@ -9,10 +9,11 @@ import typer
 
 from node.cli.account import account
 from node.cli.bill import bill
+from node.cli.community import community_app
 from node.cli.contracts import contracts_app
 from node.cli.forecast import forecast_app
 from node.cli.gov import gov_app
-from node.cli.home import init, run, status
+from node.cli.home import backup, init, restore, run, status
 from node.cli.market import market_app
 from node.cli.options import EXIT_FAILED, EXIT_SETUP
 from testnet.chaos.cli import chaos_app
@@ -24,9 +25,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-for command in (init, run, status, account, bill):
+for command in (init, run, status, account, bill, backup, restore):
     app.command()(command)
 app.add_typer(testnet_app, name="testnet")
+app.add_typer(community_app, name="community")
 app.add_typer(chaos_app, name="chaos")
 app.add_typer(gov_app, name="gov")
 app.add_typer(market_app, name="market")

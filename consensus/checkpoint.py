@@ -39,8 +39,10 @@ LeafHash: TypeAlias = Annotated[bytes, Meta(max_length=32)]
 class SlotTotals(Message, frozen=True):
     """A settled slot of a region, over all its homes; its fields are in the contract's order.
 
-    `net_micro` is what the homes paid, less what they got; `settlement_root` the root of their
-    bills, by the keys under which the region's state holds them.
+    `imported_wh` and `exported_wh` were traded with other regions, for `paid_micro` and
+    `got_micro`, fees apart. `net_micro` is what the homes paid, less what they got;
+    `settlement_root` the root of their bills, by the keys under which the region's state holds
+    them.
     """
 
     slot: Unsigned
@@ -53,6 +55,10 @@ class SlotTotals(Message, frozen=True):
     feed_in_micro: Unsigned
     penalty_micro: Unsigned
     fees_micro: Unsigned
+    imported_wh: Unsigned
+    exported_wh: Unsigned
+    paid_micro: Unsigned
+    got_micro: Unsigned
     net_micro: Signed
     settlement_root: HexDigest
 

@@ -13,7 +13,7 @@ import msgspec
 
 from hems import civil
 from hems.bid import BidSettings
-from hems.devices import Battery
+from hems.devices import POWER_W_MAX, Battery
 from hems.devices.loads import Load
 from hems.errors import ConfigError
 from hems.forecast.model import TRAIN_DAYS, TRAIN_DAYS_MIN, ModelName
@@ -189,8 +189,8 @@ class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         civil.zone_of(self.zone)
         for name in ("import_cap_w", "export_cap_w"):
             value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ConfigError(f"{name} {value}: must not be negative")
+            if value is not None and not 0 <= value <= POWER_W_MAX:
+                raise ConfigError(f"{name} {value}: 0 to {POWER_W_MAX} W")
         if self.more_batteries and self.battery is None:
             raise ConfigError("more_batteries: the first one is [home.battery]")
         for kind, names, most in (

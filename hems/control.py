@@ -157,23 +157,23 @@ def _battery_actions(
     wish_wh = _action(step_ms, need_wh, traded_wh, intent, limits)
     planned = [intent.action_wh - sum(intent.more_action_wh), *intent.more_action_wh]
     planned += [0] * (len(batteries) - len(planned))
-    sign = 1 if wish_wh >= 0 else -1
-    most = []
-    for battery, stored_uwh in batteries:
-        if wish_wh >= 0:
-            room = battery.charge_max_wh(stored_uwh, step_ms)
-            if not battery.grid_charging:
-                room = min(room, own_wh)
-                own_wh -= room
-            most.append(room)
-        else:
-            most.append(battery.discharge_max_wh(stored_uwh, step_ms))
-    parts = [min(max(sign * one, 0), top) for one, top in zip(planned, most, strict=True)]
-    rest = abs(wish_wh) - sum(parts)
-    for i, top in enumerate(most):
-        more = min(rest, top - parts[i]) if rest > 0 else max(rest, -parts[i])
-        parts[i] += more
-        rest -= more
+    if wish_wh >= 0:
+        sign = 1
+        most = [battery.charge_max_wh(stored_uwh, step_ms) for battery, stored_uwh in batteries]
+    else:
+        sign = -1
+        most = [battery.discharge_max_wh(stored_uwh, step_ms) for battery, stored_uwh in batteries]
+    shares_own = [sign > 0 and not battery.grid_charging for battery, _ in batteries]
+    parts = [0] * len(batteries)
+    rest = abs(wish_wh)
+    for wanted in ([max(sign * one, 0) for one in planned], most):
+        for i, top in enumerate(most):
+            more = min(rest, min(wanted[i], top) - parts[i])
+            if shares_own[i]:
+                more = min(more, own_wh)
+                own_wh -= more
+            parts[i] += more
+            rest -= more
     return [sign * part for part in parts]
 
 

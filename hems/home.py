@@ -241,11 +241,11 @@ class HomeEnergyManager:
         battery, reckoned = self.config.battery, self.soc
         if battery is None or reckoned is None:
             return False
-        change = soc_change_max(battery.power_limit_w, battery.capacity_wh, elapsed_ms)
+        power_w = max(battery.charge_limit_w, battery.discharge_limit_w)
+        change = soc_change_max(power_w, battery.capacity_wh, elapsed_ms)
         believed_soc, believed = checked_soc(soc, reckoned, change)
         if believed:
-            stored_uwh = round(believed_soc * battery.capacity_wh * MICRO)
-            self.state = HomeState(stored_uwh, self.state.next_slot_ms, self.state.committed_wh)
+            self._change(stored_uwh=round(believed_soc * battery.capacity_wh * MICRO))
         else:
             at_ms = (self.state.next_slot_ms or 0) + elapsed_ms
             self.source.faults.note("battery", "soc", np.array([at_ms], np.int64))

@@ -467,7 +467,14 @@ class Application:
         and waits to be settled, or work was left over from the last block. A hook that has just
         failed is tried again in the next block, whenever that comes.
         """
-        agenda = Agenda(self._state, self.clock, self.params.intraday_every_ms)
+        region, main = self.params.region, self.params.main
+        agenda = Agenda(
+            self._state,
+            self.clock,
+            self.params.intraday_every_ms,
+            0 if region is None else region.checkpoint_ms,
+            0 if main is None else main.halt_ms,
+        )
         if self.height >= 0 and not self._hook_failed and agenda.has_work(self._time_ms):
             return after_ms + 1
         return agenda.next_ms(after_ms)

@@ -14,6 +14,7 @@ from wire.keys import is_address
 
 ROLES: Final = ("consumer", "prosumer", "producer", "speculator")
 MECHANISMS: Final = ("high_low", "uniform", "request_offer", "sharing")
+MECHANISMS_WITH_ORDERS: Final = ("high_low", "uniform")
 UNIFORM_PRICES: Final = ("ask", "mid")
 SHARING_KEYS: Final = ("by_consumption", "static", "static_once")
 TRADE_PRICES: Final = ("ask", "mid", "bid")
@@ -238,6 +239,11 @@ class MarketParams(Message, frozen=True, tag="market"):
             raise ParamsError("a chain is a region, or the main chain, or neither: not both")
         if self.region is not None:
             self.region.check()
+            if self.region.exports is not None and self.mechanism not in MECHANISMS_WITH_ORDERS:
+                raise ParamsError(
+                    "region.exports: what is left of orders is exported, and a market whose "
+                    f"mechanism is {self.mechanism} has none"
+                )
         if self.main is not None:
             self.main.check()
             if self.homes:

@@ -46,6 +46,7 @@ _SETTLEMENT_RULES: Final = (
 def arguments(params: MarketParams, founding: Founding) -> dict[str, dict[str, Plain]]:
     """Return the arguments of each contract's `instantiate`, by contract."""
     clock = params.clock()
+    exports = {"exports": tiers.exports(params.region)}
     times = {
         "slot_ms": clock.slot_ms,
         "gate_lead_ms": clock.gate_lead_ms,
@@ -59,6 +60,7 @@ def arguments(params: MarketParams, founding: Founding) -> dict[str, dict[str, P
         "market": _rules(params, _MARKET_RULES)
         | {"lines": params.lines, "auctions": params.auctions}
         | times
+        | exports
         | {"regulator": params.regulator},
         "requests": _rules(params, _REQUEST_RULES)
         | {
@@ -67,14 +69,16 @@ def arguments(params: MarketParams, founding: Founding) -> dict[str, dict[str, P
             else params.offer_timeout_ms
         }
         | times,
-        "settlement": _rules(params, _SETTLEMENT_RULES) | times,
+        "settlement": _rules(params, _SETTLEMENT_RULES) | times | exports,
         "carbon": {
             "regulator": params.regulator,
             "slot_ms": clock.slot_ms,
             "settle_window_ms": clock.settle_window_ms,
         },
         "governance": _governance(founding),
-    } | tiers.arguments_of(params.region, params.main)
+    } | tiers.arguments_of(
+        params.region, params.main, clock.slot_ms, params.market_start_ms // clock.slot_ms
+    )
 
 
 def _rules(params: MarketParams, names: tuple[str, ...]) -> dict[str, Plain]:
@@ -91,7 +95,7 @@ def _ledger(params: MarketParams, founding: Founding) -> dict[str, Plain]:
     return {
         "regulator": params.regulator,
         "accounts": [list(account) for account in balances.items()],
-        "keepers": tiers.keepers_of(params.main),
+        "keepers": tiers.keepers_of(params.region, params.main),
     }
 
 

@@ -5,7 +5,8 @@
    forgotten none is written again;
 3. energy, per bill: import − export = bought − sold + grid − fed in;
 4. each bill is the sum of its trades and grid legs;
-5. per slot: what homes bought from homes is what homes sold, in energy and in money;
+5. per slot: what homes bought is what homes sold, but for what they traded with other regions, in
+   energy and in money; what that is, is written once;
 6. certificates of origin, per slot: what homes got is what homes gave;
 7. per period of carbon quotas: what homes bought is what homes sold, and nothing is negative;
 8. the bond of every authority and candidate is held on its account.
@@ -28,6 +29,7 @@ SUPPLY_KEY: Final = "ledger/supply"
 BILL_PREFIX: Final = "settlement/bill/"
 FORGOTTEN_KEY: Final = "settlement/forgotten"
 QUOTA_PREFIX: Final = "carbon/account/"
+LEGS_PREFIX: Final = "export/legs/"
 MEMBER_PREFIX: Final = "governance/member/"
 
 _unpack: Final = msgspec.msgpack.Decoder().decode
@@ -49,7 +51,7 @@ def check_block(state: State | Before, writes: Mapping[str, bytes | None], money
         Saying which law, where and by how much.
     """
     in_accounts, issued = money
-    traded: dict[int, list[int]] = {}
+    traded: dict[int, _Traded] = {}
     quota_mg: dict[str, int] = {}
     once = _Once(state, writes)
     for key, data in writes.items():
@@ -66,22 +68,18 @@ def check_block(state: State | Before, writes: Mapping[str, bytes | None], money
                 continue
             bill = _unpack(data)
             _check_bill(bill)
-            sums = traded.setdefault(bill["slot"], [0, 0, 0])
-            sums[0] += bill["bought_wh"] - bill["sold_wh"]
-            sums[1] += bill["trades_cost_micro"] - bill["trades_income_micro"]
-            sums[2] += bill["green_bought_wh"] - bill["green_sold_wh"]
+            traded.setdefault(bill["slot"], _Traded()).add(bill)
+        elif key.startswith(LEGS_PREFIX):
+            _check_legs(key, data, state.items.get(key))
         elif key.startswith(QUOTA_PREFIX):
             period = key.split("/")[2]
             moved = _quota(key, data) - _quota(key, state.items.get(key) if data else None)
             quota_mg[period] = quota_mg.get(period, 0) + moved
     if in_accounts != issued:
         raise InvariantError(f"accounts hold {in_accounts} micro, issued are {issued} micro")
-    for slot, (energy_wh, money_micro, green_wh) in traded.items():
-        if energy_wh or money_micro or green_wh:
-            raise InvariantError(
-                f"slot {slot}: bought exceeds sold by {energy_wh} Wh ({green_wh} Wh of"
-                f" certificates) and {money_micro} micro"
-            )
+    for slot, sums in traded.items():
+        key = _legs_key(slot)
+        sums.check(slot, writes[key] if key in writes else state.items.get(key))
     for period, moved_mg in quota_mg.items():
         if moved_mg:
             raise InvariantError(f"period {period}: {moved_mg} mg of quota bought but not sold")
@@ -153,6 +151,45 @@ class _Once:
             raise InvariantError(f"{key} is deleted while its slot could be settled again")
         if data is not None and (key in self._known or slot < self._before):
             raise InvariantError(f"{key.removeprefix(BILL_PREFIX)} is settled a second time")
+
+
+class _Traded:
+    """Law 5, and 6: what the homes of a slot bought, less what they sold."""
+
+    def __init__(self) -> None:
+        self.energy_wh = 0
+        self.money_micro = 0
+        self.green_wh = 0
+
+    def add(self, bill: Mapping[str, Any]) -> None:
+        self.energy_wh += bill["bought_wh"] - bill["sold_wh"]
+        self.money_micro += bill["trades_cost_micro"] - bill["trades_income_micro"]
+        self.green_wh += bill["green_bought_wh"] - bill["green_sold_wh"]
+
+    def check(self, slot: int, legs: bytes | None) -> None:
+        imported_wh, exported_wh, paid_micro, got_micro = (
+            (0, 0, 0, 0) if legs is None else _unpack(legs)
+        )
+        energy_wh = self.energy_wh - imported_wh + exported_wh
+        money_micro = self.money_micro - paid_micro + got_micro
+        if energy_wh or money_micro or self.green_wh:
+            raise InvariantError(
+                f"slot {slot}: bought exceeds sold by {energy_wh} Wh ({self.green_wh} Wh of"
+                f" certificates) and {money_micro} micro"
+            )
+
+
+def _legs_key(slot: int) -> str:
+    return f"{LEGS_PREFIX}{1_000_000_000 + slot}"
+
+
+def _check_legs(key: str, data: bytes | None, before: bytes | None) -> None:
+    if data is None:
+        return
+    if before is not None and data != before:
+        raise InvariantError(f"{key}: what was traded with other regions is written a second time")
+    if min(_unpack(data)) < 0:
+        raise InvariantError(f"{key}: negative: {_unpack(data)}")
 
 
 def _account(key: str, data: bytes | None) -> int:

@@ -26,7 +26,12 @@ ROOTED_VALUES_MAX: Final = 5_000
 
 def natives() -> dict[str, Native]:
     """Return the entries by name."""
-    return {"value_hash": value_hash, "folder_root": folder_root, "proven": proven}
+    return {
+        "value_hash": value_hash,
+        "folder_root": folder_root,
+        "proven": proven,
+        "absent": absent,
+    }
 
 
 def value_hash(host: Host, caller: str, args: Plain) -> Plain:
@@ -70,6 +75,23 @@ def proven(host: Host, caller: str, args: Plain) -> Plain:
     if not merkle.verify(root, key, value, proof):
         raise Revert("not_proven", f"the state root does not prove that this stands at {key}")
     return found
+
+
+def absent(host: Host, caller: str, args: Plain) -> Plain:
+    """Tell that a state root of another chain proves that nothing stands at a key.
+
+    `root` and `proof` are hexadecimal. Raises `Revert` (`not_proven`).
+    """
+    key = text_of(args, "key")
+    root, data = (bytes_of(args, name) for name in ("root", "proof"))
+    host.meter.charge(COST["verify_signature"])
+    try:
+        proof = decode(data, Proof, PROOF_BYTES_MAX)
+    except DecodeError as error:
+        raise Revert("not_proven", f"no proof of absence: {error}") from None
+    if not merkle.verify(root, key, None, proof):
+        raise Revert("not_proven", f"the state root does not prove that nothing stands at {key}")
+    return True
 
 
 def text_of(args: Plain, name: str) -> str:

@@ -17,11 +17,83 @@ REGIONS_MAX: Final = 1_000
 CHECKPOINT_MS_MAX: Final = 3_600_000
 HOLD_MS_MAX: Final = 90 * 24 * 3_600_000
 MONEY_MICRO_MAX: Final = 10**15
+ENERGY_WH_MAX: Final = 10**12
+POWER_W_MAX: Final = 10**12
+ZONES_MAX: Final = 16
+# `contracts/residual.star`: LIMIT_PRICE_MAX.
+LIMIT_MICRO_PER_KWH_MAX: Final = 10**8
+CLOSE_MS_MAX: Final = 24 * 3_600_000
+TRADE_PRICES: Final = ("ask", "mid", "bid")
 MAIN_AUTHORITIES_MIN: Final = 4
 MAIN_AUTHORITIES_MAX: Final = 32
 
 # The name under which a member of any region is known to the main chain.
 POSTER_PREFIX: Final = "regions/poster/"
+
+
+class ExportRules(Message, frozen=True, tag="exports"):
+    """What a region offers to others of what a slot of its own leaves unmatched.
+
+    Parameters
+    ----------
+    energy_max_wh : at most so much is sold, and so much bought, in a slot. [Wh]
+    sell_min_micro_per_kwh : nothing is sold for less.
+    buy_max_micro_per_kwh : nothing is bought for more, the grid fee between regions included; 0 for
+        no such limit beside the tariff.
+    """
+
+    energy_max_wh: int = 1_000_000
+    sell_min_micro_per_kwh: int = 0
+    buy_max_micro_per_kwh: int = 0
+
+    def check(self) -> None:
+        """Raise `ParamsError` for what cannot be meant."""
+        _between("region.exports.energy_max_wh", self.energy_max_wh, 1, ENERGY_WH_MAX)
+        for name in ("sell_min_micro_per_kwh", "buy_max_micro_per_kwh"):
+            value = getattr(self, name)
+            _between(f"region.exports.{name}", value, 0, LIMIT_MICRO_PER_KWH_MAX)
+
+
+class ExchangeRules(Message, frozen=True, tag="exchange"):
+    """How a main chain trades for its regions.
+
+    Parameters
+    ----------
+    close_ms : offers for a slot are taken until so long after its delivery has begun (before it, if
+        negative). [ms of market time]
+    trade_price : of a pair: the `ask`, the `bid` less the fee, or the `mid` of the two.
+    zones : of region N at place N - 1; regions that are not in it are in zone 0.
+    fees : grid fee by the buyer's zone and the seller's. [micro per kWh]
+    capacities_w : what the lines between the zones carry, the same way. [W]
+    """
+
+    close_ms: int = 0
+    trade_price: str = "mid"
+    zones: tuple[int, ...] = ()
+    fees: tuple[tuple[int, ...], ...] = ((20_000,),)
+    capacities_w: tuple[tuple[int, ...], ...] = ((1_000_000,),)
+
+    def check(self) -> None:
+        """Raise `ParamsError` for what cannot be meant."""
+        _between("main.exchange.close_ms", self.close_ms, -CLOSE_MS_MAX, CLOSE_MS_MAX)
+        if self.trade_price not in TRADE_PRICES:
+            known = ", ".join(TRADE_PRICES)
+            raise ParamsError(
+                f"main.exchange.trade_price must be one of {known}, not {self.trade_price!r}"
+            )
+        count = len(self.fees)
+        _between("main.exchange.fees: how many zones", count, 1, ZONES_MAX)
+        for name, most in (("fees", LIMIT_MICRO_PER_KWH_MAX), ("capacities_w", POWER_W_MAX)):
+            table = getattr(self, name)
+            if len(table) != count or any(len(row) != count for row in table):
+                raise ParamsError(
+                    f"main.exchange.{name}: {count} zones want {count} rows of {count}"
+                )
+            for value in (value for row in table for value in row):
+                _between(f"main.exchange.{name}: a value", value, 0, most)
+        _between("main.exchange.zones: how many regions", len(self.zones), 0, REGIONS_MAX)
+        for zone in self.zones:
+            _between("main.exchange.zones: a zone", zone, 0, count - 1)
 
 
 class Membership(Message, frozen=True, tag="membership"):
@@ -33,12 +105,14 @@ class Membership(Message, frozen=True, tag="membership"):
     main_chain_id, main_authorities : whose headers it believes: the set of the main chain's
         epoch 0, as public keys in their order.
     checkpoint_ms : a checkpoint is closed at the latest so long after the last. [ms of block time]
+    exports : what is offered to other regions; None: the region does not trade with them.
     """
 
     region: int
     main_chain_id: str
     main_authorities: tuple[bytes, ...]
     checkpoint_ms: int = 60_000
+    exports: ExportRules | None = None
 
     def check(self) -> None:
         """Raise `ParamsError` for what cannot be meant."""
@@ -46,6 +120,8 @@ class Membership(Message, frozen=True, tag="membership"):
         _between("region.checkpoint_ms", self.checkpoint_ms, 1, CHECKPOINT_MS_MAX)
         if not 0 < len(self.main_chain_id) <= 64 or not self.main_chain_id.isascii():
             raise ParamsError("region.main_chain_id must have 1 to 64 ASCII characters")
+        if self.exports is not None:
+            self.exports.check()
         count = len(self.main_authorities)
         _between(
             "region.main_authorities: how many", count, MAIN_AUTHORITIES_MIN, MAIN_AUTHORITIES_MAX
@@ -67,18 +143,22 @@ class MainRules(Message, frozen=True, tag="main"):
     hold_ms : how long bond and escrow are held after the region has left. [ms]
     halt_ms : a region without a checkpoint for so long is halted. [ms]
     sponsors : accounts from the start, with their balance: (address, micro).
+    exchange : how regions trade with each other; None: they do not.
     """
 
     bond_micro: int = 100_000_000
     hold_ms: int = 7 * 24 * 3_600_000
     halt_ms: int = 180_000
     sponsors: tuple[tuple[str, int], ...] = ()
+    exchange: ExchangeRules | None = None
 
     def check(self) -> None:
         """Raise `ParamsError` for what cannot be meant."""
         _between("main.bond_micro", self.bond_micro, 0, MONEY_MICRO_MAX)
         _between("main.hold_ms", self.hold_ms, 0, HOLD_MS_MAX)
         _between("main.halt_ms", self.halt_ms, 1, HOLD_MS_MAX)
+        if self.exchange is not None:
+            self.exchange.check()
         if len({address for address, _ in self.sponsors}) != len(self.sponsors):
             raise ParamsError("main.sponsors: the same address stands there twice")
         for address, balance_micro in self.sponsors:
@@ -94,19 +174,36 @@ def contracts_of(region: Membership | None, main: MainRules | None) -> tuple[str
     return contracts.CONTRACTS + (contracts.REGION_CONTRACTS if region is not None else ())
 
 
-def keepers_of(main: MainRules | None) -> list[str]:
+def keepers_of(region: Membership | None, main: MainRules | None) -> list[str]:
     """Return which contracts hold and settle money."""
     if main is not None:
         return ["regions", "governance"]
-    return ["market", "requests", "settlement", "carbon", "governance"]
+    keepers = ["market", "requests", "settlement", "carbon", "governance"]
+    return [*keepers, "export"] if exports(region) else keepers
 
 
-def arguments_of(region: Membership | None, main: MainRules | None) -> dict[str, Plain]:
-    """Return what the second tier's contracts are instantiated with."""
+def exports(region: Membership | None) -> bool:
+    """Tell whether a chain trades with other regions."""
+    return region is not None and region.exports is not None
+
+
+def arguments_of(
+    region: Membership | None, main: MainRules | None, slot_ms: int, first_slot: int
+) -> dict[str, Plain]:
+    """Return what the second tier's contracts are instantiated with.
+
+    `slot_ms` is the length of the chain's slots [ms of market time], `first_slot` the one that it
+    begins in.
+    """
     if main is not None:
         return {
             "regions": {"bond_micro": main.bond_micro, "hold_ms": main.hold_ms},
             "anchor": {"halt_ms": main.halt_ms},
+            "exchange": {
+                "slot_ms": slot_ms,
+                "first_slot": first_slot,
+                "exchange": None if main.exchange is None else _fields(main.exchange),
+            },
         }
     if region is not None:
         return {
@@ -115,9 +212,15 @@ def arguments_of(region: Membership | None, main: MainRules | None) -> dict[str,
                 "checkpoint_ms": region.checkpoint_ms,
                 "main_chain_id": region.main_chain_id,
                 "main_keys": [public.hex() for public in region.main_authorities],
+                "slot_ms": slot_ms,
+                "exports": None if region.exports is None else _fields(region.exports),
             }
         }
     return {}
+
+
+def _fields(rules: Message) -> dict[str, Plain]:
+    return {name: getattr(rules, name) for name in rules.__struct_fields__}
 
 
 def _between(name: str, value: int, low: int, high: int) -> None:

@@ -1,11 +1,13 @@
 """One settings tree: a TOML file, then the environment, then flags; later ones win.
 
-`[node]`, `[network]` and `[sync]` stand below with their defaults and meanings; `[home]` is
-`hems.config.HomeConfig`, or absent for a node that only replicates. In the environment a setting of
-these is `COMMONWATT_<SECTION>_<NAME>` (a list is separated by commas); the command line
-passes flags as `{"network.listen": ...}`. Relative paths are relative to the file.
+`[node]`, `[network]`, `[sync]` and `[main]` stand below with their defaults and meanings; `[main]`
+is absent for a node that keeps one chain only; `[home]` is `hems.config.HomeConfig`, or absent for
+a node that only replicates. In the environment a setting of the former is
+`COMMONWATT_<SECTION>_<NAME>` (a list is separated by commas); the command line passes flags as
+`{"network.listen": ...}`. Relative paths are relative to the file.
 """
 
+import itertools
 import re
 import tomllib
 import typing
@@ -59,6 +61,19 @@ class NetworkSection(Section, frozen=True):
     bootstrap: tuple[str, ...] = ()
 
 
+class MainSection(Section, frozen=True):
+    """`[main]`: the main chain that this node keeps beside its region.
+
+    genesis : the main chain's genesis file
+    listen, announce, bootstrap : as of [network], among those who keep the main chain
+    """
+
+    genesis: str = "main.json"
+    listen: str = "/ip4/127.0.0.1/tcp/4700"
+    announce: tuple[str, ...] = ()
+    bootstrap: tuple[str, ...] = ()
+
+
 class SyncSection(Section, frozen=True):
     """`[sync]`: how this home catches up, and what it offers to others who do.
 
@@ -77,6 +92,7 @@ class Config(Section, frozen=True):
     node: NodeSection = NodeSection()
     network: NetworkSection = NetworkSection()
     sync: SyncSection = SyncSection()
+    main: MainSection | None = None
     home: HomeConfig | None = None
     directory: Path = Path()
 
@@ -94,6 +110,7 @@ _SECTIONS: Final[dict[str, Any]] = {
     "node": NodeSection,
     "network": NetworkSection,
     "sync": SyncSection,
+    "main": MainSection,
 }
 
 
@@ -243,13 +260,19 @@ def check_values(config: Config, origin: str) -> None:
             raise ConfigError(
                 f"{origin}: sync.{name} is {value}, allowed are 0 to {SNAPSHOT_HEIGHTS_MAX}"
             )
-    for name in ("genesis", "data", "key"):
-        path = getattr(config.node, name)
+    paths = {f"node.{name}": getattr(config.node, name) for name in ("genesis", "data", "key")}
+    if config.main is not None:
+        paths["main.genesis"] = config.main.genesis
+    for name, path in paths.items():
         if not path or "\0" in path:
-            raise ConfigError(f"{origin}: node.{name} is the path of a file, not {path!r}")
+            raise ConfigError(f"{origin}: {name} is the path of a file, not {path!r}")
     if config.node.log_level not in LOG_LEVELS:
         raise ConfigError(f"{origin}: node.log_level is one of {_list(LOG_LEVELS)}")
-    for address in (config.network.listen, *config.network.announce, *config.network.bootstrap):
+    networks: list[NetworkSection | MainSection] = [config.network]
+    if config.main is not None:
+        networks.append(config.main)
+    addresses = [(net.listen, *net.announce, *net.bootstrap) for net in networks]
+    for address in itertools.chain(*addresses):
         if not address.startswith(("/ip4/", "/ip6/", "/dns4/", "/dns6/", "/dns/")):
             raise ConfigError(
                 f"{origin}: {address!r} is not a multiaddress like /ip4/127.0.0.1/tcp/4600"

@@ -1,6 +1,6 @@
 """One home's daemon: builds the parts, starts them in order, stops them in the reverse.
 
-    lock ─ store, wal ─ application ─ network ─ chain ─ mempool ─ sync ─ household ─ control
+    lock ─ one chain or two (`node.tiers`) ─ household ─ poster ─ control
 
 What cannot start raises a `StartError`. What fails while running ends the daemon: a node that no
 longer knows what is true must not go on, and whoever runs it starts it again from its disk.
@@ -8,7 +8,6 @@ longer knows what is true must not go on, and whoever runs it starts it again fr
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import signal
 import sqlite3
@@ -20,51 +19,32 @@ from typing import Any, Final
 import uvloop
 
 from consensus.errors import ConsensusError
+from hems.config import HomeConfig
 from hems.errors import HemsError
 from market.app import Application
-from market.errors import MarketError, StateError
-from node.announcer import Announcer
+from market.errors import MarketError
 from node.api.answers import Answers
 from node.api.control import ControlServer
-from node.bill import Bills
-from node.blocks import BlockMaker
-from node.certifier import natives
 from node.chain import Chain
-from node.config import Config
-from node.courier import Courier
-from node.epochs import Epochs
-from node.errors import GenesisError, NodeError, StartError
+from node.config import Config, MainSection, NetworkSection
+from node.errors import NodeError, StartError
 from node.evidence import EvidencePool
-from node.genesis import Genesis, community_key, read_genesis
+from node.genesis import Genesis, read_genesis
 from node.household import Household
+from node.joining import Applicant, application_of
 from node.lock import DirectoryLock
 from node.mempool import Mempool
 from node.network.base import Network, NetworkError
-from node.network.libp2p import Libp2pNetwork
+from node.poster import Poster
 from node.process import collect_seldom
-from node.receipts import Receipts
-from node.replica import Replica
-from node.setup import (
-    DATABASE_NAME,
-    EVIDENCE_NAME,
-    HOME_NAME,
-    PEERS_NAME,
-    WAL_NAME,
-    data_directory,
-    read_key,
-)
-from node.snapshots import Snapshots
-from node.status import Finality, NodeStatus
-from node.store import Store
+from node.setup import HOME_NAME, MAIN_NAME, data_directory, read_key
+from node.status import NodeStatus
 from node.sync import Sync
-from node.verifier import TransactionVerifier
-from node.wal import Wal
+from node.tiers import Tier, check_main, libp2p_of
 from wire.keys import SigningKey
 
 log = logging.getLogger("commonwatt.daemon")
 
-# Above this many homes the gossip mesh is wider.
-LARGE_COMMUNITY: Final = 50
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_SETUP: Final = 2
@@ -124,9 +104,11 @@ class Node:
     ----------
     config, genesis, key : what it is
     data : Path
-        Its data directory, locked by the caller.
+        Its data directory, locked by the caller; the main chain's is the folder `main` in it.
     network : Network, optional
         Instead of libp2p; for tests and grids inside one process.
+    main_network : Network, optional
+        The same for the main chain, if the settings name one.
     """
 
     def __init__(
@@ -136,21 +118,84 @@ class Node:
         key: SigningKey,
         data: Path,
         network: Network | None = None,
+        main_network: Network | None = None,
     ) -> None:
         self._config = config
-        self._genesis = genesis
-        self._key = key
         self._data = data
-        self.network: Network = network or Libp2pNetwork(
-            key,
-            config.network.listen,
-            community_key(genesis),
-            data / PEERS_NAME,
-            announce=config.network.announce,
-            large=len(genesis.market.homes) > LARGE_COMMUNITY,
+        self._key = key
+        self.tier = self._tier(
+            genesis, config.path(config.node.genesis), data, network, config.network
         )
+        self.main: Tier | None = None
+        if config.main is not None:
+            origin = config.path(config.main.genesis)
+            main = read_genesis(origin)
+            check_main(genesis, main, origin)
+            self.main = self._tier(main, origin, data / MAIN_NAME, main_network, config.main)
+        self.poster: Poster | None = None
+        self.household: Household | None = None
         self._stack = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _tier(
+        self,
+        genesis: Genesis,
+        origin: Path,
+        data: Path,
+        network: Network | None,
+        settings: NetworkSection | MainSection,
+    ) -> Tier:
+        if network is None:
+            network = libp2p_of(genesis, self._key, data, settings.listen, settings.announce)
+        config = self._config
+        return Tier(
+            config.node.name,
+            genesis,
+            origin,
+            self._key,
+            data,
+            network,
+            settings.bootstrap,
+            config.sync,
+            now_ms,
+        )
+
+    # -- the node's own chain: its region, or the only one
+
+    @property
+    def network(self) -> Network:
+        """The network of the node's own chain."""
+        return self.tier.network
+
+    @property
+    def app(self) -> Application:
+        """The application of the node's own chain."""
+        return self.tier.app
+
+    @property
+    def chain(self) -> Chain:
+        """The driver of the node's own chain."""
+        return self.tier.chain
+
+    @property
+    def mempool(self) -> Mempool:
+        """What waits for the node's own chain."""
+        return self.tier.mempool
+
+    @property
+    def evidence(self) -> EvidencePool:
+        """What the node knows against authorities of its own chain."""
+        return self.tier.evidence
+
+    @property
+    def sync(self) -> Sync:
+        """How the node's own chain catches up."""
+        return self.tier.sync
+
+    @property
+    def status(self) -> NodeStatus:
+        """What the node says of its own chain."""
+        return self.tier.status
 
     async def __aenter__(self) -> "Node":
         try:
@@ -167,93 +212,46 @@ class Node:
         await self._stack.aclose()
 
     async def _open(self) -> None:
-        genesis, key, config, data = self._genesis, self._key, self._config, self._data
-        chain_id = genesis.chain_id
-        store = await Store.open(data / DATABASE_NAME, genesis.hash)
-        self._stack.push_async_callback(store.close)
-        wal = Wal.open(data / WAL_NAME)
-        self._stack.callback(wal.close)
-        self.app = Application(genesis.market, founding=genesis.founding(), natives=natives())
-        try:
-            self.app.check_machine(beginning=store.height < 0)
-        except StateError as error:
-            raise GenesisError(f"{config.path(config.node.genesis)}: {error}") from None
-        epochs = Epochs(genesis, self.app)
-        verifier = TransactionVerifier(chain_id)
-        maker = BlockMaker(genesis, epochs, self.app, verifier)
-        replica = Replica(chain_id, store, self.app, epochs, maker)
-        self.chain = Chain(genesis, key, replica, wal, self.network, now_ms)
-        self._stack.callback(self.chain.close)
-        transactions, blocks = topics(genesis)
-        self.mempool = Mempool(
-            verifier,
-            self.app.check,
-            lambda batch: self.network.publish(transactions, batch),
-            now_ms,
-            self.chain.consider_block,
-            lambda batch: courier.hand_over(batch),
-        )
-        courier = Courier(self.chain, self.network, self.mempool.gossip_check, self.mempool.receive)
-        self.network.on_gossip(transactions, self.mempool.receive, self.mempool.gossip_check)
-        proofs = evidence_topic(genesis)
-        self.evidence = EvidencePool(
-            chain_id,
-            epochs,
-            self.app,
-            data / EVIDENCE_NAME,
-            lambda notice: self.network.publish(proofs, notice),
-            self.chain.consider_block,
-        )
-        self.network.on_gossip(proofs, self.evidence.receive, self.evidence.gossip_check)
-        self.chain.on_applied(self.evidence.applied)
-        snapshots = Snapshots(data, config.sync.snapshot_every, self.app.state_copy)
-        snapshots.open()
-        self._stack.push_async_callback(snapshots.close)
-        self.chain.on_applied(snapshots.applied)
-        self.sync = Sync(
-            self.chain, store, self.network, snapshots, data, config.sync.snapshot_behind
-        )
-        self._announcer = Announcer(chain_id, blocks, self.chain, self.sync, self.network)
-        self._stack.callback(self._announcer.close)
-        finality = Finality()
-        self.chain.on_applied(finality.applied)
-        self.household: Household | None = None
-        if config.home is not None:
-            self.household = Household(
-                config.home,
-                genesis.market,
-                self.app.query,
-                self.mempool.submit,
-                finality,
-                key,
-                data / HOME_NAME,
-                now_ms,
-                lambda: self.sync.behind,
-            )
+        tiers = [self.tier] if self.main is None else [self.tier, self.main]
+        for tier in tiers:
+            tier.data.mkdir(exist_ok=True, mode=0o700)
+            await self._stack.enter_async_context(tier)
+        if self._config.home is not None:
+            self.household = self._household(self._config.home)
             self.chain.on_applied(self.household.applied)
-        self.status = NodeStatus(
-            config.node.name,
-            chain_id,
-            key,
-            self.chain,
-            self.mempool,
-            self.sync,
-            self.network,
-            finality,
+        if self.main is not None:
+            own_nonce = self.household.next_nonce if self.household is not None else None
+            self.poster = Poster(self.tier, self.main, now_ms, own_nonce)
+        for tier in tiers:
+            await tier.start()
+        for tier in tiers:
+            household = self.household if tier is self.tier else None
+            control = ControlServer(tier.data, self._answers(tier, household).table())
+            await control.start()
+            self._stack.push_async_callback(control.stop)
+
+    def _household(self, home: HomeConfig) -> Household:
+        tier = self.tier
+        return Household(
+            home,
+            tier.genesis.market,
+            tier.app.query,
+            tier.mempool.submit,
+            tier.finality,
+            self._key,
+            self._data / HOME_NAME,
+            now_ms,
+            lambda: tier.sync.behind,
         )
-        bills = Bills(self.chain, self.app, self.sync, self.network)
-        receipts = Receipts(store, self.sync, self.network)
-        parts = (self.app, self.mempool, store, finality, bills, receipts)
-        told = Answers(self.status, self.household, *parts)
-        self._control = ControlServer(data, told.table())
-        await self.chain.open(self.mempool, self.evidence)
-        self.evidence.load()
-        await self.network.start()
-        self._stack.push_async_callback(self.network.stop)
-        for address in config.network.bootstrap:
-            self.network.want(address)
-        await self._control.start()
-        self._stack.push_async_callback(self._control.stop)
+
+    def _answers(self, tier: Tier, household: Household | None) -> Answers:
+        parts = (tier.app, tier.mempool, tier.store, tier.finality, tier.bills, tier.receipts)
+        return Answers(tier.status, household, *parts, tier.doorkeeper)
+
+    def _applicant(self, home: HomeConfig) -> Applicant:
+        tier = self.tier
+        application = application_of(tier.genesis.chain_id, tier.name, home, self._key)
+        return Applicant(application, tier.app.query, tier.network)
 
     def start_task(self, work: Any) -> None:
         """Run something beside the parts; if it fails, the node stops."""
@@ -268,12 +266,16 @@ class Node:
             self.chain.height,
             "an authority" if self.chain.index is not None else "a follower",
         )
-        self.start_task(self.chain.run())
-        self.start_task(self.mempool.run())
-        self.start_task(self.evidence.run())
-        self.start_task(self.sync.run())
-        if self.household is not None:
-            self.start_task(self.household.run())
+        works = self.tier.tasks()
+        if self.main is not None:
+            works += self.main.tasks()
+        if self.poster is not None:
+            works.append(self.poster.run())
+        if self.household is not None and self._config.home is not None:
+            works.append(self.household.run())
+            works.append(self._applicant(self._config.home).run())
+        for work in works:
+            self.start_task(work)
         stopped = asyncio.create_task(stop.wait())
         endless = [task for task in self._tasks if not task.done()]
         await asyncio.wait([stopped, *endless], return_when=asyncio.FIRST_COMPLETED)
@@ -282,17 +284,6 @@ class Node:
             if task.done() and not task.cancelled() and (error := task.exception()):
                 raise error
         log.info("stopping at height %d", self.chain.height)
-
-
-def topics(genesis: Genesis) -> tuple[str, str]:
-    """Return the gossip topics of a chain: transactions, decided blocks."""
-    chain = hashlib.sha256(genesis.hash).hexdigest()[:12]
-    return f"commonwatt/{chain}/transactions", f"commonwatt/{chain}/blocks"
-
-
-def evidence_topic(genesis: Genesis) -> str:
-    """Return the gossip topic of proofs against authorities."""
-    return topics(genesis)[0].replace("transactions", "evidence")
 
 
 def _set_up_logging(config: Config) -> None:

@@ -26,6 +26,7 @@ from wire.keys import PUBLIC_KEY_BYTES
 
 GENESIS_VERSION: Final = 1
 GENESIS_BYTES_MAX: Final = 4 * 1_048_576
+GENESIS_HASH_BYTES: Final = 32
 AUTHORITIES_MIN: Final = 4
 AUTHORITIES_MAX: Final = 32
 # The rest of the largest block is for header, certificate and the framing of the transactions.
@@ -136,9 +137,9 @@ class Genesis(Message, frozen=True, tag="genesis"):
             raise GenesisError(f"governance.{error}") from None
 
 
-def community_key(genesis: Genesis) -> bytes:
-    """Return the 32-byte pre-shared key by which homes of this chain know each other."""
-    return hashlib.sha256(b"commonwatt/community/1\0" + genesis.hash).digest()
+def community_key(genesis_hash: bytes) -> bytes:
+    """Return the 32-byte pre-shared key by which homes of this genesis know each other."""
+    return hashlib.sha256(b"commonwatt/community/1\0" + genesis_hash).digest()
 
 
 def write_genesis(genesis: Genesis, path: Path) -> None:

@@ -29,7 +29,7 @@ from market.errors import QueryError
 from market.genesis import MarketParams
 from node import trading
 from node.memory import HomeMemory
-from node.requests import Requests
+from node.requests import Requests, spoken
 from node.status import Finality
 from wire.codec import Plain
 from wire.keys import SigningKey
@@ -51,6 +51,8 @@ OFFER_VALID_MS: Final = 60_000
 REVISION_LEAD_MS: Final = 2_000
 # An order for a slot far ahead may wait for its turn this long.
 ORDER_VALID_MS: Final = 3_600_000
+# Refusals of a node that may take the same later.
+NO_ROOM: Final = ("mempool_full", "too_many_pending")
 # After a start, the agent is told of so many slots that were cleared before.
 OUTCOMES_TOLD_MAX: Final = 4
 
@@ -179,8 +181,14 @@ class Household:
                 await self._trade_due()
                 self._offer_due()
             except (HemsError, QueryError) as error:
-                # One slot is lost, the next may do; the grid serves this one.
-                log.warning("this slot is left to the grid: %s", error)
+                # One slot is lost, the next may do; the grid serves this one. A home that is not
+                # registered yet has said so (`node.joining`).
+                waits = isinstance(error, QueryError) and error.code == "not_a_home"
+                log.log(
+                    logging.DEBUG if waits else logging.WARNING,
+                    "this slot is left to the grid: %s",
+                    error,
+                )
             try:
                 # Not `wait_for`: it swallows a cancellation that comes with the event.
                 async with asyncio.timeout(self._pause_s()):
@@ -253,7 +261,7 @@ class Household:
     async def _trade(self, slots: list[int]) -> None:
         """Make the orders of some slots what they should be, the first slot's first."""
         left = trading.CALLS_AT_ONCE_MAX
-        for slot in slots:
+        for place, slot in enumerate(slots):
             if self._waits(slot):
                 self._open.later(slot)
                 continue
@@ -261,6 +269,8 @@ class Household:
             calls = await self._calls_for(slot)
             if len(calls) > left:
                 self._open.put_off(slot)
+                for other in slots[place + 1 :]:
+                    self._open.later(other)
                 break
             left -= len(calls)
             gate_ms = self._clock.gate_close_real_ms(slot) + ORDER_GRACE_MS
@@ -312,7 +322,11 @@ class Household:
             return [trading.call_of(order, target) for order in orders]
         if self._requests is None:
             number = client.home(self._query, self._key.address).number
-            self._requests = Requests(self._query, number, self._params.slot_ms)
+            slot_ms, outbox = self._params.slot_ms, self._memory.outbox.values()
+            self._requests = Requests(self._query, number, slot_ms)
+            # By a life before this one: this slot's energy would be asked or offered for twice.
+            if spoken(self._query, number, target * slot_ms, slot_ms, outbox):
+                return []
         return self._requests.plan(target, orders)
 
     def _offer_due(self) -> None:
@@ -415,6 +429,11 @@ class Household:
         self._memory.keep(signed)
         return signed
 
+    def next_nonce(self) -> int:
+        """Return a nonce of this home's account for who signs with it beside the household."""
+        nonce = self._nonces[self._key.address] = self._next_nonce(self._key)
+        return nonce
+
     def _next_nonce(self, key: SigningKey) -> int:
         # They need only rise: by the clock they do so over restarts, too.
         return max(self._nonces.get(key.address, 0) + 1, self._now_ms())
@@ -424,7 +443,7 @@ class Household:
             self._submit(signed.raw)
         except Refused as refused:
             log.info("%s %s was refused: %s", signed.tx.contract, signed.tx.entry, refused)
-            self._memory.drop(signed.tx_id)
+            self._let_go(signed, refused)
             self._count(refused.code)
         else:
             self._finality.submitted(signed.tx_id)
@@ -439,7 +458,12 @@ class Household:
             except Refused as refused:
                 # Most often it was decided just before the end.
                 log.info("%s is not said again: %s", signed.tx.entry, refused)
-                self._memory.drop(signed.tx_id)
+                self._let_go(signed, refused)
+
+    def _let_go(self, signed: CheckedTransaction, refused: Refused) -> None:
+        # A reading there was no room for is signed again once the next one is decided.
+        if refused.code not in NO_ROOM or signed.sender != self._meter.address:
+            self._memory.drop(signed.tx_id)
 
     def _overtaken(self) -> list[CheckedTransaction]:
         """Return what no block can take any more, because what was signed after it came first."""

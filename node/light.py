@@ -58,17 +58,18 @@ class PeerSource:
 
     async def proof(self, address: str, slot: int | None) -> bytes:
         """See `node.bill.Source`."""
-        return await self._request(PROTOCOL, encode(ProveBill(address, slot)))
+        return await self.ask(PROTOCOL, encode(ProveBill(address, slot)))
 
     async def receipt(self, tx_id: bytes) -> bytes:
         """See `node.receipts.ReceiptSource`."""
-        return await self._request(RECEIPT_PROTOCOL, encode(ProveReceipt(tx_id)))
+        return await self.ask(RECEIPT_PROTOCOL, encode(ProveReceipt(tx_id)))
 
     async def path(self, epoch: int, height: int) -> bytes:
         """See `node.bill.Source`."""
-        return await self._request(SYNC_PROTOCOL, encode(GetPath(epoch, height)))
+        return await self.ask(SYNC_PROTOCOL, encode(GetPath(epoch, height)))
 
-    async def _request(self, protocol: str, question: bytes) -> bytes:
+    async def ask(self, protocol: str, question: bytes) -> bytes:
+        """Ask by any protocol. Raises `PeerError`."""
         try:
             return await self._network.request(self._peer_id, protocol, question, REQUEST_TIMEOUT_S)
         except NetworkError as error:
@@ -98,9 +99,21 @@ async def visit(
     PeerError
         It cannot be reached.
     """
+    async with visit_community(genesis.hash, address, network, connect_timeout_s) as source:
+        yield source
+
+
+@contextlib.asynccontextmanager
+async def visit_community(
+    genesis_hash: bytes,
+    address: str,
+    network: Network | None = None,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+) -> AsyncIterator[PeerSource]:
+    """Do as `visit` does, knowing no more of the genesis than its hash."""
     if network is None:
         key = SigningKey.generate()
-        network = Libp2pNetwork(key, None, community_key(genesis))
+        network = Libp2pNetwork(key, None, community_key(genesis_hash))
     here: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     network.on_peer(lambda peer, came: _arrive(here, peer, came))
     try:

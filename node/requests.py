@@ -6,13 +6,14 @@ inside the slot, cheapest step first, until all is promised; what is not accepte
 again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from hems.bid import Order
 from market import client
 from market.client import Call, OfferAnswered
 from wire.codec import Plain
+from wire.transaction import CheckedTransaction
 
 # Requests are small and many: as many offers go out at a time.
 OFFERS_AT_ONCE_MAX: Final = 64
@@ -121,3 +122,22 @@ class Requests:
             if step.price_micro_per_kwh == price:
                 step.left_wh += energy_wh
                 return
+
+
+def spoken(
+    query: Query,
+    number: int,
+    slot_start_ms: int,
+    slot_ms: int,
+    outbox: Iterable[CheckedTransaction],
+) -> bool:
+    """Tell whether a home has asked or offered in a slot, and does not know yet what came of it."""
+    if any(signed.tx.contract == "requests" for signed in outbox):
+        return True
+    slot_end_ms = slot_start_ms + slot_ms
+    return any(
+        request.home == number
+        or any(offer.home == number for offer in client.offers(query, request.request))
+        for request in client.open_requests(query)
+        if slot_start_ms <= request.start_ms and request.end_ms <= slot_end_ms
+    )

@@ -4,7 +4,9 @@
     node.toml      settings
     node.key       the node's key, readable by its owner only
     genesis.json   the community's genesis
+    main.json      the main chain's genesis, of a region's authorities
     data/          database, write-ahead log, peer book, control socket, lock
+    data/main/     the same of the main chain, for nodes that keep it too
 """
 
 import stat
@@ -27,19 +29,26 @@ PEERS_NAME: Final = "peers.json"
 KEY_FILE_CHARS_MAX: Final = 1_024
 EVIDENCE_NAME: Final = "evidence"
 HOME_NAME: Final = "home.json"
+MAIN_NAME: Final = "main"
+MAIN_GENESIS_NAME: Final = "main.json"
 
 
-def create_home(directory: Path, settings: str, key: SigningKey | None = None) -> SigningKey:
+def create_home(
+    directory: Path, settings: str, key: SigningKey | None = None, with_main: bool = False
+) -> SigningKey:
     """Make the files of a new home, with an empty write-ahead log: it has never signed anything.
+
+    Parameters
+    ----------
+    with_main : bool
+        Whether it keeps the main chain too, with a log of its own.
 
     Raises
     ------
     ConfigError
         There are such files already; nothing is overwritten.
     """
-    for name in (CONFIG_NAME, KEY_NAME, DATA_NAME):
-        if (directory / name).exists():
-            raise ConfigError(f"{directory / name} exists already; nothing was changed")
+    check_new(directory)
     key = key or SigningKey.generate()
     try:
         data = directory / DATA_NAME
@@ -49,9 +58,19 @@ def create_home(directory: Path, settings: str, key: SigningKey | None = None) -
         file.write_text(key.seed.hex() + "\n")
         (directory / CONFIG_NAME).write_text(settings)
         Wal.create(data / WAL_NAME)
+        if with_main:
+            (data / MAIN_NAME).mkdir(mode=0o700)
+            Wal.create(data / MAIN_NAME / WAL_NAME)
     except OSError as error:
         raise ConfigError(f"{error.filename or directory}: {error.strerror}") from None
     return key
+
+
+def check_new(directory: Path) -> None:
+    """Raise `ConfigError` if there is a home, or part of one, already."""
+    for name in (CONFIG_NAME, KEY_NAME, DATA_NAME):
+        if (directory / name).exists():
+            raise ConfigError(f"{directory / name} exists already; nothing was changed")
 
 
 def read_key(path: Path) -> SigningKey:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from consensus.messages import Block, Certificate
 from market.app import BlockResult
 from node.chain import Chain
+from node.genesis import Genesis
 from node.mempool import Mempool
 from node.network.base import Network
 from node.process import cpu_s, rss_mib
@@ -51,7 +52,7 @@ class NodeStatus:
     def __init__(
         self,
         name: str,
-        chain_id: str,
+        genesis: Genesis,
         key: SigningKey,
         chain: Chain,
         mempool: Mempool,
@@ -60,7 +61,8 @@ class NodeStatus:
         finality: Finality,
     ) -> None:
         self._name = name
-        self._chain_id = chain_id
+        self._chain_id = genesis.chain_id
+        self._genesis_hash = genesis.hash
         self._key = key
         self._chain = chain
         self._mempool = mempool
@@ -78,6 +80,7 @@ class NodeStatus:
             "address": self._key.address,
             "peer_id": self._key.peer_id,
             "listens": self._network.listen_addresses(),
+            "genesis_hash": self._genesis_hash.hex(),
             "epoch": self._chain.authorities.epoch,
             "authority": self._chain.index,
             "voting": self._chain.voting,

@@ -13,7 +13,8 @@ testnet_app = typer.Typer(help="A community of many homes on this machine.", no_
 def street_up(
     homes: Annotated[int | None, typer.Option(help="How many homes. [default: 12]")] = None,
     authorities: Annotated[
-        int | None, typer.Option(help="How many of them agree on blocks. [default: 4]")
+        int | None,
+        typer.Option(help="How many of them (of each region) agree on blocks. [default: 4]"),
     ] = None,
     slot_minutes: Annotated[
         int | None, typer.Option(help="Length of a delivery slot. [default: 15]")
@@ -60,6 +61,10 @@ def street_up(
     flexible: Annotated[
         bool, typer.Option("--flexible", help="Homes with cars, dishwashers, heat pumps, too.")
     ] = False,
+    regions: Annotated[
+        int | None,
+        typer.Option(help="Over how many regions, under a main chain. [default: 1, without]"),
+    ] = None,
 ) -> None:
     """Start a street of homes, one process each, and watch it trade. Ctrl-C stops it."""
     from testnet.up import Options, up
@@ -79,6 +84,7 @@ def street_up(
         agents=tuple(agent or ()),
         speculators=speculators,
         flexible=flexible,
+        regions=regions,
     )
     raise typer.Exit(asyncio.run(up(options)))
 
@@ -104,9 +110,13 @@ def street_create(
     owner: Annotated[
         int | None, typer.Option(help="User id that shall own the homes' files.")
     ] = None,
+    regions: Annotated[
+        int, typer.Option(help="Over how many regions, under a main chain; 1: without.")
+    ] = 1,
 ) -> None:
     """Make the genesis, keys and settings of a street without starting it."""
-    from testnet.street import StreetPlan, create_street, open_street
+    from testnet.regions import create
+    from testnet.street import StreetPlan, open_street
     from testnet.up import agents_asked
 
     if open_street(directory) is not None:
@@ -119,7 +129,10 @@ def street_create(
         time_lapse=time_lapse,
         mechanism=mechanism,
         speculators=speculators,
+        regions=regions,
         **agents_asked(agent or ()),
     )
-    create_street(directory, plan, containers, owner)
-    typer.echo(f"{directory}: {homes} homes, {authorities} of them authorities")
+    create(directory, plan, containers, owner)
+    each = "" if regions == 1 else f" in {regions} regions"
+    what = "of them" if regions == 1 else "of each region"
+    typer.echo(f"{directory}: {homes} homes{each}, {authorities} {what} authorities")

@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -9,12 +10,13 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from rich._export_format import CONSOLE_SVG_FORMAT
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from testnet.main import MainObservations
 from testnet.processes import HomeProcess
 from testnet.report import Observations
 from testnet.street import Street
@@ -48,34 +50,54 @@ class LiveView:
         if self._live is not None:
             self._live.stop()
 
-    def show(self, seen: Observations, processes: list[HomeProcess]) -> None:
-        """Draw what has been seen."""
+    def show(
+        self,
+        observed: Sequence[Observations],
+        tiers: MainObservations | None,
+        processes: list[HomeProcess],
+    ) -> None:
+        """Draw what has been seen of each region, and of the main chain if there is one."""
         if self._live is not None:
-            self._live.update(self.render(seen, processes), refresh=True)
+            self._live.update(self.render(observed, tiers, processes), refresh=True)
 
-    def save(self, seen: Observations, processes: list[HomeProcess], file: Path) -> None:
+    def save(
+        self,
+        observed: Sequence[Observations],
+        tiers: MainObservations | None,
+        processes: list[HomeProcess],
+        file: Path,
+    ) -> None:
         """Save the screen as an SVG picture."""
         console = Console(record=True, width=PICTURE_COLUMNS, file=io.StringIO())
-        console.print(self.render(seen, processes))
+        console.print(self.render(observed, tiers, processes))
         # Rich's template names a font on the web; the reader's own will do.
         template = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
         console.save_svg(str(file), title="commonwatt testnet up", code_format=template)
 
-    def render(self, seen: Observations, processes: list[HomeProcess]) -> Group:
+    def render(
+        self,
+        observed: Sequence[Observations],
+        tiers: MainObservations | None,
+        processes: list[HomeProcess],
+    ) -> Group:
         """Return the screen."""
-        return Group(
-            self._headline(seen), self._homes(seen, processes), self._slots(seen), self._foot()
-        )
+        parts: list[RenderableType] = [self._headline(observed)]
+        if tiers is not None:
+            parts.append(_regions(observed, tiers))
+        parts += [self._homes(seen, processes) for seen in observed]
+        # Of several regions there is no room for the slots of each.
+        parts += [self._slots(seen) for seen in observed[:1] if tiers is None]
+        return Group(*parts, self._foot())
 
-    def _headline(self, seen: Observations) -> Panel:
-        alive = [seen.status[name] for name in seen.alive()]
-        if not alive or seen.first_block_s is None:
-            ready = len(alive)
-            return Panel(f"starting: {ready} of {len(seen.names)} homes are up", title="Commonwatt")
+    def _headline(self, observed: Sequence[Observations]) -> Panel:
+        alive = [seen.status[name] for seen in observed for name in seen.alive()]
+        if not alive or any(seen.first_block_s is None for seen in observed):
+            count = sum(len(seen.names) for seen in observed)
+            return Panel(f"starting: {len(alive)} of {count} homes are up", title="Commonwatt")
         best = max(alive, key=lambda status: status["height"])
         market_ms = max(s["home"]["market_ms"] for s in alive if s["home"])
         moment = datetime.fromtimestamp(market_ms / 1000, UTC).astimezone(self._zone)
-        slots = list(seen.slots.values())
+        slots = [slot for seen in observed for slot in seen.slots.values()]
         traded = sum(slot["traded_wh"] for slot in slots) / 1000
         saved = sum(s["home"]["saved_micro"] for s in alive if s["home"]) / MICRO
         p95 = [s["finality_ms"]["p95"] for s in alive if s["finality_ms"]["p95"]]
@@ -86,7 +108,8 @@ class LiveView:
         text.append(f"saved {saved:.2f}", "green")
         if p95:
             text.append(f"   final in {max(p95) / 1000:.1f} s (p95)")
-        return Panel(text, title="Commonwatt", subtitle=best["chain_id"])
+        chain_ids = dict.fromkeys(status["chain_id"] for status in alive)
+        return Panel(text, title="Commonwatt", subtitle=", ".join(chain_ids))
 
     def _homes(self, seen: Observations, processes: list[HomeProcess]) -> Table:
         table = Table(expand=True, box=None, pad_edge=False, header_style="dim")
@@ -140,6 +163,34 @@ class LiveView:
 
     def _foot(self) -> Text:
         return Text(f"{self._street.directory}   Ctrl-C stops the street", "dim")
+
+
+def _regions(observed: Sequence[Observations], tiers: MainObservations) -> Table:
+    """Return how the regions stand with the main chain."""
+    table = Table(expand=True, box=None, pad_edge=False, header_style="dim")
+    table.add_column("region")
+    for title in ("status", "height", "slots", "kWh", "closed", "anchored", "up to", "known"):
+        table.add_column(title, justify="right")
+    for group, seen in zip(tiers.groups, observed, strict=True):
+        known, last = tiers.regions.get(group.number, {}), tiers.lasts.get(group.number, {})
+        inside = tiers.inside.get(group.number, {})
+        status = known.get("status", "–")
+        heights = [seen.status[name]["height"] for name in seen.alive()]
+        table.add_row(
+            f"{group.number}  {group.names[0]} … {group.names[-1]}",
+            Text(status, {"live": "green", "proposed": "dim"}.get(status, "red")),
+            str(max(heights, default=0)),
+            str(len(seen.slots)),
+            f"{sum(slot['traded_wh'] for slot in seen.slots.values()) / 1000:.2f}",
+            str(inside.get("closed", "–")),
+            str(last.get("number", "–")),
+            str(last.get("to_height", "–")),
+            str(inside.get("known", "–")),
+        )
+    if tiers.status is not None:
+        table.caption = f"{tiers.status['chain_id']}: height {tiers.status['height']}"
+        table.caption_justify = "left"
+    return table
 
 
 def _home_row(name: str, status: dict[str, Any], up: bool, restarts: int) -> list[Text | str]:

@@ -6,7 +6,8 @@ fetched and added up again, and what the homes hold is compared at one height.
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from node.api.control import ask
 from node.errors import ControlError
@@ -62,42 +63,76 @@ class Observations:
         return len(self.slots)
 
 
-async def final_report(
-    street: Street, seen: Observations, restarts: dict[str, int], slots_asked: int | None
-) -> dict[str, Any]:
-    """Ask the homes once more, check what they say against each other, and return the report."""
+class Gathered(NamedTuple):
+    """What the homes of one chain have said at the end.
+
+    `books` are those of the settled slots; `at` is each home's (height, state root) at one height.
+    """
+
+    seen: Observations
+    settled: list[int]
+    books: list[dict[str, Any]]
+    money: dict[str, int]
+    at: dict[str, tuple[int, str]]
+    latencies_ms: list[float]
+
+
+async def gather(street: Street, seen: Observations, slots_asked: int | None) -> Gathered:
+    """Ask the homes of one chain once more."""
     settled = sorted(seen.slots)[:slots_asked]
     at = await _same_height(street, seen)
     first = seen.alive()[0]
     books = [await _ask(street, first, "slot", slot=number) for number in settled]
     money = await _ask(street, first, "money")
+    latencies_ms: list[float] = []
+    for name in at:
+        latencies_ms += await _ask(street, name, "latencies")
+    return Gathered(seen, settled, books, money, at, latencies_ms)
+
+
+async def final_report(
+    street: Street,
+    observed: Sequence[Observations],
+    restarts: dict[str, int],
+    slots_asked: int | None,
+) -> dict[str, Any]:
+    """Ask the homes once more, check what they say against each other, and return the report.
+
+    Parameters
+    ----------
+    observed : sequence of Observations
+        Of each region; of the one chain there is in a street by itself.
+    """
+    found = [await gather(street, seen, slots_asked) for seen in observed]
+    books = [book for chain in found for book in chain.books]
     slots = [book["summary"] for book in books]
     bills = [bill for book in books for bill in book["bills"]]
     total_micro = sum(bill["total_micro"] for bill in bills)
     grid_only_micro = sum(bill["grid_only_micro"] for bill in bills)
-    latencies_ms: list[float] = []
-    for name in at:
-        latencies_ms += await _ask(street, name, "latencies")
+    at = {name: place for chain in found for name, place in chain.at.items()}
+    status = {name: said for seen in observed for name, said in seen.status.items()}
     return {
         "homes": len(street.names),
-        "slots": len(settled),
+        "slots": min(len(chain.settled) for chain in found),
         "trades": sum(slot["trades"] for slot in slots),
         "traded_wh": sum(slot["traded_wh"] for slot in slots),
         "grid_wh": sum(slot["grid_wh"] for slot in slots),
         "fed_in_wh": sum(slot["fed_in_wh"] for slot in slots),
-        "money_conserved": money_conserved(money),
-        "state_roots_equal": len({root for _, root in at.values()}) == 1,
+        "money_conserved": all(money_conserved(chain.money) for chain in found),
+        "state_roots_equal": all(
+            len({root for _, root in chain.at.values()}) == 1 for chain in found
+        ),
         "energy_balanced": all(energy_balanced(book) for book in books),
         "bills_add_up": all(bills_add_up(book) for book in books),
         "height": min(height for height, _ in at.values()),
-        "finality_ms": summary_ms(latencies_ms),
+        "finality_ms": summary_ms([took for chain in found for took in chain.latencies_ms]),
         "savings_percent": (
             round(100 * (grid_only_micro - total_micro) / abs(grid_only_micro), 2)
             if grid_only_micro
             else None
         ),
-        "all_connected_s": _rounded(seen.all_connected_s),
-        "first_block_s": _rounded(seen.first_block_s),
+        "all_connected_s": _last_s([seen.all_connected_s for seen in observed]),
+        "first_block_s": _last_s([seen.first_block_s for seen in observed]),
         "per_slot": [
             {
                 name: slot[name]
@@ -116,19 +151,28 @@ async def final_report(
             }
             for slot in slots
         ],
-        "nodes": [
-            {
-                "id": name,
-                "height": at[name][0] if name in at else None,
-                "state_root": at[name][1] if name in at else None,
-                "rss_mib": seen.status[name]["rss_mib"] if name in seen.status else None,
-                "cpu_s": seen.status[name]["cpu_s"] if name in seen.status else None,
-                "uptime_s": seen.status[name]["uptime_s"] if name in seen.status else None,
-                "peers": len(seen.status[name]["peers"]) if name in seen.status else None,
-                "restarts": restarts.get(name, 0),
-            }
-            for name in street.names
-        ],
+        "nodes": [node_row(name, status.get(name), at, restarts) for name in street.names],
+    }
+
+
+def node_row(
+    name: str,
+    status: dict[str, Any] | None,
+    at: dict[str, tuple[int, str]],
+    restarts: dict[str, int],
+) -> dict[str, Any]:
+    """Return what a node has said of itself last, and at the common height."""
+    height, root = at.get(name, (None, None))
+    told = status or {}
+    return {
+        "id": name,
+        "height": height,
+        "state_root": root,
+        "rss_mib": told.get("rss_mib"),
+        "cpu_s": told.get("cpu_s"),
+        "uptime_s": told.get("uptime_s"),
+        "peers": len(told["peers"]) if told else None,
+        "restarts": restarts.get(name, 0),
     }
 
 
@@ -207,5 +251,7 @@ async def _ask(street: Street, name: str, question: str, **arguments: Any) -> An
     return await ask(street.home(name) / DATA_NAME, question, **arguments)
 
 
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 1)
+def _last_s(moments_s: Sequence[float | None]) -> float | None:
+    """Return when the last of several came about; None if one has not."""
+    reached = [moment for moment in moments_s if moment is not None]
+    return round(max(reached), 1) if len(reached) == len(moments_s) else None

@@ -12,14 +12,14 @@ import socket
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Final, NamedTuple, TypeAlias
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from hems.agents.registry import DEFAULT as AGENT_DEFAULT
 from hems.agents.registry import agent_class
-from hems.config import CommunityHome, ConstantHome, HomeConfig
+from hems.config import HomeConfig
 from hems.errors import HemsError
 from hems.neighbourhood import Neighbourhood, built_in, replayed, synthetic, with_storage
 from market.app import machine
@@ -34,6 +34,7 @@ from node.genesis import (
     Genesis,
     write_genesis,
 )
+from node.joining import capability
 from node.setup import GENESIS_NAME, create_home
 from wire.keys import SigningKey
 
@@ -41,12 +42,13 @@ STREET_NAME: Final = "street.json"
 REGULATOR_NAME: Final = "regulator.key"
 CONTAINER_PORT: Final = 4600
 HOMES_MAX: Final = 200
+REGIONS_MAX: Final = 16
+# As the main chain takes them (`contracts/regions.star`).
+REGION_AUTHORITIES_MAX: Final = 24
 # A Monday in the month the built-in community was measured in, in the morning: sun soon.
 MARKET_START: Final = datetime(2025, 11, 3, 9, 0)
 OFFSET_YEARS: Final = 10
 BALANCE_MICRO: Final = 200_000_000
-IMPORT_CAP_W: Final = 15_000
-EXPORT_CAP_W: Final = 10_000
 # Time of use and feed-in of CE's table 2, by local minute of the day. [micro AUD per kWh]
 TARIFF_BANDS: Final = (
     (0, 177_000),
@@ -74,7 +76,9 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     up (`hems.sources.synthetic`) instead of the built-in community. `agent` is how homes trade,
     `agents` how some do by their names; the last `speculators` of the homes have a battery and
     nothing else, and trade for the difference of prices. `flexible`: the built-in homes have loads
-    that can be moved, too (`hems.neighbourhood.built_in`).
+    that can be moved, too (`hems.neighbourhood.built_in`). With more than one of `regions` the
+    homes are spread over them, each with so many `authorities`, under a main chain
+    (`testnet/regions.py`).
     """
 
     homes: int = 12
@@ -90,13 +94,25 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     agents: dict[str, str] = {}
     speculators: int = 0
     flexible: bool = False
+    regions: int = 1
+
+    @property
+    def region_sizes(self) -> list[int]:
+        """How many homes each region has, in their order."""
+        share, rest = divmod(self.homes, self.regions)
+        return [share + (place < rest) for place in range(self.regions)]
 
     def check(self) -> None:
         """Raise `StreetError` for what cannot be."""
-        if not AUTHORITIES_MIN <= self.authorities <= min(self.homes, AUTHORITIES_MAX):
+        if not 1 <= self.regions <= REGIONS_MAX:
+            raise StreetError(f"{self.regions} regions: one machine holds 1 to {REGIONS_MAX}")
+        last = self.region_sizes[-1]
+        where = "homes" if self.regions == 1 else "homes of a region"
+        most = AUTHORITIES_MAX if self.regions == 1 else REGION_AUTHORITIES_MAX
+        if not AUTHORITIES_MIN <= self.authorities <= min(last, most):
             raise StreetError(
-                f"{self.authorities} authorities of {self.homes} homes: "
-                f"{AUTHORITIES_MIN} to {AUTHORITIES_MAX} are needed, each in a home of its own"
+                f"{self.authorities} authorities of {last} {where}: "
+                f"{AUTHORITIES_MIN} to {most} are needed, each in a home of its own"
             )
         if self.homes > HOMES_MAX:
             raise StreetError(f"{self.homes} homes: one machine's street has at most {HOMES_MAX}")
@@ -110,9 +126,9 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise StreetError(f"time lapse {self.time_lapse}: 1 (real time) to 3600")
         if self.flexible and self.data:
             raise StreetError("flexible homes are built-in ones; leave out the file to replay")
-        if not 0 <= self.speculators <= self.homes - self.authorities:
+        if not 0 <= self.speculators <= last - self.authorities:
             raise StreetError(
-                f"{self.speculators} speculators: 0 to {self.homes - self.authorities}, of the "
+                f"{self.speculators} speculators: 0 to {last - self.authorities}, of the "
                 "homes that are no authorities"
             )
         unknown = sorted(set(self.agents) - set(home_names(self.homes)))
@@ -190,35 +206,32 @@ def create_street(
     names = home_names(plan.homes)
     if directory.exists() and (unknown := sorted(set(os.listdir(directory)) - set(names))):
         raise StreetError(f"{directory} holds {unknown[0]}, which is not a street's; use another")
-    neighbourhood = _neighbourhood(plan)
+    neighbourhood = neighbourhood_of(plan)
     keys = [SigningKey.generate() for _ in names]
     regulator = SigningKey.generate()
     genesis = _genesis(plan, names, keys, regulator, neighbourhood.homes, chain)
     genesis.check()
-    addresses = _addresses(names, keys, containers)
+    addresses = addresses_of(names, keys, containers)
     directory.mkdir(parents=True, exist_ok=True)
     for place, (name, key, home) in enumerate(zip(names, keys, neighbourhood.homes, strict=True)):
         listen, dial = addresses[place]
         network = NetworkSection(
             listen=listen,
-            announce=(dial.partition("/p2p/")[0],) if containers else (),
-            bootstrap=_bootstrap(place, plan.authorities, addresses),
+            announce=announced(dial) if containers else (),
+            bootstrap=bootstrap_of(place, plan.authorities, addresses),
         )
         config = Config(node=NodeSection(name=name), network=network, home=home)
         create_home(directory / name, settings_text(config), key)
         write_genesis(genesis, directory / name / GENESIS_NAME)
         if owner is not None:
-            _give(directory / name, owner)
-    key_file = directory / REGULATOR_NAME
-    key_file.touch(mode=0o600)
-    key_file.write_text(regulator.seed.hex() + "\n")
-    # Last: a street without it is one whose making was interrupted.
-    content = {"plan": msgspec.to_builtins(plan), "names": names}
-    (directory / STREET_NAME).write_text(json.dumps(content, indent=1) + "\n")
+            give(directory / name, owner)
+    write_secret(directory / REGULATOR_NAME, regulator)
+    write_description(directory, plan, names)
     return Street(directory, plan, names, neighbourhood.notes)
 
 
-def _neighbourhood(plan: StreetPlan) -> Neighbourhood:
+def neighbourhood_of(plan: StreetPlan) -> Neighbourhood:
+    """Return the homes that a plan asks for. Raises `StreetError` for what its data cannot be."""
     try:
         if plan.synthetic:
             street = synthetic(plan.homes, plan.seed, plan.zone)
@@ -261,47 +274,43 @@ def _genesis(
     homes: list[HomeConfig],
     chain: ChainParams,
 ) -> Genesis:
-    start_ms = _market_start_ms(plan.zone)
-    genesis_ms = time.time_ns() // 1_000_000
-    market = MarketParams(
+    market = market_of(
+        plan,
         chain_id=f"street-{keys[0].address[2:10]}",
-        genesis_ms=genesis_ms,
-        market_start_ms=start_ms,
-        time_lapse=plan.time_lapse,
-        mechanism=plan.mechanism,
-        slot_minutes=plan.slot_minutes,
-        currency="AUD",
-        utc_offsets=utc_offsets(plan.zone, start_ms),
-        tariffs=((0, TARIFF_BANDS),),
-        feed_in=((0, FEED_IN_MICRO_PER_KWH),),
-        intensities=((0, ((0, INTENSITY_MG_PER_WH),)),),
         regulator=regulator.address,
-        homes=tuple(
-            _entry(name, key, home) for name, key, home in zip(names, keys, homes, strict=True)
-        ),
+        homes=tuple(map(entry_of, names, keys, homes)),
     )
     authorities = tuple(key.public for key in keys[: plan.authorities])
     return Genesis(GENESIS_VERSION, authorities, chain, market, machine=machine())
 
 
-def _entry(name: str, key: SigningKey, home: HomeConfig) -> HomeEntry:
-    pv_w = home.source.pv_peak_w if isinstance(home.source, CommunityHome) else 0
-    sells = home.battery is not None or pv_w > 0
-    role = "prosumer" if sells else "consumer"
-    if sells and home.source == ConstantHome():
-        role = "speculator"
+def market_of(plan: StreetPlan, **fields: Any) -> MarketParams:
+    """Return the market of a plan that begins now; `fields` are those that no plan names."""
+    start_ms = _market_start_ms(plan.zone)
+    usual = {
+        "genesis_ms": time.time_ns() // 1_000_000,
+        "market_start_ms": start_ms,
+        "time_lapse": plan.time_lapse,
+        "mechanism": plan.mechanism,
+        "slot_minutes": plan.slot_minutes,
+        "currency": "AUD",
+        "utc_offsets": utc_offsets(plan.zone, start_ms),
+        "tariffs": ((0, TARIFF_BANDS),),
+        "feed_in": ((0, FEED_IN_MICRO_PER_KWH),),
+        "intensities": ((0, ((0, INTENSITY_MG_PER_WH),)),),
+    }
+    return MarketParams(**{**usual, **fields})
+
+
+def entry_of(name: str, key: SigningKey, home: HomeConfig) -> HomeEntry:
+    """Return what a genesis says of a home."""
+    can = capability(home)
     return HomeEntry(
         address=key.address,
         meter=key.derive("meter").address,
         name=name,
-        role=role,
-        import_cap_w=home.import_cap_w or IMPORT_CAP_W,
-        export_cap_w=(home.export_cap_w or EXPORT_CAP_W) if sells else 0,
-        battery_wh=sum(battery.capacity_wh for battery in home.batteries),
-        pv_w=pv_w,
         balance_micro=BALANCE_MICRO,
-        # A battery may be charged from the grid.
-        green=pv_w > 0 and home.battery is None,
+        **can._asdict(),
     )
 
 
@@ -331,13 +340,15 @@ def utc_offsets(zone: str, start_ms: int) -> tuple[tuple[int, int], ...]:
     return tuple(rows)
 
 
-def _addresses(names: list[str], keys: list[SigningKey], containers: bool) -> list[tuple[str, str]]:
-    """Return (listen, dial) multiaddresses of each home."""
+def addresses_of(
+    names: list[str], keys: list[SigningKey], containers: bool, port: int = CONTAINER_PORT
+) -> list[tuple[str, str]]:
+    """Return (listen, dial) multiaddresses of each home; `port` is that of all in containers."""
     if containers:
         return [
             (
-                f"/ip4/0.0.0.0/tcp/{CONTAINER_PORT}",
-                f"/dns4/{name}/tcp/{CONTAINER_PORT}/p2p/{key.peer_id}",
+                f"/ip4/0.0.0.0/tcp/{port}",
+                f"/dns4/{name}/tcp/{port}/p2p/{key.peer_id}",
             )
             for name, key in zip(names, keys, strict=True)
         ]
@@ -359,7 +370,7 @@ def free_ports(count: int) -> list[int]:
             item.close()
 
 
-def _bootstrap(place: int, authorities: int, addresses: list[tuple[str, str]]) -> tuple[str, ...]:
+def bootstrap_of(place: int, authorities: int, addresses: list[tuple[str, str]]) -> tuple[str, ...]:
     """Authorities know each other; every other home knows two of them."""
     if place < authorities:
         known = [other for other in range(authorities) if other != place]
@@ -368,7 +379,25 @@ def _bootstrap(place: int, authorities: int, addresses: list[tuple[str, str]]) -
     return tuple(addresses[other][1] for other in known)
 
 
-def _give(directory: Path, owner: int) -> None:
+def announced(dial: str) -> tuple[str, ...]:
+    """Return what a node tells others of itself, for the address it is dialled at."""
+    return (dial.partition("/p2p/")[0],)
+
+
+def write_secret(file: Path, key: SigningKey) -> None:
+    """Write a key that belongs to no home."""
+    file.touch(mode=0o600)
+    file.write_text(key.seed.hex() + "\n")
+
+
+def write_description(directory: Path, plan: StreetPlan, names: list[str]) -> None:
+    """Write what the street is, last of all: one without it was interrupted in its making."""
+    content = {"plan": msgspec.to_builtins(plan), "names": names}
+    (directory / STREET_NAME).write_text(json.dumps(content, indent=1) + "\n")
+
+
+def give(directory: Path, owner: int) -> None:
+    """Let a user own a directory and all in it."""
     os.chown(directory, owner, owner)
     for path in directory.rglob("*"):
         os.chown(path, owner, owner)

@@ -18,9 +18,11 @@ from node.errors import ControlError
 from node.genesis import read_genesis
 from node.setup import DATA_NAME, GENESIS_NAME
 from testnet.live import LiveView
+from testnet.main import MainObservations
 from testnet.processes import GridError, HomeProcess, start_all, stop_all
+from testnet.regions import admit, create, neutral_names, regions_of
 from testnet.report import Observations, final_report
-from testnet.street import Street, StreetError, StreetPlan, create_street, open_street
+from testnet.street import Street, StreetError, StreetPlan, open_street
 
 POLL_S: Final = 1.0
 POLL_TIMEOUT_S: Final = 5.0
@@ -47,6 +49,7 @@ class Options(NamedTuple):
     agents: tuple[str, ...] = ()
     speculators: int | None = None
     flexible: bool = False
+    regions: int | None = None
 
 
 async def up(options: Options) -> int:
@@ -67,7 +70,8 @@ async def up(options: Options) -> int:
         street = _prepare(options, directory)
         for note in street.notes:
             print(f"commonwatt: {note}", file=sys.stderr)  # noqa: T201 - for a person
-        processes = [HomeProcess(name, street.home(name)) for name in street.names]
+        names = [*street.names, *neutral_names(street.plan)]
+        processes = [HomeProcess(name, street.home(name)) for name in names]
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -97,12 +101,13 @@ def _prepare(options: Options, directory: Path) -> Street:
             ("speculators", options.speculators),
             *agents_asked(options.agents).items(),
             ("flexible", options.flexible or None),
+            ("regions", options.regions),
         )
         if value is not None
     }
     street = open_street(directory)
     if street is None:
-        return create_street(directory, msgspec.convert(asked, StreetPlan))
+        return create(directory, msgspec.convert(asked, StreetPlan))
     for name, value in asked.items():
         kept = getattr(street.plan, name)
         if kept != value:
@@ -144,29 +149,60 @@ async def _watch(
 ) -> dict[str, Any] | None:
     """Poll the homes until it is time to stop; return the report, None if there is none yet."""
     clock = read_genesis(street.home(street.names[0]) / GENESIS_NAME).market.clock()
-    seen = Observations(street.names, begun, clock.slot_at(time.time_ns() // 1_000_000))
-    with LiveView(street, enabled=not options.as_json and sys.stdout.isatty()) as view:
-        while not stop.is_set():
-            await _poll(street, seen)
-            failed = [process.failure for process in processes if process.failure]
-            if failed:
-                raise GridError(failed[0])
-            view.show(seen, processes)
-            if options.slots is not None and seen.slots_settled >= options.slots:
-                break
-            if seen.first_block_s is None and time.monotonic() - begun > START_TIMEOUT_S:
-                raise GridError(
-                    f"no block after {START_TIMEOUT_S:.0f} s; {processes[0].name} says: "
-                    f"{processes[0].last_words()}"
-                )
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), POLL_S)
-    if seen.first_block_s is None:
+    first_slot = clock.slot_at(time.time_ns() // 1_000_000)
+    observed = [Observations(group.names, begun, first_slot) for group in regions_of(street.plan)]
+    tiers = MainObservations(street) if street.plan.regions > 1 else None
+    admitting = asyncio.create_task(admit(street)) if tiers is not None else None
+    try:
+        with LiveView(street, enabled=not options.as_json and sys.stdout.isatty()) as view:
+            while not stop.is_set():
+                await asyncio.gather(*(_poll(street, seen) for seen in observed))
+                if tiers is not None:
+                    await tiers.poll(observed)
+                _check(processes, observed, begun)
+                view.show(observed, tiers, processes)
+                if _is_over(options, observed, tiers):
+                    break
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), POLL_S)
+    finally:
+        if admitting is not None:
+            admitting.cancel()
+            await asyncio.gather(admitting, return_exceptions=True)
+    if any(seen.first_block_s is None for seen in observed):
         return None
     if options.picture is not None:
-        view.save(seen, processes, options.picture)
+        view.save(observed, tiers, processes, options.picture)
     restarts = {process.name: process.restarts for process in processes}
-    return await final_report(street, seen, restarts, options.slots)
+    report = await final_report(street, observed, restarts, options.slots)
+    return report if tiers is None else report | await tiers.report(observed, restarts)
+
+
+def _check(processes: list[HomeProcess], observed: list[Observations], begun: float) -> None:
+    """Raise `GridError` if a home cannot run, or no chain begins."""
+    failed = [process.failure for process in processes if process.failure]
+    if failed:
+        raise GridError(failed[0])
+    waiting = [seen for seen in observed if seen.first_block_s is None]
+    if waiting and time.monotonic() - begun > START_TIMEOUT_S:
+        name = waiting[0].names[0]
+        process = next(process for process in processes if process.name == name)
+        raise GridError(
+            f"no block after {START_TIMEOUT_S:.0f} s; {name} says: {process.last_words()}"
+        )
+
+
+def _is_over(
+    options: Options, observed: list[Observations], tiers: MainObservations | None
+) -> bool:
+    """Tell whether all slots asked for are settled, and anchored where there is a main chain."""
+    slots = options.slots
+    if slots is None or any(seen.slots_settled < slots for seen in observed):
+        return False
+    if tiers is None:
+        return True
+    asked = [sorted(seen.slots)[:slots] for seen in observed]
+    return tiers.have_anchored([slots_of[-1] for slots_of in asked])
 
 
 async def _poll(street: Street, seen: Observations) -> None:
@@ -177,7 +213,7 @@ async def _poll(street: Street, seen: Observations) -> None:
         except ControlError:
             seen.lost(name)
 
-    await asyncio.gather(*(status(name) for name in street.names))
+    await asyncio.gather(*(status(name) for name in seen.names))
     for name in seen.alive():
         try:
             slots = await ask(

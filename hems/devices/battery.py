@@ -1,9 +1,13 @@
 """Batteries (CE 7 to 11): what they can do, and what happens to their energy, exactly."""
 
+from typing import Final
+
 import msgspec
 
 from hems.devices.base import CAPACITY_WH_MAX, HOUR_MS, MICRO, POWER_W_MAX
 from hems.errors import ConfigError, InvariantError
+
+WEAR_MICRO_PER_KWH_MAX: Final = 1_000_000_000
 
 
 class Battery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,8 +71,10 @@ class Battery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             )
         if not self.soc_min <= self.soc_end <= self.soc_max:
             raise ConfigError(f"soc_end {self.soc_end}: must lie within soc_min and soc_max")
-        if self.wear_micro_per_kwh < 0:
-            raise ConfigError(f"wear_micro_per_kwh {self.wear_micro_per_kwh}: must not be negative")
+        if not 0 <= self.wear_micro_per_kwh <= WEAR_MICRO_PER_KWH_MAX:
+            raise ConfigError(
+                f"wear_micro_per_kwh {self.wear_micro_per_kwh}: 0 to {WEAR_MICRO_PER_KWH_MAX}"
+            )
 
     @property
     def power_limit_w(self) -> int:

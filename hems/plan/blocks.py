@@ -2,8 +2,8 @@
 
 Every block takes energy out of the balance rows. None can make the programme infeasible: what a
 window misses, and every degree outside the band, has a column of its own with a price
-(`hems.plan.given`). Only loads that are on or off need whole numbers; those have `suggest`, which
-makes a choice out of the programme without that condition and the prices it found.
+(`hems.plan.given`). Loads that are on or off have `switches`, and `suggest`
+makes a choice for them out of the programme without that condition and the prices it found.
 """
 
 import math
@@ -16,29 +16,28 @@ from hems.devices import MICRO
 from hems.devices.needs import Adjust, Heat, Job, Need, Run, Window
 from hems.plan.given import SHORT_FACTOR, PlanInput, dearest_micro_per_kwh
 from hems.plan.program import DELAY_COST, Builder
+from hems.plan.search import Group
 
 # Pieces of the quadratic disutility on either side of the nominal power.
 PIECES: Final = 4
-# Other starts of a programme that are tried before branching.
-OTHERS: Final = 4
+NOTHING: Final = np.zeros(0, np.int64)
 
 
 class Block(Protocol):
     """One device's part of a programme."""
 
-    # Its columns that must be whole, in order.
-    whole: IntArray
+    # What of it is on or off, in order.
+    switches: list[Group]
 
     def energy_wh(self, values: FloatArray) -> FloatArray:
         """Return what the device takes in each step, of a solution. [Wh]"""
         ...
 
-    def suggest(self, values: FloatArray, price: FloatArray) -> FloatArray:
-        """Return 0 or 1 for each whole column, near a solution and cheap at these prices."""
-        ...
+    def suggest(self, values: FloatArray, price: FloatArray, on_share: float) -> IntArray:
+        """Return 0 or 1 for each switch, near a solution and cheap at these prices.
 
-    def others(self, choices: FloatArray, price: FloatArray) -> list[FloatArray]:
-        """Return a few other choices worth trying, cheapest first."""
+        From `on_share` of its least on, what is in between is on.
+        """
         ...
 
 
@@ -55,13 +54,13 @@ def add_block(builder: Builder, need: Need, given: PlanInput) -> Block:
             return AdjustBlock(builder, need, given)
 
 
-def _add_switch(
-    builder: Builder, energy: IntArray, room: FloatArray, least: FloatArray, forced: int = 0
+def _add_on(
+    builder: Builder, energy: IntArray, room: FloatArray, least: FloatArray, forced: int
 ) -> IntArray:
     """Add `least * on <= energy <= room * on`; return the columns `on`, the first ones fixed."""
     count = len(energy)
     lower = np.where(np.arange(count) < forced, 1.0, 0.0)
-    on = builder.add_columns(count, 0.0, lower, 1.0, whole=True)
+    on = builder.add_columns(count, 0.0, lower, 1.0)
     over = builder.add_rows(count, -math.inf, 0.0)
     builder.put(over, energy, 1.0)
     builder.put(over, on, -room)
@@ -77,7 +76,6 @@ class _Switched(NamedTuple):
     window: Window
     steps: IntArray
     energy: IntArray
-    on: IntArray
     room: FloatArray
     least: FloatArray
     length_ms: IntArray
@@ -96,6 +94,7 @@ class JobBlock:
         self._count = len(given.step_ms)
         self._places: list[tuple[IntArray, IntArray]] = []
         self._switched: list[_Switched] = []
+        self.switches: list[Group] = []
         short_cost = SHORT_FACTOR * dearest_micro_per_kwh(given) / MICRO
         for number, window in enumerate(need.windows):
             steps = np.flatnonzero(window.room_wh > 0)
@@ -114,14 +113,15 @@ class JobBlock:
                 least = np.minimum(need.least_w * length_ms / HOUR_MS / 1000, room)
                 was_on = number == 0 and need.on_ms > 0 and steps[0] == 0
                 forced = self._forced(steps, least, length_ms) if was_on else 0
-                on = _add_switch(builder, energy, room, least, forced)
                 if need.run_ms_min:
+                    on = _add_on(builder, energy, room, least, forced)
                     self._add_runs(builder, on, length_ms, was_on)
+                    self.switches.append(Group(on, np.ones(len(on)), np.ones(len(on))))
+                else:
+                    self.switches.append(Group(energy, least, room))
                 self._switched.append(
-                    _Switched(window, steps, energy, on, room, least, length_ms, forced)
+                    _Switched(window, steps, energy, room, least, length_ms, forced)
                 )
-        parts = [switched.on for switched in self._switched]
-        self.whole = np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
     def _forced(self, steps: IntArray, least: FloatArray, length_ms: IntArray) -> int:
         """Return how many steps a run already begun must go on, as far as its energy is wanted."""
@@ -156,12 +156,12 @@ class JobBlock:
             taken[steps] += values[energy] * 1000
         return taken
 
-    def suggest(self, values: FloatArray, price: FloatArray) -> FloatArray:
+    def suggest(self, values: FloatArray, price: FloatArray, on_share: float) -> IntArray:
         """See `Block`. As the solution, until the energy fits; runs too short are made longer."""
         found = []
         for switched in self._switched:
             energy = values[switched.energy]
-            on = energy >= switched.least / 2
+            on = energy >= switched.least * on_share
             on[: switched.forced] = True
             cost = price[switched.steps]
             wanted = switched.window.energy_wh / 1000
@@ -173,8 +173,8 @@ class JobBlock:
             most = max(switched.window.most_wh / 1000, wanted)
             if switched.least[on].sum() > most:
                 on = self._one_run(switched, cost, wanted)
-            found.append(on.astype(float))
-        return np.concatenate(found)
+            found.append(on.astype(np.int64))
+        return np.concatenate([NOTHING, *found])
 
     def _lengthened(self, switched: _Switched, on: BoolArray) -> BoolArray:
         if not self._need.run_ms_min:
@@ -208,11 +208,6 @@ class JobBlock:
             on[begin : ends[begin]] = True
         return on
 
-    def others(self, choices: FloatArray, price: FloatArray) -> list[FloatArray]:
-        """See `Block`."""
-        del choices, price
-        return []
-
 
 class RunBlock:
     """Programmes: a whole column for each moment to start at, a row for each run."""
@@ -230,7 +225,6 @@ class RunBlock:
                 DELAY_COST * starts.steps.astype(float) * kwh.sum(axis=1),
                 0.0,
                 1.0,
-                whole=True,
             )
             row, step = np.nonzero(kwh)
             builder.put(step, chosen[row], -kwh[row, step])
@@ -239,7 +233,9 @@ class RunBlock:
             builder.put(np.repeat(once, count), chosen, 1.0)
             builder.put(once, missed, 1.0)
             self._chosen.append(chosen)
-        self.whole = np.concatenate(self._chosen) if self._chosen else np.zeros(0, np.int64)
+        self.switches = [
+            Group(chosen, np.ones(len(chosen)), np.ones(len(chosen))) for chosen in self._chosen
+        ]
 
     def energy_wh(self, values: FloatArray) -> FloatArray:
         """See `Block`."""
@@ -248,28 +244,16 @@ class RunBlock:
             taken += values[chosen] @ starts.energy_wh
         return taken
 
-    def suggest(self, values: FloatArray, price: FloatArray) -> FloatArray:
+    def suggest(self, values: FloatArray, price: FloatArray, on_share: float) -> IntArray:
         """See `Block`. The start that is cheapest at the prices; of equal ones the solution's."""
+        del on_share
         found = []
         for starts, chosen in zip(self._need.starts, self._chosen, strict=True):
             cost = starts.energy_wh @ price / 1000
             close = cost <= cost.min() + 1e-4
             place = int(np.argmax(np.where(close, 1.0 + values[chosen], 0.0)))
-            found.append((np.arange(len(chosen)) == place).astype(float))
-        return np.concatenate(found)
-
-    def others(self, choices: FloatArray, price: FloatArray) -> list[FloatArray]:
-        """See `Block`. The next cheapest starts of each run."""
-        found, first = [], 0
-        for starts, chosen in zip(self._need.starts, self._chosen, strict=True):
-            places = slice(first, first + len(chosen))
-            cost = starts.energy_wh @ price + np.where(choices[places] > 0, math.inf, 0.0)
-            for place in np.argsort(cost, kind="stable")[: min(OTHERS, len(chosen) - 1)]:
-                other = choices.copy()
-                other[places] = np.arange(len(chosen)) == place
-                found.append(other)
-            first += len(chosen)
-        return found
+            found.append((np.arange(len(chosen)) == place).astype(np.int64))
+        return np.concatenate([NOTHING, *found])
 
 
 class HeatBlock:
@@ -296,33 +280,30 @@ class HeatBlock:
         high = builder.add_rows(count, -math.inf, need.high_c)
         builder.put(high, inside, 1.0)
         builder.put(high, above, -1.0)
-        self.whole = np.zeros(0, np.int64)
-        self._least = np.zeros(count)
+        self.switches: list[Group] = []
         if need.least_w:
-            self._least = np.minimum(need.least_w * given.step_ms / HOUR_MS / 1000, room)
-            self.whole = _add_switch(builder, self._energy, room, self._least)
+            least = np.minimum(need.least_w * given.step_ms / HOUR_MS / 1000, room)
+            self.switches.append(Group(self._energy, least, room))
 
     def energy_wh(self, values: FloatArray) -> FloatArray:
         """See `Block`."""
         taken: FloatArray = values[self._energy] * 1000
         return taken
 
-    def suggest(self, values: FloatArray, price: FloatArray) -> FloatArray:
+    def suggest(self, values: FloatArray, price: FloatArray, on_share: float) -> IntArray:
         """See `Block`. Halves are carried over, so that the heat stays what it was."""
         del price
-        on = np.zeros(len(self.whole))
+        if not self.switches:
+            return NOTHING
+        columns, leasts, _ = self.switches[0]
+        on = np.zeros(len(columns), np.int64)
         owed = 0.0
-        for step, (energy, least) in enumerate(zip(values[self._energy], self._least, strict=True)):
+        for step, (energy, least) in enumerate(zip(values[columns], leasts, strict=True)):
             owed += energy
-            if energy > 0 and owed >= least / 2:
-                on[step] = 1.0
+            if energy > 0 and owed >= least * on_share:
+                on[step] = 1
                 owed -= max(energy, least)
         return on
-
-    def others(self, choices: FloatArray, price: FloatArray) -> list[FloatArray]:
-        """See `Block`."""
-        del choices, price
-        return []
 
 
 class AdjustBlock:
@@ -350,7 +331,7 @@ class AdjustBlock:
                 more = builder.add_columns(len(self._steps), slope, 0.0, kw * hours)
                 builder.put(self._steps, more, -sign)
                 self._pieces.append((more, sign))
-        self.whole = np.zeros(0, np.int64)
+        self.switches: list[Group] = []
 
     def energy_wh(self, values: FloatArray) -> FloatArray:
         """See `Block`."""
@@ -360,15 +341,10 @@ class AdjustBlock:
             taken[self._steps] += sign * values[columns] * 1000
         return taken
 
-    def suggest(self, values: FloatArray, price: FloatArray) -> FloatArray:
+    def suggest(self, values: FloatArray, price: FloatArray, on_share: float) -> IntArray:
         """See `Block`."""
-        del values, price
-        return np.zeros(0)
-
-    def others(self, choices: FloatArray, price: FloatArray) -> list[FloatArray]:
-        """See `Block`."""
-        del choices, price
-        return []
+        del values, price, on_share
+        return NOTHING
 
 
 def discomfort_micro(need: Adjust, energy_wh: FloatArray) -> float:

@@ -11,9 +11,9 @@ Bounds hold the power limits, the range of the state of charge (CE 10), the caps
 what may be charged from; costs are prices and wear. Import never being cheaper than export, and
 losses or wear above zero, no optimum charges and discharges at once: binaries are not needed.
 
-Only devices that are on or off need whole numbers. Then the programme without that condition says
-how good a plan can be at best, and its prices which choice to try first; where that choice is as
-good, within `GAP`, it is the plan. Only else HiGHS branches, beginning with it, until its limit.
+Only devices that are on or off need more. The programme without that condition says how good a plan
+can be at best, and a search over it (`hems.plan.search`) finds one within `GAP`, or the best it can
+in so many runs.
 
 The dual of a balance row (with that of the charging bound, where own surplus is what limits it) is
 what one more kWh would be worth to this home in that step. A solver is kept between solves; the
@@ -43,14 +43,17 @@ from hems.plan.program import (
     Program,
 )
 from hems.plan.rule import priced, rule_plan
+from hems.plan.search import Search, Switches
 from hems.plan.solver import Solution, Solver
 
 TIME_LIMIT_S: Final = 0.5
 # How far from the best a plan with devices that are on or off may be: a fifth of a cent.
 GAP: Final = 2e-3
 RELATIVE_GAP: Final = 1e-3
-# Branching has its own limit: what it still finds is worth less than a cent.
-BRANCHING_LIMIT_S: Final = 0.02
+# How often the search for it may run the solver: what it finds later is worth less than a cent.
+RUNS_MAX: Final = 80
+# From these shares of its least on, a load is thought to be on at first.
+ON_SHARES: Final = (0.5, 0.1, 0.75)
 
 
 class Planner:
@@ -136,8 +139,7 @@ class _Model:
         self.proven = True
         self._time_limit_s = time_limit_s
         self._linear = Solver()
-        self._branching: Solver | None = None
-        self._choices: FloatArray | None = None
+        self._choices: IntArray | None = None
 
     def solve(self, given: PlanInput, limits: Limits, keep_choices: bool) -> Plan | None:
         """Return the optimum or the best found, or None if there is none."""
@@ -150,71 +152,41 @@ class _Model:
             blocks = [add_block(builder, need, given) for need in given.needs]
             if builder.column_count > core.columns:
                 program = builder.program(columns, rows, core.matrix)
-        whole = np.concatenate([block.whole for block in blocks]) if blocks else np.zeros(0)
-        if not len(whole):
+        if not any(block.switches for block in blocks):
             solution = self._linear.solve(program, self._time_limit_s)
             return self._plan(given, limits, blocks, solution, "lp") if solution else None
-        solution = self._chosen(program, blocks, whole.astype(np.int64), keep_choices)
+        solution = self._chosen(program, blocks, keep_choices)
         return self._plan(given, limits, blocks, solution, "milp") if solution else None
 
-    def _chosen(
-        self, program: Program, blocks: list[Block], whole: IntArray, keep_choices: bool
-    ) -> Solution | None:
+    def _chosen(self, program: Program, blocks: list[Block], keep_choices: bool) -> Solution | None:
         self.proven = True
+        switches = Switches([group for block in blocks for group in block.switches])
         last = self._choices
-        if keep_choices and last is not None and len(last) == len(whole):
-            kept = self._linear.solve(_fixed(program, whole, last), self._time_limit_s)
+        if keep_choices and last is not None and len(last) == len(switches.columns):
+            kept = self._linear.solve(switches.fixed(program, last), self._time_limit_s)
             if kept is not None:
                 return kept
         relaxed = self._linear.solve(program, self._time_limit_s)
         if relaxed is None:
             return None
-        allowed = max(GAP, RELATIVE_GAP * abs(relaxed.objective))
-        choices, best = self._searched(program, blocks, whole, relaxed, allowed)
-        if best is None or best.objective - relaxed.objective > allowed:
-            if self._branching is None:
-                self._branching = Solver(True, RELATIVE_GAP, GAP)
-            start = best.values if best is not None else None
-            limit_s = min(self._time_limit_s, BRANCHING_LIMIT_S)
-            found = self._branching.solve(program, limit_s, start)
-            self.proven = found is not None and found.proven
-            if found is not None and (best is None or found.objective < best.objective - 1e-9):
-                choices = np.round(found.values[whole])
-                # Once more with the choice made: exact, and with the prices of energy.
-                best = self._linear.solve(_fixed(program, whole, choices), self._time_limit_s)
-        self._choices = choices if best is not None else None
-        return best
-
-    def _searched(
-        self,
-        program: Program,
-        blocks: list[Block],
-        whole: IntArray,
-        relaxed: Solution,
-        allowed: float,
-    ) -> tuple[FloatArray, Solution | None]:
-        """Return choices near the relaxed solution, and the best solution with them.
-
-        Device by device the choices that are next at the prices are tried as well: with the rest
-        fixed each costs one warm run, far less than branching. It ends once a solution is within
-        `allowed` of the relaxed one, which no other can beat.
-        """
         price = relaxed.price[: self.core.steps]
-        blocks = [block for block in blocks if len(block.whole)]
-        parts = [block.suggest(relaxed.values, price) for block in blocks]
-        choices = np.concatenate(parts)
-        best = self._linear.solve(_fixed(program, whole, choices), self._time_limit_s)
-        if best is None:
-            return choices, None
-        for number, block in enumerate(blocks):
-            for other in block.others(parts[number], best.price[: self.core.steps]):
-                if best.objective - relaxed.objective <= allowed:
-                    return choices, best
-                tried = np.concatenate([*parts[:number], other, *parts[number + 1 :]])
-                found = self._linear.solve(_fixed(program, whole, tried), self._time_limit_s)
-                if found is not None and found.objective < best.objective - 1e-9:
-                    choices, best, parts[number] = tried, found, other
-        return choices, best
+        suggested = [
+            np.concatenate([block.suggest(relaxed.values, price, share) for block in blocks])
+            for share in ON_SHARES
+        ]
+        search = Search(
+            self._linear,
+            program,
+            switches,
+            relaxed,
+            max(GAP, RELATIVE_GAP * abs(relaxed.objective)),
+            RUNS_MAX,
+            self._time_limit_s,
+        )
+        found = search.found(suggested)
+        self._choices = found.choices if found else None
+        self.proven = found is not None and found.proven
+        return found.solution if found else None
 
     def _plan(
         self,
@@ -263,10 +235,3 @@ class _Model:
         power_wh = core.batteries[only].charge_limit_w * given.step_ms / HOUR_MS
         bounded = surplus & (storable < power_wh)
         return np.where(bounded, solution.reduced[first : first + steps], 0.0)
-
-
-def _fixed(program: Program, whole: IntArray, choices: FloatArray) -> Program:
-    """Return the programme with its whole columns fixed."""
-    lower, upper = program.columns.lower.copy(), program.columns.upper.copy()
-    lower[whole] = upper[whole] = choices
-    return program._replace(columns=program.columns._replace(lower=lower, upper=upper))

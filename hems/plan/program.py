@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from hems.civil import HOUR_MS, BoolArray, FloatArray, IntArray
+from hems.civil import HOUR_MS, FloatArray, IntArray
 from hems.devices import MICRO, Battery
 from hems.plan.given import (
     EXCESS_FACTOR,
@@ -36,12 +36,11 @@ _BATTERY_KINDS: Final = 3
 
 
 class Columns(NamedTuple):
-    """Costs and bounds of columns, shape (n,). `whole`: only whole numbers."""
+    """Costs and bounds of columns, shape (n,)."""
 
     cost: FloatArray
     lower: FloatArray
     upper: FloatArray
-    whole: BoolArray
 
 
 class Rows(NamedTuple):
@@ -91,7 +90,7 @@ class Core:
         self.shared_row = (1 + len(batteries)) * steps + len(batteries)
         self.rows = self.shared_row + (steps if self.shares else 0)
         self.matrix = self._matrix()
-        self._whole = np.zeros(self.columns, bool)
+        self._delay = DELAY_COST * np.arange(steps)
 
     def kind(self, battery: int, what: int) -> int:
         """Return the kind of column of a battery's charge, discharge or content."""
@@ -99,10 +98,9 @@ class Core:
 
     def column_data(self, given: PlanInput, limits: Limits) -> Columns:
         """Return costs and bounds."""
-        steps = self.steps
-        cost = np.zeros((self.kinds, steps))
-        lower = np.zeros((self.kinds, steps))
-        upper = np.full((self.kinds, steps), math.inf)
+        steps, kinds = self.steps, self.kinds
+        flat = Columns(*np.zeros((3, self.columns)))
+        cost, lower, upper = (part[: kinds * steps].reshape(kinds, steps) for part in flat)
         dearest = dearest_micro_per_kwh(given) / MICRO
         cost[IMPORT] = given.import_micro_per_kwh / MICRO
         cost[EXPORT] = -given.export_micro_per_kwh / MICRO
@@ -113,32 +111,34 @@ class Core:
         upper[CURTAIL] = (given.pv_wh + np.maximum(given.traded_wh, 0.0)) / 1000
         upper[EXCESS] = 0.0 if limits.import_w is None else math.inf
         hours = given.step_ms / HOUR_MS
-        delay = DELAY_COST * np.arange(steps)
         contents = (given.stored_wh, *given.more_stored_wh)
-        # Where the grid pays for taking energy, a battery could earn by running in a circle.
-        paid = given.import_micro_per_kwh < 0
-        need_wh = given.load_wh - given.pv_wh - given.traded_wh
-        relief_kwh = np.where(paid, np.maximum(need_wh - import_wh, 0.0) / 1000, math.inf)
         for i, battery in enumerate(self.batteries):
             charge, discharge = self.kind(i, CHARGE), self.kind(i, DISCHARGE)
             upper[charge] = battery.charge_limit_w * hours / 1000
             if not battery.grid_charging and not self.shares:
                 upper[charge] = np.minimum(upper[charge], storable_wh(given) / 1000)
-            upper[discharge] = np.minimum(battery.discharge_limit_w * hours / 1000, relief_kwh)
-            cost[charge] = delay
+            upper[discharge] = battery.discharge_limit_w * hours / 1000
+            cost[charge] = self._delay
             cost[self.kind(i, STORED), -1] = -given.end_value_micro_per_kwh / MICRO
-            cost[discharge] = battery.wear_micro_per_kwh / MICRO + delay
+            cost[discharge] = battery.wear_micro_per_kwh / MICRO + self._delay
             # A state outside its range may stay there, but not go further out.
             stored_kwh = contents[i] / 1000
             lower[self.kind(i, STORED)] = min(battery.min_uwh / 1e9, stored_kwh)
             upper[self.kind(i, STORED)] = max(battery.max_uwh / 1e9, stored_kwh)
-        ends = len(self.batteries)
-        return Columns(
-            np.append(cost.ravel(), np.full(ends, MISSING_FACTOR * dearest)),
-            np.append(lower.ravel(), np.zeros(ends)),
-            np.append(upper.ravel(), np.full(ends, math.inf)),
-            self._whole,
-        )
+        if given.import_micro_per_kwh.min() < 0:
+            # Where the grid pays for taking energy, a battery could earn by running in a circle.
+            need_wh = given.load_wh - given.pv_wh - given.traded_wh
+            relief_kwh = np.where(
+                given.import_micro_per_kwh < 0,
+                np.maximum(need_wh - import_wh, 0.0) / 1000,
+                math.inf,
+            )
+            for i in range(len(self.batteries)):
+                discharge = self.kind(i, DISCHARGE)
+                upper[discharge] = np.minimum(upper[discharge], relief_kwh)
+        flat.cost[kinds * steps :] = MISSING_FACTOR * dearest
+        flat.upper[kinds * steps :] = math.inf
+        return flat
 
     def row_data(self, given: PlanInput) -> Rows:
         """Return the bounds of the rows."""
@@ -201,11 +201,10 @@ class Builder:
         cost: FloatArray | float = 0.0,
         lower: FloatArray | float = 0.0,
         upper: FloatArray | float = math.inf,
-        whole: bool = False,
     ) -> IntArray:
         """Add columns; return their places."""
         cost, lower, upper = (np.broadcast_to(v, count) for v in (cost, lower, upper))
-        self._costs.append(Columns(cost, lower, upper, np.full(count, whole)))
+        self._costs.append(Columns(cost, lower, upper))
         first = self.column_count
         self.column_count += count
         return np.arange(first, self.column_count)

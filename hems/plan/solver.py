@@ -4,91 +4,65 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from hems.civil import FloatArray, IntArray
-from hems.plan.program import Matrix, Program
+from hems.civil import FloatArray
+from hems.plan.program import Columns, Program, Rows
 
-# Searches for a first solution, which these programmes have: half of the time for nothing.
-_COSTLY: Final = (
-    "mip_heuristic_run_feasibility_jump",
-    "mip_heuristic_run_rins",
-    "mip_heuristic_run_rens",
-    "mip_heuristic_run_root_reduced_cost",
-)
+# The simplex method need not shake costs so as not to go in circles: acting early breaks ties
+# already, and to undo the shaking takes a third as many steps again.
+_OPTIONS: Final = {
+    "output_flag": False,
+    "threads": 1,
+    "dual_simplex_cost_perturbation_multiplier": 0.0,
+}
 
 
 class Solution(NamedTuple):
-    """Values and reduced costs of columns, prices of rows; `proven` to be the best, but the gap."""
+    """Values and reduced costs of columns, prices of rows."""
 
     values: FloatArray
     reduced: FloatArray
     price: FloatArray
     objective: float
-    proven: bool
 
 
 class Solver:
-    """One instance of HiGHS, for programmes of one shape or another.
+    """One instance of HiGHS, for linear programmes of one shape or another."""
 
-    Parameters
-    ----------
-    whole : bool
-        Whether it keeps to whole numbers where a programme wants them.
-    relative_gap, absolute_gap : float
-        With `whole`: how far from the best a solution may be, of the objective and in currency.
-    """
-
-    def __init__(
-        self, whole: bool = False, relative_gap: float = 0.0, absolute_gap: float = 0.0
-    ) -> None:
+    def __init__(self) -> None:
         # Its 20 MiB are loaded by the first home that has something to choose.
         import highspy
 
         self._highspy = highspy
-        self._whole = whole
         self._highs: Any = highspy.Highs()
-        self._highs.setOptionValue("output_flag", False)
-        self._highs.setOptionValue("threads", 1)
-        if whole:
-            self._highs.setOptionValue("mip_rel_gap", relative_gap)
-            self._highs.setOptionValue("mip_abs_gap", absolute_gap)
-            for name in _COSTLY:
-                self._highs.setOptionValue(name, False)
-        self._passed: Matrix | None = None
-        self._column_index: IntArray = np.zeros(0, np.int32)
-        self._row_index: IntArray = np.zeros(0, np.int32)
+        for name, value in _OPTIONS.items():
+            self._highs.setOptionValue(name, value)
+        self._passed: Program | None = None
 
-    def solve(
-        self, program: Program, time_limit_s: float, start: FloatArray | None = None
-    ) -> Solution | None:
-        """Return the best found, or None if there is none within the limit.
+    @property
+    def run_time_s(self) -> float:
+        """How long it has run in all its life."""
+        return float(self._highs.getRunTime())
 
-        `start` is a solution to begin with; only with `whole`.
-        """
-        highs = self._highs
-        columns, rows, matrix = program
-        passed = self._passed
+    def solve(self, program: Program, time_limit_s: float) -> Solution | None:
+        """Return the optimum, or None if there is none within the limit."""
+        highs, passed = self._highs, self._passed
         # A home's core keeps its matrix: the same object, most of the time.
-        if passed is not None and (passed is matrix or passed.same_as(matrix)):
-            highs.changeColsCost(len(columns.cost), self._column_index, columns.cost)
-            highs.changeColsBounds(
-                len(columns.cost), self._column_index, columns.lower, columns.upper
-            )
-            highs.changeRowsBounds(len(rows.lower), self._row_index, rows.lower, rows.upper)
+        if passed is not None and (
+            passed.matrix is program.matrix or passed.matrix.same_as(program.matrix)
+        ):
+            self._pass_columns(passed.columns, program.columns)
+            self._pass_rows(passed.rows, program.rows)
         else:
             highs.passModel(self._model(program))
-            self._column_index = np.arange(len(columns.cost), dtype=np.int32)
-            self._row_index = np.arange(len(rows.lower), dtype=np.int32)
-        self._passed = matrix
-        if start is not None:
-            begin = self._highspy.HighsSolution()
-            begin.col_value = start
-            highs.setSolution(begin)
+        self._passed = program
         # The solver's limit counts its whole life, not each run.
         highs.setOptionValue("time_limit", highs.getRunTime() + time_limit_s)
         highs.run()
-        optimal = highs.getModelStatus() == self._highspy.HighsModelStatus.kOptimal
-        info = highs.getInfo()
-        if not optimal and not (self._whole and info.primal_solution_status == 2):
+        status, statuses = highs.getModelStatus(), self._highspy.HighsModelStatus
+        if status == statuses.kInfeasible:
+            # Too many switches on; the basis is as good as any for the next.
+            return None
+        if status != statuses.kOptimal:
             self._passed = None
             highs.clearModel()
             return None
@@ -97,9 +71,26 @@ class Solver:
             np.array(solution.col_value),
             np.array(solution.col_dual),
             np.array(solution.row_dual),
-            float(info.objective_function_value),
-            optimal,
+            float(highs.getObjectiveValue()),
         )
+
+    def _pass_columns(self, old: Columns, new: Columns) -> None:
+        """Tell what has changed: every call costs as much as some steps of the simplex method."""
+        changed = np.flatnonzero(old.cost != new.cost)
+        if len(changed):
+            self._highs.changeColsCost(len(changed), changed.astype(np.int32), new.cost[changed])
+        changed = np.flatnonzero((old.lower != new.lower) | (old.upper != new.upper))
+        if len(changed):
+            self._highs.changeColsBounds(
+                len(changed), changed.astype(np.int32), new.lower[changed], new.upper[changed]
+            )
+
+    def _pass_rows(self, old: Rows, new: Rows) -> None:
+        changed = np.flatnonzero((old.lower != new.lower) | (old.upper != new.upper))
+        if len(changed):
+            self._highs.changeRowsBounds(
+                len(changed), changed.astype(np.int32), new.lower[changed], new.upper[changed]
+            )
 
     def _model(self, program: Program) -> Any:
         columns, rows, matrix = program
@@ -112,9 +103,4 @@ class Solver:
         model.a_matrix_.start_ = matrix.starts
         model.a_matrix_.index_ = matrix.rows
         model.a_matrix_.value_ = matrix.value
-        if self._whole:
-            kinds = self._highspy.HighsVarType
-            model.integrality_ = [
-                kinds.kInteger if whole else kinds.kContinuous for whole in columns.whole
-            ]
         return model

@@ -98,7 +98,11 @@ class Trade(msgspec.Struct, frozen=True):
 
 
 class SlotSummary(msgspec.Struct, frozen=True):
-    """One slot: `status` is open, cleared or settled. Trades and prices are homes' own."""
+    """One slot: `status` is open, cleared or settled. Trades and prices are homes' own.
+
+    What was imported and exported was traded with other regions, for what was paid and got without
+    fees; `fees_micro` has all grid fees.
+    """
 
     slot: int
     status: str
@@ -130,6 +134,10 @@ class SlotSummary(msgspec.Struct, frozen=True):
     carbon_mg: int
     green_wh: int
     defaults: int
+    imported_wh: int = 0
+    exported_wh: int = 0
+    paid_micro: int = 0
+    got_micro: int = 0
 
 
 class Bill(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ from typing import Final
 
 from market.client.calls import Call
 
+_KEY_BASE: Final = 1_000_000_000
 _POSSESSION: Final = "commonwatt/possession/1"
 
 
@@ -98,9 +99,82 @@ def confirm(height: int, value: str, proof: str) -> Call:
 
 def anchored_key(region: int) -> str:
     """Return where the main chain's state holds a region's last anchored record."""
-    return f"anchor/last/{1_000_000_000 + region}"
+    return f"anchor/last/{_KEY_BASE + region}"
 
 
 def checkpoint(region: int, epoch: int, data: str) -> Call:
     """Post a checkpoint (`consensus.checkpoint.Checkpoint`) whose header is of `epoch`."""
     return Call("anchor", "checkpoint", {"region": region, "epoch": epoch, "data": data})
+
+
+def offer(region: int, checkpoint: int, number: int, value: bytes, proof: bytes) -> Call:
+    """Offer the exchange what a region's slot has left unmatched.
+
+    Parameters
+    ----------
+    checkpoint : the number of an anchored one, whose state root proves the entry.
+    number, value, proof : of the outbox entry at `outbox_key`, encoded.
+    """
+    return Call(
+        "exchange",
+        "offer",
+        {
+            "region": region,
+            "checkpoint": checkpoint,
+            "number": number,
+            "value": value.hex(),
+            "proof": proof.hex(),
+        },
+    )
+
+
+def claim(height: int, slot: int, value: bytes, proof: bytes) -> Call:
+    """Show a region what the exchange made of its offer for a slot.
+
+    Parameters
+    ----------
+    height : of a header of the main chain that the region follows.
+    value, proof : of `result_key` in the state after it, encoded.
+    """
+    shown = {"height": height, "slot": slot, "value": value.hex(), "proof": proof.hex()}
+    return Call("export", "claim", shown)
+
+
+def refund(height: int, slot: int, value: bytes, proof: bytes, absence: bytes) -> Call:
+    """Show a region that nothing came, nor ever will, of its offer for a slot.
+
+    Parameters
+    ----------
+    height : of a header of the main chain that the region follows.
+    value, proof : of `WINDOW_KEY` in the state after it, encoded.
+    absence : the proof that nothing stands at `result_key` in the same state, encoded.
+    """
+    return Call(
+        "export",
+        "refund",
+        {
+            "height": height,
+            "slot": slot,
+            "value": value.hex(),
+            "proof": proof.hex(),
+            "absence": absence.hex(),
+        },
+    )
+
+
+WINDOW_KEY: Final = "exchange/window"
+
+
+def outbox_key(number: int) -> str:
+    """Return where a region's state holds an entry of its outbox."""
+    return f"export/out/{_KEY_BASE + number}"
+
+
+def result_key(region: int, slot: int) -> str:
+    """Return where the main chain's state holds what came of a region's offer for a slot."""
+    return f"exchange/result/{_KEY_BASE + region}/{_KEY_BASE + slot}"
+
+
+def pending_offer_key(region: int, slot: int) -> str:
+    """Return where the main chain's state holds an offer that is not cleared yet."""
+    return f"exchange/offer/{_KEY_BASE + slot}/{_KEY_BASE + region}"

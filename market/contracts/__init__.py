@@ -11,11 +11,11 @@ CONTRACTS: Final = (
 
 # Beside them, where the chain is a region of a main chain; and what a main chain has instead.
 REGION_CONTRACTS: Final = ("export",)
-MAIN_CONTRACTS: Final = ("ledger", "regions", "anchor", "governance")
+MAIN_CONTRACTS: Final = ("ledger", "regions", "anchor", "exchange", "governance")
 
 ALL: Final = (*CONTRACTS, *REGION_CONTRACTS, *(n for n in MAIN_CONTRACTS if n not in CONTRACTS))
 
-LIBRARIES: Final = ("matching", "feeder", "sharing", "book", "rounds", "suggested")
+LIBRARIES: Final = ("matching", "feeder", "sharing", "book", "rounds", "suggested", "residual")
 
 
 def source(name: str) -> str:

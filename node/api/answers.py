@@ -15,6 +15,7 @@ block      {height}         a decided block's hash, roots and time
 bill       {address, slot}  a home's bill; slot null: of the last settled slot
 receipt_proof {id}          how it ended as a `ReceiptProof`, hexadecimal, for who trusts no node
 bill_proof {address, slot}  the same as a `BillProof`, hexadecimal, for who trusts no node
+applications                homes that ask to be registered (`node.joining`), with their accounts
 path       {epoch, height}  signed headers from an epoch to a height (`Headers`), hexadecimal
 
 What people see of the market (`market_book` and so on) is in `node.api.views`.
@@ -35,6 +36,7 @@ from node.api.views import Views
 from node.bill import Bills, to_hex
 from node.errors import ControlError
 from node.household import Household
+from node.joining import Doorkeeper
 from node.mempool import Mempool
 from node.receipts import Receipts
 from node.status import Finality, NodeStatus
@@ -59,7 +61,9 @@ class Answers:
         finality: Finality,
         bills: Bills,
         receipts: Receipts,
+        doorkeeper: Doorkeeper,
     ) -> None:
+        self._doorkeeper = doorkeeper
         self._bills = bills
         self._receipts = receipts
         self._status = status
@@ -90,6 +94,7 @@ class Answers:
             "receipt_proof": self.receipt_proof,
             "bill_proof": self.bill_proof,
             "path": self.path,
+            "applications": self.applications,
             **self._views.table(),
         }
 
@@ -102,6 +107,10 @@ class Answers:
             # The market does not know this home (yet); the node has its status all the same.
             snapshot["home"] = None
         return snapshot
+
+    async def applications(self, question: Mapping[str, Any]) -> Any:
+        """What homes that ask to be registered would be registered as, in order of arrival."""
+        return [one.registration().args for one in self._doorkeeper.waiting()]
 
     async def slots(self, question: Mapping[str, Any]) -> Any:
         """Summaries of the last settled slots."""

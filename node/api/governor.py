@@ -15,6 +15,7 @@ from node.api.control import ask
 from node.config import Config
 from node.errors import ControlError
 from node.setup import read_key
+from wire.keys import SigningKey
 
 VALID_MS: Final = 60_000
 POLL_S: Final = 0.1
@@ -56,13 +57,17 @@ def step_down() -> Call:
     return governance.step_down()
 
 
-async def decide(config: Config, call: Call, data: Path | None = None) -> dict[str, Any]:
+async def decide(
+    config: Config, call: Call, data: Path | None = None, key: SigningKey | None = None
+) -> dict[str, Any]:
     """Sign a call with the node's key, hand it in and wait for the block that holds it.
 
     Parameters
     ----------
     data : Path, optional
         Hand it in at the node of this data directory instead of one's own.
+    key : SigningKey, optional
+        Sign with this key instead, such as the regulator's.
 
     Returns
     -------
@@ -76,16 +81,18 @@ async def decide(config: Config, call: Call, data: Path | None = None) -> dict[s
     """
     for _ in range(ATTEMPTS - 1):
         try:
-            return await _decide_once(config, call, data)
+            return await _decide_once(config, call, data, key)
         except ControlError as error:
             if not str(error).startswith("bad_nonce"):
                 raise
-    return await _decide_once(config, call, data)
+    return await _decide_once(config, call, data, key)
 
 
-async def _decide_once(config: Config, call: Call, data: Path | None) -> dict[str, Any]:
+async def _decide_once(
+    config: Config, call: Call, data: Path | None, key: SigningKey | None
+) -> dict[str, Any]:
     data = data or config.path(config.node.data)
-    key = read_key(config.path(config.node.key))
+    key = key or read_key(config.path(config.node.key))
     status = await ask(data, "status")
     now_ms = time.time_ns() // 1_000_000
     signed = sign_call(call, key, status["chain_id"], now_ms, now_ms + VALID_MS)

@@ -2,45 +2,139 @@
 
 import asyncio
 import os
+import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from node.cli.options import CONFIG, ConfigOption, JsonOption, data_of, print_json
 
+HOUSEHOLDS: Final = 10_000
+
+
+class SourceKind(StrEnum):
+    """Where the home's measurements come from."""
+
+    SYNTHETIC = "synthetic"
+    COMMUNITY = "community"
+    NONE = "none"
+
 
 def init(
     directory: Annotated[Path, typer.Argument(help="Where the home's files shall be.")],
-    name: Annotated[str, typer.Option(help="How the home is called.")] = "home",
+    name: Annotated[str | None, typer.Option(help="How the home is called.")] = None,
+    join: Annotated[
+        str | None,
+        typer.Option(help="Joining address of a community, as a neighbour's `status` prints it."),
+    ] = None,
     genesis: Annotated[
         Path | None, typer.Option(help="The community's genesis file; it is copied.")
     ] = None,
     listen: Annotated[
         str, typer.Option(help="Multiaddress to listen on.")
     ] = "/ip4/0.0.0.0/tcp/4600",
+    announce: Annotated[
+        list[str] | None, typer.Option(help="Multiaddress to tell others instead. Repeatable.")
+    ] = None,
     bootstrap: Annotated[
         list[str] | None, typer.Option(help="Multiaddress of a neighbour, with /p2p/. Repeatable.")
     ] = None,
+    source: Annotated[
+        SourceKind | None,
+        typer.Option(help="Measurements: a synthetic household, a built-in one; none: no home."),
+    ] = None,
+    pv_w: Annotated[int | None, typer.Option(min=0, help="Peak of the PV. [W]")] = None,
+    battery_wh: Annotated[int | None, typer.Option(min=0, help="The battery. [Wh]")] = None,
+    zone: Annotated[str, typer.Option(help="The home's time zone.")] = "Australia/Sydney",
+    if_missing: Annotated[
+        bool, typer.Option("--if-missing", help="Leave a home that is there as it is.")
+    ] = False,
 ) -> None:
-    """Make the files of a new home: its key, its settings, its empty log."""
-    from node.config import Config, NetworkSection, NodeSection, check_values, settings_text
-    from node.genesis import read_genesis
-    from node.setup import GENESIS_NAME, create_home
+    """Make the files of a new home: its key, its settings, its empty log.
 
-    network = NetworkSection(listen=listen, bootstrap=tuple(bootstrap or ()))
-    config = Config(node=NodeSection(name=name), network=network)
+    With --join the genesis is fetched from a neighbour, and on a terminal what is not given is
+    asked for. The home asks to be registered as soon as it runs.
+    """
+    from node.config import Config, NetworkSection, NodeSection, check_values, settings_text
+    from node.genesis import read_genesis, write_genesis
+    from node.setup import CONFIG_NAME, GENESIS_NAME, check_new, create_home
+
+    if if_missing and (directory / CONFIG_NAME).exists():
+        typer.echo(f"{directory}: there is a home already")
+        return
+    check_new(directory)
+    neighbours = list(bootstrap or ())
+    found = None
+    if join is not None:
+        from node.joining import fetch_genesis, read_joining_address
+
+        where = read_joining_address(join)
+        typer.echo(f"asking {where.address} for the genesis ...")
+        found = asyncio.run(fetch_genesis(where))
+        typer.echo(f"  {found.chain_id}: {len(found.authorities)} authorities decide its blocks")
+        neighbours.append(where.address)
+        if sys.stdin.isatty():
+            name = name or typer.prompt("name of this home", default="home")
+            kinds = ", ".join(SourceKind)
+            source = source or typer.prompt(
+                f"measurements: {kinds}", default=SourceKind.SYNTHETIC, type=SourceKind
+            )
+            if source is not SourceKind.NONE:
+                if pv_w is None:
+                    pv_w = typer.prompt("peak of the PV [W], 0 if there is none", default=0)
+                if battery_wh is None:
+                    battery_wh = typer.prompt("battery [Wh], 0 if there is none", default=0)
+    elif genesis is not None:
+        found = read_genesis(genesis)
+    home = _home_of(source or SourceKind.NONE, pv_w or 0, battery_wh or 0, zone)
+    network = NetworkSection(
+        listen=listen, announce=tuple(announce or ()), bootstrap=tuple(neighbours)
+    )
+    config = Config(node=NodeSection(name=name or "home"), network=network, home=home)
     check_values(config, "init")
-    if genesis is not None:
-        read_genesis(genesis)
     key = create_home(directory, settings_text(config))
-    if genesis is not None:
-        (directory / GENESIS_NAME).write_bytes(genesis.read_bytes())
+    if found is not None:
+        write_genesis(found, directory / GENESIS_NAME)
     typer.echo(f"{directory}: a new home")
     typer.echo(f"  account  {key.address}")
     typer.echo(f"  meter    {key.derive('meter').address}")
     typer.echo(f"  peer id  {key.peer_id}")
-    typer.echo("The community's regulator registers the account with its meter.")
+    typer.echo(
+        f"Start it: commonwatt run --config {directory / CONFIG_NAME}. "
+        + (
+            "It asks to be registered, and trades once the regulator has done so."
+            if home is not None
+            else "It follows the chain; a home with [home] in its settings asks to be registered."
+        )
+    )
+
+
+def _home_of(source: SourceKind, pv_w: int, battery_wh: int, zone: str) -> Any:
+    """Return the settings of a home that is simulated, or None for one that only replicates."""
+    import secrets
+
+    from hems.config import CommunityHome, HomeConfig, SyntheticHome
+    from hems.devices import Battery
+    from hems.errors import HemsError
+    from node.errors import ConfigError
+
+    if source is SourceKind.NONE:
+        if pv_w or battery_wh:
+            raise ConfigError("PV and battery are of a home: choose its --source")
+        return None
+    # Newcomers that nobody told apart are not to be one household many times.
+    number = secrets.randbelow(HOUSEHOLDS)
+    kind = SyntheticHome if source is SourceKind.SYNTHETIC else CommunityHome
+    try:
+        return HomeConfig(
+            source=kind(home=number, pv_peak_w=pv_w),
+            zone=zone,
+            battery=Battery(capacity_wh=battery_wh) if battery_wh else None,
+        )
+    except HemsError as error:
+        raise ConfigError(str(error)) from None
 
 
 def run(config: ConfigOption) -> None:
@@ -49,6 +143,30 @@ def run(config: ConfigOption) -> None:
 
     line = command(config)
     os.execve(line[0], line, environment())  # noqa: S606 - our own interpreter and module
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="The backup to write, such as home.tar.gz.")],
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Write what makes this home this home into one file. It holds the key: keep it safe."""
+    from node.backup import back_up
+
+    parts = back_up(config, file)
+    typer.echo(f"{file}: {', '.join(parts)}")
+    typer.echo("It holds the home's key. The chain is not in it; neighbours have that.")
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="The backup.")],
+    directory: Annotated[Path, typer.Argument(help="Where the home's files shall be.")],
+) -> None:
+    """Make a home again from its backup."""
+    from node.backup import restore as restore_home
+
+    key = restore_home(file, directory)
+    typer.echo(f"{directory}: {key.address} is back")
+    typer.echo("Never run it while the home it was made from runs: one key, one node.")
 
 
 def status(
@@ -72,6 +190,8 @@ def _print_status(answer: dict[str, Any]) -> None:
     typer.echo(f"{answer['name']}  {answer['address']}  ({part})")
     for address in answer["listens"]:
         typer.echo(f"  listens  {address}")
+        # Whoever has this line can ask to join.
+        typer.echo(f"  join     {address}#{answer['genesis_hash']}")
     typer.echo(
         f"  chain    height {answer['height']}, {answer['behind']} behind, "
         f"{len(answer['peers'])} peers, {answer['mempool']} waiting"

@@ -385,7 +385,8 @@ def _answers(app: Application, mempool: Mempool) -> Answers:
     store: Any = SimpleNamespace(height_of=nothing, block=nothing, first_height=1, height=9)
     bills: Any = SimpleNamespace(proof=proof, path=path)
     receipts: Any = SimpleNamespace(proof=nothing)
-    return Answers(status, None, app, mempool, store, Finality(), bills, receipts)
+    doorkeeper: Any = SimpleNamespace(waiting=list)
+    return Answers(status, None, app, mempool, store, Finality(), bills, receipts, doorkeeper)
 
 
 def control_answer() -> Target:

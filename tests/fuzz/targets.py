@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from tests.fuzz import chain_targets, file_targets, node_targets, region_targets
+from tests.fuzz import chain_targets, file_targets, joining_targets, node_targets, region_targets
 from tests.fuzz.judge import Target
 
 BUILDERS: Final[dict[str, Callable[[], Target]]] = {
@@ -12,6 +12,7 @@ BUILDERS: Final[dict[str, Callable[[], Target]]] = {
         *chain_targets.TARGETS,
         *node_targets.TARGETS,
         *file_targets.TARGETS,
+        *joining_targets.TARGETS,
         *region_targets.TARGETS,
     )
 }
@@ -24,6 +25,7 @@ def target(name: str) -> Target:
 
 # Which of them stands for what `wire.codec.decode` is asked for, ...
 DECODED: Final[dict[str, str]] = {
+    "ApplicationState": "application-state",
     "Answer": "sync-answer",
     "Block": "fetched-block",
     "Certificate": "certificate",
@@ -36,6 +38,7 @@ DECODED: Final[dict[str, str]] = {
     "EvidenceFile": "evidence-file",
     "EvidenceNotice": "evidence-notice",
     "Genesis": "genesis-file",
+    "JoinQuestion": "join-question",
     "Manifest": "snapshot-manifest",
     "PeerAddresses": "peer-addresses",
     "Proof": "shown-value",
@@ -43,6 +46,7 @@ DECODED: Final[dict[str, str]] = {
     "ProveReceipt": "prove-receipt",
     "Question": "sync-question",
     "Record": "checkpoint",
+    "ShownGenesis": "shown-genesis",
     "SignedHeader": "light-header",
     "SignedTransaction": "transaction",
     "TransactionBatch": "transaction-batch",
@@ -71,6 +75,7 @@ PARSED: Final[dict[tuple[str, str], str]] = {
     ("node/api/control.py", "msgspec.json.decode"): "control-answer",
     ("node/api/explain.py", "bytes.fromhex"): "control-question",
     ("node/cli/market.py", "bytes.fromhex"): "control-answer",
+    ("node/joining.py", "bytes.fromhex"): "joining-address",
     ("node/light.py", "bytes.fromhex"): "control-answer",
     ("node/config.py", "msgspec.convert"): "settings-file",
     ("node/config.py", "tomllib.loads"): "settings-file",

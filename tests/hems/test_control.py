@@ -107,6 +107,18 @@ def test_energy_balances_to_the_watt_hour_whatever_happens(
         assert flows.discharge_wh == battery.discharge_max_wh(stored, step_ms)
 
 
+def test_each_battery_takes_its_part_of_the_plan_before_what_is_lacking() -> None:
+    more = [(BATTERY, HALF_UWH)]
+    for planned_wh, pv_wh, charged_wh in ((600, 600, (0, 600)), (600, 1000, (400, 600))):
+        intent = Intent(planned_wh, 0, False, (planned_wh,))
+        found = follow(BATTERY, HALF_UWH, HOUR_MS, 0, pv_wh, 0, intent, more=more)
+        contents = (found.stored_uwh, *found.more_stored_uwh)
+        assert tuple((uwh - HALF_UWH) // 1_000_000 for uwh in contents) == charged_wh
+    # Less than planned: the first one's part comes first.
+    found = follow(BATTERY, HALF_UWH, HOUR_MS, 0, 500, 0, Intent(600, 0, False, (200,)), more=more)
+    assert (found.stored_uwh - HALF_UWH) // 1_000_000 == 400
+
+
 def test_impossible_inputs_are_refused() -> None:
     with pytest.raises(ConfigError, match="must not be negative"):
         run(-1, 0, 0, SELF_CONSUMPTION)

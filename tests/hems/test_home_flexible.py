@@ -167,6 +167,16 @@ def test_a_car_that_leaves_early_is_not_charged() -> None:
     assert live(home, range(50, 63), {}, restart=True)["car"] > 20_000
 
 
+def test_a_reported_state_of_charge_changes_nothing_else() -> None:
+    fast = Battery(power_w=500, charge_power_w=5000)
+    home = HomeEnergyManager(config(battery=fast), source=Changing(1))
+    home.state = msgspec.structs.replace(home.state, agent={"name": "mpc"})
+    before = home.state
+    # As far as the quicker of its two limits goes.
+    assert home.report_soc(0.6, HALF_HOUR_MS)
+    assert home.state == msgspec.structs.replace(before, stored_uwh=3_000_000_000)
+
+
 def test_todays_states_still_load() -> None:
     plain = {"stored_uwh": 5, "next_slot_ms": 900_000, "committed_wh": {"900000": -40}}
     state = HomeState.from_plain(plain)

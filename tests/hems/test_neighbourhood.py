@@ -57,6 +57,7 @@ REPLAY = ReplayHome(
     [
         ({"zone": "Nowhere"}, "not a time zone"),
         ({"import_cap_w": -1}, "import_cap_w -1"),
+        ({"export_cap_w": 10**13}, "export_cap_w 10000000000000: 0 to 1000000 W"),
         ({"colour": 1}, "colour"),
         ({"battery": {"capacity_wh": 0}}, "capacity_wh 0"),
         ({"source": {"kind": "community"}}, "home"),

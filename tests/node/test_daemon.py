@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from node.config import Config, load_config
-from node.daemon import EXIT_SETUP, run, topics
+from node.daemon import EXIT_SETUP, run
 from node.genesis import write_genesis
 from node.lock import DirectoryLock
 from node.setup import CONFIG_NAME, DATABASE_NAME, GENESIS_NAME, KEY_NAME, create_home
+from node.tiers import topics
 from tests.node.grid import key_of, make_genesis
 
 

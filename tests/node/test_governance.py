@@ -361,7 +361,7 @@ async def test_a_notice_of_an_unknown_epoch_is_asked_about_and_not_believed(
     grid = changing_grid(tmp_path, homes=5)
     async with running(grid, range(5)) as members:
         await at_height(members, 2)
-        announcer = members[4].node._announcer
+        announcer = members[4].node.tier.announcer
         _, certificate = await decided(members[0], 1)
         far = msgspec.structs.replace(certificate, epoch=99, height=99 * EPOCH + 1)
         notice = encode(DecidedNotice(far.height, encode(far), b""))

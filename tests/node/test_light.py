@@ -325,7 +325,7 @@ def invoke(*arguments: str) -> Any:
 
 
 async def real_peer(server: Server, genesis: Genesis) -> Libp2pNetwork:
-    network = Libp2pNetwork(SERVER, LOOPBACK, community_key(genesis))
+    network = Libp2pNetwork(SERVER, LOOPBACK, community_key(genesis.hash))
     serve(server, network)
     await network.start()
     return network

@@ -28,12 +28,12 @@ from consensus.messages import (
 from consensus.wal import AbstainRecord, LockRecord, VoteRecord, WalRecord, scan
 from market import client
 from market.app import BlockResult
-from node.daemon import topics
 from node.errors import ControlError, GenesisError, StoreError
 from node.messages import TransactionBatch
 from node.network._limits import Limits
 from node.network.base import GOSSIP_BYTES_MAX
 from node.setup import DATABASE_NAME, WAL_NAME
+from node.tiers import topics
 from node.wal import Wal
 from tests.node.grid import (
     BALANCE_MICRO,

@@ -29,12 +29,12 @@ from consensus.sync_messages import (
     decode_question,
 )
 from node.announcer import STAGGER_S
-from node.daemon import topics
 from node.genesis import Genesis
 from node.messages import DecidedNotice
 from node.network.base import GOSSIP_BYTES_MAX, NetworkError
 from node.network.memory import MemoryNetwork
 from node.setup import WAL_NAME
+from node.tiers import topics
 from tests.node.grid import (
     PATIENCE_S,
     Grid,

@@ -11,9 +11,11 @@ import pytest
 
 from hems.bid import BidSettings
 from hems.config import CommunityHome, HomeConfig
+from hems.sources.checked import CheckedSource
 from market import client
 from market.app import BlockResult
 from market.client import Call
+from node import trading
 from node.household import Household
 from node.status import Finality
 from node.trading import (
@@ -26,7 +28,7 @@ from node.trading import (
 from node.trading import strain as strain_of
 from tests.hems.test_home import Fixed
 from tests.market.street import GATE_MS, HOME_KEYS, SLOT, SLOT_MS, START_MS, Street, params
-from wire.transaction import CheckedTransaction
+from wire.transaction import CheckedTransaction, Refused
 
 TICK_MS = 60_000
 
@@ -191,6 +193,19 @@ async def test_ahead_of_an_auction_its_slots_are_traded(tmp_path: Path) -> None:
     assert lane.mine(SLOT + 21)[0].residual_wh == 50
 
 
+async def test_what_is_too_much_at_once_is_traded_after_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trading, "CALLS_AT_ONCE_MAX", 3)
+    lane = Lane(tmp_path / "home", intraday_every_ms=TICK_MS)
+    slots: list[int] = []
+    while said := entries(await lane.think()):
+        assert len(said) <= 3
+        slots += [slot for _, slot in said]
+        lane.block()
+    assert slots == list(range(SLOT, SLOT + 1 + EARLY_SLOTS_MAX))
+
+
 async def test_a_restart_posts_nothing_twice_and_keeps_the_agents_memory(tmp_path: Path) -> None:
     lane = Lane(tmp_path / "home", "hu_consumer")
     (first,) = await lane.think()
@@ -292,6 +307,71 @@ async def test_markets_without_orders_have_nothing_to_revise(
     assert posted == ({"post_request"} if mechanism == "request_offer" else set())
     lane.block()
     assert await lane.think() == []
+
+
+async def test_a_restart_asks_its_neighbours_for_nothing_twice(tmp_path: Path) -> None:
+    lane = Lane(tmp_path / "home", mechanism="request_offer")
+    (first,) = await lane.think()
+    assert first.tx.args["energy_wh"] == 200
+    # First it is in the outbox and not decided, then it takes offers.
+    for _ in range(2):
+        lane.wake_up()
+        assert await lane.think() == []
+        lane.said = [first]
+        if not client.open_requests(lane.street.query):
+            lane.block()
+
+
+async def test_a_restart_offers_nothing_twice(tmp_path: Path) -> None:
+    lane = Lane(tmp_path / "home", mechanism="request_offer")
+    start_ms = SLOT * SLOT_MS
+    lane.block((2, client.post_request(start_ms, start_ms + SLOT_MS, 500)))
+
+    async def offered() -> list[CheckedTransaction]:
+        lane.household.manager.source = Fixed(0, 200)
+        assert await lane.think() == []
+        lane.household._offer_due()
+        return lane.said
+
+    offers = await offered()
+    assert {s.tx.entry for s in offers} == {"post_offer"}
+    for _ in range(2):
+        lane.wake_up()
+        assert await offered() == []
+        lane.said = offers
+        if not client.offers(lane.street.query, 1):
+            lane.block()
+
+
+async def test_a_reading_that_finds_no_room_is_signed_again(tmp_path: Path) -> None:
+    lane = Lane(tmp_path / "home")
+    household = lane.household
+    household.manager.source = CheckedSource(Fixed(200, 0))
+
+    def full(raw: bytes) -> CheckedTransaction:
+        raise Refused("mempool_full", "too much is waiting for a block; try again later")
+
+    household._submit, submit = full, household._submit
+    await lane.think()
+    slot = (household.manager.state.next_slot_ms or 0) // SLOT_MS
+    lane.street.to_end(slot)
+    await household._deliver_due()
+    # The order is let go.
+    (unheard,) = household._memory.outbox.values()
+    assert unheard.tx.entry == "post_reading"
+    assert household.refused == {"mempool_full": 2}
+    # Nor is it lost by a restart into a node that is still full.
+    household._say_again()
+    assert list(household._memory.outbox.values()) == [unheard]
+    household._submit = submit
+    lane.street.to_end(slot + 1)
+    await household._deliver_due()
+    lane.block()
+    household._say_anew()
+    (anew,) = lane.said
+    lane.block()
+    assert anew.tx.args["slot"] == unheard.tx.args["slot"] == slot
+    assert not household._memory.outbox
 
 
 async def test_an_order_that_was_overtaken_is_let_go(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ from consensus.messages import (
 from market.client import Call, regions
 from market.vm import merkle
 from node.checkpoints import posted
+from node.exchange import Offer
 from tests.regions.grid import START_MS, certify, key, registration
-from wire.codec import encode
+from wire.codec import Plain, encode
 from wire.keys import SigningKey
 
 NO_HASH = "0" * 64
@@ -38,6 +39,10 @@ def slot_totals(slot: int, **changes: int) -> SlotTotals:
         feed_in_micro=8_000,
         penalty_micro=500,
         fees_micro=200,
+        imported_wh=0,
+        exported_wh=0,
+        paid_micro=0,
+        got_micro=0,
         net_micro=52_700,
         settlement_root="ab" * 32,
     )
@@ -53,6 +58,7 @@ class Captured:
         self.sponsor = key(f"captured {number}/sponsor")
         self.seated = [key(f"captured {number}/authority {seat}") for seat in range(seats)]
         self.registration: Call = registration(number, self.chain_id, self.seated)
+        self.others: dict[str, bytes | None] = {"other": b"\x01"}
         self.set = AuthoritySet(0, tuple(one.public for one in self.seated))
 
     def first(self, *slots: SlotTotals, **changes: object) -> Record:
@@ -127,12 +133,25 @@ class Captured:
         """Have a quorum (or `signers`) certify a header whose state holds `record`."""
         current = authorities or self.set
         name = record_key(record.number)
-        tree = merkle.update(None, {name: encode(record), "other": b"\x01"})
+        tree = self.state(record)
         found = merkle.prove(tree, name)
         head = self.header(record.to_height, merkle.root_of(tree), current, following, **header)
         certificate = certify(head, signers or self.quorum(current), current)
         proof = StateProof(found.siblings, found.leaf_key_hash, found.leaf_value_hash)
         return Checkpoint(encode(record), head, certificate, proof)
+
+    def state(self, record: Record) -> merkle.Tree:
+        """The state that holds `record`, and what this region likes."""
+        return merkle.update(None, {record_key(record.number): encode(record), **self.others})
+
+    def offering(self, entry: Plain, slot: int, number: int = 1) -> tuple[Checkpoint, Offer]:
+        """Certify `entry` as one of the outbox, in the region's first record."""
+        name = regions.outbox_key(number)
+        value = self.others[name] = encode(entry)
+        record = self.first(outbox_count=number, outbox_head="ab" * 32)
+        proof = encode(merkle.prove(self.state(record), name))
+        offer = Offer(self.number, record.number, number, slot, value, proof)
+        return self.checkpoint(record), offer
 
     def quorum(self, authorities: AuthoritySet) -> list[SigningKey]:
         by_public = {one.public: one for one in self.seated}

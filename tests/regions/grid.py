@@ -26,11 +26,12 @@ from market.app import Application, BlockEnv, BlockResult, Receipt
 from market.client import Call, regions
 from market.genesis import Founding, GovernanceParams, HomeEntry, MarketParams
 from market.invariants import count_money
-from market.tiers import MainRules, Membership
+from market.tiers import ExportRules, MainRules, Membership
 from market.vm.engine import Engine
 from node.certifier import natives
 from node.checkpoints import make_checkpoint, posted
 from node.epochs import set_of
+from node.exchange import Offer, make_offers
 from tests.market.street import REGULATOR, SLOT, SLOT_MS, START_MS, TARIFF, params
 from tests.market.test_differential import comparable
 from tests.market.test_governance import CHAIN
@@ -220,7 +221,7 @@ class Registered(Protocol):
 
 
 class Region(Chain):
-    """A region with homes of its own; it keeps every checkpoint that it closes."""
+    """A region with homes of its own; it keeps every checkpoint and offer that it makes."""
 
     def __init__(
         self,
@@ -229,6 +230,9 @@ class Region(Chain):
         seats: int = 4,
         epoch_blocks: int = EPOCH_BLOCKS,
         twin: Engine | None = None,
+        exports: ExportRules | None = None,
+        line_of: Sequence[int] = (),
+        balance_micro: int = 10_000_000,
         **changes: object,
     ) -> None:
         self.number = number
@@ -236,22 +240,25 @@ class Region(Chain):
         self.meters = [one.derive("meter") for one in self.home_keys]
         entries = tuple(
             HomeEntry(one.address, meter.address, f"home {place}", "prosumer", 10_000, 10_000,
-                      balance_micro=10_000_000)
+                      balance_micro=balance_micro, line=line_of[place - 1] if line_of else 0)
             for place, (one, meter) in enumerate(zip(self.home_keys, self.meters, strict=True), 1)
         )  # fmt: skip
-        membership = Membership(number, MAIN_ID, tuple(one.public for one in MAIN_KEYS))
+        mains = tuple(one.public for one in MAIN_KEYS)
+        membership = Membership(number, MAIN_ID, mains, exports=exports)
         market = params(homes=entries, chain_id=f"region-{number}", region=membership, **changes)
         seated = [key(f"region {number}/authority {seat}") for seat in range(seats)]
         self.seated = seated
         self.sponsor = key(f"region {number}/sponsor")
         self.registration = registration(number, market.chain_id, seated)
         self.checkpoints: list[Checkpoint] = []
+        self.offers: list[Offer] = []
         super().__init__(market, seated, epoch_blocks, twin)
 
     def decided(self, block: Certified) -> None:
         found = make_checkpoint(self.app, block.header, block.certificate)
         if found is not None:
             self.checkpoints.append(found)
+        self.offers += make_offers(self.app, block.header)
 
     def post(self, checkpoint: Checkpoint) -> tuple[SigningKey, Call]:
         """Return the transaction that posts a checkpoint, by one of the region's authorities."""

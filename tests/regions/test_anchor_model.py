@@ -50,6 +50,9 @@ class Model:
             legs = row.grid_micro + row.penalty_micro + row.fees_micro - row.feed_in_micro
             right.append(row.net_micro == legs)
             right.append(row.import_wh - row.export_wh == row.grid_wh - row.fed_in_wh)
+            # There is no exchange: nothing was traded with other regions.
+            right.append((row.imported_wh, row.exported_wh) == (0, 0))
+            right.append((row.paid_micro, row.got_micro) == (0, 0))
         return all(right)
 
     def take(self, record: Record) -> None:

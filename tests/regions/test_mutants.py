@@ -30,7 +30,7 @@ MUTANTS: dict[str, tuple[str, str, set[str]]] = {
     ),
     "M9 at once": ("slot in seen or ", "", {"twice at once"}),
     "M10 energy": (
-        'row["import_wh"] - row["export_wh"] != row["grid_wh"] - row["fed_in_wh"]',
+        'row["import_wh"] - row["export_wh"] != legs_wh',
         "False",
         {"energy from nowhere", "energy to nowhere"},
     ),

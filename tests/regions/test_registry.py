@@ -46,6 +46,7 @@ def test_a_region_comes_in_by_a_quorum_of_the_main_chain() -> None:
     assert main.query("regions", "funds", {"region": 1}) == {
         "escrow_micro": ESCROW,
         "bond_micro": BOND,
+        "due_micro": 0,
     }
     assert main.query("regions", "authorities", {"region": 1, "epoch": 0}) == [
         public.hex() for public in region.set.publics
@@ -151,6 +152,7 @@ def test_who_has_left_can_still_lose_the_bond() -> None:
     assert main.query("regions", "funds", {"region": 1}) == {
         "escrow_micro": ESCROW,
         "bond_micro": 0,
+        "due_micro": 0,
     }
     # Once all has been returned there is nothing left to take.
     other = Captured(1)

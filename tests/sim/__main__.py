@@ -1,122 +1,66 @@
 """`python -m tests.sim`: run many seeds, print how fast, and each seed that breaks a property."""
 
-# ruff: noqa: T201
 import argparse
 import os
 import sys
-import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from itertools import islice
+from typing import Any
 
 from tests.sim.faults import KINDS, NAMES, faults_of
 from tests.sim.mutants import MUTANTS
+from tests.sim.report import Report, TierReport
+from tests.sim.tiers.faults import NAMES as TIER_NAMES
+from tests.sim.tiers.faults import grid_faults_of
+from tests.sim.tiers.grid import GridResult, run_grid
+from tests.sim.tiers.mutants import MUTANTS as TIER_MUTANTS
 from tests.sim.world import Result, run_seed
 
 CHUNK = 16
+TIERS_CHUNK = 2
 # Chunks given to the processes ahead of what is read back: memory stays the same for any number.
 CHUNKS_AHEAD_PER_JOB = 4
-VIOLATIONS_SHOWN_MAX = 50
-PROGRESS_S = 0.5
-PROGRESS_LINE_S = 30.0
+REGIONS_MAX = 16
+SEATS_MIN = 4
 SIZE_MAX = 63
 
 Job = tuple[int, int]
 
 
-def _run_chunk(jobs: list[Job], mutant: str | None, faults: str) -> list[Result]:
+def _run_chunk(
+    jobs: list[Job], mutant: str | None, faults: str, regions: int = 0
+) -> list[Result] | list[GridResult]:
+    if regions:
+        changed = TIER_MUTANTS[mutant].mutation if mutant else None
+        return [run_grid(seed, n, regions, changed, faults) for seed, n in jobs]
     mutation = MUTANTS[mutant].mutation if mutant else None
     return [run_seed(seed, n, mutation, faults) for seed, n in jobs]
 
 
-def _chunks(jobs: Iterator[Job]) -> Iterator[list[Job]]:
-    while chunk := list(islice(jobs, CHUNK)):
+def _chunks(jobs: Iterator[Job], size: int) -> Iterator[list[Job]]:
+    while chunk := list(islice(jobs, size)):
         yield chunk
 
 
 def _results(
-    jobs: Iterator[Job], mutant: str | None, faults: str, processes: int
-) -> Iterator[Result]:
+    jobs: Iterator[Job], run: Callable[[list[Job]], Sequence[Any]], processes: int, size: int
+) -> Iterator[Any]:
     """Yield the results in order of the seeds."""
-    run = partial(_run_chunk, mutant=mutant, faults=faults)
     if processes == 1:
-        for chunk in _chunks(jobs):
+        for chunk in _chunks(jobs, size):
             yield from run(chunk)
         return
     with ProcessPoolExecutor(processes) as pool:
-        waiting: deque[Future[list[Result]]] = deque()
-        for chunk in _chunks(jobs):
+        waiting: deque[Future[Sequence[Any]]] = deque()
+        for chunk in _chunks(jobs, size):
             waiting.append(pool.submit(run, chunk))
             if len(waiting) >= processes * CHUNKS_AHEAD_PER_JOB:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
-
-
-class Report:
-    """Counts results as they come, shows progress, and says at the end what happened."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._options = options
-        self._started = self._shown = time.perf_counter()
-        self._is_tty = sys.stderr.isatty()
-        self._totals = dict.fromkeys(Result._fields[3:], 0)
-        self._runs = self.violations = 0
-
-    def take(self, result: Result) -> None:
-        """Count a run."""
-        self._runs += 1
-        for name in self._totals:
-            self._totals[name] += getattr(result, name)
-        if result.violation is not None:
-            self.violations += 1
-            if self.violations <= VIOLATIONS_SHOWN_MAX:
-                self._show_violation(result)
-        now = time.perf_counter()
-        if now - self._shown >= (PROGRESS_S if self._is_tty else PROGRESS_LINE_S):
-            self._shown = now
-            self._show_progress()
-
-    def _show_violation(self, result: Result) -> None:
-        options = self._options
-        again = f"--first-seed {result.seed} --seeds 1 --nodes {result.nodes}"
-        again += f" --faults {options.faults}" if options.faults != "any" else ""
-        again += f" --mutant '{options.mutant}'" if options.mutant else ""
-        self._clear()
-        print(f"seed {result.seed} n={result.nodes}: {result.violation}")
-        print(f"    again: uv run python -m tests.sim {again}", flush=True)
-
-    def _show_progress(self) -> None:
-        rate = self._runs / (time.perf_counter() - self._started)
-        left_s = (self._options.seeds - self._runs) / rate
-        line = (
-            f"{self._runs} of {self._options.seeds} runs, {rate:.0f} runs/s, "
-            f"{self.violations} violations, {left_s:.0f} s left"
-        )
-        self._clear()
-        print(line, end="" if self._is_tty else "\n", file=sys.stderr, flush=True)
-
-    def _clear(self) -> None:
-        if self._is_tty:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-    def show(self) -> None:
-        """Print the summary."""
-        self._clear()
-        seconds = time.perf_counter() - self._started
-        totals = self._totals
-        simulated_s = totals["simulated_ms"] / 1000
-        print(
-            f"{self._runs} runs in {seconds:.0f} s, {self._runs / seconds:.1f} runs/s, "
-            f"simulated/real time {simulated_s / seconds:.0f}\n"
-            f"{totals['heights']} heights, {totals['messages']} messages, "
-            f"{totals['committed']} transfers, {totals['questions']} questions of sync, "
-            f"{totals['jumps']} snapshots taken over, {totals['liars_dropped']} liars dropped,\n"
-            f"{totals['evidence']} double signatures found, {totals['convictions']} convictions\n"
-            f"{self.violations} violations"
-        )
 
 
 def _sizes(text: str) -> list[int]:
@@ -131,14 +75,6 @@ def _sizes(text: str) -> list[int]:
     return sizes
 
 
-def _faults(text: str) -> str:
-    try:
-        faults_of(text, 1)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
-
-
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: a whole number from 1 on")
@@ -150,16 +86,41 @@ def _options(arguments: Iterable[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=_count, default=200, help="runs, spread over the sizes")
     parser.add_argument("--first-seed", type=_count, default=1)
     parser.add_argument(
-        "--nodes", type=_sizes, default=[4, 7, 10],
+        "--nodes", type=_sizes,
         help="numbers of authorities; one that stands twice gets twice the runs (default 4,7,10)",
     )  # fmt: skip
-    parser.add_argument("--mutant", choices=MUTANTS, metavar="NAME", help="run this seeded bug")
+    parser.add_argument("--mutant", metavar="NAME", help="run this seeded bug")
     parser.add_argument(
-        "--faults", type=_faults, default="any", metavar="LIST",
-        help=f"{', '.join(KINDS)}; or only those named, with commas: {', '.join(NAMES)}",
+        "--faults", default="any", metavar="LIST",
+        help=f"{', '.join(KINDS)}; or only those named, with commas: {', '.join(NAMES)}; "
+        f"with --tiers any, or those and {', '.join(TIER_NAMES)}",
     )  # fmt: skip
+    parser.add_argument(
+        "--tiers", action="store_true",
+        help="regions and a main chain, each of so many authorities (default 4)",
+    )  # fmt: skip
+    parser.add_argument("--regions", type=_count, default=3, help="with --tiers (default 3)")
     parser.add_argument("--jobs", type=_count, default=os.cpu_count() or 1, help="processes")
-    return parser.parse_args(None if arguments is None else list(arguments))
+    options = parser.parse_args(None if arguments is None else list(arguments))
+    _check(parser, options)
+    return options
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End with what is wrong with options that each are right by themselves."""
+    known: Iterable[str] = TIER_MUTANTS if options.tiers else MUTANTS
+    if options.mutant is not None and options.mutant not in known:
+        parser.error(f"--mutant: {options.mutant!r} is none; they are: {', '.join(known)}")
+    if options.regions > REGIONS_MAX:
+        parser.error(f"--regions: {options.regions}, at most {REGIONS_MAX}")
+    if options.nodes is None:
+        options.nodes = [4] if options.tiers else [4, 7, 10]
+    if options.tiers and min(options.nodes) < SEATS_MIN:
+        parser.error(f"--nodes: a region has {SEATS_MIN} authorities or more")
+    try:
+        (grid_faults_of if options.tiers else faults_of)(options.faults, 1)
+    except ValueError as error:
+        parser.error(f"--faults: {error}")
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
@@ -168,8 +129,12 @@ def main(arguments: Iterable[str] | None = None) -> int:
     sizes = options.nodes
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     jobs = ((seed, sizes[seed % len(sizes)]) for seed in seeds)
-    report = Report(options)
-    for result in _results(jobs, options.mutant, options.faults, options.jobs):
+    kind, fields = (TierReport, GridResult) if options.tiers else (Report, Result)
+    report = kind(options, fields._fields[3:])
+    regions = options.regions if options.tiers else 0
+    run = partial(_run_chunk, mutant=options.mutant, faults=options.faults, regions=regions)
+    size = TIERS_CHUNK if options.tiers else CHUNK
+    for result in _results(jobs, run, options.jobs, size):
         report.take(result)
     report.show()
     return 1 if report.violations else 0

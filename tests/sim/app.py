@@ -33,9 +33,10 @@ from consensus.validate import check_block
 from tests.sim import keys
 from wire.codec import Message, decode, encode
 from wire.errors import DecodeError
+from wire.transaction import TRANSACTION_BYTES_MAX
 
 NO_EVIDENCE_ROOT: Final = evidence_root(())
-TX_BYTES_MAX: Final = 256
+TX_BYTES_MAX: Final = TRANSACTION_BYTES_MAX + 64
 OPENING_BALANCE: Final = 1_000
 BOND: Final = 500
 POOL_BALANCE: Final = 100_000
@@ -67,7 +68,13 @@ class Note(Message, frozen=True, tag="nt"):
     text: Annotated[bytes, Meta(max_length=64)]
 
 
-Tx: TypeAlias = Transfer | Settle | Note
+class Carried(Message, frozen=True, tag="ct"):
+    """A signed transaction for the contracts of a chain of two tiers; elsewhere it does nothing."""
+
+    raw: Annotated[bytes, Meta(max_length=TRANSACTION_BYTES_MAX)]
+
+
+Tx: TypeAlias = Transfer | Settle | Note | Carried
 
 
 def decode_tx(raw: bytes) -> Tx:
@@ -272,7 +279,7 @@ class Rules:
         BlockRefused
             The transactions or evidence cannot be executed.
         """
-        after = self.after(state, parent, txs, evidence)
+        after = self.after(state, parent, txs, evidence, time_ms)
         return replace(
             parent,
             epoch=state.seats.epoch,
@@ -313,14 +320,15 @@ class Rules:
             It may not follow.
         """
         self.check_link(state, parent, block)
-        after = self.after(state, parent, block.txs, block.evidence)
+        after = self.after(state, parent, block.txs, block.evidence, block.header.time_ms)
         self.check_roots(after, block.header)
         return after
 
     def after(
-        self, state: State, parent: Header, txs: Sequence[bytes], evidence: Sequence[Evidence]
-    ) -> State:
-        """Execute: evidence first, then transactions, then the epoch's end."""
+        self, state: State, parent: Header, txs: Sequence[bytes], evidence: Sequence[Evidence],
+        time_ms: int = 0,
+    ) -> State:  # fmt: skip
+        """Execute a block of `time_ms`: evidence first, then transactions, then the epoch's end."""
         book = _Book(state.ledger)
         for piece in evidence:
             try:
@@ -338,9 +346,9 @@ class Rules:
             book.apply(tx)
         link = header_hash(parent) + tx_root(txs) + evidence_root(evidence)
         ledger = book.closed(hashlib.sha256(state.ledger.history + link).digest())
-        return State(ledger, self._sets_after(state.sets, ledger))
+        return State(ledger, self.sets_after(state.sets, ledger))
 
-    def _sets_after(self, sets: Sets, ledger: Ledger) -> Sets:
+    def sets_after(self, sets: Sets, ledger: Ledger) -> Sets:
         """At an epoch's end up to max(1, f) of the convicted leave; the order turns by one."""
         if not self.epoch_blocks or ledger.height % self.epoch_blocks:
             return sets

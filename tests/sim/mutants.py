@@ -286,7 +286,7 @@ class _KeepsNoBonds(Rules):
 
     is_shared = True
 
-    def after(self, state, parent, txs, evidence):  # type: ignore[no-untyped-def]
+    def after(self, state, parent, txs, evidence, time_ms=0):  # type: ignore[no-untyped-def]
         after = super().after(state, parent, txs, evidence)
         if not evidence:
             return after
@@ -299,7 +299,7 @@ class _SettlesAgain(Rules):
 
     is_shared = True
 
-    def after(self, state, parent, txs, evidence):  # type: ignore[no-untyped-def]
+    def after(self, state, parent, txs, evidence, time_ms=0):  # type: ignore[no-untyped-def]
         ledger = msgspec.structs.replace(state.ledger, settled=())
         after = super().after(State(ledger, state.sets), parent, txs, evidence)
         settled = (*state.ledger.settled, *after.ledger.settled)

@@ -200,7 +200,7 @@ class SimNode:
             case ("apply", block, certificate):
                 self._apply(block, certificate)
             case ("poll",):
-                self._poll()
+                self.poll()
             case ("sync", event):
                 self.syncer.feed(event)
             case ("foreign", block, certificate):
@@ -267,7 +267,8 @@ class SimNode:
             lie = twist(message, world.rng, world.n)
             world.network.send(self.slot, slot, lie, lie=True)
 
-    def _gossip(self, service: tuple[Any, ...]) -> None:
+    def gossip(self, service: tuple[Any, ...]) -> None:
+        """Tell all others of this chain."""
         for other in self.world.nodes:
             if other is not self:
                 self.world.network.send(self.slot, other.slot, service)
@@ -341,7 +342,7 @@ class SimNode:
             return
         place = (index - block.header.proposer) % self.core.n
         if place == 0 or (place <= self.core.f and self.world.rng.random() < 0.2):
-            self._gossip(("notice", certificate))
+            self.gossip(("notice", certificate))
 
     def enter(self, parent: tuple[Block, Certificate] | None) -> None:
         """Begin work on the height after the head; `parent` if the core does not know it yet."""
@@ -372,7 +373,7 @@ class SimNode:
     def _report(self, effect: events.ReportEvidence) -> None:
         self.world.checker.on_evidence(self, effect.evidence, self.core.authorities)
         if self.take_evidence(effect.evidence):
-            self._gossip(("evidence", effect.evidence))
+            self.gossip(("evidence", effect.evidence))
 
     def take_evidence(self, evidence: Evidence) -> bool:
         """Keep evidence that is good and news, durably."""
@@ -405,8 +406,9 @@ class SimNode:
         evidence = world.rules.admitted(state, database.pool.values())
         note = b"%d %d %d %d %d" % (height, round_, self.slot, self.salt, self.restarts)
         waiting = (tx for by_raw in self._mempool.values() for tx in by_raw.values())
-        txs = [encode(Note(note)), *transactions_due(state, waiting)]
         time_ms = max(self.now_ms, parent.time_ms + 1)
+        txs = [encode(Note(note)), *transactions_due(state, waiting)]
+        txs += self.more_transactions(time_ms)
         spoils = self.lies and world.rng.random() < BAD_BLOCKS_SHARE
         if spoils:
             txs, evidence = self._spoiler.body(txs, evidence)
@@ -426,6 +428,10 @@ class SimNode:
         block = Block(header, tuple(txs), certificate, tuple(evidence))
         self._handle(events.BlockBuilt(height, round_, block))
 
+    def more_transactions(self, time_ms: int) -> list[bytes]:
+        """Return what else an honest builder takes into a block of this time."""
+        return []
+
     def _check(self, block: Block, hash_: bytes) -> None:
         if block.header.height == self.height + 1:
             valid = self.execute(block, hash_) is not None
@@ -433,16 +439,17 @@ class SimNode:
 
     # -- once a second
 
-    def _poll(self) -> None:
+    def poll(self) -> None:
+        """What a process does once a second."""
         world = self.world
         world.schedule(self, POLL_MS, ("poll",))
         self._polls += 1
         if self._polls % POLLS_PER_REPEAT == 0:
             for evidence in self.database.pool.values():
-                self._gossip(("evidence", evidence))
+                self.gossip(("evidence", evidence))
         if self.lies and world.rng.random() < LIES_SHARE:
             false = false_evidence(self.core.authorities, max(self.height, 1), world.rng)
-            self._gossip(("evidence", false))
+            self.gossip(("evidence", false))
         if self.is_honest:
             self._submit_transfer()
         self.syncer.poll()
@@ -458,7 +465,7 @@ class SimNode:
         rng = self.world.rng
         transfer = Transfer(account, nonce, rng.randrange(accounts), 1 + rng.randrange(20))
         self._take_transfer(transfer)
-        self._gossip(("transfer", transfer))
+        self.gossip(("transfer", transfer))
 
     def _take_transfer(self, transfer: Transfer) -> None:
         nonce = self.database.state.ledger.nonces[transfer.account]

@@ -28,7 +28,6 @@ from consensus.sync_messages import (
     decode_question,
 )
 from tests.sim import keys
-from tests.sim.app import state_of
 from tests.sim.errors import Violation
 from tests.sim.liar import twist_answer
 from wire.codec import encode
@@ -204,7 +203,8 @@ class Syncer:
             self.feed(ev.SnapshotLoaded(manifest.id))
             return
         try:
-            state = state_of(pairs_of(chunks[index] for index in range(len(manifest.chunks))))
+            pairs = pairs_of(chunks[index] for index in range(len(manifest.chunks)))
+            state = node.world.state_of(pairs)
         except (SnapshotRefused, DecodeError, KeyError) as error:
             problem = str(error)
         else:

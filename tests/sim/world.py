@@ -20,7 +20,7 @@ from consensus.params import Params
 from consensus.snapshot import chunks_of, manifest_of
 from consensus.sync_messages import Manifest
 from tests.sim import keys
-from tests.sim.app import Rules, State, first_state, genesis_block
+from tests.sim.app import Rules, State, first_state, genesis_block, state_of
 from tests.sim.checks import Checker
 from tests.sim.errors import Violation
 from tests.sim.faults import DUEL_HEIGHTS, Faults, faults_of
@@ -70,6 +70,10 @@ class World:
     """One run. Everything in it follows from `seed` (and `n`, and the options)."""
 
     chain_id = CHAIN_ID
+    node_kind = SimNode
+    epoch_length = EPOCH_BLOCKS
+    block_interval_ms = BLOCK_INTERVAL_MS
+    state_of = staticmethod(state_of)
 
     def __init__(
         self,
@@ -97,22 +101,23 @@ class World:
         if faults.duel_rounds and params is None:
             self.params = msgspec.structs.replace(self.params, summary_ms=DUEL_SUMMARY_MS)
         self._draw_terms(faults)
-        self.publics = [keys.public_of(index) for index in range(n)]
-        self.first_state = first_state(self.publics)
-        self.rules: Rules = self.mutation.rules(CHAIN_ID, self.epoch_blocks, self.evidence_window)
-        self._true_rules = (
-            self.rules
-            if self.rules.is_shared
-            else Rules(CHAIN_ID, self.epoch_blocks, self.evidence_window)
-        )
-        self.genesis = genesis_block(CHAIN_ID, self.first_state.seats, self.first_state.root)
+        self._found()
+        self.genesis = genesis_block(self.chain_id, self.first_state.seats, self.first_state.root)
         self.network = Network(self, faults)
         self.nemesis = Nemesis(self)
         self._cast(faults, twins)
 
+    def _found(self) -> None:
+        """Say who decides the first heights, over which state, by which rules."""
+        self.publics = [keys.public_of(index) for index in range(self.n)]
+        self.first_state = first_state(self.publics)
+        terms = (self.chain_id, self.epoch_blocks, self.evidence_window)
+        self.rules: Rules = self.mutation.rules(*terms)
+        self._true_rules = self.rules if self.rules.is_shared else Rules(*terms)
+
     def _draw_terms(self, faults: Faults) -> None:
         rng = self.rng
-        self.epoch_blocks = EPOCH_BLOCKS if faults.epochs else 0
+        self.epoch_blocks = self.epoch_length if faults.epochs else 0
         self.has_short_window = faults.lies and rng.random() < 0.3
         self.evidence_window = SHORT_WINDOW if self.has_short_window else EVIDENCE_HEIGHTS_MAX
         self.snapshot_every = rng.choice((0, 2, 5))
@@ -138,10 +143,11 @@ class World:
         self.frail_slots = order[twins + dead : twins + dead + frail]
         honest = {self.publics[slot] for slot in order[twins:]}
         self.checker = Checker(self._true_rules, honest, self.first_state)
-        self.nodes = [SimNode(self, slot, self.publics[slot], 0) for slot in range(n)]
+        kind = self.node_kind
+        self.nodes = [kind(self, slot, self.publics[slot], 0) for slot in range(n)]
         for slot in self.faulty_slots:
             if faults.twins or not faults.lies:
-                self.nodes.append(SimNode(self, len(self.nodes), self.publics[slot], 1))
+                self.nodes.append(kind(self, len(self.nodes), self.publics[slot], 1))
         for node in self.nodes:
             node.skew_ms = rng.randint(-faults.skew_ms, faults.skew_ms)
             node.is_honest = node.public in honest
@@ -164,7 +170,8 @@ class World:
         kind = self.mutation.core
         if not node.is_honest and node.slot % 2:
             kind = Faithless
-        return kind(CHAIN_ID, node.public, keys.signer_of(node.public), keys.verify, self.params)
+        signer = keys.signer_of(node.public)
+        return kind(self.chain_id, node.public, signer, keys.verify, self.params)
 
     def execute(self, state: State, parent: Header, block: Block, hash_: bytes) -> State | None:
         """Check and execute a block on a state; None if it may not follow.
@@ -202,7 +209,7 @@ class World:
         if node.slot in self.lazy and not self.network.healed:
             return None
         parent_ms = node.database.head.header.time_ms
-        return max(0, parent_ms + BLOCK_INTERVAL_MS - node.now_ms) if parent_ms else 0
+        return max(0, parent_ms + self.block_interval_ms - node.now_ms) if parent_ms else 0
 
     def deliver(
         self, a: int, b: int, message: ConsensusMessage | tuple[Any, ...], delay_ms: int
@@ -259,17 +266,17 @@ class World:
             self._run_until(start_ms + DUEL_MS, DUEL_HEIGHTS)
         else:
             self._run_until(start_ms + CHAOS_MS, None)
-        self._heal()
+        self.heal()
         goal = max(node.height for node in self.nodes) + HEIGHTS_AFTER_HEALING
-        suspects = self._suspects()
+        suspects = self.suspects()
         end_ms = self.now_ms + HEALING_MS
         if not self._run_until(end_ms, goal):
             raise Violation(self._stuck(goal))
-        while suspects - self._convicted():
+        while suspects - self.convicted():
             goal += 1
             if not self._run_until(end_ms, goal):
                 raise Violation("conviction: who is known to have signed twice never is")
-        self.checker.on_end(self._living())
+        self.checker.on_end(self.living())
 
     @contextlib.contextmanager
     def _patched(self) -> Iterator[None]:
@@ -288,28 +295,33 @@ class World:
 
     def _run_until(self, end_ms: int, goal: int | None) -> bool:
         """Run until the time, or until all who live have applied height `goal`; tell if so."""
-        queue, nodes = self._queue, self.nodes
-        if goal is not None and self._reached(goal):
+        queue = self._queue
+        if goal is not None and self.reached(goal):
             return True
         while queue and queue[0][0] <= end_ms:
             self.now_ms, _, slot, sender, what = heapq.heappop(queue)
-            if slot < 0:
-                self._happen(what)
-                continue
-            node = nodes[slot]
-            if not node.up:
-                continue
-            if sender >= 0:
-                if type(what) is tuple:
-                    node.serve(what, nodes[sender])
-                else:
-                    node.receive(what, nodes[sender])
-            elif what[0] == node.generation:
-                node.fire(what[1])
-                is_step = what[1][0] in ("apply", "foreign", "load")
-                if goal is not None and is_step and self._reached(goal):
-                    return True
+            is_step = self.dispatch(slot, sender, what)
+            if goal is not None and is_step and self.reached(goal):
+                return True
         self.now_ms = end_ms
+        return False
+
+    def dispatch(self, slot: int, sender: int, what: Any) -> bool:
+        """Let what was put into the queue happen; tell if a node may have a new head by it."""
+        if slot < 0:
+            self._happen(what)
+            return False
+        node = self.nodes[slot]
+        if not node.up:
+            return False
+        if sender >= 0:
+            if type(what) is tuple:
+                node.serve(what, self.nodes[sender])
+            else:
+                node.receive(what, self.nodes[sender])
+        elif what[0] == node.generation:
+            node.fire(what[1])
+            return what[1][0] in ("apply", "foreign", "load")
         return False
 
     def _happen(self, what: tuple[Any, ...]) -> None:
@@ -326,29 +338,30 @@ class World:
         states = [
             f"{node}: height {node.core.height} round {node.core.round} "
             f"step {node.core.step} locked {node.core.locked_round}"
-            for node in self._living()
+            for node in self.living()
             if node.height < goal
         ]
         return f"liveness: {HEALING_MS} ms after healing, not at {goal}: {states}"
 
-    def _living(self) -> list[SimNode]:
+    def living(self) -> list[SimNode]:
         return [node for node in self.nodes if node.slot not in self.dead_slots and node.is_honest]
 
-    def _suspects(self) -> set[bytes]:
+    def suspects(self) -> set[bytes]:
         """Who must be convicted: reported by somebody who lives and has lost nothing since."""
         if self.has_short_window:
             return set()
-        sound = {node.slot for node in self._living()} - set(self.frail_slots)
+        sound = {node.slot for node in self.living()} - set(self.frail_slots)
         return {public for public, slots in self.checker.reported.items() if slots & sound}
 
-    def _convicted(self) -> set[bytes]:
-        lists = [set(node.database.state.ledger.convicted) for node in self._living()]
+    def convicted(self) -> set[bytes]:
+        lists = [set(node.database.state.ledger.convicted) for node in self.living()]
         return set.intersection(*lists) if lists else set()
 
-    def _reached(self, goal: int) -> bool:
-        return all(node.height >= goal for node in self._living())
+    def reached(self, goal: int) -> bool:
+        return all(node.height >= goal for node in self.living())
 
-    def _heal(self) -> None:
+    def heal(self) -> None:
+        """End all faults: who is down comes back, but for those that never do."""
         self.network.heal()
         for node in self.nodes:
             node.fuse = None
@@ -358,7 +371,7 @@ class World:
             elif not node.up:
                 node.boot()
             elif not node.core.decided:
-                self.schedule(node, BLOCK_INTERVAL_MS, ("begin", node.core.height))
+                self.schedule(node, self.block_interval_ms, ("begin", node.core.height))
 
 
 def _execute(

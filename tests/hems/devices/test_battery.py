@@ -87,6 +87,7 @@ def test_what_is_beyond_its_limits_is_a_bug() -> None:
         ({"soc_max": 1.2}, "soc_max 1.2"),
         ({"soc_end": 0.05}, "soc_end 0.05"),
         ({"wear_micro_per_kwh": -1}, "wear_micro_per_kwh -1"),
+        ({"wear_micro_per_kwh": 10**10}, "wear_micro_per_kwh 10000000000: 0 to"),
     ],
 )
 def test_a_battery_that_cannot_be_is_refused(values: dict[str, Any], named: str) -> None:

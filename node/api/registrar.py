@@ -1,0 +1,76 @@
+"""What the regulator does for newcomers: see who asks, register them, give them first money.
+
+Goes through the control socket of any node of the community; the regulator's key stays in the
+process that was given it.
+"""
+
+from typing import Any, NamedTuple
+
+from market.client import Call, mint
+from node.api.control import ask
+from node.api.governor import decide
+from node.config import Config
+from node.errors import ControlError
+from wire.keys import SigningKey
+
+
+class Admitted(NamedTuple):
+    """A home that was taken in: its account, its name, the block, and what it was given. [micro]"""
+
+    address: str
+    name: str
+    height: int
+    balance_micro: int
+
+
+async def applications(config: Config) -> list[dict[str, Any]]:
+    """Return what the homes that ask at this node would be registered as, in order of arrival.
+
+    Raises
+    ------
+    ControlError
+        The node does not answer.
+    """
+    found: list[dict[str, Any]] = await ask(config.path(config.node.data), "applications")
+    return found
+
+
+async def admit(
+    config: Config, wanted: dict[str, Any], key: SigningKey, balance_micro: int
+) -> Admitted:
+    """Register one of `applications`, and bring in its first money.
+
+    Done again after an interruption, it does what is lacking.
+
+    Raises
+    ------
+    ControlError
+        The node does not answer, or the contract refuses: its code and its sentence.
+    """
+    height = 0
+    try:
+        height = (await decide(config, Call("registry", "register", wanted), key=key))["height"]
+    except ControlError as error:
+        if not str(error).startswith("duplicate_home"):
+            raise
+    given = 0
+    if balance_micro and not await _has_account(config, wanted["address"]):
+        done = await decide(config, mint(wanted["address"], balance_micro), key=key)
+        height, given = done["height"], balance_micro
+    return Admitted(wanted["address"], wanted["name"], height, given)
+
+
+async def _has_account(config: Config, address: str) -> bool:
+    try:
+        await ask(
+            config.path(config.node.data),
+            "query",
+            contract="ledger",
+            entry="balance",
+            args={"address": address},
+        )
+    except ControlError as error:
+        if str(error).startswith("unknown_account"):
+            return False
+        raise
+    return True

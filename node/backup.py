@@ -1,0 +1,144 @@
+"""What makes a home this home, in one file: its key, settings, genesis, and what it must remember.
+
+The chain is not in it: a restored home fetches that from its neighbours, as one that lost its disk
+does. Nor is the write-ahead log: a vote of before the restore is not remembered, so a restored
+authority abstains until two heights have been decided without it (`node.wal`).
+"""
+
+import io
+import os
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from node.config import FILE_CHARS_MAX, load_config
+from node.errors import ConfigError
+from node.genesis import GENESIS_BYTES_MAX, read_genesis
+from node.memory import MEMORY_BYTES_MAX
+from node.setup import (
+    CONFIG_NAME,
+    DATA_NAME,
+    GENESIS_NAME,
+    HOME_NAME,
+    KEY_FILE_CHARS_MAX,
+    KEY_NAME,
+    PEERS_NAME,
+    check_new,
+    read_key,
+)
+from wire.keys import SigningKey
+
+# Name in the archive: the most bytes it may have, and whether there is no home without it.
+_PARTS: Final = {
+    CONFIG_NAME: (4 * FILE_CHARS_MAX, True),
+    KEY_NAME: (KEY_FILE_CHARS_MAX, True),
+    GENESIS_NAME: (4 * GENESIS_BYTES_MAX, False),
+    f"{DATA_NAME}/{HOME_NAME}": (MEMORY_BYTES_MAX, False),
+    f"{DATA_NAME}/{PEERS_NAME}": (1_048_576, False),
+}
+BACKUP_BYTES_MAX: Final = 32 * 1_048_576
+
+
+def back_up(config_file: Path, file: Path) -> list[str]:
+    """Write a home's backup, readable by its owner only; the daemon may be running.
+
+    Returns
+    -------
+    list of str
+        What is in it.
+
+    Raises
+    ------
+    ConfigError
+        There is no whole home, its paths are not the usual ones, or `file` exists already.
+    """
+    config = load_config(config_file, {})
+    read_key(config.path(config.node.key))
+    places = {CONFIG_NAME: config_file, KEY_NAME: config.path(config.node.key)}
+    if config.path(config.node.genesis).exists():
+        read_genesis(config.path(config.node.genesis))
+        places[GENESIS_NAME] = config.path(config.node.genesis)
+    usual = (KEY_NAME, GENESIS_NAME, DATA_NAME)
+    if (config.node.key, config.node.genesis, config.node.data) != usual:
+        raise ConfigError(
+            f"{config_file}: key, genesis and data of a backup are {', '.join(usual)}; this home "
+            "has others: keep copies of its key and settings"
+        )
+    for name in (HOME_NAME, PEERS_NAME):
+        path = config.path(config.node.data) / name
+        if path.exists():
+            places[f"{DATA_NAME}/{name}"] = path
+    try:
+        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as raw, tarfile.open(fileobj=raw, mode="w:gz") as archive:
+            for name, path in places.items():
+                _put(archive, name, path.read_bytes())
+            archive.close()
+            raw.flush()
+            os.fsync(raw.fileno())
+    except OSError as error:
+        raise ConfigError(f"{error.filename or file}: {error.strerror}") from None
+    return list(places)
+
+
+def _put(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(data)
+    entry.mode = 0o600
+    archive.addfile(entry, io.BytesIO(data))
+
+
+def restore(file: Path, directory: Path) -> SigningKey:
+    """Make a home again from its backup; return its key.
+
+    Raises
+    ------
+    ConfigError
+        It is no backup, or the directory has a home already. Nothing was written.
+    """
+    check_new(directory)
+    parts = _read(file)
+    with tempfile.TemporaryDirectory() as trial:
+        _write(parts, Path(trial))
+        load_config(Path(trial) / CONFIG_NAME, {})
+        key = read_key(Path(trial) / KEY_NAME)
+    _write(parts, directory)
+    return key
+
+
+def _write(parts: dict[str, bytes], directory: Path) -> None:
+    try:
+        (directory / DATA_NAME).mkdir(parents=True, mode=0o700)
+        for name, data in parts.items():
+            path = directory / name
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as target:
+                target.write(data)
+                target.flush()
+                os.fsync(target.fileno())
+    except OSError as error:
+        raise ConfigError(f"{error.filename or directory}: {error.strerror}") from None
+
+
+def _read(file: Path) -> dict[str, bytes]:
+    """Return the parts of a backup by name; whatever else an archive could hold is refused."""
+    parts: dict[str, bytes] = {}
+    try:
+        if file.stat().st_size > BACKUP_BYTES_MAX:
+            raise ConfigError(f"{file}: more than the {BACKUP_BYTES_MAX} bytes a backup has")
+        with tarfile.open(file, mode="r:gz") as archive:
+            for entry in archive:
+                bytes_max, _ = _PARTS.get(entry.name, (0, False))
+                content = archive.extractfile(entry) if entry.isreg() else None
+                if content is None or entry.name in parts or entry.size > bytes_max:
+                    raise ConfigError(f"{file}: {entry.name!r} is no part of a backup")
+                parts[entry.name] = content.read(bytes_max)
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror or error})") from None
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise ConfigError(f"{file}: not a backup ({error})") from None
+    missing = [name for name, (_, needed) in _PARTS.items() if needed and name not in parts]
+    if missing:
+        raise ConfigError(f"{file}: no backup of a home: {missing[0]} is missing in it")
+    return parts

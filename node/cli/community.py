@@ -1,0 +1,101 @@
+"""Who belongs to the community: newcomers' applications, and the regulator's answer."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from node.cli.options import CONFIG, ConfigOption, JsonOption, money, print_json, settings
+
+community_app = typer.Typer(
+    help="Who belongs to the community: see who asks to join, and take them in.",
+    no_args_is_help=True,
+)
+WATCH_EVERY_S: Final = 2.0
+
+
+@community_app.command("applications")
+def community_applications(config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
+    """Show who asks at this node to be registered."""
+    from node.api.registrar import applications
+
+    found = asyncio.run(applications(settings(config)))
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        typer.echo("nobody asks to be registered at this node")
+    for one in found:
+        typer.echo(
+            f"{one['address']}  {one['name']}: {one['role']}, takes {one['import_cap_w']} W, "
+            f"gives {one['export_cap_w']} W, PV {one['pv_w']} W, battery {one['battery_wh']} Wh"
+        )
+
+
+@community_app.command("admit")
+def community_admit(
+    key: Annotated[Path, typer.Option(help="The regulator's key file.")],
+    addresses: Annotated[
+        list[str] | None, typer.Argument(help="Accounts that `applications` shows.")
+    ] = None,
+    everybody: Annotated[bool, typer.Option("--all", help="All who ask.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on with who asks later, until stopped.")
+    ] = False,
+    balance: Annotated[
+        float, typer.Option(min=0, help="Money each begins with, in the currency's unit.")
+    ] = 200.0,
+    config: ConfigOption = CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Register homes that ask at this node; signed by the regulator."""
+    from node.errors import ConfigError
+    from node.setup import read_key
+
+    if bool(addresses) == everybody:
+        raise ConfigError("say which accounts, or --all")
+    work = _admit(
+        settings(config), read_key(key), addresses or [], round(balance * 1e6), watch, as_json
+    )
+    try:
+        asyncio.run(work)
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+
+
+async def _admit(
+    config: Any, key: Any, addresses: list[str], balance_micro: int, watch: bool, as_json: bool
+) -> None:
+    from node.api.registrar import admit, applications
+    from node.errors import ControlError
+
+    done = []
+    wanted = set(addresses)
+    while True:
+        try:
+            asking = await applications(config)
+            unknown = wanted - {one["address"] for one in asking}
+            if unknown and not watch:
+                raise ControlError(f"{min(unknown)} does not ask at this node to be registered")
+            for one in asking:
+                if addresses and one["address"] not in wanted:
+                    continue
+                admitted = await admit(config, one, key, balance_micro)
+                wanted.discard(admitted.address)
+                done.append(admitted._asdict())
+                if not as_json or watch:
+                    typer.echo(
+                        f"block {admitted.height}: {admitted.name} ({admitted.address}) is a home, "
+                        f"with {money(admitted.balance_micro)}"
+                    )
+        except ControlError as error:
+            # A watch outlives the node's restarts.
+            if not watch:
+                raise
+            typer.echo(f"commonwatt: {error}", err=True)
+        if not watch or (addresses and not wanted):
+            break
+        await asyncio.sleep(WATCH_EVERY_S)
+    if as_json and not watch:
+        print_json(done)

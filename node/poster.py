@@ -1,0 +1,333 @@
+"""Carries what a region has settled to the main chain, and back what has become of it.
+
+Runs at each of a region's authorities that keeps both chains. What is due is a pure rule
+(`node.due`); here it is looked up in the two committed states, signed and handed in. Nothing rests
+on who does it: the main chain takes each checkpoint once, whoever posts it, and the region believes
+a header by its certificate. So that not all of them say the same at once, they wait in line: the
+seat whose turn it is by the checkpoint's number speaks at once, each after it a while later, should
+the thing still be due.
+
+A checkpoint is made when its block has just been applied, before the next one changes the state
+that proves it; whoever misses one (a snapshot jumped over its block) asks the other authorities.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+from msgspec import Meta
+
+from consensus.checkpoint import CHECKPOINT_BYTES_MAX, Checkpoint, verify_checkpoint
+from consensus.errors import CheckpointRefused
+from consensus.light import SignedHeader, ends_epoch
+from consensus.messages import Block, Certificate, Header
+from consensus.sync_messages import Nothing
+from market.app import BlockResult
+from market.client import Call, regions, sign_call
+from market.errors import QueryError
+from node.archive import SIGNED_HEADER_BYTES_MAX
+from node.certifier import proves
+from node.checkpoints import make_checkpoint
+from node.due import CALLS_MAX, Proven, Shown, Standing, due_in_region, due_on_main
+from node.epochs import set_of
+from node.errors import InvariantError
+from node.network.base import NetworkError
+from node.shelf import Shelf, number_of
+from node.tiers import Tier
+from wire.codec import Message, decode, encode
+from wire.errors import DecodeError
+from wire.transaction import Refused
+
+log = logging.getLogger("commonwatt.poster")
+
+PROTOCOL: Final = "checkpoint"
+QUESTION_BYTES_MAX: Final = 64
+SHELF_NAME: Final = "checkpoints"
+# How long a call may wait for a block.
+VALID_MS: Final = 60_000
+# Beside two block intervals, how long each authority waits for the one before it in line.
+GRACE_MS: Final = 1_000
+# Should nothing wake it.
+IDLE_S: Final = 10.0
+ASK_TIMEOUT_S: Final = 5.0
+# Calls that were handed in and of which no receipt has come.
+WAITING_MAX: Final = 64
+
+
+class GetCheckpoint(Message, frozen=True, tag="get-checkpoint"):
+    """The region's checkpoint of this number, please."""
+
+    number: Annotated[int, Meta(ge=1, le=10**9)]
+
+
+_Answer: Any = Checkpoint | Nothing
+
+
+class Turns:
+    """When it is one's turn to say something that several could.
+
+    Who stands at `place` of `count` waits `place` times its patience, and may say it again after
+    `count` times, as long as it stays due.
+    """
+
+    def __init__(self) -> None:
+        self._what: object = None
+        self._due_s = 0.0
+
+    def wait_s(self, what: object, place: int, count: int, patience_s: float) -> float:
+        """Return how long to wait yet; not above 0: it is to be said now."""
+        now_s = time.monotonic()
+        if what != self._what:
+            self._what, self._due_s = what, now_s + place * patience_s
+        left_s = self._due_s - now_s
+        if left_s <= 0:
+            self._due_s = now_s + count * patience_s
+        return left_s
+
+
+class Poster:
+    """The work of one authority between its region and the main chain.
+
+    Parameters
+    ----------
+    own, main : Tier
+        The region's chain and the main chain, opened and not started.
+    now_ms : callable
+        Real time, UTC. [ms]
+    next_nonce : callable, optional
+        Gives the nonces of this node's account in its region, which its household uses too.
+    """
+
+    def __init__(
+        self,
+        own: Tier,
+        main: Tier,
+        now_ms: Callable[[], int],
+        next_nonce: Callable[[], int] | None = None,
+    ) -> None:
+        member = own.genesis.market.region
+        if member is None:
+            raise InvariantError("only a region has something to post")
+        self.region = member.region
+        self._own = own
+        self._main = main
+        self._now_ms = now_ms
+        self._nonces = {own.genesis.chain_id: 0, main.genesis.chain_id: 0}
+        self._next_nonce = next_nonce
+        self.shelf = Shelf(own.data / SHELF_NAME)
+        self.shelf.open()
+        self._proven: Proven | None = None
+        self._on_main = Turns()
+        self._in_region = Turns()
+        # Where the missing checkpoint is asked for next.
+        self._asked = 0
+        self._waiting: dict[bytes, str] = {}
+        self._wake = asyncio.Event()
+        self.counts = {"posted": 0, "shown": 0, "fetched": 0}
+        self.refused: dict[str, int] = {}
+        own.chain.on_applied(self._own_applied)
+        main.chain.on_applied(self._main_applied)
+        own.network.on_request(PROTOCOL, self._answer)
+
+    # -- what is heard of both chains
+
+    def _own_applied(self, block: Block, certificate: Certificate, result: BlockResult) -> None:
+        if any(event.contract == "export" for event in result.events):
+            self._keep(block.header, certificate)
+        self._note_receipts(result)
+        self._wake.set()
+
+    def _keep(self, header: Header, certificate: Certificate) -> None:
+        """Make the checkpoint that the last block of the region has closed, if it has."""
+        found = make_checkpoint(self._own.app, header, certificate)
+        if found is not None:
+            self.shelf.put(number_of(found), found)
+
+    def _main_applied(self, block: Block, certificate: Certificate, result: BlockResult) -> None:
+        following = set_of(result.next) if ends_epoch(block.header) else None
+        self._prove(SignedHeader(block.header, certificate, following))
+        self._note_receipts(result)
+        self._wake.set()
+
+    def _prove(self, head: SignedHeader) -> None:
+        """Keep what the main chain's last state proves of this region."""
+        app, key = self._main.app, regions.anchored_key(self.region)
+        value = app.value(key)
+        if value is None or app.state_root != head.header.state_root:
+            return
+        number = app.query("anchor", "last", {"region": self.region})["number"]
+        self._proven = Proven(head, number, value, encode(app.prove(key)))
+
+    def _note_receipts(self, result: BlockResult) -> None:
+        for receipt in result.receipts:
+            entry = self._waiting.pop(receipt.tx_id, None)
+            if entry is None or receipt.code == "ok":
+                continue
+            # Most often another authority was quicker.
+            log.info("%s was refused: %s; %s", entry, receipt.reason, receipt.message)
+            self.refused[receipt.reason] = self.refused.get(receipt.reason, 0) + 1
+
+    # -- running
+
+    async def run(self) -> None:
+        """Say what is due, for ever. Whatever escapes from here must stop the node."""
+        own, main = self._own.chain, self._main.chain
+        if own.head.certificate is not None:
+            self._keep(own.head.header, own.head.certificate)
+        if main.head.certificate is not None:
+            header = main.head.header
+            following = main.next_authorities if ends_epoch(header) else None
+            self._prove(SignedHeader(header, main.head.certificate, following))
+        while True:
+            self._wake.clear()
+            pause_s = min(await self._tell_main(), await self._tell_region(), IDLE_S)
+            try:
+                # Not `wait_for`: it swallows a cancellation that comes with the event.
+                async with asyncio.timeout(max(pause_s, 0.0) + 0.002):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    def standing(self) -> Standing | None:
+        """Return how the main chain knows this region; None if it does not."""
+        app = self._main.app
+        try:
+            with app.at_rest():
+                shown = app.query("regions", "show", {"region": self.region})
+                last = app.query("anchor", "last", {"region": self.region})
+        except QueryError:
+            return None
+        if shown["chain_id"] != self._own.genesis.chain_id:
+            return None
+        newest = shown["epoch"]
+        return Standing(shown["status"], last["number"], min(last["epoch"], newest), newest)
+
+    def shown(self) -> Shown:
+        """Return what the region knows of the main chain."""
+        app = self._own.app
+        with app.at_rest():
+            head = app.query("export", "main_head", {})
+            anchored = app.query("export", "anchored", {})
+        return Shown(head["epoch"], head["height"], anchored["number"])
+
+    async def _tell_main(self) -> float:
+        """Post what the main chain waits for, if it is this node's turn; return when to look."""
+        standing = self.standing()
+        await self.shelf.save(standing.anchored if standing is not None else 0)
+        if standing is None or self._own.chain.index is None or self._main.sync.behind:
+            return IDLE_S
+        first = standing.anchored + 1
+        if first not in self.shelf:
+            return await self._fetch(first)
+        held = {n: await self.shelf.get(n) for n in range(first, first + CALLS_MAX)}
+        ends = await self._ends(self._own, standing.newest_epoch)
+        calls = due_on_main(self.region, standing, held.get, ends.get)
+        if not calls:
+            return IDLE_S
+        wait_s = self._wait_s(self._on_main, standing, first, self._main)
+        if wait_s <= 0:
+            self.counts["posted"] += self._hand_in(self._main, calls)
+            return IDLE_S
+        return wait_s
+
+    async def _tell_region(self) -> float:
+        """Show the region what is anchored, if it is this node's turn; return when to look."""
+        proven, own = self._proven, self._own
+        if proven is None or own.chain.index is None or own.sync.behind:
+            return IDLE_S
+        shown = self.shown()
+        ends = await self._ends(self._main, shown.main_epoch)
+        calls = due_in_region(shown, proven, ends.get)
+        if not calls:
+            return IDLE_S
+        wait_s = self._wait_s(self._in_region, shown, shown.anchored, own)
+        if wait_s <= 0:
+            self.counts["shown"] += self._hand_in(own, calls)
+            return IDLE_S
+        return wait_s
+
+    def _wait_s(self, turns: Turns, what: object, number: int, there: Tier) -> float:
+        chain = self._own.chain
+        count = chain.authorities.n
+        place = ((chain.index or 0) - number) % count
+        patience_ms = 2 * there.chain.epochs.chain().block_interval_ms + GRACE_MS
+        return turns.wait_s(what, place, count, patience_ms / 1000)
+
+    async def _ends(self, tier: Tier, epoch: int) -> dict[int, SignedHeader]:
+        """Return the last headers of a chain's epochs from `epoch` on, by epoch."""
+        found = {}
+        for end in await tier.store.epoch_ends(epoch, CALLS_MAX):
+            try:
+                found[end.epoch] = decode(end.header, SignedHeader, SIGNED_HEADER_BYTES_MAX)
+            except DecodeError as error:
+                log.warning("the end of epoch %d cannot be read: %s", end.epoch, error)
+                break
+        return found
+
+    def _hand_in(self, there: Tier, calls: list[Call]) -> int:
+        """Sign calls and hand them in, in their order; return how many were taken."""
+        for done, call in enumerate(calls):
+            nonce, now_ms = self._nonce(there), self._now_ms()
+            signed = sign_call(call, there.key, there.genesis.chain_id, nonce, now_ms + VALID_MS)
+            try:
+                there.mempool.submit(signed.raw)
+            except Refused as refused:
+                log.info("%s.%s is not taken: %s", call.contract, call.entry, refused)
+                self.refused[refused.code] = self.refused.get(refused.code, 0) + 1
+                return done
+            self._waiting[signed.tx_id] = f"{call.contract}.{call.entry}"
+            while len(self._waiting) > WAITING_MAX:
+                del self._waiting[next(iter(self._waiting))]
+        return len(calls)
+
+    def _nonce(self, there: Tier) -> int:
+        if there is self._own and self._next_nonce is not None:
+            return self._next_nonce()
+        # They need only rise: by the clock they do so over restarts, too.
+        chain_id = there.genesis.chain_id
+        self._nonces[chain_id] = max(self._nonces[chain_id] + 1, self._now_ms())
+        return self._nonces[chain_id]
+
+    # -- checkpoints that are missing here
+
+    async def _fetch(self, number: int) -> float:
+        """Ask an authority for a closed checkpoint that is not here; return when to look again."""
+        others = self._own.chain.other_authorities
+        closed = self._own.app.query("export", "closed", {})["number"]
+        if number > closed or not others:
+            return IDLE_S
+        self._asked += 1
+        peer = others[self._asked % len(others)]
+        network = self._own.network
+        try:
+            data = await network.request(
+                peer, PROTOCOL, encode(GetCheckpoint(number)), ASK_TIMEOUT_S
+            )
+            found = decode(data, _Answer, CHECKPOINT_BYTES_MAX)
+            if isinstance(found, Checkpoint):
+                self._check(number, found)
+                self.shelf.put(number, found)
+                self.counts["fetched"] += 1
+                return 0.0
+        except NetworkError as error:
+            log.debug("%s: %s", peer, error)
+        except (DecodeError, CheckpointRefused) as error:
+            network.penalize(peer, f"checkpoint {number}: {error}")
+        return GRACE_MS / 1000
+
+    def _check(self, number: int, found: Checkpoint) -> None:
+        """Raise `CheckpointRefused` unless it is what the main chain would take for `number`."""
+        authorities = self._own.chain.epochs.of_epoch(found.header.epoch)
+        if authorities is None:
+            raise CheckpointRefused("stale_set", f"no set of epoch {found.header.epoch} is known")
+        chain_id = self._own.genesis.chain_id
+        record, _ = verify_checkpoint(encode(found), authorities, chain_id, proves)
+        if record.number != number:
+            raise CheckpointRefused("gap", f"it is checkpoint {record.number}")
+
+    async def _answer(self, peer: str, data: bytes) -> bytes:
+        del peer
+        question = decode(data, GetCheckpoint, QUESTION_BYTES_MAX)
+        return encode(await self.shelf.get(question.number) or Nothing())

@@ -1,0 +1,61 @@
+"""How a region comes to be known to the main chain: what its founders prove, and who says yes.
+
+Each authority of a region's genesis signs that it holds its key and means this very chain; the
+sponsor puts the proofs into one transaction, with bond and escrow; a quorum of the main chain's
+authorities approves it (docs/spec/regions.md).
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+from market.client import Call, regions
+from node.errors import GenesisError
+from node.genesis import Genesis
+from wire.keys import SigningKey
+
+
+def prove_possession(genesis: Genesis, key: SigningKey) -> bytes:
+    """Return an authority's signature that it holds its key and means this region."""
+    text = regions.possession_text(genesis.chain_id, genesis.hash.hex())
+    return key.sign(hashlib.sha256(text.encode()).digest())
+
+
+def registration(
+    genesis: Genesis, name: str, proofs: Mapping[bytes, bytes], escrow_micro: int
+) -> Call:
+    """Return the sponsor's transaction that registers a region.
+
+    Parameters
+    ----------
+    genesis : Genesis
+        The region's own.
+    name : str
+        For people.
+    proofs : mapping of bytes to bytes
+        `prove_possession` of each authority, by its public key.
+    escrow_micro : int
+        What is put up for trade with other regions, beside the bond. [micro]
+
+    Raises
+    ------
+    GenesisError
+        The chain is no region, or one of its authorities has proven nothing.
+    """
+    member = genesis.market.region
+    if member is None:
+        raise GenesisError(
+            f"chain {genesis.chain_id} is no region: its genesis names no main chain"
+        )
+    missing = [key.hex() for key in genesis.authorities if key not in proofs]
+    if missing:
+        raise GenesisError(f"authority {missing[0]} has not proven that it holds its key")
+    keys = genesis.authorities
+    return regions.register(
+        member.region,
+        name,
+        genesis.chain_id,
+        genesis.hash.hex(),
+        keys,
+        [proofs[key] for key in keys],
+        escrow_micro,
+    )

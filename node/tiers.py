@@ -1,0 +1,231 @@
+"""One chain that a node keeps, with all its parts; a node keeps one, or two.
+
+A region's homes keep their region. Its authorities keep the main chain too, to post what the region
+has settled and to see what came of it, and some of them have a seat there; neutral authorities keep
+the main chain only (docs/spec/regions.md). Each chain is the same driver over the same core and
+application, with a directory, a genesis, a write-ahead log and a network of its own: who is in one
+is no peer in the other, and what one hears costs the other nothing.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+from market.app import Application
+from market.errors import StateError
+from node.announcer import Announcer
+from node.bill import Bills
+from node.blocks import BlockMaker
+from node.certifier import natives
+from node.chain import Chain
+from node.config import SyncSection
+from node.courier import Courier
+from node.epochs import Epochs
+from node.errors import GenesisError
+from node.evidence import EvidencePool
+from node.genesis import Genesis, community_key
+from node.joining import Doorkeeper
+from node.mempool import Mempool
+from node.network.base import Network
+from node.network.libp2p import Libp2pNetwork
+from node.receipts import Receipts
+from node.replica import Replica
+from node.setup import DATABASE_NAME, EVIDENCE_NAME, PEERS_NAME, WAL_NAME
+from node.snapshots import Snapshots
+from node.status import Finality, NodeStatus
+from node.store import Store
+from node.sync import Sync
+from node.verifier import TransactionVerifier
+from node.wal import Wal
+from wire.keys import SigningKey
+
+# Above this many homes the gossip mesh is wider.
+LARGE_COMMUNITY: Final = 50
+
+
+class Tier:
+    """The parts of one chain. Use as an asynchronous context manager, then `start`, then `tasks`.
+
+    Parameters
+    ----------
+    name : str
+        How this node is called.
+    genesis : Genesis
+    origin : Path
+        Where the genesis was read, for what is said of it.
+    key : SigningKey
+        The node's; it has a seat where the chain's authorities have it.
+    data : Path
+        The directory of this chain.
+    network : Network
+        Not started yet; nobody else uses it.
+    bootstrap : sequence of str
+        Multiaddresses of first neighbours.
+    sync : SyncSection
+    now_ms : callable
+        Real time, UTC. [ms]
+    """
+
+    def __init__(
+        self,
+        name: str,
+        genesis: Genesis,
+        origin: Path,
+        key: SigningKey,
+        data: Path,
+        network: Network,
+        bootstrap: tuple[str, ...],
+        sync: SyncSection,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self.name = name
+        self.genesis = genesis
+        self.key = key
+        self.data = data
+        self.network = network
+        self._origin = origin
+        self._bootstrap = bootstrap
+        self._sync_settings = sync
+        self._now_ms = now_ms
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> "Tier":
+        try:
+            await self._open()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._stack.aclose()
+
+    async def _open(self) -> None:
+        genesis, key, data = self.genesis, self.key, self.data
+        chain_id = genesis.chain_id
+        self.store = await Store.open(data / DATABASE_NAME, genesis.hash)
+        self._stack.push_async_callback(self.store.close)
+        wal = Wal.open(data / WAL_NAME)
+        self._stack.callback(wal.close)
+        self.app = Application(genesis.market, founding=genesis.founding(), natives=natives())
+        try:
+            self.app.check_machine(beginning=self.store.height < 0)
+        except StateError as error:
+            raise GenesisError(f"{self._origin}: {error}") from None
+        epochs = Epochs(genesis, self.app)
+        verifier = TransactionVerifier(chain_id)
+        maker = BlockMaker(genesis, epochs, self.app, verifier)
+        replica = Replica(chain_id, self.store, self.app, epochs, maker)
+        self.chain = Chain(genesis, key, replica, wal, self.network, self._now_ms)
+        self._stack.callback(self.chain.close)
+        transactions, blocks = topics(genesis)
+        self.mempool = Mempool(
+            verifier,
+            self.app.check,
+            lambda batch: self.network.publish(transactions, batch),
+            self._now_ms,
+            self.chain.consider_block,
+            lambda batch: courier.hand_over(batch),
+        )
+        courier = Courier(self.chain, self.network, self.mempool.gossip_check, self.mempool.receive)
+        self.network.on_gossip(transactions, self.mempool.receive, self.mempool.gossip_check)
+        proofs = evidence_topic(genesis)
+        self.evidence = EvidencePool(
+            chain_id,
+            epochs,
+            self.app,
+            data / EVIDENCE_NAME,
+            lambda notice: self.network.publish(proofs, notice),
+            self.chain.consider_block,
+        )
+        self.network.on_gossip(proofs, self.evidence.receive, self.evidence.gossip_check)
+        self.chain.on_applied(self.evidence.applied)
+        settings = self._sync_settings
+        snapshots = Snapshots(data, settings.snapshot_every, self.app.state_copy)
+        snapshots.open()
+        self._stack.push_async_callback(snapshots.close)
+        self.chain.on_applied(snapshots.applied)
+        self.sync = Sync(
+            self.chain, self.store, self.network, snapshots, data, settings.snapshot_behind
+        )
+        self.announcer = Announcer(chain_id, blocks, self.chain, self.sync, self.network)
+        self._stack.callback(self.announcer.close)
+        self.finality = Finality()
+        self.chain.on_applied(self.finality.applied)
+        self.status = NodeStatus(
+            self.name,
+            genesis,
+            key,
+            self.chain,
+            self.mempool,
+            self.sync,
+            self.network,
+            self.finality,
+        )
+        self.bills = Bills(self.chain, self.app, self.sync, self.network)
+        self.receipts = Receipts(self.store, self.sync, self.network)
+        self.doorkeeper = Doorkeeper(genesis, self.app.query, self.network)
+
+    async def start(self) -> None:
+        """Load the chain and connect; whoever listens to parts of it has said so before."""
+        await self.chain.open(self.mempool, self.evidence)
+        self.evidence.load()
+        await self.network.start()
+        self._stack.push_async_callback(self.network.stop)
+        for address in self._bootstrap:
+            self.network.want(address)
+
+    def tasks(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what runs for ever; if one of them fails, the node must stop."""
+        return [self.chain.run(), self.mempool.run(), self.evidence.run(), self.sync.run()]
+
+
+def libp2p_of(
+    genesis: Genesis, key: SigningKey, data: Path, listen: str, announce: tuple[str, ...]
+) -> Libp2pNetwork:
+    """Return the network of a chain's community, not started yet."""
+    return Libp2pNetwork(
+        key,
+        listen,
+        community_key(genesis.hash),
+        data / PEERS_NAME,
+        announce=announce,
+        large=len(genesis.market.homes) > LARGE_COMMUNITY,
+    )
+
+
+def check_main(region: Genesis, main: Genesis, origin: Path) -> None:
+    """Check that a region belongs to this main chain.
+
+    Raises
+    ------
+    GenesisError
+        One of them is of no second tier, or they are of different ones.
+    """
+    if region.market.main is not None:
+        raise GenesisError(
+            f"{origin}: [main] is for a region's node; this one keeps the main chain"
+        )
+    member = region.market.region
+    if member is None:
+        raise GenesisError(f"{origin}: [main] is for a region's node; this chain is no region")
+    if main.market.main is None:
+        raise GenesisError(f"{origin}: chain {main.chain_id} is no main chain")
+    if (member.main_chain_id, member.main_authorities) != (main.chain_id, main.authorities):
+        raise GenesisError(
+            f"{origin}: region {member.region} belongs to main chain {member.main_chain_id} and "
+            f"its first authorities, this genesis is of {main.chain_id} or of others"
+        )
+
+
+def topics(genesis: Genesis) -> tuple[str, str]:
+    """Return the gossip topics of a chain: transactions, decided blocks."""
+    chain = hashlib.sha256(genesis.hash).hexdigest()[:12]
+    return f"commonwatt/{chain}/transactions", f"commonwatt/{chain}/blocks"
+
+
+def evidence_topic(genesis: Genesis) -> str:
+    """Return the gossip topic of proofs against authorities."""
+    return topics(genesis)[0].replace("transactions", "evidence")

@@ -1,0 +1,151 @@
+"""What the main chain says of its regions: shown while they run, reported at the end."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from node.api.control import ask
+from node.errors import ControlError
+from node.setup import DATA_NAME
+from node.status import summary_ms
+from testnet.regions import Neighbours, main_data, main_directory, neutral_names, regions_of
+from testnet.report import Observations, node_row
+from testnet.street import Street
+
+POLL_TIMEOUT_S: Final = 5.0
+REGIONS_ASKED_MAX: Final = 100
+
+
+class MainObservations:
+    """What has been seen of the main chain so far.
+
+    `status` is that of a node that keeps only it; `regions`, `lasts` and `inside` are by region:
+    how the main chain has it, its last anchored record, and what it knows of itself.
+    """
+
+    def __init__(self, street: Street) -> None:
+        self._street = street
+        self._groups = regions_of(street.plan)
+        self.status: dict[str, Any] | None = None
+        self.regions: dict[int, dict[str, Any]] = {}
+        self.lasts: dict[int, dict[str, Any]] = {}
+        self.inside: dict[int, dict[str, Any]] = {}
+        # From a record's block to the main chain's that anchored it, by region and number. [ms]
+        self._took_ms: dict[tuple[int, int], int] = {}
+
+    @property
+    def groups(self) -> list[Neighbours]:
+        """The regions with the names of their homes."""
+        return self._groups
+
+    async def poll(self, observed: Sequence[Observations]) -> None:
+        """Ask the main chain, and of each region the first home that answers."""
+        data = main_data(self._street)
+        try:
+            self.status = await _ask(data, "status")
+            asked = {"first": 1, "count": REGIONS_ASKED_MAX}
+            for row in await _query(data, "regions", "regions", asked):
+                self.regions[row["number"]] = row
+            for group in self._groups:
+                last = await _query(data, "anchor", "last", {"region": group.number})
+                self._take_last(group.number, last)
+        except ControlError:
+            # It starts, or is busy; the next poll may do.
+            pass
+        for group, seen in zip(self._groups, observed, strict=True):
+            for name in seen.alive()[:1]:
+                await self._poll_region(group.number, self._street.home(name) / DATA_NAME)
+
+    async def _poll_region(self, number: int, data: Path) -> None:
+        try:
+            closed = await _query(data, "export", "closed", {})
+            anchored = await _query(data, "export", "anchored", {})
+        except ControlError:
+            return
+        self.inside[number] = {"closed": closed["number"], "known": anchored["number"]}
+
+    def _take_last(self, region: int, last: dict[str, Any]) -> None:
+        self.lasts[region] = last
+        if last["number"] > 0:
+            took_ms = last["anchored_ms"] - last["header_ms"]
+            self._took_ms[region, last["number"]] = took_ms
+
+    def have_anchored(self, slots: Sequence[int]) -> bool:
+        """Tell whether each region's given slot, or a later one, is anchored."""
+        newest = [self.lasts.get(group.number, {}).get("newest_slot", -1) for group in self._groups]
+        return all(anchored >= slot for anchored, slot in zip(newest, slots, strict=True))
+
+    async def report(
+        self, observed: Sequence[Observations], restarts: dict[str, int]
+    ) -> dict[str, Any]:
+        """Ask once more, and return what there is to say of the second tier."""
+        await self.poll(observed)
+        rows = [self._row(group, seen) for group, seen in zip(self._groups, observed, strict=True)]
+        neutral = []
+        for name in neutral_names(self._street.plan):
+            status = await _status(self._street.home(name) / DATA_NAME)
+            neutral.append(node_row(name, status, {}, restarts))
+        return {
+            "regions": rows,
+            "anchored": sum(row["anchored"] for row in rows),
+            "anchoring_ms": summary_ms([float(took) for took in self._took_ms.values()]),
+            "main": await self._main_row(),
+            "neutral": neutral,
+        }
+
+    def _row(self, group: Neighbours, seen: Observations) -> dict[str, Any]:
+        known, last = self.regions.get(group.number, {}), self.lasts.get(group.number, {})
+        slots = seen.slots.values()
+        heights = [seen.status[name]["height"] for name in seen.alive()]
+        return {
+            "region": group.number,
+            "homes": len(group.names),
+            "status": known.get("status"),
+            "height": max(heights, default=None),
+            "slots": len(slots),
+            "traded_wh": sum(slot["traded_wh"] for slot in slots),
+            "closed": self.inside.get(group.number, {}).get("closed", 0),
+            "anchored": last.get("number", 0),
+            "anchored_height": last.get("to_height", 0),
+        }
+
+    async def _main_row(self) -> dict[str, Any] | None:
+        """Compare what all who keep the main chain have computed at one height."""
+        seats = self._street.plan.authorities
+        places = [
+            main_directory(self._street, name)
+            for group in self._groups
+            for name in group.names[:seats]
+        ]
+        places += [self._street.home(name) / DATA_NAME for name in neutral_names(self._street.plan)]
+        told = await asyncio.gather(*(_status(data) for data in places))
+        alive = [(data, status) for data, status in zip(places, told, strict=True) if status]
+        if not alive:
+            return None
+        height = min(status["height"] for _, status in alive)
+        asked = (_ask(data, "block", height=height) for data, _ in alive)
+        roots = {block["state_root"] for block in await asyncio.gather(*asked)}
+        return {
+            "chain_id": alive[0][1]["chain_id"],
+            "height": height,
+            "nodes": len(alive),
+            "authorities": sum(status["authority"] is not None for _, status in alive),
+            "state_roots_equal": len(roots) == 1,
+        }
+
+
+async def _status(data: Path) -> dict[str, Any] | None:
+    try:
+        status: dict[str, Any] = await _ask(data, "status")
+    except ControlError:
+        return None
+    return status
+
+
+async def _ask(data: Path, question: str, **arguments: Any) -> Any:
+    return await ask(data, question, timeout_s=POLL_TIMEOUT_S, **arguments)
+
+
+async def _query(data: Path, contract: str, entry: str, args: dict[str, Any]) -> Any:
+    return await _ask(data, "query", contract=contract, entry=entry, args=args)

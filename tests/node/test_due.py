@@ -1,0 +1,92 @@
+"""What is due between the tiers: nothing is left out, nothing is said twice."""
+
+from consensus.light import SignedHeader, ends_epoch
+from market.client import regions
+from node.checkpoints import posted
+from node.due import CALLS_MAX, Proven, Shown, Standing, due_in_region, due_on_main
+from node.epochs import set_of
+from tests.regions.grid import Main, Region
+from wire.codec import encode
+
+
+def ends_of(chain):
+    return {
+        block.header.epoch: SignedHeader(block.header, block.certificate, set_of(block.result.next))
+        for block in chain.blocks
+        if ends_epoch(block.header)
+    }
+
+
+def standing_of(main, region):
+    shown = main.query("regions", "show", {"region": region})
+    anchored = main.query("anchor", "last", {"region": region})
+    return Standing(shown["status"], anchored["number"], anchored["epoch"], shown["epoch"])
+
+
+def shown_of(region):
+    head, anchored = region.query("export", "main_head", {}), region.query("export", "anchored", {})
+    return Shown(head["epoch"], head["height"], anchored["number"])
+
+
+def proven_of(main, region):
+    name = regions.anchored_key(region)
+    head = main.blocks[-1]
+    following = set_of(head.result.next) if ends_epoch(head.header) else None
+    signed = SignedHeader(head.header, head.certificate, following)
+    number = main.query("anchor", "last", {"region": region})["number"]
+    return Proven(signed, number, main.app.value(name) or b"", encode(main.app.prove(name)))
+
+
+def test_sets_and_records_are_posted_in_their_order_until_nothing_is_due():
+    region = Region(1, homes=1, epoch_blocks=4)
+    main = Main([region.sponsor])
+    main.admit(region)
+    for _ in range(14):
+        region.block(at_ms=region.time_ms + 60_000)
+    closed = dict(enumerate(region.checkpoints, 1))
+    rounds = 0
+    while calls := due_on_main(1, standing_of(main, 1), closed.get, ends_of(region).get):
+        assert len(calls) <= CALLS_MAX
+        block = main.block([(region.seated[rounds % 4], call) for call in calls])
+        assert [receipt.code for receipt in block.result.receipts] == ["ok"] * len(calls)
+        rounds += 1
+    assert rounds > 1
+    assert standing_of(main, 1).anchored == len(closed) == 14
+    # What is not here is not posted, and what follows it is not either.
+    hole = {number: found for number, found in closed.items() if number != 2}
+    early = Standing("live", 0, 0, 0)
+    assert due_on_main(1, early, hole.get, ends_of(region).get) == [
+        regions.checkpoint(1, 0, posted(closed[1]))
+    ]
+    ended = [call.entry for call in due_on_main(1, early, closed.get, {}.get)]
+    assert ended == ["checkpoint"] * 4
+
+
+def test_of_a_region_that_is_out_nothing_is_due():
+    region = Region(1, homes=1)
+    region.block()
+    closed = dict(enumerate(region.checkpoints, 1))
+    for status, count in (("live", 1), ("halted", 1), ("proposed", 0), ("frozen", 0), ("left", 0)):
+        assert len(due_on_main(1, Standing(status, 0, 0, 0), closed.get, {}.get)) == count
+
+
+def test_a_region_learns_what_is_anchored_over_epochs_of_the_main_chain():
+    region = Region(1, homes=1)
+    main = Main([region.sponsor], epoch_blocks=6)
+    main.admit(region)
+    for step in range(3):
+        region.block(at_ms=region.time_ms + 60_000)
+        assert main.anchor(region, region.checkpoints[-1]).code == "ok"
+        for _ in range(7 * step):
+            main.block()
+        calls = due_in_region(shown_of(region), proven_of(main, 1), ends_of(main).get)
+        assert [call.entry for call in calls[-2:]] == ["follow", "confirm"]
+        for call in calls:
+            region.ok(region.seated[step], call)
+        assert region.query("export", "anchored", {})["number"] == step + 1
+        assert due_in_region(shown_of(region), proven_of(main, 1), ends_of(main).get) == []
+    # An answer that is older than what is known, and one of which an epoch's end is missing.
+    late = shown_of(region)
+    old = proven_of(main, 1)
+    assert due_in_region(late._replace(main_height=10**6), old, {}.get) == []
+    assert due_in_region(Shown(0, 0, 0), old, {}.get) == []

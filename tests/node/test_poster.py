@@ -1,0 +1,118 @@
+"""Nodes that keep two chains: what a region settles is anchored, and the region learns of it."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from consensus.checkpoint import RECORD_BYTES_MAX, Record
+from node.shelf import number_of
+from tests.node.grid import until
+from tests.node.tiers import BOND, ESCROW, TierGrid, TierNode, running
+from wire.codec import decode
+
+pytestmark = pytest.mark.slow
+
+
+def known(node: TierNode) -> int:
+    """Return the number of the last record that a region's node knows to be anchored."""
+    number: int = node.node.app.query("export", "anchored", {})["number"]
+    return number
+
+
+def posted(nodes: list[TierNode]) -> int:
+    return sum(node.poster.counts["posted"] for node in nodes)
+
+
+async def test_what_a_region_closes_is_anchored_once_and_the_region_knows(tmp_path: Path) -> None:
+    grid = TierGrid(tmp_path, epoch_blocks=8, checkpoint_ms=500)
+    async with running(grid):
+        nodes = grid.regions[1]
+        await until(
+            lambda: nodes[0].node.chain.height > 3, "the region goes on before it is let in"
+        )
+        await grid.admit(1)
+        await until(lambda: known(nodes[1]) >= 4, "four records are known to be anchored")
+        assert grid.last(1)["number"] >= 4
+        # Each epoch's last header is shown; the main chain's epochs end meanwhile, too.
+        main = grid.neutral[0].main.app
+        await until(
+            lambda: main.query("regions", "show", {"region": 1})["epoch"] >= 1,
+            "the set of the region's next epoch is known",
+        )
+        await until(
+            lambda: nodes[0].node.app.query("export", "main_head", {})["epoch"] >= 1,
+            "the region follows the main chain over an epoch",
+        )
+        # The others stand in line; at most one posts at once, but for what is slow on this machine.
+        accepted = grid.last(1)["number"]
+        assert accepted <= posted(nodes)
+        funds = main.query("regions", "funds", {"region": 1})
+        assert funds == {"escrow_micro": ESCROW, "bond_micro": BOND}
+        checkpoint = await nodes[2].poster.shelf.get(2)
+        assert checkpoint is not None
+        record = decode(checkpoint.record, Record, RECORD_BYTES_MAX)
+        assert (record.region, record.number) == (1, 2)
+
+
+async def test_a_main_chain_that_comes_back_is_told_in_order(tmp_path: Path) -> None:
+    grid = TierGrid(tmp_path, checkpoint_ms=500)
+    async with running(grid):
+        nodes = grid.regions[1]
+        await grid.admit(1)
+        await until(lambda: known(nodes[0]) >= 1, "a record is anchored")
+        # Two of four authorities of the main chain are gone: it makes no blocks.
+        for node in grid.neutral[1:]:
+            await node.stop()
+        await asyncio.sleep(0.5)
+        stopped = grid.last(1)["number"]
+        await until(
+            lambda: max(nodes[0].poster.shelf.numbers) >= stopped + 10,
+            "the region closes records that nobody takes",
+        )
+        assert grid.last(1)["number"] <= stopped + 1
+        # A node of the region restarts meanwhile, and has what it had.
+        before = nodes[1].poster.shelf.numbers
+        await nodes[1].stop()
+        await nodes[1].start()
+        assert set(before[-8:]) <= set(nodes[1].poster.shelf.numbers)
+        for node in grid.neutral[1:]:
+            await node.start()
+        await until(lambda: known(nodes[0]) >= stopped + 10, "what waited is anchored, in order")
+        assert grid.status(1) == "live"
+
+
+async def test_a_checkpoint_that_is_missing_is_asked_for(tmp_path: Path) -> None:
+    grid = TierGrid(tmp_path, checkpoint_ms=500)
+    async with running(grid):
+        nodes = grid.regions[1]
+        await until(lambda: 3 in nodes[0].poster.shelf, "records are closed")
+        for node in nodes:
+            keeps = node is nodes[3]
+            for number in (1, 2):
+                if not keeps:
+                    await node.poster.shelf.drop(number)
+        await grid.admit(1)
+        await until(lambda: grid.last(1)["number"] >= 3, "they are anchored all the same")
+        assert sum(node.poster.counts["fetched"] for node in nodes[:3]) > 0
+        found = await nodes[3].poster.shelf.get(1)
+        assert found is not None
+        assert number_of(found) == 1
+
+
+async def test_a_region_that_falls_silent_is_halted_by_block_time_and_comes_back(
+    tmp_path: Path,
+) -> None:
+    grid = TierGrid(tmp_path, checkpoint_ms=500, halt_ms=2_500)
+    async with running(grid):
+        nodes = grid.regions[1]
+        await grid.admit(1)
+        await until(lambda: known(nodes[0]) >= 1, "a record is anchored")
+        for node in nodes[2:]:
+            await node.stop()
+        await until(lambda: grid.status(1) == "halted", "the main chain marks it halted")
+        number = grid.last(1)["number"]
+        for node in nodes[2:]:
+            await node.start()
+        await until(lambda: grid.status(1) == "live", "it is live with its next checkpoint")
+        assert grid.last(1)["number"] > number

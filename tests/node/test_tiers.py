@@ -1,0 +1,130 @@
+"""A node of two chains, part by part: what belongs together, whose turn it is, what is kept."""
+
+from pathlib import Path
+
+import pytest
+
+from consensus.checkpoint import Checkpoint
+from market.agenda import Agenda
+from market.tiers import MainRules, Membership
+from node.errors import GenesisError
+from node.genesis import Genesis
+from node.poster import Turns
+from node.registration import registration
+from node.shelf import ANCHORED_KEPT, Shelf, number_of
+from node.tiers import check_main
+from tests.node.grid import key_of, make_genesis
+from tests.regions.grid import HALT_MS, Main, Region
+
+PUBLICS = tuple(key_of(number).public for number in range(4))
+
+
+def region_of(main_id: str = "main", publics: tuple[bytes, ...] = PUBLICS) -> Genesis:
+    return make_genesis(region=Membership(1, main_id, publics))
+
+
+def main_of() -> Genesis:
+    return make_genesis(homes=0, chain_id="main", main=MainRules())
+
+
+def test_a_region_belongs_to_its_main_chain_and_to_no_other() -> None:
+    here = Path("main.json")
+    check_main(region_of(), main_of(), here)
+    for region, main, words in (
+        (main_of(), main_of(), "this one keeps the main chain"),
+        (make_genesis(), main_of(), "this chain is no region"),
+        (region_of(), make_genesis(), "is no main chain"),
+        (region_of("another"), main_of(), "belongs to main chain another"),
+        (region_of(publics=PUBLICS[::-1]), main_of(), "its first authorities"),
+    ):
+        with pytest.raises(GenesisError, match=words) as caught:
+            check_main(region, main, here)
+        assert str(caught.value).startswith("main.json: ")
+
+
+def test_who_registers_needs_each_authoritys_proof() -> None:
+    region = region_of()
+    proofs = {public: bytes(64) for public in region.authorities}
+    call = registration(region, "Region 1", proofs, 5)
+    assert (call.contract, call.entry, call.args["region"]) == ("regions", "register", 1)
+    assert call.args["genesis_hash"] == region.hash.hex()
+    assert call.args["keys"] == [key.hex() for key in PUBLICS]
+    del proofs[region.authorities[2]]
+    with pytest.raises(GenesisError, match="has not proven that it holds its key"):
+        registration(region, "Region 1", proofs, 5)
+    with pytest.raises(GenesisError, match="is no region"):
+        registration(make_genesis(), "Region 1", proofs, 5)
+
+
+def test_turns_come_by_place_and_again_while_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("node.poster.time.monotonic", lambda: now_s)
+    turns = Turns()
+    assert turns.wait_s("a", 2, 4, 3.0) == 6.0
+    now_s += 5.0
+    assert turns.wait_s("a", 2, 4, 3.0) == 1.0
+    now_s += 1.0
+    assert turns.wait_s("a", 2, 4, 3.0) <= 0
+    # It was said; it is said again after a round of all of them.
+    assert turns.wait_s("a", 2, 4, 3.0) == 12.0
+    # Something else is due: the first in line says it at once.
+    assert turns.wait_s("b", 0, 4, 3.0) <= 0
+
+
+@pytest.fixture(scope="module")
+def checkpoints() -> list[Checkpoint]:
+    region = Region(1, homes=1)
+    for _ in range(4):
+        region.block(at_ms=region.time_ms + 60_000)
+    return region.checkpoints
+
+
+async def test_checkpoints_are_kept_over_a_restart_and_forgotten_later(
+    tmp_path: Path, checkpoints: list[Checkpoint]
+) -> None:
+    shelf = Shelf(tmp_path / "checkpoints")
+    shelf.open()
+    for checkpoint in checkpoints:
+        shelf.put(number_of(checkpoint), checkpoint)
+    assert await shelf.get(2) == checkpoints[1]
+    await shelf.save(0)
+    again = Shelf(tmp_path / "checkpoints")
+    again.open()
+    assert again.numbers == [1, 2, 3, 4]
+    assert [await again.get(number) for number in range(1, 5)] == checkpoints
+    assert await again.get(5) is None
+    # What is damaged, or in the wrong place, is missing.
+    folder = tmp_path / "checkpoints"
+    (folder / "2.chk").write_bytes(b"\x93")
+    (folder / "3.chk").write_bytes((folder / "4.chk").read_bytes())
+    assert await again.get(2) is None
+    assert await again.get(3) is None
+    assert again.numbers == [1, 4]
+    await again.save(ANCHORED_KEPT + 3)
+    assert again.numbers == [4]
+    assert sorted(file.name for file in folder.iterdir()) == ["2.chk", "3.chk", "4.chk"]
+
+
+def test_blocks_come_for_what_the_second_tier_has_to_do() -> None:
+    region = Region(1, homes=1)
+    main = Main([region.sponsor])
+    region.block()
+    clock, state = region.app.clock, region.app._state
+    closed_ms = region.query("export", "closed", {})["time_ms"]
+    assert region.app.next_deadline_ms(closed_ms) <= closed_ms + 60_000
+    assert Agenda(state, clock, 0, checkpoint_ms=7).next_ms(closed_ms) == closed_ms + 7
+    # Past, it waits for whatever block comes; without a tier there is no such moment.
+    assert Agenda(state, clock, 0, checkpoint_ms=7).next_ms(closed_ms + 7) > closed_ms + 7
+    assert Agenda(state, clock, 0).next_ms(closed_ms) > closed_ms + 7
+    main.admit(region)
+    heard_ms = main.time_ms
+    main.anchor(region, region.checkpoints[0])
+    main.block(at_ms=heard_ms + 5_000)
+    # The one block that halts it is made when it is due, and then there is nothing more to do.
+    due_ms = Agenda(main.app._state, main.app.clock, 0, halt_ms=100).next_ms(heard_ms)
+    assert heard_ms < due_ms <= heard_ms + 2_000
+    assert main.app.next_deadline_ms(main.time_ms) <= main.time_ms + HALT_MS
+    main.block(at_ms=main.time_ms + HALT_MS + 10)
+    assert main.query("regions", "show", {"region": 1})["status"] == "halted"
+    agenda = Agenda(main.app._state, main.app.clock, 0, halt_ms=1)
+    assert agenda.next_ms(main.time_ms) == main.app.clock.next_deadline_ms(main.time_ms)

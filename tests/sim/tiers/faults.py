@@ -1,0 +1,59 @@
+"""Which faults a grid has: those of each chain, and those between the chains."""
+
+from random import Random
+from typing import Final
+
+from tests.sim.faults import NAMES as CHAIN_NAMES
+from tests.sim.faults import Faults
+
+NAMES: Final = ("cuts", "halts", "loss", "captured", "forgery")
+KINDS: Final = ("any",)
+
+
+class GridFaults:
+    """The faults of a run, drawn from `rng`; or those named, as strong as it draws.
+
+    cuts : regions are cut off from the main chain.
+    halts : more than f authorities of a chain die at once, for a while.
+    loss : what goes from tier to tier is lost or late.
+    captured : a region is in the hands of its authorities, who sign what they like.
+    forgery : somebody without a quorum posts what is not true.
+    """
+
+    def __init__(self, rng: Random, names: list[str] | None = None) -> None:
+        self._seed = rng.random()
+        self._names = names
+        drawn = [name for name in NAMES if rng.random() < 0.5]
+        wanted = drawn if names is None else names
+        self.cuts, self.halts = "cuts" in wanted, "halts" in wanted
+        self.captured, self.forgery = "captured" in wanted, "forgery" in wanted
+        self.drop = rng.choice((0.02, 0.1, 0.3)) if "loss" in wanted else 0.0
+        self.slow = rng.choice((0.1, 0.3)) if "loss" in wanted else 0.0
+
+    def chain(self, number: int) -> Faults:
+        """Return the faults within a chain."""
+        rng = Random(f"{self._seed} {number}")
+        if self._names is None:
+            faults = Faults(rng, "chaos")
+            # A chain with all of it makes hardly a block: some are left alone.
+            return faults if rng.random() < 0.6 else Faults.only(("reorder", "epochs"), rng)
+        return Faults.only([name for name in self._names if name in CHAIN_NAMES], rng)
+
+
+def grid_faults_of(wanted: str, seed: int) -> GridFaults:
+    """Return the faults for `--faults`: `any`, or names with commas.
+
+    Raises
+    ------
+    ValueError
+        A name that is none; the text lists the right ones.
+    """
+    rng = Random(f"faults {seed}")
+    if wanted == "any":
+        return GridFaults(rng)
+    names = [name.strip() for name in wanted.split(",")]
+    for name in names:
+        if name not in NAMES and name not in CHAIN_NAMES:
+            known = ", ".join((*NAMES, *CHAIN_NAMES))
+            raise ValueError(f"{name!r} is no fault; it must be any alone, or one of {known}")
+    return GridFaults(rng, names)

@@ -1,0 +1,217 @@
+"""The real contracts of both tiers, as values: a state goes in with a block, another comes out.
+
+Simulated nodes share what they have executed, are behind each other, lose everything and jump, so
+an application with one state of its own will not do. A `Machine` lends one application's compiled
+contracts to any state of its chain.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from market import contracts
+from market.app import Application, BlockEnv, BlockResult
+from market.client import Call, regions, sign_call
+from market.genesis import Founding, GovernanceParams, HomeEntry, MarketParams
+from market.invariants import Money, count_money
+from market.tiers import MainRules, Membership
+from market.vm import journal, merkle
+from node.certifier import natives
+from tests.market.street import START_MS, params
+from tests.market.test_governance import CHAIN
+from wire.codec import Plain
+from wire.keys import SigningKey
+from wire.transaction import CheckedTransaction
+
+MAIN_ID: Final = "main"
+EPOCH_BLOCKS_MAX: Final = 100_000
+BOND_MICRO: Final = 5_000_000
+ESCROW_MICRO: Final = 20_000_000
+SPONSOR_MICRO: Final = 100_000_000
+HOME_MICRO: Final = 50_000_000
+HOLD_MS: Final = 60_000
+HALT_MS: Final = 45_000
+CHECKPOINT_MS: Final = 15_000
+# A slot of a quarter of an hour passes in fifteen seconds.
+TIME_LAPSE: Final = 60
+VALID_MS: Final = 60_000
+
+# What stands in a contract, and what a mutant puts there: (contract, old, new).
+Change = tuple[str, str, str]
+
+
+def key(purpose: str) -> SigningKey:
+    return SigningKey(hashlib.sha256(f"simulated {purpose}".encode()).digest())
+
+
+@lru_cache(maxsize=256)
+def authority_key(chain: int, index: int) -> SigningKey:
+    """An authority's key; chain 0 is the main chain, the others are regions."""
+    return key(f"authority {chain}/{index}")
+
+
+@lru_cache(maxsize=256)
+def home_key(region: int, index: int) -> SigningKey:
+    return key(f"home {region}/{index}")
+
+
+def sponsor_key(region: int) -> SigningKey:
+    return key(f"sponsor {region}")
+
+
+def publics_of(chain: int, n: int) -> list[bytes]:
+    return [authority_key(chain, index).public for index in range(n)]
+
+
+def chain_id_of(chain: int) -> str:
+    return f"region-{chain}" if chain else MAIN_ID
+
+
+class AppState(NamedTuple):
+    """What an application holds after a block. Nobody changes it."""
+
+    state: journal.State
+    tree: merkle.Tree
+    money: Money
+    hook_failed: bool
+    height: int
+    time_ms: int
+
+    @property
+    def items(self) -> dict[str, bytes]:
+        return self.state.items
+
+
+class Machine:
+    """The contracts of one chain, compiled, and its first state."""
+
+    def __init__(self, market: MarketParams, publics: Sequence[bytes]) -> None:
+        founding = Founding(
+            authorities=tuple(publics),
+            chain=tuple(CHAIN.items()),
+            governance=GovernanceParams(epoch_blocks=EPOCH_BLOCKS_MAX, bond_micro=0),
+        )
+        self.chain_id = market.chain_id
+        self.clock = market.clock()
+        self._app = app = Application(market, None, founding, natives())
+        app.commit(app.genesis())
+        self.first = AppState(app._state, app._tree, app._money, False, 0, market.genesis_ms)
+
+    def _take(self, before: AppState) -> Application:
+        app = self._app
+        app._state, app._tree, app._money = before.state, before.tree, before.money
+        app._hook_failed, app.height, app._time_ms = before[3:]
+        return app
+
+    def after(
+        self, before: AppState, env: BlockEnv, txs: Sequence[CheckedTransaction]
+    ) -> tuple[AppState, BlockResult]:
+        """Execute a block. Errors as `Application.execute`."""
+        result = self._take(before).execute(env, txs)
+        state = _copy(before.state)
+        state.apply(result.writes)
+        failed = any(event.name == "hook_failed" for event in result.events)
+        after = AppState(state, result.tree, result.money, failed, env.height, env.time_ms)
+        return after, result
+
+    def query(self, at: AppState, contract: str, entry: str, args: dict[str, Plain]) -> Plain:
+        return self._take(at).query(contract, entry, args)
+
+    def load(self, items: Iterable[tuple[str, bytes]], height: int, time_ms: int) -> AppState:
+        """Build the state of a snapshot's pairs."""
+        state = journal.load(items)
+        tree = merkle.update(None, state.items)
+        return AppState(state, tree, count_money(state), False, height, time_ms)
+
+
+def _copy(state: journal.State) -> journal.State:
+    copy = journal.State()
+    copy.items = dict(state.items)
+    copy._folders = {
+        name: folder._replace(keys=set(folder.keys), folders=set(folder.folders))
+        for name, folder in state._folders.items()
+    }
+    return copy
+
+
+@contextmanager
+def _changed(changes: Sequence[Change]) -> Iterator[None]:
+    """Have the contracts of a mutant for as long as they are deployed."""
+    source = contracts.source
+
+    def mutated(wanted: str) -> str:
+        text = source(wanted)
+        for name, old, new in changes:
+            if name == wanted:
+                if text.count(old) != 1:
+                    raise ValueError(f"{name}.star has {old!r} {text.count(old)} times")
+                text = text.replace(old, new)
+        return text
+
+    contracts.source = mutated
+    try:
+        yield
+    finally:
+        contracts.source = source
+
+
+def _region_params(region: int, n: int, main_n: int) -> MarketParams:
+    homes = [home_key(region, index) for index in range(n)]
+    entries = tuple(
+        HomeEntry(one.address, one.derive("meter").address, f"home {place}", "prosumer",
+                  10_000, 10_000, balance_micro=HOME_MICRO)
+        for place, one in enumerate(homes, 1)
+    )  # fmt: skip
+    main_keys = tuple(publics_of(0, main_n))
+    membership = Membership(region, MAIN_ID, main_keys, checkpoint_ms=CHECKPOINT_MS)
+    return params(
+        homes=entries, chain_id=chain_id_of(region), region=membership, time_lapse=TIME_LAPSE
+    )
+
+
+def registration(region: int, seated: Sequence[SigningKey]) -> Call:
+    """How a sponsor registers a region whose authorities all agree."""
+    chain_id = chain_id_of(region)
+    genesis_hash = hashlib.sha256(chain_id.encode()).hexdigest()
+    digest = hashlib.sha256(regions.possession_text(chain_id, genesis_hash).encode()).digest()
+    keys, proofs = [one.public for one in seated], [one.sign(digest) for one in seated]
+    name = f"Region {region}"
+    return regions.register(region, name, chain_id, genesis_hash, keys, proofs, ESCROW_MICRO)
+
+
+# A mutant's machines are not kept beside others': a hunt is for one at a time.
+@lru_cache(maxsize=24)
+def region_machine(region: int, n: int, main_n: int, changes: tuple[Change, ...] = ()) -> Machine:
+    with _changed(changes):
+        return Machine(_region_params(region, n, main_n), publics_of(region, n))
+
+
+@lru_cache(maxsize=12)
+def main_machine(sizes: tuple[int, ...], changes: tuple[Change, ...] = ()) -> Machine:
+    """A main chain of `sizes[0]` authorities, with a region let in for each other size."""
+    numbers = range(1, len(sizes))
+    rules = MainRules(
+        bond_micro=BOND_MICRO,
+        hold_ms=HOLD_MS,
+        halt_ms=HALT_MS,
+        sponsors=tuple((sponsor_key(number).address, SPONSOR_MICRO) for number in numbers),
+    )
+    market = params(homes=(), chain_id=MAIN_ID, main=rules, time_lapse=TIME_LAPSE)
+    with _changed(changes):
+        machine = Machine(market, publics_of(0, sizes[0]))
+    for number in numbers:
+        seated = [authority_key(number, index) for index in range(sizes[number])]
+        _admit(machine, number, seated, sizes[0])
+    return machine
+
+
+def _admit(machine: Machine, region: int, seated: Sequence[SigningKey], main_n: int) -> None:
+    calls = [(sponsor_key(region), registration(region, seated))]
+    calls += [(authority_key(0, index), regions.approve(region)) for index in range(main_n)]
+    txs = [sign_call(call, one, MAIN_ID, region, START_MS + VALID_MS) for one, call in calls]
+    after, result = machine.after(machine.first, BlockEnv(0, START_MS), txs)
+    if result.receipts[0].code != "ok":
+        raise ValueError(f"region {region} cannot be registered: {result.receipts[0]}")
+    machine.first = after

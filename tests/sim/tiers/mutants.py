@@ -1,0 +1,246 @@
+"""Seeded bugs between the tiers: one for each rule of docs/spec/regions.md, and of posters.
+
+Those of contracts are changes of their text, those of M1 to M5 of the text of one function.
+"""
+
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from consensus import checkpoint, light
+from consensus.authorities import AuthoritySet
+from consensus.light import LightClient, SignedHeader
+from consensus.wal import WalRecord
+from market import proofs
+from market.client import Call
+from market.vm import merkle
+from node import certifier
+from node.due import Standing
+from tests.sim import keys
+from tests.sim.tiers.grid import GridResult, run_grid
+from tests.sim.tiers.machine import Change
+from tests.sim.tiers.mutation import TierMutation
+from tests.sim.tiers.poster import Poster
+
+if TYPE_CHECKING:
+    from tests.sim.node import SimNode
+    from tests.sim.tiers.node import TierNode
+
+
+def rewritten(function: Callable[..., Any], old: str, new: str) -> Callable[..., Any]:
+    """Return a function with one place of its text changed.
+
+    Raises
+    ------
+    ValueError
+        The text is not there, or more than once.
+    """
+    text = textwrap.dedent(inspect.getsource(function))
+    if text.count(old) != 1:
+        raise ValueError(f"{function.__qualname__} has {old!r} {text.count(old)} times")
+    names = dict(vars(sys.modules[function.__module__]))
+    exec(text.replace(old, new), names)
+    found: Callable[..., Any] = names[function.__name__]
+    return found
+
+
+class _Contract(TierMutation):
+    def __init__(self, *contracts: Change) -> None:
+        self.contracts = contracts
+
+
+def _anchor(old: str, new: str = "False") -> TierMutation:
+    return _Contract(("anchor", old, new))
+
+
+class _Patched(TierMutation):
+    def __init__(self, *patches: tuple[Any, str, Any]) -> None:
+        self.patches = patches
+
+
+def _unchecked(old: str, new: str = "False") -> TierMutation:
+    """`verify_checkpoint` without one of its conditions."""
+    mutant = rewritten(checkpoint.verify_checkpoint, old, new)
+    return _Patched((certifier, "verify_checkpoint", partial(mutant, verifier=keys.verify)))
+
+
+def _any_spelling(data: bytes) -> checkpoint.Checkpoint:
+    return msgspec.msgpack.decode(data, type=checkpoint.Checkpoint)
+
+
+def _any_signature(public: bytes, message: bytes, signature: bytes) -> bool:
+    return True
+
+
+def _any_next_set(signed: SignedHeader, authorities: AuthoritySet) -> AuthoritySet:
+    return signed.next_authorities or authorities
+
+
+# -- posters
+
+
+class _Backwards(Poster):
+    """Posts the newest first."""
+
+    def calls_on_main(self, node: "TierNode", standing: Standing) -> list[Call]:
+        newest = max(node.database.checkpoints, default=0)
+        ahead = standing._replace(anchored=max(standing.anchored, newest - 2))
+        return super().calls_on_main(node, ahead)[::-1]
+
+
+class _ForgetsSets(Poster):
+    """Posts records and no sets."""
+
+    def calls_on_main(self, node: "TierNode", standing: Standing) -> list[Call]:
+        calls = super().calls_on_main(node, standing)
+        return [call for call in calls if call.entry != "rotate"]
+
+
+class _GivesUp(Poster):
+    """Posts what is due once, and never again."""
+
+    def is_turn(self, node: "TierNode", tier: str, due: int) -> bool:
+        known = node.due.get(tier)
+        if known is not None and known[0] == due and known[2] is not None:
+            return False
+        return super().is_turn(node, tier, due)
+
+
+class _OnlyTheFirst(Poster):
+    """Leaves it all to one seat."""
+
+    def is_turn(self, node: "TierNode", tier: str, due: int) -> bool:
+        return node.slot == 0 and super().is_turn(node, tier, due)
+
+
+class _PosterMutation(TierMutation):
+    def __init__(self, poster: type[Poster]) -> None:
+        self.poster = poster
+
+
+class _KeptInMemory(TierMutation):
+    """Checkpoints are gone with the process that made them."""
+
+    def opened(self, node: "SimNode", records: list[WalRecord]) -> None:
+        super().opened(node, records)
+        node.database.checkpoints = {}  # type: ignore[attr-defined]
+
+
+class Mutant(NamedTuple):
+    """A seeded bug, and runs that find it: `seeds` of one kind of grid."""
+
+    mutation: TierMutation
+    kind: str
+    seeds: int = 60
+    regions: int = 1
+    nodes: int = 4
+
+
+def _of_captured(mutation: TierMutation, seeds: int = 60) -> Mutant:
+    return Mutant(mutation, "captured,reorder", seeds)
+
+
+def _of_forgers(mutation: TierMutation) -> Mutant:
+    return Mutant(mutation, "forgery,epochs,reorder")
+
+
+def _any_proof() -> TierMutation:
+    """`vm.proven` believes every value."""
+    believing = SimpleNamespace(**(vars(merkle) | {"verify": lambda *args: True}))
+    return _Patched((proofs, "merkle", believing))
+
+
+MUTANTS: Final[Mapping[str, Mutant]] = {
+    "M1 any spelling": _of_captured(_Patched((checkpoint, "_decoded", _any_spelling))),
+    "M2 any chain": _of_captured(
+        _unchecked("(header.version, header.chain_id) != (PROTOCOL_VERSION, chain_id)")
+    ),
+    "M2 any region": _of_captured(_anchor('found["region"] != region')),
+    "M3 any set": _of_captured(
+        _unchecked(
+            "(header.epoch, header.authorities_hash) != (authorities.epoch, authorities.hash)"
+        )
+    ),
+    "M4 no signatures": _of_captured(
+        _unchecked("verify_certificate(certificate, authorities, chain_id, verifier=verifier)", "0")
+    ),
+    "M4 any block": _of_captured(
+        _unchecked(
+            "certificate.height != header.height or certificate.block_hash != header_hash(header)"
+        )
+    ),
+    "M5 any record": _of_captured(_unchecked("not prover(", "False and prover(")),
+    "M5 any height": _of_captured(_unchecked("record.to_height != header.height")),
+    "M6 number": _of_captured(_anchor('found["number"] != before["number"] + 1 or ', "")),
+    "M6 height": _of_captured(_anchor('found["from_height"] != before["to_height"] + 1')),
+    "M6 backwards": _of_captured(
+        _anchor(
+            'found["to_height"] < found["from_height"] or found["time_ms"] <= before["header_ms"]'
+        )
+    ),
+    "M7 any past": _of_captured(_anchor('found["previous"] != before["record_hash"]')),
+    "M8 after its epoch": _of_captured(
+        _anchor('chain["last_height"] > 0 and found["to_height"] > chain["last_height"]')
+    ),
+    "M8 before its epoch": _of_captured(_anchor('found["to_height"] <= chain["begins_above"]')),
+    "M9 known slots": _of_captured(_anchor("known[i] != None or ", "")),
+    "M9 at once": _of_captured(_anchor("slot in seen or ", "")),
+    "M10 energy": _of_captured(
+        _anchor('row["import_wh"] - row["export_wh"] != row["grid_wh"] - row["fed_in_wh"]')
+    ),
+    "M10 money": _of_captured(_anchor('row["net_micro"] != legs')),
+    "M11 sums": _of_captured(_anchor("found[name] < before[name]")),
+    "M11 heads": _of_captured(_anchor('found[name + "_head"] != before[name + "_head"]')),
+    "M12 negative": _of_captured(_anchor('found["minted_micro"] < found["redeemed_micro"]')),
+    "S2 any next set": _of_forgers(_Patched((light, "_following_set", _any_next_set))),
+    "F1 no signatures": _of_forgers(
+        _Patched((certifier, "LightClient", partial(LightClient, verifier=_any_signature)))
+    ),
+    "F1 old headers": _of_forgers(
+        _Contract(
+            (
+                "export",
+                'found["height"] <= main["height"] or found["time_ms"] <= main["time_ms"]',
+                "False",
+            )
+        )
+    ),
+    "F2 any proof": _of_forgers(_any_proof()),
+    "F3 any record": _of_captured(
+        _Contract(
+            (
+                "export",
+                'call("vm", "value_hash", {"key": record_key(number)}) != found["record_hash"]',
+                "False",
+            )
+        )
+    ),
+    "conflict not frozen": _of_captured(
+        _Contract(("regions", 'change_status(entry, "frozen", reason)', "pass"))
+    ),
+    "frozen still anchored": _of_captured(
+        _Contract(("regions", 'entry["status"] not in ("live", "halted"):', "False:"))
+    ),
+    "bond kept": _of_captured(_Contract(("regions", "    money[BOND] = 0\n", "    pass\n"))),
+    "posts out of order": Mutant(_PosterMutation(_Backwards), "cuts,reorder", 20),
+    "forgets rotation": Mutant(_PosterMutation(_ForgetsSets), "epochs,reorder", 20),
+    "gives up after refusal": Mutant(_PosterMutation(_GivesUp), "loss,epochs,reorder", 40),
+    "leaves it to one": Mutant(_PosterMutation(_OnlyTheFirst), "crashes,drops", 40),
+    "checkpoints in memory": Mutant(_KeptInMemory(), "halts,crashes,cuts", 40),
+}
+
+
+def hunt(name: str) -> GridResult | None:
+    """Run the seeds that should find a mutant; return the first run that does."""
+    mutant = MUTANTS[name]
+    for seed in range(1, mutant.seeds + 1):
+        result = run_grid(seed, mutant.nodes, mutant.regions, mutant.mutation, mutant.kind)
+        if result.violation:
+            return result
+    return None

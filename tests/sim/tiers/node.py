@@ -1,0 +1,221 @@
+"""A node of a chain of two tiers: signed transactions, homes that trade, authorities that post."""
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from consensus.checkpoint import Checkpoint
+from consensus.light import SignedHeader
+from consensus.messages import Block, Certificate
+from market import client
+from market.admission import NONCE_PREFIX, nonce_of
+from market.client import Call, regions, sign_call
+from market.vm import merkle
+from node.checkpoints import make_checkpoint
+from node.due import Proven, Shown, Standing
+from tests.sim.app import Carried, State
+from tests.sim.disk import Database
+from tests.sim.node import SimNode
+from tests.sim.tiers import machine as machines
+from tests.sim.tiers.chains import Chain, TierState
+from wire import transaction
+from wire.codec import decode_plain, encode
+from wire.keys import SigningKey
+from wire.transaction import CheckedTransaction
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+KEY_BASE: Final = 1_000_000_000
+VALUE_BYTES_MAX: Final = 8_192
+CALLS_HELD_MAX: Final = 96
+CALLS_PER_BLOCK_MAX: Final = 12
+CHECKPOINTS_KEPT: Final = 256
+VALIDITY_MARGIN_MS: Final = 5_000
+POLLS_PER_CALLS: Final = 4
+ORDER_SHARE: Final = 0.7
+
+
+class TierDatabase(Database):
+    """The database of a node, with the checkpoints that its blocks have closed."""
+
+    def wipe(self) -> None:
+        """Only genesis is left."""
+        super().wipe()
+        self.checkpoints: dict[int, Checkpoint] = {}
+
+    def _put(self, block: Block, certificate: Certificate, state: State) -> None:
+        super()._put(block, certificate, state)
+        found = make_checkpoint(state, block.header, certificate)  # type: ignore[arg-type]
+        if found is not None:
+            self.checkpoints[number_of(found)] = found
+            self.checkpoints.pop(number_of(found) - CHECKPOINTS_KEPT, None)
+
+
+def number_of(checkpoint: Checkpoint) -> int:
+    """The number of a checkpoint's record."""
+    return cast(int, decode_plain(checkpoint.record, VALUE_BYTES_MAX)[2])
+
+
+def entry(state: TierState, name: str) -> Any:
+    """What a state holds at a key; None if nothing."""
+    data = state.value(name)
+    return None if data is None else decode_plain(data, VALUE_BYTES_MAX)
+
+
+def standing_of(state: TierState, region: int) -> Standing:
+    """How the main chain's state knows a region."""
+    oldest, newest = entry(state, f"regions/epochs/{KEY_BASE + region}")
+    last = entry(state, regions.anchored_key(region))
+    status = entry(state, f"regions/region/{KEY_BASE + region}")["status"]
+    return Standing(status, last["number"] if last else 0, oldest, newest)
+
+
+def shown_of(state: TierState) -> Shown:
+    """What a region's state knows of the main chain."""
+    main, anchored = entry(state, "export/main"), entry(state, "export/anchored")
+    return Shown(main["epoch"], main["height"], anchored["number"])
+
+
+def proven_of(state: TierState, region: int, head: SignedHeader) -> Proven | None:
+    """What the main chain's state proves of a region; None before its first checkpoint."""
+    name = regions.anchored_key(region)
+    value = state.value(name)
+    if value is None:
+        return Proven(head, 0, b"", b"")
+    number = decode_plain(value, VALUE_BYTES_MAX)["number"]
+    return Proven(head, number, value, encode(merkle.prove(state.tree, name)))
+
+
+class TierNode(SimNode):
+    """An authority of one chain; of a region, it also has a home, and posts for its region."""
+
+    world: Chain  # type: ignore[assignment]
+    database: TierDatabase
+
+    def __init__(self, world: "World", slot: int, public: bytes, salt: int) -> None:
+        super().__init__(world, slot, public, salt)
+        self.account: SigningKey = machines.authority_key(self.world.number, slot % world.n)
+        self._calls: dict[bytes, CheckedTransaction] = {}
+        self._own: dict[bytes, bytes] = {}
+        self._last_nonce = 0
+
+    @property
+    def state(self) -> TierState:
+        """The state after the head."""
+        return cast(TierState, self.database.state)
+
+    @property
+    def shown(self) -> Shown:
+        """What this node's region knows of the main chain."""
+        return shown_of(self.state)
+
+    def boot(self) -> None:
+        """Start; what was not in a block is forgotten."""
+        self._calls, self._own = {}, {}
+        # By tier: what is due, since when it is seen to be, and when it was last posted.
+        self.due: dict[str, tuple[int, int, int | None]] = {}
+        self._ordered = self._read = 0
+        super().boot()
+
+    # -- transactions
+
+    def send_call(self, key: SigningKey, call: Call, to_main: bool) -> None:
+        """Sign a call and hand it to all of this chain, or of the main chain."""
+        world = self.world
+        grid = world.grid
+        self._last_nonce = max(grid.now_ms * 64, self._last_nonce + 1)
+        chain_id = machines.MAIN_ID if to_main else world.chain_id
+        valid_ms = grid.now_ms + machines.VALID_MS
+        checked = sign_call(call, key, chain_id, self._last_nonce, valid_ms)
+        if to_main:
+            for other in grid.main.nodes:
+                grid.send(self, other, ("call", checked))
+            return
+        self._own[checked.tx_id] = checked.raw
+        self._take_call(checked)
+
+    def _take_call(self, checked: CheckedTransaction) -> None:
+        if checked.tx_id in self._calls or len(self._calls) >= CALLS_HELD_MAX:
+            return
+        self._calls[checked.tx_id] = checked
+        self.gossip(("call", checked))
+
+    def _is_open(self, checked: CheckedTransaction, time_ms: int) -> bool:
+        used = nonce_of(self.state.value(NONCE_PREFIX + checked.sender))
+        ahead_ms = checked.tx.valid_until_ms - time_ms
+        return checked.tx.nonce > used and 0 <= ahead_ms <= transaction.VALIDITY_MS_MAX
+
+    def more_transactions(self, time_ms: int) -> list[bytes]:
+        """Return the calls that wait, each sender's in their order."""
+        waiting = [call for call in self._calls.values() if self._is_open(call, time_ms)]
+        waiting.sort(key=lambda call: call.tx.nonce)
+        return [encode(Carried(call.raw)) for call in waiting[:CALLS_PER_BLOCK_MAX]]
+
+    def _forget_calls(self) -> None:
+        now_ms = self.world.now_ms
+        self._calls = {k: call for k, call in self._calls.items() if self._is_open(call, now_ms)}
+        self._own = {k: raw for k, raw in self._own.items() if k in self._calls}
+
+    # -- between the tiers
+
+    def serve(self, service: tuple[Any, ...], sender: SimNode) -> None:
+        """Also what is for the contracts, and what one tier asks of the other."""
+        match service:
+            case ("call", checked):
+                self._take_call(checked)
+            case ("ask-main", main_epoch):
+                self._answer_main(cast(TierNode, sender), main_epoch)
+            case ("main-view", standing, proven, ends):
+                self.world.grid.poster.hear(self, standing, proven, ends)
+            case _:
+                super().serve(service, sender)
+
+    def _answer_main(self, asker: "TierNode", main_epoch: int) -> None:
+        database, region = self.database, asker.world.number
+        if database.certificate is None:
+            return
+        head = database.signed(database.height)
+        found = database.epoch_ends.items()
+        ends = {epoch: end for epoch, end in found if main_epoch <= epoch < head.header.epoch}
+        proven = proven_of(self.state, region, head)
+        standing = standing_of(self.state, region)
+        self.world.grid.send(self, asker, ("main-view", standing, proven, ends))
+
+    # -- once a second
+
+    def poll(self) -> None:
+        """Also: read the meter, trade, post."""
+        super().poll()
+        world = self.world
+        if self._calls:
+            self._forget_calls()
+        if self._polls % POLLS_PER_CALLS == 0:
+            for tx_id in self._own:
+                self.gossip(("call", self._calls[tx_id]))
+        if not world.number:
+            return
+        if self.is_honest:
+            self._live()
+        world.grid.poster.poll(self)
+
+    def _live(self) -> None:
+        """A home orders for the next open slot, and reports what its meter read in the last one."""
+        world, rng = self.world, self.world.rng
+        clock = world.machine.clock
+        time_ms = max(self.state.app.time_ms, 1)
+        owner = machines.home_key(world.number, self.slot % world.n)
+        slot = clock.next_gate_slot(time_ms)
+        if slot > self._ordered and rng.random() < ORDER_SHARE:
+            self._ordered = slot
+            side = "sell" if (self.slot + slot) % 2 else "buy"
+            price = rng.randrange(90, 180) * 1_000
+            order = client.post_order(slot, side, 100 + rng.randrange(900), price)
+            self.send_call(owner, order, to_main=False)
+        over = clock.slot_at(time_ms) - 1
+        if over > self._read and clock.slot_end_real_ms(over) <= time_ms:
+            self._read = over
+            import_wh, export_wh = rng.randrange(800), rng.randrange(500)
+            reading = client.post_reading(over, import_wh, export_wh, over)
+            self.send_call(owner.derive("meter"), reading, to_main=False)
+
+
+__all__ = ["TierDatabase", "TierNode", "entry", "shown_of", "standing_of"]
