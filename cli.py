@@ -18,6 +18,7 @@ from node.cli.market import market_app
 from node.cli.options import EXIT_FAILED, EXIT_SETUP
 from testnet.chaos.cli import chaos_app
 from testnet.cli import testnet_app
+from testnet.loadcli import load
 
 app = typer.Typer(
     help="Neighbours who trade their own electricity.",
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-for command in (init, run, status, account, bill, backup, restore):
+for command in (init, run, status, account, bill, backup, restore, load):
     app.command()(command)
 app.add_typer(testnet_app, name="testnet")
 app.add_typer(community_app, name="community")

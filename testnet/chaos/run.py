@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from testnet.chaos.audit import audit
-from testnet.chaos.errors import PrivilegeError, TargetError
+from testnet.chaos.errors import ChaosError, PrivilegeError, TargetError
 from testnet.chaos.plan import Plan, Strike, make_plan, wires
 from testnet.chaos.scenario import (
     Byzantine,
@@ -174,9 +174,16 @@ class Runner:
     # -- striking
 
     async def _strike_all(self, began_s: float) -> None:
-        async with asyncio.TaskGroup() as group:
-            for strike in self._plan.strikes:
-                group.create_task(self._strike(strike, began_s))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for strike in self._plan.strikes:
+                    group.create_task(self._strike(strike, began_s))
+        except* ChaosError as several:
+            # The first that failed is what a person can mend.
+            failed = several.exceptions[0]
+        else:
+            return
+        raise failed
 
     async def _strike(self, strike: Strike, began_s: float) -> None:
         await self._until(began_s + strike.begin_s)

@@ -195,8 +195,15 @@ class Wiring:
             undo = Command(argv, GONE, place.pid, place.born)
             self._deeds[name] = self._journal.deed(f"links of {name} are disturbed", undo)
         self._places[name] = place
-        await command("nsenter", f"--net={place.path}", *RESTORE, said=table)
-        self._rules[name] = table
+        try:
+            await command("nsenter", f"--net={place.path}", *RESTORE, said=table)
+        except TargetError as error:
+            if not any(words in str(error) for words in GONE):
+                raise
+            # The node has just gone down, and its namespace with it.
+            self.forget(name)
+        else:
+            self._rules[name] = table
 
     async def _remove(self, name: str) -> None:
         try:

@@ -1,15 +1,16 @@
 """The containers of a Compose project that runs already; it is left running.
 
-Processes are disturbed through the engine (kill, stop, pause, update), cables by taking a container
-out of its network, links in the containers' network namespaces, entered from the host by root:
-no container gets a privilege that it does not have in production. Control sockets and data are in
-the containers' volumes.
+Processes are disturbed through the engine (kill, stop, update) and by signals, cables by taking a
+container out of its network, links in the containers' network namespaces, entered from the host by
+root: no container gets a privilege that it does not have in production. Control sockets and data
+are in the containers' volumes.
 """
 
 import asyncio
 import contextlib
 import os
 import shutil
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -22,7 +23,7 @@ from node.errors import ControlError, GenesisError
 from node.genesis import read_genesis
 from node.setup import CONFIG_NAME, DATA_NAME, GENESIS_NAME
 from testnet.chaos.errors import TargetError
-from testnet.chaos.journal import Command, Journal, born
+from testnet.chaos.journal import Command, Journal, Signal, born
 from testnet.chaos.plan import Pair, Plan, Wire
 from testnet.chaos.roster import Roster
 from testnet.chaos.scenario import Byzantine, Clock, Cpu, Disconnect, Disk, Link, Partition
@@ -80,7 +81,7 @@ def container_of(told: Mapping[str, Any]) -> Container | None:
         network,
         endpoint.get("IPAddress") or "",
         tuple(alias for alias in endpoint.get("Aliases") or () if alias != told["Id"][:12]),
-        bool(host["NanoCpus"] or host["CpuQuota"]),
+        host["NanoCpus"] > 0 or host["CpuQuota"] > 0,
         DRIVER in started,
     )
 
@@ -274,16 +275,18 @@ class Containers:
         await asyncio.to_thread(empty, self.data(name))
 
     async def freeze(self, name: str) -> None:
-        """Pause it."""
-        one = self._containers[name]
-        undo = Command(["docker", "unpause", one.id], ["is not paused", "No such container"])
-        self._frozen[name] = self._journal.deed(f"{name} is paused", undo)
-        await self._engine("pause", one.id)
+        """Stop its first process, the daemon; the engine's freezer can fail on a busy machine."""
+        pid = self._containers[name].pid
+        undo = Signal(pid, born(pid), signal.SIGCONT)
+        self._frozen[name] = self._journal.deed(f"{name} stands still", undo)
+        os.kill(pid, signal.SIGSTOP)
 
     async def thaw(self, name: str) -> None:
         """Let it go on."""
-        await self._engine("unpause", self._containers[name].id)
-        self._journal.undone(self._frozen.pop(name))
+        deed = self._frozen.pop(name)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._containers[name].pid, signal.SIGCONT)
+        self._journal.undone(deed)
 
     # -- what is around it
 
