@@ -251,7 +251,8 @@ class Node:
     def _applicant(self, home: HomeConfig) -> Applicant:
         tier = self.tier
         application = application_of(tier.genesis.chain_id, tier.name, home, self._key)
-        return Applicant(application, tier.app.query, tier.network)
+        known = [at.rpartition("/p2p/")[2] for at in self._config.network.bootstrap]
+        return Applicant(application, tier.app.query, tier.network, known)
 
     def start_task(self, work: Any) -> None:
         """Run something beside the parts; if it fails, the node stops."""

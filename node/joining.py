@@ -18,7 +18,7 @@ meter that is somebody else's. It changes nothing by itself: the regulator's sig
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
 
 from msgspec import Meta
@@ -51,6 +51,7 @@ ASK_EVERY_S: Final = 30.0
 ASK_FIRST_S: Final = 1.0
 ASKED_AT_ONCE_MAX: Final = 3
 REQUEST_TIMEOUT_S: Final = 20.0
+RETRY_S: Final = 2.0
 _DOMAIN: Final = b"commonwatt/application/1\0"
 
 # Of a home that does not say otherwise: three phases of 22 A, and what an inverter on them gives.
@@ -281,6 +282,8 @@ class Applicant:
     ----------
     application : Application
     query, network : as `Doorkeeper`
+    first : collection of str
+        Peer ids of those to ask before others: who let this home in.
     """
 
     def __init__(
@@ -288,7 +291,9 @@ class Applicant:
         application: Application,
         query: Callable[[str, str, dict[str, Plain]], Plain],
         network: Network,
+        first: Collection[str] = (),
     ) -> None:
+        self._first = first
         self._application = application
         self._query = query
         self._network = network
@@ -308,14 +313,14 @@ class Applicant:
 
     async def _ask(self) -> None:
         data = encode(self._application)
-        for peer in self._network.peers()[:ASKED_AT_ONCE_MAX]:
+        there = [peer.peer_id for peer in self._network.peers()]
+        there.sort(key=lambda peer_id: peer_id not in self._first)
+        for peer_id in there[:ASKED_AT_ONCE_MAX]:
             try:
-                answer = await self._network.request(
-                    peer.peer_id, PROTOCOL, data, REQUEST_TIMEOUT_S
-                )
+                answer = await self._network.request(peer_id, PROTOCOL, data, REQUEST_TIMEOUT_S)
                 state = decode_state(answer)
             except (NetworkError, DecodeError) as error:
-                log.debug("%s took no application: %s", peer.peer_id, error)
+                log.debug("%s took no application: %s", peer_id, error)
                 continue
             if state != self._said:
                 self._said = state
@@ -353,6 +358,19 @@ def read_joining_address(text: str) -> JoiningAddress:
             "'commonwatt status' of a neighbour's node prints it, with the # and 64 digits after it"
         )
     return JoiningAddress(address, genesis_hash)
+
+
+async def fetch_patiently(where: JoiningAddress, patience_s: float) -> Genesis:
+    """Do as `fetch_genesis` does, again and again while the neighbour cannot be reached."""
+    until_s = time.monotonic() + patience_s
+    while True:
+        try:
+            return await fetch_genesis(where)
+        except PeerError as error:
+            if time.monotonic() >= until_s:
+                raise
+            log.debug("asking again: %s", error)
+        await asyncio.sleep(RETRY_S)
 
 
 async def fetch_genesis(where: JoiningAddress, network: Network | None = None) -> Genesis:

@@ -136,3 +136,40 @@ def street_create(
     each = "" if regions == 1 else f" in {regions} regions"
     what = "of them" if regions == 1 else "of each region"
     typer.echo(f"{directory}: {homes} homes{each}, {authorities} {what} authorities")
+
+
+@testnet_app.command("operate")
+def street_operate(
+    directory: Annotated[Path, typer.Option("--dir", help="Where the street is.")],
+) -> None:
+    """Let the regions of a running street in, and every home that asks to join. Ctrl-C stops it."""
+    from testnet.operate import operate
+    from testnet.street import StreetError, open_street
+
+    street = open_street(directory)
+    if street is None:
+        raise StreetError(f"{directory}: there is no street; testnet create makes one")
+    try:
+        asyncio.run(operate(street, typer.echo))
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+
+
+@testnet_app.command("compose")
+def street_compose(
+    homes: Annotated[int, typer.Option(help="How many homes.")] = 24,
+    authorities: Annotated[int, typer.Option(help="How many authorities each region has.")] = 4,
+    regions: Annotated[
+        int, typer.Option(help="Over how many regions, under a main chain; 1: without.")
+    ] = 3,
+    build: Annotated[
+        bool, typer.Option("--build/--no-build", help="Build the image from this directory.")
+    ] = True,
+) -> None:
+    """Print a Compose file of a community grid of any size."""
+    from testnet.manifests import compose_file
+    from testnet.street import StreetPlan
+
+    typer.echo(
+        compose_file(StreetPlan(homes=homes, authorities=authorities, regions=regions), build)
+    )

@@ -31,6 +31,7 @@ from node.genesis import (
     read_genesis,
     write_genesis,
 )
+from node.joining import JoiningAddress
 from node.registration import prove_possession, registration
 from node.setup import (
     DATA_NAME,
@@ -43,6 +44,7 @@ from node.setup import (
 )
 from testnet.street import (
     CONTAINER_PORT,
+    PUBLIC_NAME,
     REGULATOR_NAME,
     Street,
     StreetError,
@@ -53,10 +55,12 @@ from testnet.street import (
     create_street,
     entry_of,
     give,
+    give_files,
     home_names,
     market_of,
     neighbourhood_of,
     write_description,
+    write_joining,
     write_secret,
 )
 from wire.keys import SigningKey
@@ -117,7 +121,7 @@ def create(
     if plan.regions == 1:
         return create_street(directory, plan, containers, owner)
     plan.check()
-    allowed = {*home_names(plan.homes), *neutral_names(plan)}
+    allowed = {*home_names(plan.homes), *neutral_names(plan), PUBLIC_NAME}
     if directory.exists() and (unknown := sorted(set(os.listdir(directory)) - allowed)):
         raise StreetError(f"{directory} holds {unknown[0]}, which is not a street's; use another")
     return _Founding(directory, plan, containers, owner).make()
@@ -151,12 +155,14 @@ class _Founding:
         main.check()
         dialled = self._main_addresses()
         directory.mkdir(parents=True, exist_ok=True)
+        entrances = []
         for group in self._groups:
             keys = [self._keys[name] for name in group.names]
             entries = tuple(entry_of(name, self._keys[name], homes[name]) for name in group.names)
             genesis = self._region_genesis(group, entries, main)
             genesis.check()
             addresses = addresses_of(group.names, keys, self._containers)
+            entrances.append(JoiningAddress(addresses[0][1], genesis.hash))
             for place, name in enumerate(group.names):
                 network = self._network(
                     addresses[place], bootstrap_of(place, plan.authorities, addresses)
@@ -175,8 +181,11 @@ class _Founding:
         write_secret(directory / REGULATOR_NAME, self._regulator)
         for number, key in self._sponsors.items():
             write_secret(directory / sponsor_file(number), key)
+        write_joining(directory, entrances)
         names = home_names(plan.homes)
         write_description(directory, plan, names)
+        if self._owner is not None:
+            give_files(directory, self._owner)
         return Street(directory, plan, names, neighbourhood.notes)
 
     def _main_genesis(self) -> Genesis:

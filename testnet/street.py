@@ -3,6 +3,7 @@
 <directory>/
     street.json     names of the homes, in order, and how the street was made
     regulator.key   the regulator's key: mints and redeems money, registers homes
+    public/join     joining addresses, one of each region
     home-01/ ...    one directory per home (`node.setup`)
 """
 
@@ -34,12 +35,14 @@ from node.genesis import (
     Genesis,
     write_genesis,
 )
-from node.joining import capability
+from node.joining import JoiningAddress, capability
 from node.setup import GENESIS_NAME, create_home
 from wire.keys import SigningKey
 
 STREET_NAME: Final = "street.json"
 REGULATOR_NAME: Final = "regulator.key"
+PUBLIC_NAME: Final = "public"
+JOIN_NAME: Final = "join"
 CONTAINER_PORT: Final = 4600
 HOMES_MAX: Final = 200
 REGIONS_MAX: Final = 16
@@ -204,7 +207,8 @@ def create_street(
     """
     plan.check()
     names = home_names(plan.homes)
-    if directory.exists() and (unknown := sorted(set(os.listdir(directory)) - set(names))):
+    allowed = {*names, PUBLIC_NAME}
+    if directory.exists() and (unknown := sorted(set(os.listdir(directory)) - allowed)):
         raise StreetError(f"{directory} holds {unknown[0]}, which is not a street's; use another")
     neighbourhood = neighbourhood_of(plan)
     keys = [SigningKey.generate() for _ in names]
@@ -226,7 +230,10 @@ def create_street(
         if owner is not None:
             give(directory / name, owner)
     write_secret(directory / REGULATOR_NAME, regulator)
+    write_joining(directory, [JoiningAddress(addresses[0][1], genesis.hash)])
     write_description(directory, plan, names)
+    if owner is not None:
+        give_files(directory, owner)
     return Street(directory, plan, names, neighbourhood.notes)
 
 
@@ -390,10 +397,25 @@ def write_secret(file: Path, key: SigningKey) -> None:
     file.write_text(key.seed.hex() + "\n")
 
 
+def write_joining(directory: Path, addresses: list[JoiningAddress]) -> None:
+    """Write where newcomers come in, a line for each region, for all to read."""
+    public = directory / PUBLIC_NAME
+    public.mkdir(exist_ok=True)
+    (public / JOIN_NAME).write_text("".join(f"{one}\n" for one in addresses))
+
+
 def write_description(directory: Path, plan: StreetPlan, names: list[str]) -> None:
     """Write what the street is, last of all: one without it was interrupted in its making."""
     content = {"plan": msgspec.to_builtins(plan), "names": names}
     (directory / STREET_NAME).write_text(json.dumps(content, indent=1) + "\n")
+
+
+def give_files(directory: Path, owner: int) -> None:
+    """Let a user own a street's own files, for what he does for all of it (`testnet operate`)."""
+    os.chown(directory, owner, owner)
+    for path in directory.iterdir():
+        if path.is_file():
+            os.chown(path, owner, owner)
 
 
 def give(directory: Path, owner: int) -> None:

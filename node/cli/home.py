@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +12,9 @@ import typer
 
 from node.cli.options import CONFIG, ConfigOption, JsonOption, data_of, print_json
 
+UNSPECIFIED: Final = "/ip4/0.0.0.0/"
 HOUSEHOLDS: Final = 10_000
+JOIN_FILE_CHARS_MAX: Final = 65_536
 
 
 class SourceKind(StrEnum):
@@ -19,6 +22,7 @@ class SourceKind(StrEnum):
 
     SYNTHETIC = "synthetic"
     COMMUNITY = "community"
+    DRAWN = "drawn"
     NONE = "none"
 
 
@@ -27,7 +31,10 @@ def init(
     name: Annotated[str | None, typer.Option(help="How the home is called.")] = None,
     join: Annotated[
         str | None,
-        typer.Option(help="Joining address of a community, as a neighbour's `status` prints it."),
+        typer.Option(
+            help="Joining address of a community, as a neighbour's `status` prints it; or @FILE: "
+            "a line of it, drawn."
+        ),
     ] = None,
     genesis: Annotated[
         Path | None, typer.Option(help="The community's genesis file; it is copied.")
@@ -43,11 +50,20 @@ def init(
     ] = None,
     source: Annotated[
         SourceKind | None,
-        typer.Option(help="Measurements: a synthetic household, a built-in one; none: no home."),
+        typer.Option(
+            help="Measurements: a synthetic household, a built-in one, one drawn with or without "
+            "PV and battery as a testnet's are; none: no home."
+        ),
     ] = None,
     pv_w: Annotated[int | None, typer.Option(min=0, help="Peak of the PV. [W]")] = None,
     battery_wh: Annotated[int | None, typer.Option(min=0, help="The battery. [Wh]")] = None,
     zone: Annotated[str, typer.Option(help="The home's time zone.")] = "Australia/Sydney",
+    announce_host: Annotated[
+        bool, typer.Option("--announce-host", help="Tell others this machine's host name.")
+    ] = False,
+    patience: Annotated[
+        float, typer.Option(min=0, help="How long a neighbour may be away. [s]")
+    ] = 0.0,
     if_missing: Annotated[
         bool, typer.Option("--if-missing", help="Leave a home that is there as it is.")
     ] = False,
@@ -68,11 +84,11 @@ def init(
     neighbours = list(bootstrap or ())
     found = None
     if join is not None:
-        from node.joining import fetch_genesis, read_joining_address
+        from node.joining import fetch_patiently, read_joining_address
 
-        where = read_joining_address(join)
+        where = read_joining_address(_drawn(join))
         typer.echo(f"asking {where.address} for the genesis ...")
-        found = asyncio.run(fetch_genesis(where))
+        found = asyncio.run(fetch_patiently(where, patience))
         typer.echo(f"  {found.chain_id}: {len(found.authorities)} authorities decide its blocks")
         neighbours.append(where.address)
         if sys.stdin.isatty():
@@ -89,9 +105,10 @@ def init(
     elif genesis is not None:
         found = read_genesis(genesis)
     home = _home_of(source or SourceKind.NONE, pv_w or 0, battery_wh or 0, zone)
-    network = NetworkSection(
-        listen=listen, announce=tuple(announce or ()), bootstrap=tuple(neighbours)
-    )
+    told = list(announce or ())
+    if announce_host:
+        told.append(f"/dns4/{socket.gethostname()}/tcp/{listen.rpartition('/tcp/')[2]}")
+    network = NetworkSection(listen=listen, announce=tuple(told), bootstrap=tuple(neighbours))
     config = Config(node=NodeSection(name=name or "home"), network=network, home=home)
     check_values(config, "init")
     key = create_home(directory, settings_text(config))
@@ -111,6 +128,24 @@ def init(
     )
 
 
+def _drawn(join: str) -> str:
+    """Return a joining address, drawn from a file if that is given."""
+    import secrets
+
+    from node.errors import ConfigError
+
+    if not join.startswith("@"):
+        return join
+    try:
+        with open(join[1:]) as file:
+            lines = file.read(JOIN_FILE_CHARS_MAX).split()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{join[1:]}: no joining addresses can be read ({error})") from None
+    if not lines:
+        raise ConfigError(f"{join[1:]}: no joining address is in it")
+    return secrets.choice(lines)
+
+
 def _home_of(source: SourceKind, pv_w: int, battery_wh: int, zone: str) -> Any:
     """Return the settings of a home that is simulated, or None for one that only replicates."""
     import secrets
@@ -118,6 +153,8 @@ def _home_of(source: SourceKind, pv_w: int, battery_wh: int, zone: str) -> Any:
     from hems.config import CommunityHome, HomeConfig, SyntheticHome
     from hems.devices import Battery
     from hems.errors import HemsError
+    from hems.neighbourhood import PV_SHARE_DEFAULT
+    from hems.sources.community import PV_PEAK_W_DEFAULT
     from node.errors import ConfigError
 
     if source is SourceKind.NONE:
@@ -126,6 +163,8 @@ def _home_of(source: SourceKind, pv_w: int, battery_wh: int, zone: str) -> Any:
         return None
     # Newcomers that nobody told apart are not to be one household many times.
     number = secrets.randbelow(HOUSEHOLDS)
+    if source is SourceKind.DRAWN and secrets.randbelow(100) < 100 * PV_SHARE_DEFAULT:
+        pv_w, battery_wh = pv_w or PV_PEAK_W_DEFAULT, battery_wh or Battery().capacity_wh
     kind = SyntheticHome if source is SourceKind.SYNTHETIC else CommunityHome
     try:
         return HomeConfig(
@@ -190,6 +229,8 @@ def _print_status(answer: dict[str, Any]) -> None:
     typer.echo(f"{answer['name']}  {answer['address']}  ({part})")
     for address in answer["listens"]:
         typer.echo(f"  listens  {address}")
+        if UNSPECIFIED in address:
+            continue
         # Whoever has this line can ask to join.
         typer.echo(f"  join     {address}#{answer['genesis_hash']}")
     typer.echo(

@@ -1,4 +1,4 @@
-"""The street in containers: `docker compose up`, one authority killed and started again."""
+"""The grid in containers: 24 homes in three regions, one more that joins, an authority killed."""
 
 import json
 import os
@@ -16,7 +16,8 @@ pytestmark = pytest.mark.containers
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "commonwatt-e2e"
-HOMES = 12
+AUTHORITIES = [f"home-{number:02d}" for number in range(1, 13)]
+JOINING = 12
 # These bite on failure only: a build server may be slow.
 STEP_S = 300.0
 BUILD_S = 1_800.0
@@ -39,14 +40,15 @@ def compose(*arguments: str, timeout_s: float) -> str:
     return done.stdout
 
 
-def status(name: str) -> dict[str, Any]:
+def status(name: str, replica: int = 1) -> dict[str, Any]:
     """Return what a home says of itself; as of height -1 while it does not answer."""
+    where = ["exec", "-T", "--index", str(replica), name]
+    command = ["commonwatt", "status", "--config", "/home-data/node.toml", "--json"]
     try:
-        command = ["commonwatt", "status", "--config", "/home-data/node.toml", "--json"]
-        answer = compose("exec", "-T", name, *command, timeout_s=STEP_S)
+        answer = compose(*where, *command, timeout_s=STEP_S)
     except AssertionError as error:
         # Its container may be up before its control socket is.
-        return {"height": -1, "home": {"bought_wh": 0, "sold_wh": 0}, "why": str(error)}
+        return {"height": -1, "home": None, "why": str(error)}
     found: dict[str, Any] = json.loads(answer)
     return found
 
@@ -62,7 +64,7 @@ def reached(name: str, height: int) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def street() -> Iterator[None]:
+def grid() -> Iterator[None]:
     compose("down", "--volumes", "--remove-orphans", timeout_s=STEP_S)
     try:
         compose("build", "--quiet", timeout_s=BUILD_S)
@@ -74,17 +76,50 @@ def street() -> Iterator[None]:
         compose("down", "--volumes", timeout_s=STEP_S)
 
 
-def test_the_street_trades_in_containers(street: None) -> None:
+def until_traded(names: list[tuple[str, int]]) -> None:
+    """Wait until somebody of these has bought and somebody has sold."""
     until = time.monotonic() + PATIENCE_S
     while True:
-        homes = [status(f"home-{number:02d}")["home"] for number in range(1, HOMES + 1)]
         # One home may be asked before a slot is settled and another after it.
+        homes = [home for name in names if (home := status(*name)["home"]) is not None]
         if all(sum(home[side] for home in homes) > 0 for side in ("bought_wh", "sold_wh")):
             return
         assert time.monotonic() < until, f"nobody has traded: {homes}"
 
 
-def test_a_killed_authority_recovers(street: None) -> None:
+def test_every_region_trades(grid: None) -> None:
+    for first in (0, 4, 8):
+        until_traded([(name, 1) for name in AUTHORITIES[first : first + 4]])
+
+
+def test_homes_that_came_by_themselves_trade(grid: None) -> None:
+    until_traded([("home", replica) for replica in range(1, JOINING + 1)])
+
+
+def test_one_more_home_comes_in(grid: None) -> None:
+    compose(
+        "up", "--detach", "--no-recreate", "--scale", f"home={JOINING + 1}", timeout_s=PATIENCE_S
+    )
+    until = time.monotonic() + PATIENCE_S
+    while (seen := status("home", JOINING + 1))["home"] is None:
+        assert time.monotonic() < until, f"it is no home of its region: {seen}"
+        time.sleep(1)
+
+
+def test_regions_are_anchored(grid: None) -> None:
+    until = time.monotonic() + PATIENCE_S
+    asked = ["commonwatt", "region", "list", "--config", "/home-data/node.toml", "--json"]
+    while True:
+        regions = json.loads(compose("exec", "-T", "neutral-01", *asked, timeout_s=STEP_S))
+        if len(regions) == 3 and all(
+            one["status"] == "live" and one["anchored"] for one in regions
+        ):
+            return
+        assert time.monotonic() < until, f"not all are anchored: {regions}"
+        time.sleep(1)
+
+
+def test_a_killed_authority_recovers(grid: None) -> None:
     compose("kill", "home-02", timeout_s=STEP_S)
     before = reached("home-01", 0)["height"]
     after = reached("home-01", before + 3)["height"]
@@ -92,7 +127,7 @@ def test_a_killed_authority_recovers(street: None) -> None:
     assert reached("home-02", after + 1)["voting"]
 
 
-def test_containers_run_with_little_power(street: None) -> None:
+def test_containers_run_with_little_power(grid: None) -> None:
     listing = compose("ps", "--format", "{{.ID}}", "home-05", timeout_s=STEP_S).split()
     inspected = json.loads(
         subprocess.run(

@@ -252,15 +252,17 @@ def test_init_asks_a_neighbour_for_the_genesis(
     genesis = make_genesis()
     where = JoiningAddress(f"/ip4/127.0.0.1/tcp/4600/p2p/{key_of(0).peer_id}", genesis.hash)
 
-    async def fetch(asked: JoiningAddress) -> Genesis:
+    async def fetch(asked: JoiningAddress, network: Any = None) -> Genesis:
         assert asked == where
         return genesis
 
     monkeypatch.setattr(joining, "fetch_genesis", fetch)
     runner = CliRunner()
+    addresses = tmp_path / "join"
+    addresses.write_text(f"{where}\n")
     home = tmp_path / "home"
     options = ["--name", "attic", "--source", "synthetic", "--pv-w", "4000", "--battery-wh", "8000"]
-    made = runner.invoke(cli.app, ["init", str(home), "--join", str(where), *options])
+    made = runner.invoke(cli.app, ["init", str(home), "--join", f"@{addresses}", *options])
     assert made.exit_code == 0, made.output
     config = load_config(home / "node.toml", {})
     assert (config.node.name, config.network.bootstrap) == ("attic", (where.address,))

@@ -1,0 +1,46 @@
+"""Whoever runs a testnet in containers: lets its regions in, and every home that asks.
+
+In a real community people decide this: the main chain's authorities approve a region, the regulator
+takes in a home (`commonwatt community admit`). A testnet has all their keys.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from node.api.registrar import admit as admit_home
+from node.api.registrar import applications
+from node.config import load_config
+from node.errors import ControlError
+from node.setup import CONFIG_NAME, read_key
+from testnet.regions import admit, regions_of
+from testnet.street import BALANCE_MICRO, REGULATOR_NAME, Street
+
+WATCH_EVERY_S: Final = 2.0
+
+
+async def operate(street: Street, tell: Callable[[str], None]) -> None:
+    """Let regions and homes in until cancelled; `tell` is told of each.
+
+    Asked are the first authority of each region, to whose address newcomers come.
+    """
+    if street.plan.regions > 1:
+        await admit(street)
+        tell(f"all {street.plan.regions} regions are let in")
+    homes = [street.home(group.names[0]) for group in regions_of(street.plan)]
+    await asyncio.gather(*(_admit_homes(street, home, tell) for home in homes))
+
+
+async def _admit_homes(street: Street, home: Path, tell: Callable[[str], None]) -> None:
+    config = load_config(home / CONFIG_NAME, {})
+    key = read_key(street.directory / REGULATOR_NAME)
+    while True:
+        try:
+            for asked in await applications(config):
+                done = await admit_home(config, asked, key, BALANCE_MICRO)
+                tell(f"{config.node.name}: {done.name} ({done.address}) is a home")
+        except ControlError as error:
+            # Nodes start and stop, and blocks take their time.
+            tell(f"{config.node.name}: {error}")
+        await asyncio.sleep(WATCH_EVERY_S)

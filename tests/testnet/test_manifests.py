@@ -1,0 +1,42 @@
+"""Files for engines: those that lie here are those that are made; impossible sizes are said."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import cli
+from testnet.manifests import compose_file
+from testnet.street import StreetError, StreetPlan
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_compose_file_here_is_the_one_that_is_made() -> None:
+    made = CliRunner().invoke(cli.app, ["testnet", "compose"])
+    assert made.exit_code == 0
+    assert made.output == (ROOT / "docker-compose.yml").read_text()
+
+
+def test_a_grid_of_another_size() -> None:
+    text = compose_file(StreetPlan(homes=7, authorities=5), build=False)
+    assert "replicas: ${HOMES:-2}" in text
+    assert text.count("<<: *node") == 5 + len(["operator", "home"])
+    assert "neutral" not in text
+    assert "build:" not in text
+    # All that a service mounts is declared.
+    declared = {line[2:-1] for line in text[text.index("\nvolumes:") :].splitlines()[2:]}
+    assert declared == {"street", "public", *(f"home-{number:02d}" for number in range(1, 6))}
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        (StreetPlan(homes=11, regions=3), "11 homes: 12 .the authorities of 3 regions. to"),
+        (StreetPlan(homes=10_000, regions=3), "10000 homes: 12"),
+        (StreetPlan(homes=9, authorities=3, regions=3), "3 authorities of 3 homes"),
+    ],
+)
+def test_a_size_that_cannot_be_is_refused(plan: StreetPlan, said: str) -> None:
+    with pytest.raises(StreetError, match=said):
+        compose_file(plan)
