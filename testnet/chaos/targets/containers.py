@@ -162,7 +162,7 @@ class Containers:
         if production:
             lacking.append(
                 f"{production[0]} runs the production daemon: clock, disk and byzantine need its "
-                "test build (`commonwatt testnet compose --test-build`), or --target processes"
+                "test build, which --target processes and netns start where it is needed"
             )
         if limited := [n for n in sorted(plan.struck(Cpu)) if self._containers[n].limited]:
             lacking.append(f"{limited[0]} has a CPU limit of its own, which would be overwritten")
