@@ -1,6 +1,6 @@
 """How good the forecast is: day-ahead, walk-forward over the last 30 % of each home.
 
-    uv run [--extra forecast] python -m bench.forecast [--data LOAD.csv.gz] [--pv PV.csv.gz]
+    uv run python -m bench.forecast [--data LOAD.csv.gz] [--pv PV.csv.gz]
         [--city FOLDER] [--models ridge,boosted] [--retrain-days N] [--day-ahead | --intraday]
 
 Every midnight the next day is forecast from what was known; errors are over the steps measured.
@@ -8,7 +8,7 @@ Skill = 1 - error / error of the naive forecast (load: the same time seven days 
 yesterday); `hems.forecast.report` defines it all. Then, at every step of those days, the next eight
 steps are forecast with what today has shown (`hems.intraday`); skill is over the day-ahead forecast
 of the same steps, without it. Without arguments the files are looked for in ../shared/data beside
-the repository, and the models are all that are installed.
+the repository, and the models are all there are.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import numpy as np
 from bench.machine import describe
 from hems.civil import FloatArray
 from hems.errors import DataError
-from hems.forecast import HISTORY_DAYS, Forecast, blend, boosted, model, same_time_mean
+from hems.forecast import HISTORY_DAYS, Forecast, blend, model, same_time_mean
 from hems.forecast.data import read_series, without_nothing
 from hems.forecast.report import (
     RETRAIN_DAYS,
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=LOAD_FILE)
     parser.add_argument("--pv", type=Path, default=PV_FILE)
     parser.add_argument("--city", type=Path, default=CITY_FOLDER)
-    parser.add_argument("--models", default=",".join(installed()))
+    parser.add_argument("--models", default=",".join(model.MODELS))
     parser.add_argument("--zone", default="Australia/Sydney")
     parser.add_argument("--retrain-days", type=int, default=RETRAIN_DAYS)
     only = parser.add_mutually_exclusive_group()
@@ -148,11 +148,6 @@ def main() -> None:
             )
     if not arguments.day_ahead:
         show_intraday(loads, productions, arguments.city)
-
-
-def installed() -> list[str]:
-    """Return the models to judge."""
-    return ["blend", "ridge", *(["boosted"] if boosted.installed() else [])]
 
 
 def show_load(file: str, loads: list[Series], name: model.ModelName, retrain_days: int) -> None:

@@ -13,17 +13,18 @@ import msgspec
 
 from hems import civil
 from hems.bid import BidSettings
-from hems.devices import POWER_W_MAX, Battery
+from hems.devices import POWER_W_MAX, Battery, PvArray
 from hems.devices.loads import Load
-from hems.errors import ConfigError
+from hems.errors import ConfigError, DataError
 from hems.forecast.model import TRAIN_DAYS, TRAIN_DAYS_MIN, ModelName
-from hems.forecast.weather import Location
+from hems.forecast.weather import FileWeather, Location
 from hems.plan import Limits
 from hems.sources.base import DailySource, Source
 from hems.sources.community import CommunitySource
 from hems.sources.constant import ConstantSource
 from hems.sources.formats import read_file
 from hems.sources.replay import ReplaySource
+from hems.sources.roof import Roof
 from hems.sources.synthetic import LATITUDE_SYDNEY, Heating, SyntheticSource
 
 PV_SCALE_MAX: Final = 100.0
@@ -64,7 +65,8 @@ class ReplayHome(
     `data_date` of the file is replayed on `market_date`. `last_date`, of the file, is the last to
     use before it starts over from `repeat_date`. `pv_scale` multiplies the file's production (a
     larger array on the same roof; the kWp, where the file gives that of one). `pv`: where
-    production comes from if the file has none.
+    production comes from if the file has none. `array` reckons it instead (CE 1), of `irradiance`:
+    a weather file (`hems.forecast.weather.FileWeather`) of the same dates as the file.
     """
 
     path: str
@@ -75,8 +77,14 @@ class ReplayHome(
     repeat_date: date | None = None
     pv_scale: float = 1.0
     pv: CommunityHome | None = None
+    array: PvArray | None = None
+    irradiance: str | None = None
 
     def __post_init__(self) -> None:
+        if (self.array is None) != (self.irradiance is None):
+            raise ConfigError("array and irradiance: give both, what produces and under which sun")
+        if self.array is not None and (self.pv is not None or self.pv_scale != 1):
+            raise ConfigError("array: production is its own; leave out pv and pv_scale")
         if not 0 < self.pv_scale <= PV_SCALE_MAX:
             raise ConfigError(f"pv_scale {self.pv_scale}: above 0, at most {PV_SCALE_MAX:g}")
 
@@ -140,9 +148,9 @@ class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class ForecastSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a home forecasts its load.
 
-    `model`: `blend` needs no training; `ridge` and `boosted` (extra `forecast`) learn from the
-    last `train_days` days, every `retrain_days` days; `auto` takes what was best on the home's own
-    last days. The built-in community's habits never change, so that there `auto` is `blend`.
+    `model`: `blend` needs no training; `ridge` and `boosted` learn from the last `train_days` days,
+    every `retrain_days` days; `auto` takes what was best on the home's own last days. The built-in
+    community's habits never change, so that there `auto` is `blend`.
 
     PV follows the irradiance of `weather`, a file (`hems.forecast.weather.FileWeather`), or else
     the clear sky over `location` (extra `solar`), wherever that was better on the last days.
@@ -257,7 +265,17 @@ def open_source(config: SourceConfig, zone: tzinfo) -> Source:
         repeat_from_day=repeat_from,
         pv_from=pv_from,
         pv_scale=config.pv_scale,
+        roof=_roof(config, zone),
     )
+
+
+def _roof(config: ReplayHome, zone: tzinfo) -> Roof | None:
+    if config.array is None or config.irradiance is None:
+        return None
+    weather = FileWeather(Path(config.irradiance), zone)
+    if not weather.knows("irradiance_w_m2"):
+        raise DataError(f"{config.irradiance}: no irradiance_w_m2 in it; an array needs it")
+    return Roof(config.array, weather)
 
 
 def _community(config: CommunityHome, zone: tzinfo) -> DailySource:

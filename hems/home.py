@@ -23,7 +23,7 @@ from hems.devices.flexible import DeviceState, FlexibleLoads, Outlook
 from hems.errors import ConfigError
 from hems.forecast import HISTORY_DAYS, Forecast
 from hems.forecast.model import load_forecast
-from hems.learning import LoadModel, PvWeather, civil_history
+from hems.learning import HomeWeather, LoadModel, civil_history
 from hems.plan import Plan, PlanInput, Planner, grid_room_wh
 from hems.sensors import checked_soc, soc_change_max
 from hems.sources.base import Source
@@ -193,7 +193,8 @@ class HomeEnergyManager:
             # Only where the battery was changed for a smaller one: it is full then.
             most_uwh = battery.capacity_wh * MICRO
             self._change(stored_uwh=min(self.state.stored_uwh, most_uwh))
-        self._loads = FlexibleLoads(config.devices, self.zone)
+        self._weather = HomeWeather(config.forecast, self.zone)
+        self._loads = FlexibleLoads(config.devices, self.zone, self._weather.outdoor_c)
         self._change(
             batteries={
                 name: min(self.state.batteries.get(name, _end_uwh(more)), more.capacity_wh * MICRO)
@@ -209,7 +210,6 @@ class HomeEnergyManager:
         self._planner = Planner(battery, config.limits, limit_s, more_batteries)
         self._missing: set[str] = set()
         self._load_model = LoadModel(config, self.source, self.zone)
-        self._weather = PvWeather(config.forecast, self.zone)
         self._desk = Desk(config.agent, config.agent_settings, config.bidding, self.state.agent)
 
     @property

@@ -9,8 +9,7 @@ import numpy as np
 from hems import civil
 from hems.civil import DAY_MS, BoolArray, FloatArray, IntArray
 from hems.config import CommunityHome, ConstantHome, ForecastSettings, HomeConfig
-from hems.errors import ConfigError
-from hems.forecast import HISTORY_DAYS, Forecast, boosted, model
+from hems.forecast import HISTORY_DAYS, Forecast, model
 from hems.forecast.model import Trained
 from hems.forecast.weather import ClearSky, FileWeather, Weather, helps, pv_by_irradiance
 from hems.sources.base import Measurements, Source
@@ -24,11 +23,6 @@ class LoadModel:
 
     Which days those are follows from the calendar alone, and what is learnt ends at their midnight:
     a node restarted on a Thursday noon has the model of the others that week.
-
-    Raises
-    ------
-    ConfigError
-        The model chosen needs an extra that is not installed.
     """
 
     def __init__(self, config: HomeConfig, source: Source, zone: tzinfo) -> None:
@@ -38,11 +32,6 @@ class LoadModel:
         self._name = self._settings.model
         if self._name == "auto" and isinstance(config.source, CommunityHome | ConstantHome):
             self._name = "blend"
-        if self._name == "boosted" and not boosted.installed():
-            raise ConfigError(
-                "[home.forecast] model = 'boosted' needs LightGBM; install commonwatt[forecast] "
-                "or choose 'ridge'"
-            )
         self._of: tuple[int, int] | None = None
         self._trained: Trained | None = None
 
@@ -82,7 +71,7 @@ class LoadModel:
         return whole
 
 
-class PvWeather:
+class HomeWeather:
     """A home's weather, and whether its PV is the better foretold with it; asked once a day.
 
     Raises
@@ -105,6 +94,24 @@ class PvWeather:
     def knows_clouds(self) -> bool:
         """Whether the last forecast had today's clouds in it already."""
         return self._helps and isinstance(self._weather, FileWeather)
+
+    def outdoor_c(self, edges_ms: IntArray) -> FloatArray:
+        """Return the air temperature of the steps between edges [ms, UTC], NaN where unknown. [°C]
+
+        What is past was measured, what is to come is forecast, if the weather knows it.
+        """
+        steps_ms = np.diff(edges_ms)
+        if self._weather is None or len(steps_ms) == 0:
+            return np.full(len(steps_ms), np.nan)
+        if (steps_ms == steps_ms[0]).all():
+            start_ms, step_ms = int(edges_ms[0]), int(steps_ms[0])
+            return self._weather.window(start_ms, len(steps_ms), step_ms).temperature_c
+        return np.concatenate(
+            [
+                self._weather.window(int(start_ms), 1, int(step_ms)).temperature_c
+                for start_ms, step_ms in zip(edges_ms[:-1], steps_ms, strict=True)
+            ]
+        )
 
     def pv(
         self,

@@ -12,7 +12,7 @@ moment of asking; the same measurements give the same verdicts, whoever asked be
 """
 
 import math
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -76,6 +76,7 @@ REASONS: Final = {
     "dead": "a day without production; is the inverter off?",
     "soc": "a state of charge that cannot be; the reckoned one is kept",
 }
+Outcome: TypeAlias = Literal["refused", "doubted", "repaired", "said"]
 GOOD: Final = -1
 CODE: Final = {kind: code for code, kind in enumerate(KINDS)}
 _REFUSED: Final = (CODE["missing"], CODE["negative"], CODE["unit"])
@@ -141,6 +142,15 @@ class Checked(NamedTuple):
         """Which steps have a reading that can be, doubted ones too."""
         good: BoolArray = _can_be(self.load_fault) & _can_be(self.pv_fault)
         return good
+
+
+def outcome(channel: str, kind: str) -> Outcome:
+    """Return what became of the readings of a channel (`load`, `pv`, `battery`) with a fault."""
+    if kind in ("missing", "negative", "unit", "soc"):
+        return "refused"
+    if channel == "pv":
+        return "said" if kind == "dead" else "repaired"
+    return "doubted"
 
 
 def zero_gaps(load_wh: FloatArray, step_ms: int) -> BoolArray:

@@ -136,6 +136,7 @@ class Household:
             "grid_only_micro": total.grid_only_micro,
             "saved_micro": total.saved_micro,
             "refused": dict(self.refused),
+            "sensors": self.manager.source.faults.told(),
         }
 
     # -- events ------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,8 @@ from market.vm.engine import Module
 from market.vm.gate import Program
 from market.vm.starlark import StarlarkEngine
 
+# As in a daemon (`node.launch`), read when numpy is first loaded, which is by a test's module.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # The same examples each time, however slow the machine: what fails here fails everywhere.
 settings.register_profile(
     "commonwatt", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

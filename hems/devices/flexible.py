@@ -6,7 +6,7 @@ it is inside. Energies taken are whole watt-hours at the home's side.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import tzinfo
 from typing import Final, NamedTuple
 
@@ -83,11 +83,20 @@ class FlexibleLoads:
     loads : mapping of str to Load
     zone : tzinfo
         Whose wall clock their times are of.
+    outdoor_c : callable, optional
+        The temperature outside in each step between some edges [ms, UTC], NaN where unknown: there,
+        and without it, a heat pump's settings say it. [°C]
     """
 
-    def __init__(self, loads: Mapping[str, Load], zone: tzinfo) -> None:
+    def __init__(
+        self,
+        loads: Mapping[str, Load],
+        zone: tzinfo,
+        outdoor_c: Callable[[IntArray], FloatArray] | None = None,
+    ) -> None:
         self.loads = dict(loads)
         self._zone = zone
+        self._outdoor_c = outdoor_c
 
     def state_of(self, name: str, states: Mapping[str, DeviceState]) -> DeviceState:
         """Return a device's progress; a new one's where there is none."""
@@ -195,6 +204,9 @@ class FlexibleLoads:
         of_day = (middles + civil.offsets(middles, self._zone)) % DAY_MS / HOUR_MS
         keep = np.array([load.keep(h) for h in hours])
         outdoor = np.array([load.outdoor_c(h) for h in of_day])
+        if self._outdoor_c is not None:
+            told = self._outdoor_c(edges_ms)
+            outdoor = np.where(np.isfinite(told), told, outdoor)
         gain = np.array([load.warmed_c(1.0, h) for h in hours])
         return Heat(
             name,

@@ -4,7 +4,9 @@ import math
 from typing import Final
 
 import msgspec
+import numpy as np
 
+from hems.civil import FloatArray
 from hems.devices.base import HOUR_MS, POWER_W_MAX
 from hems.errors import ConfigError
 
@@ -39,6 +41,11 @@ class PvArray(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         if not irradiance_kw_m2 >= 0:
             raise ConfigError(f"irradiance {irradiance_kw_m2} kW/m²: must not be negative")
         return min(self.rating_w, round(1000 * self.area_m2 * self.efficiency * irradiance_kw_m2))
+
+    def powers_w(self, irradiance_w_m2: FloatArray) -> FloatArray:
+        """Return the powers at irradiances of W/m², not rounded; see `power_w`. [W]"""
+        power_w = self.area_m2 * self.efficiency * irradiance_w_m2
+        return np.minimum(power_w, float(self.rating_w))
 
     def capped_wh(self, energy_wh: int, step_ms: int) -> int:
         """Return what the inverter lets through of a step's production. [Wh]"""

@@ -1,80 +1,180 @@
-"""Gradient-boosted trees over a home's features: the mean and the median (extra `forecast`).
+"""Gradient-boosted trees over a home's features, in numpy: the mean, or a quantile.
 
-LightGBM, imported only when this model is chosen. One thread and a seed: the same history gives
-the same trees, on the same machine, whoever trains them.
+All nodes of one level of a tree ask the same question, as in CatBoost (Prokhorenkova et al. 2018,
+arXiv:1706.09516): a tree of depth d is d features, d thresholds and 2^d leaves, and forecasting is
+a look-up. Splits are found on histograms of binned features (LightGBM, Ke et al. 2017). What is
+random has a seed: the same history gives the same trees.
 """
 
-import importlib.util
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hems.civil import FloatArray
-from hems.errors import ConfigError
+from hems.civil import FloatArray, IntArray
 
-TREES: Final = 150
-_PARAMETERS: Final = {
-    "learning_rate": 0.05,
-    "num_leaves": 15,
-    "min_data_in_leaf": 60,
-    "bagging_fraction": 0.7,
-    "bagging_freq": 1,
-    "feature_fraction": 0.5,
-    "lambda_l2": 5.0,
-    "num_threads": 1,
-    "seed": 1,
-    "deterministic": True,
-    "force_row_wise": True,
-    "verbose": -1,
-}
+TREES: Final = 120
+DEPTH: Final = 4
+LEARNING_RATE: Final = 0.08
+BINS: Final = 32
+# Of the rows and of the features, each tree sees these shares.
+ROW_SHARE: Final = 0.5
+FEATURE_SHARE: Final = 0.5
+# A leaf's value is drawn to nothing by so many rows, and a split leaves so many in each node.
+LEAF_PULL: Final = 20.0
+NODE_ROWS_MIN: Final = 40.0
+SEED: Final = 1
+# Rows forecast at once: each holds a number for every level of every tree.
+_CHUNK_ROWS: Final = 512
+
+_LEAVES: Final = 1 << DEPTH
 
 
-class Boosted(NamedTuple):
-    """Trees of one target; `root` if they were grown on the square root of energy."""
+class Trees(NamedTuple):
+    """Trees of one target; `root` if they were grown on the square root of energy.
 
-    trees: Any
-    root: bool
+    `features` and `thresholds` have shape (trees, DEPTH), `leaves` (trees, 2^DEPTH).
+    """
+
+    start: float
+    features: IntArray
+    thresholds: FloatArray
+    leaves: FloatArray
+    root: bool = False
 
     def predict(self, features: FloatArray) -> FloatArray:
         """Return forecasts, shape (...,) of features (..., features); never negative. [Wh]"""
         flat = features.reshape(-1, features.shape[-1])
-        found = np.maximum(np.asarray(self.trees.predict(flat, num_threads=1)), 0.0)
-        energy: FloatArray = found**2 if self.root else found
-        return energy.reshape(features.shape[:-1])
+        trees = np.arange(len(self.leaves))
+        found = np.empty(len(flat))
+        for low in range(0, len(flat), _CHUNK_ROWS):
+            above = flat[low : low + _CHUNK_ROWS][:, self.features] > self.thresholds
+            leaf = above @ (1 << np.arange(DEPTH))
+            found[low : low + _CHUNK_ROWS] = self.leaves[trees, leaf].sum(axis=1)
+        energy = np.maximum(self.start + found, 0.0)
+        energy = energy**2 if self.root else energy
+        return np.asarray(energy.reshape(features.shape[:-1]))
 
 
-def installed() -> bool:
-    """Tell whether the extra `forecast` is installed, without loading it."""
-    return importlib.util.find_spec("lightgbm") is not None
+class Binned(NamedTuple):
+    """Features as bins: shape (features, rows); bin b of a feature ends with its b-th edge."""
+
+    edges: list[FloatArray]
+    bins: NDArray[np.uint8]
 
 
-def fit(
-    features: FloatArray, energy_wh: FloatArray, row_weights: FloatArray, objective: str, root: bool
-) -> Boosted:
+def binned(features: FloatArray) -> Binned:
+    """Sort each feature of rows (rows, features) into `BINS` bins of about as many rows."""
+    edges = [
+        np.unique(np.quantile(column, np.linspace(0, 1, BINS + 1)[1:-1])) for column in features.T
+    ]
+    bins = [np.searchsorted(of, column) for of, column in zip(edges, features.T, strict=True)]
+    return Binned(edges, np.array(bins, np.uint8))
+
+
+def grow(
+    rows: Binned,
+    energy_wh: FloatArray,
+    row_weights: FloatArray,
+    level: float | None = None,
+    root: bool = False,
+) -> Trees:
     """Grow trees.
 
     Parameters
     ----------
-    features : float array, shape (rows, features)
+    rows : Binned
     energy_wh, row_weights : float array, shape (rows,)
-    objective : str
-        `l2` for the mean, `l1` for the median.
+    level : float, optional
+        The quantile to forecast; the mean if left out.
     root : bool
         Grow them on the square root, where a few large loads weigh less.
-
-    Raises
-    ------
-    ConfigError
-        The extra is not installed.
     """
-    try:
-        import lightgbm
-    except ImportError as error:
-        raise ConfigError(
-            f"the boosted forecast needs LightGBM ({error}); install commonwatt[forecast], or "
-            "choose model = 'ridge'"
-        ) from None
+    rng = np.random.default_rng(SEED)
     target = np.sqrt(energy_wh) if root else energy_wh
-    data = lightgbm.Dataset(features, label=target, weight=row_weights)
-    trees = lightgbm.train({**_PARAMETERS, "objective": objective}, data, TREES)
-    return Boosted(trees, root)
+    weights = row_weights / row_weights.mean()
+    all_in_one = np.zeros(len(target), np.int64)
+    start = float(_leaf_values(target, weights, all_in_one, 1, level)[0])
+    forecast = np.full(len(target), start)
+    features = np.zeros((TREES, DEPTH), np.int64)
+    thresholds = np.full((TREES, DEPTH), np.inf)
+    leaves = np.zeros((TREES, _LEAVES))
+    for tree in range(TREES):
+        seen = np.flatnonzero(rng.random(len(target)) < ROW_SHARE)
+        among = rng.choice(len(rows.edges), max(1, round(len(rows.edges) * FEATURE_SHARE)), False)
+        residual = target[seen] - forecast[seen]
+        slope = residual if level is None else np.where(residual > 0, level, level - 1.0)
+        splits = _splits(rows, among, seen, slope * weights[seen], weights[seen])
+        leaf = _leaf_of(rows, splits)
+        values = _leaf_values(residual, weights[seen], leaf[seen], _LEAVES, level)
+        held = np.bincount(leaf[seen], weights[seen], _LEAVES)
+        leaves[tree] = LEARNING_RATE * values * held / (held + LEAF_PULL)
+        forecast += leaves[tree][leaf]
+        for place, (feature, edge) in splits.items():
+            features[tree, place] = feature
+            thresholds[tree, place] = rows.edges[feature][edge]
+    return Trees(start, features, thresholds, leaves, root)
+
+
+def _splits(
+    rows: Binned, among: IntArray, seen: IntArray, slope: FloatArray, weights: FloatArray
+) -> dict[int, tuple[int, int]]:
+    """Return each level's feature and edge: those that explain most, over all its nodes."""
+    columns = rows.bins[among][:, seen].astype(np.int64)
+    node = np.zeros(len(seen), np.int64)
+    splits: dict[int, tuple[int, int]] = {}
+    for place in range(DEPTH):
+        nodes = 1 << place
+        cells = columns + node * BINS
+        left, held = (
+            np.array([np.bincount(cell, each, nodes * BINS) for cell in cells])
+            .reshape(len(among), nodes, BINS)
+            .cumsum(axis=2)
+            for each in (slope, weights)
+        )
+        gain = _gain(left, held)
+        of, at = divmod(int(gain.argmax()), BINS)
+        if gain[of, at] <= 0:
+            break
+        splits[place] = int(among[of]), at
+        node |= (columns[of] > at).astype(np.int64) << place
+    return splits
+
+
+def _gain(left: FloatArray, held: FloatArray) -> FloatArray:
+    """Return what a split after each bin explains, shape (features, bins).
+
+    Of the cumulated slopes and weights of shape (features, nodes, bins). A node that would be left
+    with too few rows on one side gains nothing by it; beyond a feature's last edge there are none.
+    """
+    slopes, rows = left[..., -1:], held[..., -1:]
+    rest = rows - held
+    gain = left**2 / (held + LEAF_PULL) + (slopes - left) ** 2 / (rest + LEAF_PULL)
+    gain -= slopes**2 / (rows + LEAF_PULL)
+    allowed = (held >= NODE_ROWS_MIN) & (rest >= NODE_ROWS_MIN)
+    return np.asarray(np.where(allowed, gain, 0.0).sum(axis=1))
+
+
+def _leaf_of(rows: Binned, splits: dict[int, tuple[int, int]]) -> IntArray:
+    leaf = np.zeros(rows.bins.shape[1], np.int64)
+    for place, (feature, edge) in splits.items():
+        leaf |= (rows.bins[feature] > edge).astype(np.int64) << place
+    return leaf
+
+
+def _leaf_values(
+    residual: FloatArray, weights: FloatArray, leaf: IntArray, leaves: int, level: float | None
+) -> FloatArray:
+    """Return each leaf's weighted mean or quantile, 0 where nothing is in it."""
+    if level is None or len(residual) == 0:
+        held = np.bincount(leaf, weights, leaves)
+        total = np.bincount(leaf, weights * residual, leaves)
+        return np.asarray(np.divide(total, held, out=np.zeros(leaves), where=held > 0))
+    order = np.lexsort((residual, leaf))
+    ordered, below = residual[order], np.cumsum(weights[order])
+    bounds = np.searchsorted(leaf[order], np.arange(leaves + 1))
+    first, last = bounds[:-1], bounds[1:]
+    before = np.concatenate(([0.0], below))
+    at = np.searchsorted(below, before[first] + level * (before[last] - before[first]))
+    at = np.clip(at, first, np.maximum(last - 1, first))
+    return np.asarray(np.where(last > first, ordered[np.minimum(at, len(ordered) - 1)], 0.0))

@@ -11,7 +11,7 @@ from hems.civil import FloatArray
 from hems.forecast.base import HIGH_QUANTILE, LOW_QUANTILE
 
 # A level measured over few days is mostly chance: this many days at level 1 are added.
-LEVEL_PRIOR_DAYS: Final = 14
+LEVEL_PRIOR_DAYS: Final = 42
 LEVEL_MIN: Final = 0.5
 LEVEL_MAX: Final = 2.0
 # The mean leans towards the median until it has lost this share of its energy; see docs/hems.md.

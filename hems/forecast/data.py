@@ -1,4 +1,4 @@
-"""Series to judge a forecast by: of a wide file, or of the built-in homes."""
+"""Series to judge a forecast by: of a file, or of the built-in homes."""
 
 from datetime import date
 from pathlib import Path
@@ -12,7 +12,8 @@ from hems.errors import DataError
 from hems.forecast.report import Series
 from hems.sensors import STANDBY_W, zero_gaps
 from hems.sources.community import CommunitySource
-from hems.sources.wide import MISSING, read_wide
+from hems.sources.formats import read_file
+from hems.sources.grid import MISSING
 
 BUILT_IN_HOMES: Final = 5
 BUILT_IN_DAYS: Final = 200
@@ -22,7 +23,7 @@ _STEP_MS: Final = 30 * civil.MINUTE_MS
 
 
 def read_series(path: Path, zone: str) -> tuple[list[Series], list[Series]]:
-    """Return the loads and productions of a wide file, missing rows as gaps.
+    """Return the loads and productions of a file (`hems.sources.formats`), missing rows as gaps.
 
     Raises
     ------
@@ -31,7 +32,7 @@ def read_series(path: Path, zone: str) -> tuple[list[Series], list[Series]]:
     DataError
         The file cannot be read, or has no measurement.
     """
-    data = read_wide(path, civil.zone_of(zone), missing_rows=True)
+    data = read_file(path, civil.zone_of(zone), missing_rows=True)
     loads: list[Series] = []
     productions: list[Series] = []
     for home in data.homes:

@@ -24,6 +24,16 @@ SHIFT_WEIGHT: Final = 0.5
 WEEKDAY_WEIGHT: Final = 2.0
 
 LEVELS: Final = (0.1, 0.25, 0.5, 0.65, 0.75, 0.9)
+# Means of the steps around the same time: within 2 and 6 hours of it some days ago, and within an
+# hour over the last days. One step of one day says little of a home whose meals are never on time.
+NEAR_DAYS: Final = (1, 2, 7)
+NEAR_HOURS: Final = 2
+WIDE_DAYS: Final = (1, 2, 3)
+WIDE_HOURS: Final = 6
+AROUND_DAYS: Final = (3, 7, 14)
+AROUND_HOURS: Final = 1
+STANDBY_LEVEL: Final = 0.1
+PEAK_LEVEL: Final = 0.95
 # The features' order; see `Rows`.
 NAMES: Final = (
     *(f"sample_{level:g}" for level in LEVELS),
@@ -37,6 +47,14 @@ NAMES: Final = (
     "level_7",
     "level_28",
     "shape_28",
+    *(f"near_{day}" for day in NEAR_DAYS),
+    *(f"wide_{day}" for day in WIDE_DAYS),
+    *(f"around_{days}" for days in AROUND_DAYS),
+    "days_3",
+    "level_3",
+    "standby_1",
+    "standby_7",
+    "peak_1",
     "evening",
     "late",
 )
@@ -51,6 +69,39 @@ LATE_SHARE: Final = 24
 FEATURES: Final = len(NAMES)
 # Rows made at once: a sample of 84 values for each would else fill the memory of a small machine.
 _CHUNK_ROWS: Final = 3_072
+
+
+class Totals:
+    """Running totals of a history, for means over any stretch of it."""
+
+    def __init__(self, history_wh: FloatArray) -> None:
+        there = np.isfinite(history_wh)
+        self.total = np.concatenate(([0.0], np.cumsum(np.where(there, history_wh, 0.0))))
+        self.count = np.concatenate(([0], np.cumsum(there)))
+
+    def mean(self, first: IntArray, last: IntArray) -> FloatArray:
+        """Return the mean energy of steps `first` to before `last`, NaN where none is known."""
+        last = np.clip(last, 0, len(self.total) - 1)
+        first = np.clip(first, 0, last)
+        total, count = (of[last] - of[first] for of in (self.total, self.count))
+        return _ratio(total, count)
+
+    def around(
+        self, origins: IntArray, places: IntArray, days: IntArray, steps_per_day: int, steps: int
+    ) -> FloatArray:
+        """Return the mean of what is within `steps` of the same time of all of some days before.
+
+        `places` are the steps of the day ahead, counted from the origin; nothing at or after an
+        origin is looked at. Shape (origins, steps).
+        """
+        middle = origins[:, None] + places - days[:, None, None] * steps_per_day
+        last = np.minimum(middle + steps + 1, origins[:, None])
+        last = np.clip(last, 0, len(self.total) - 1)
+        first = np.clip(middle - steps, 0, last)
+        total, count = (
+            (of[last] - of[first]).sum(axis=0, dtype=np.float64) for of in (self.total, self.count)
+        )
+        return _ratio(total, count)
 
 
 class Rows(NamedTuple):
@@ -116,13 +167,14 @@ def rows(
     values = np.zeros((*shape, FEATURES))
     known = np.zeros(shape, np.bool_)
     weights = _weights(offsets // steps_per_day)
+    totals = Totals(history_wh)
     for part in _chunks(len(origins), len(offsets)):
         values[part], known[part] = _chunk(
-            history_wh, origins[part], offsets, steps_per_day, weights
+            history_wh, totals, origins[part], offsets, steps_per_day, weights
         )
     midnights = origins - (origins + first_step) % steps_per_day
     for column, share in ((-2, EVENING_SHARE), (-1, LATE_SHARE)):
-        level = _level(history_wh, midnights, max(1, steps_per_day // share))[:, None]
+        level = totals.mean(midnights - max(1, steps_per_day // share), midnights)[:, None]
         known_level = np.where(np.isfinite(level), level, values[..., NAMES.index("level_1")])
         values[..., column] = np.where(known, known_level, 0.0)
     return Rows(values, known)
@@ -148,6 +200,7 @@ def _weights(ahead: IntArray) -> FloatArray:
 
 def _chunk(
     history_wh: FloatArray,
+    totals: Totals,
     origins: IntArray,
     offsets: IntArray,
     steps_per_day: int,
@@ -168,7 +221,14 @@ def _chunk(
         same, (week + WEEK_DAYS * np.arange(HISTORY_DAYS // WEEK_DAYS)[:, None])[None], axis=1
     )
     levels = [
-        _level(history_wh, origins, days * steps_per_day) for days in (1, WEEK_DAYS, HISTORY_DAYS)
+        totals.mean(origins - days * steps_per_day, origins)
+        for days in (1, WEEK_DAYS, HISTORY_DAYS)
+    ]
+    per_origin = [
+        totals.mean(origins - 3 * steps_per_day, origins),
+        _recent(history_wh, origins, steps_per_day, STANDBY_LEVEL),
+        _recent(history_wh, origins, WEEK_DAYS * steps_per_day, STANDBY_LEVEL),
+        _recent(history_wh, origins, steps_per_day, PEAK_LEVEL),
     ]
     columns = [
         *quantiles,
@@ -180,6 +240,9 @@ def _chunk(
         mean_known(weekdays),
         *(np.broadcast_to(level[:, None], mean.shape) for level in levels),
         mean_known(same),
+        *_arounds(totals, origins, offsets % steps_per_day, steps_per_day),
+        mean_known(same[:, :3]),
+        *(np.broadcast_to(level[:, None], mean.shape) for level in per_origin),
         mean,  # evening and late, which `rows` fills in
         mean,
     ]
@@ -187,6 +250,32 @@ def _chunk(
     # What is not known of a lag is what is known of the sample: a ridge then sees no news in it.
     values = np.where(np.isfinite(values), values, mean[..., None])
     return np.where(known[..., None], values, 0.0), known
+
+
+def _arounds(
+    totals: Totals, origins: IntArray, places: IntArray, steps_per_day: int
+) -> list[FloatArray]:
+    """Return the means around the same time, in the order of `NAMES`."""
+    wanted = [
+        *((np.array([day]), NEAR_HOURS) for day in NEAR_DAYS),
+        *((np.array([day]), WIDE_HOURS) for day in WIDE_DAYS),
+        *((np.arange(1, days + 1), AROUND_HOURS) for days in AROUND_DAYS),
+    ]
+    return [
+        totals.around(origins, places, days, steps_per_day, hours * steps_per_day // 24)
+        for days, hours in wanted
+    ]
+
+
+def _recent(history_wh: FloatArray, origins: IntArray, steps: int, level: float) -> FloatArray:
+    """Return a quantile of the last steps before each origin, NaN where none is known."""
+    places = origins[:, None] - 1 - np.arange(steps)
+    there = places >= 0
+    if len(history_wh) == 0:
+        return np.full(len(origins), np.nan)
+    sample = np.where(there, history_wh[np.where(there, places, 0)], np.nan)[..., None]
+    weight = np.isfinite(sample).astype(np.float64)
+    return weighted_quantiles(sample, weight, (level,))[0][:, 0]
 
 
 def weighted_quantiles(
@@ -212,13 +301,3 @@ def mean_known(values: FloatArray) -> FloatArray:
 
 def _ratio(total: FloatArray, count: FloatArray | IntArray) -> FloatArray:
     return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
-
-
-def _level(history_wh: FloatArray, origins: IntArray, steps: int) -> FloatArray:
-    """Return the mean energy of the last steps before each origin, NaN where none is known."""
-    there = np.isfinite(history_wh)
-    total = np.concatenate(([0.0], np.cumsum(np.where(there, history_wh, 0.0))))
-    count = np.concatenate(([0], np.cumsum(there)))
-    first = np.maximum(origins - steps, 0)
-    origins = np.maximum(origins, 0)
-    return _ratio(total[origins] - total[first], count[origins] - count[first])

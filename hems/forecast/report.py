@@ -72,14 +72,10 @@ class HomeReport(NamedTuple):
     test: Forecast
 
 
-Progress = Callable[[str, int, int], None]
-
-
 def walk_forward(
     series: Series,
     model: ModelName = "auto",
     retrain_days: int = RETRAIN_DAYS,
-    progress: Progress = lambda name, day, days: None,
 ) -> HomeReport:
     """Judge the load forecast of one home.
 
@@ -110,14 +106,12 @@ def walk_forward(
     chosen: dict[str, int] = {}
     parts = []
     for start in range(first, days, retrain_days):
-        progress(series.name, start - first, days - first)
         end = min(days, start + retrain_days)
         trained = models.train(rows.upto(start, models.train_days(steps)), model)
         name = "blend" if trained is None else f"{trained.mean_by}/{trained.median_by}"
         chosen[name] = chosen.get(name, 0) + 1
         before = _part(untrained, slice(start - first, end - first))
         parts.append(before if trained is None else _energies(trained, rows, start, end, before))
-    progress(series.name, days - first, days - first)
     test = Forecast(*(np.concatenate(part) for part in zip(*parts, strict=True)))
     others = {
         "yesterday": rows.energy_wh[first - 1 : days - 1],

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from hems import civil
-from hems.civil import MINUTE_MS, BoolArray, FloatArray
+from hems.civil import MINUTE_MS, BoolArray, FloatArray, IntArray
 from hems.errors import ConfigError, DataError
 from hems.forecast.base import HISTORY_DAYS, Forecast, Horizon, offsets_of, same_time
 from hems.forecast.blend import same_time_mean
@@ -91,10 +91,23 @@ class FileWeather:
             reason = getattr(error, "strerror", None) or str(error)
             raise DataError(f"{path}: cannot be read: {reason}") from None
 
+    def knows(self, name: str) -> bool:
+        """Tell whether the file has any value of a column."""
+        return bool(np.isfinite(self._columns[name]).any())
+
     def window(self, start_ms: int, steps: int, step_ms: int) -> Conditions:
         """Return the file's values at the middle of each step; see `Weather`."""
         positions = civil.positions(start_ms + step_ms // 2, steps, step_ms, self._zone)
         minutes = positions * (step_ms // MINUTE_MS) + (step_ms // MINUTE_MS) // 2
+        return self._at(minutes)
+
+    def day(self, day: int, steps: int) -> Conditions:
+        """Return the values at the middles of a civil day's equal steps."""
+        length = 1440 // steps
+        return self._at(day * 1440 + length * np.arange(steps, dtype=np.int64) + length // 2)
+
+    def _at(self, minutes: IntArray) -> Conditions:
+        """Return the values at minutes of civil time."""
         places = minutes // self._step_minutes - self._first
         there = (places >= 0) & (places < len(self._columns["irradiance_w_m2"]))
         at = np.where(there, places, 0)

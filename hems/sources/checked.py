@@ -34,14 +34,14 @@ class Faults:
         self._last_ms: dict[str, int] = {}
 
     def note(self, channel: str, kind: str, starts_ms: IntArray) -> None:
-        """Take note of the steps at which a channel (`load`, `pv`, `soc`) has a fault."""
+        """Take note of the steps at which a channel (`load`, `pv`, `battery`) has a fault."""
         key = f"{channel}_{kind}"
         last_ms = self._last_ms.get(key)
         fresh = starts_ms if last_ms is None else starts_ms[starts_ms > last_ms]
         if len(fresh) == 0:
             return
-        self.counts[key] = self.counts.get(key, 0) + len(fresh)
         self._last_ms[key] = int(fresh[-1])
+        self.counts[key] = self.counts.get(key, 0) + len(fresh)
         if last_ms is None or fresh[0] - last_ms > DAY_MS:
             log.warning(
                 "%s: %s, %d of its readings to %s: %s",
@@ -51,6 +51,22 @@ class Faults:
                 np.datetime_as_string(np.datetime64(int(fresh[-1]), "ms"), "m") + "Z",
                 sensors.REASONS[kind],
             )
+
+    def told(self) -> list[dict[str, str | int]]:
+        """Return what was found so far as plain data, by channel and kind; `last_ms` is UTC."""
+        found: list[dict[str, str | int]] = []
+        for key in sorted(self.counts):
+            channel, kind = key.split("_", 1)
+            found.append(
+                {
+                    "channel": channel,
+                    "kind": kind,
+                    "outcome": sensors.outcome(channel, kind),
+                    "readings": self.counts[key],
+                    "last_ms": self._last_ms[key],
+                }
+            )
+        return found
 
 
 class CheckedSource:

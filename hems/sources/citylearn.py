@@ -118,8 +118,10 @@ def _read(path: Path, rows: "csv.DictReader[str]") -> WideData:
 def _first_minute(path: Path, hours: list[tuple[int, int, int]]) -> int:
     """Return the civil minute of the first row: its year and day are found by those that follow."""
     month, hour, _ = hours[0]
-    if not 1 <= hour <= 24:
-        raise DataError(f"{path}: line 2: hour {hour}; hours are 1 to 24")
+    if not 1 <= hour <= 24 or not 1 <= month <= 12:
+        raise DataError(
+            f"{path}: line 2: month {month}, hour {hour}; months are 1 to 12, hours 1 to 24"
+        )
     # How many days of the first month there are says on which day the file begins.
     leap = [FIRST_YEAR + n for n in range(_YEARS)]
     days_shown = 0

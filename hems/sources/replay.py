@@ -14,6 +14,7 @@ from hems.civil import WEEK_DAYS
 from hems.errors import DataError
 from hems.sources.base import DailySource, DayEnergy
 from hems.sources.grid import MISSING, HomeSeries
+from hems.sources.roof import Roof
 
 
 class ReplaySource(DailySource):
@@ -36,6 +37,8 @@ class ReplaySource(DailySource):
         Where production comes from if the file has none of this home.
     pv_scale : float
         Factor on the file's production.
+    roof : Roof, optional
+        What production is reckoned from instead, its days those of the file.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class ReplaySource(DailySource):
         repeat_from_day: int | None = None,
         pv_from: DailySource | None = None,
         pv_scale: float = 1.0,
+        roof: Roof | None = None,
     ) -> None:
         super().__init__(zone)
         self._steps_per_day = steps_per_day
@@ -62,6 +66,7 @@ class ReplaySource(DailySource):
         self._home = home
         self._pv_from = pv_from
         self._pv_scale = pv_scale
+        self._roof = roof
 
     def day_energy(self, day: int) -> DayEnergy:
         """Return a day of the file, or one of unknowns before it begins."""
@@ -73,7 +78,10 @@ class ReplaySource(DailySource):
         rows = slice(low, low + self._steps_per_day)
         load_uwh = self._home.load_uwh[rows]
         known = load_uwh != MISSING
-        if self._home.pv_uwh is not None:
+        if self._roof is not None:
+            pv_uwh, lit = self._roof.day(data_day, self._steps_per_day)
+            known &= lit
+        elif self._home.pv_uwh is not None:
             pv_uwh = self._home.pv_uwh[rows]
             known &= pv_uwh != MISSING
             pv_uwh = np.rint(pv_uwh * self._pv_scale).astype(np.int64)
@@ -94,6 +102,10 @@ class ReplaySource(DailySource):
         return self._last_day - span + 1 + (day - self._last_day - 1) % span
 
 
-def _coarser(values: "civil.IntArray", steps: int) -> "civil.IntArray":
-    result: civil.IntArray = values.reshape(steps, -1).sum(axis=1)
-    return result
+def _coarser(values: civil.IntArray, steps: int) -> civil.IntArray:
+    # By the running total: a file's steps need not be whole steps of the other source.
+    totals = np.concatenate(([0], np.cumsum(values)))
+    edges = np.arange(steps + 1) * (len(values) / steps)
+    at_edges = np.rint(np.interp(edges, np.arange(len(totals)), totals)).astype(np.int64)
+    energy: civil.IntArray = np.diff(at_edges)
+    return energy

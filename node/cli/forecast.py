@@ -1,6 +1,12 @@
 """`commonwatt forecast`: how good a home's forecasts are, on its own data."""
 
+import os
 import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -10,7 +16,8 @@ from node.cli.options import JsonOption, print_json
 from node.cli.tables import add_row, show, table
 
 if TYPE_CHECKING:
-    from hems.forecast.report import HomeReport, Skill
+    from hems.forecast.model import ModelName
+    from hems.forecast.report import HomeReport, Series, Skill
 
 forecast_app = typer.Typer(help="Judge the forecasts.", no_args_is_help=True)
 
@@ -30,10 +37,11 @@ def report(
             help="A wide file: time, then a load column per home. [default: built-in homes]"
         ),
     ] = None,
-    model: Annotated[
-        str, typer.Option(help="auto, blend, ridge or boosted (extra `forecast`).")
-    ] = "auto",
+    model: Annotated[str, typer.Option(help="auto, blend, ridge or boosted.")] = "auto",
     retrain_days: Annotated[int, typer.Option(min=1, help="Train anew after this many days.")] = 14,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Homes judged at once. [default: one per CPU]")
+    ] = None,
     zone: Annotated[str, typer.Option(help="The time zone of the file's clock.")] = _ZONE,
     as_json: JsonOption = False,
     out: Annotated[
@@ -45,6 +53,8 @@ def report(
     The last 30 % of each home's days are forecast, from nothing but the days before each. Skill is
     1 - error / error of the 7-day naive forecast (the same time seven days before).
     """
+    # Before numpy is loaded, here and in the workers: see `node.launch`.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from hems.errors import HemsError
     from hems.forecast import report as reports
     from hems.forecast.data import built_in_series, read_series
@@ -55,14 +65,7 @@ def report(
         name = model_of(model)
         file = "built-in homes, synthetic" if data is None else data.name
         loads, productions = built_in_series() if data is None else read_series(data, zone)
-        homes, left_out = [], []
-        for place, series in enumerate(loads, start=1):
-            bar = _Progress(place, len(loads))
-            try:
-                homes.append(reports.walk_forward(series, name, retrain_days, bar))
-            except reports.TooLittleError as error:
-                left_out.append(str(error))
-            bar.done()
+        homes, left_out = _judge(loads, name, retrain_days, jobs or os.cpu_count() or 1)
         if not homes:
             raise ConfigError(f"{file}: no home can be judged: {'; '.join(left_out)}")
         pv = {series.name: reports.pv_skill(series) for series in productions}
@@ -79,22 +82,38 @@ def report(
             typer.echo(f"report.json and drawings are in {out}")
 
 
-class _Progress:
-    """One line on a terminal, written over; nothing where nobody watches."""
+def _judge(
+    loads: list["Series"], model: "ModelName", retrain_days: int, jobs: int
+) -> tuple[list["HomeReport"], list[str]]:
+    """Return the reports of the homes that can be judged, and why others cannot."""
+    from hems.forecast.report import TooLittleError, walk_forward
 
-    def __init__(self, place: int, places: int) -> None:
-        self.head = f"home {place} of {places}"
-        self.shown = sys.stderr.isatty()
+    homes, left_out = [], []
+    jobs = min(jobs, len(loads))
+    ways: Iterator[Callable[[], HomeReport]]
+    with ExitStack() as stack:
+        if jobs > 1:
+            workers = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+            pool = stack.enter_context(workers)
+            waiting = [pool.submit(walk_forward, each, model, retrain_days) for each in loads]
+            ways = (future.result for future in waiting)
+        else:
+            ways = (partial(walk_forward, each, model, retrain_days) for each in loads)
+        for place, way in enumerate(ways, start=1):
+            _progress(f"home {place} of {len(loads)}")
+            try:
+                homes.append(way())
+            except TooLittleError as error:
+                left_out.append(str(error))
+    _progress("")
+    return homes, left_out
 
-    def __call__(self, name: str, day: int, days: int) -> None:
-        if self.shown:
-            sys.stderr.write(f"\r{self.head}: {name}, day {day} of {days}\x1b[K")
-            sys.stderr.flush()
 
-    def done(self) -> None:
-        if self.shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+def _progress(text: str) -> None:
+    """Write a line over the last one on a terminal; nothing where nobody watches."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{text}\x1b[K")
+        sys.stderr.flush()
 
 
 def _write(

@@ -7,10 +7,12 @@ import pytest
 
 from hems import civil
 from hems.civil import DAY_MS
-from hems.config import ForecastSettings, HomeConfig, ReplayHome
+from hems.config import ConstantHome, ForecastSettings, HomeConfig, ReplayHome
+from hems.devices.loads import HeatPump
 from hems.errors import ConfigError
 from hems.forecast import boosted
 from hems.home import HomeEnergyManager, MarketView
+from hems.learning import HomeWeather
 from tests.hems.forecast.homes import home
 
 ZONE = "Australia/Adelaide"  # a half-hour zone with daylight saving
@@ -46,7 +48,10 @@ def at(day: int, hour: int) -> int:
     return civil.day_start_ms(civil.day_number(FIRST) + day, zone) + hour * STEP_MS
 
 
-def test_a_node_restarted_at_noon_forecasts_what_it_forecast(config: HomeConfig) -> None:
+def test_a_node_restarted_at_noon_forecasts_what_it_forecast(
+    config: HomeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boosted, "TREES", 12)
     kept, restarted = HomeEnergyManager(config), None
     start_ms = at(120, 0)
     for hour in range(13):
@@ -100,13 +105,6 @@ def test_the_built_in_community_is_not_learnt() -> None:
     assert manager._load_model.at(20_000 * DAY_MS, STEP_MS) is None
 
 
-@pytest.mark.skipif(boosted.installed(), reason="the extra `forecast` is installed")
-def test_a_model_that_is_not_installed_is_refused_at_once(config: HomeConfig) -> None:
-    settings = ForecastSettings(model="boosted")
-    with pytest.raises(ConfigError, match=r"commonwatt\[forecast\]"):
-        HomeEnergyManager(msgspec.structs.replace(config, forecast=settings))
-
-
 def test_clouds_foretold_darken_the_afternoon(tmp_path: Path) -> None:
     from hems import neighbourhood
 
@@ -125,6 +123,24 @@ def test_clouds_foretold_darken_the_afternoon(tmp_path: Path) -> None:
     with_it = told.plan_slot(start_ms, STEP_MS, market()).pv.mean_wh
     assert with_it.sum() == pytest.approx(past[-24:].sum() / 10, rel=0.1)
     assert bare.plan_slot(start_ms, STEP_MS, market()).pv.mean_wh.sum() > 3 * with_it.sum()
+
+
+def test_a_cold_snap_foretold_heats_more(tmp_path: Path) -> None:
+    start_ms = civil.day_start_ms(20_000, civil.zone_of("Australia/Sydney"))
+    # Freezing until noon; of the afternoon nothing is told, and the settings' curve stands.
+    lines = [f"{civil.date_of(20_000)} {hour:02d}:00,-8" for hour in range(12)]
+    (tmp_path / "cold.csv").write_text("\n".join(["time,temperature_c", *lines, ""]))
+    plain = HomeConfig(source=ConstantHome(load_w=300), devices={"heat": HeatPump()})
+    cold = ForecastSettings(weather=str(tmp_path / "cold.csv"))
+    told = msgspec.structs.replace(plain, forecast=cold)
+    plans = [HomeEnergyManager(of).plan_slot(start_ms, STEP_MS, market()) for of in (plain, told)]
+    usual, more = (np.array(one.plan.device_wh["heat"]) for one in plans)
+    assert more[:12].sum() > 1.5 * usual[:12].sum()
+    weather = HomeWeather(cold, civil.zone_of("Australia/Sydney"))
+    edges = start_ms + STEP_MS * np.array([0, 1, 3, 11, 13, 14])
+    assert np.array_equal(weather.outdoor_c(edges), [-8, -8, -8, np.nan, np.nan], equal_nan=True)
+    nothing = HomeWeather(ForecastSettings(), civil.zone_of("UTC"))
+    assert np.isnan(nothing.outdoor_c(edges)).all()
 
 
 def test_settings_out_of_range_are_refused() -> None:

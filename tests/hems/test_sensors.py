@@ -181,3 +181,17 @@ def test_a_battery_changes_as_fast_as_its_power() -> None:
     assert sensors.soc_change_max(2_500, 5_000, 36_000_000) == 1.0
     with pytest.raises(ConfigError, match="elapsed -1"):
         sensors.soc_change_max(2_500, 5_000, -1)
+
+
+def test_every_kind_has_an_outcome_and_a_reason() -> None:
+    assert {kind: sensors.outcome("load", kind) for kind in ("spike", "zero", "unit")} == {
+        "spike": "doubted",
+        "zero": "doubted",
+        "unit": "refused",
+    }
+    assert [sensors.outcome("pv", kind) for kind in ("night", "sun", "stuck", "dead")] == [
+        *["repaired"] * 3,
+        "said",
+    ]
+    assert sensors.outcome("battery", "soc") == "refused"
+    assert set(sensors.REASONS) == set(sensors.KINDS)

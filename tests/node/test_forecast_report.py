@@ -32,7 +32,10 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: str) -> str:
-    result = CliRunner().invoke(app, ["forecast", "report", *arguments], catch_exceptions=False)
+    once = () if "--jobs" in arguments else ("--jobs", "1")
+    result = CliRunner().invoke(
+        app, ["forecast", "report", *once, *arguments], catch_exceptions=False
+    )
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -56,6 +59,14 @@ def test_json_is_all_that_is_printed(file: Path) -> None:
     assert told["mean"]["worst_home"] == min(
         home["mean"]["skill_mae_vs_naive7d"] for home in told["homes"]
     )
+
+
+def test_homes_are_judged_alike_one_by_one_and_at_once(file: Path) -> None:
+    reports = [
+        run("--data", str(file), "--model", "blend", "--json", "--jobs", jobs) for jobs in "12"
+    ]
+    assert reports[0] == reports[1]
+    assert "short" in json.loads(reports[1])["left_out"][0]
 
 
 def test_what_cannot_be_is_one_clear_error(file: Path, tmp_path: Path) -> None:

@@ -12,6 +12,12 @@ VALUES = home(DAYS)
 ROWS = model.table(VALUES, STEPS, 0)
 
 
+@pytest.fixture
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boosted, "TREES", 12)
+    monkeypatch.setattr(boosted, "LEARNING_RATE", 0.3)
+
+
 def test_the_ridge_beats_the_blend_where_days_hang_together() -> None:
     rows = model.table(home(DAYS, weekend=2.5), STEPS, 0)
     trained = model.train(rows.upto(120), "ridge")
@@ -49,6 +55,7 @@ def test_forecasting_is_what_was_learnt_from() -> None:
     assert np.allclose(forecast.high_wh, np.maximum(high, mean))
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_the_same_history_gives_the_same_model() -> None:
     history = VALUES[: 80 * STEPS]
     first, second = (model.train(model.table(history.copy(), STEPS, 0)) for _ in range(2))
@@ -59,6 +66,7 @@ def test_the_same_history_gives_the_same_model() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_the_best_on_unseen_days_is_chosen() -> None:
     trained = model.train(ROWS)
     assert trained is not None
@@ -105,19 +113,13 @@ def test_what_cannot_be_is_refused() -> None:
         model.table(VALUES[:-1], STEPS, 0)
 
 
-@pytest.mark.skipif(boosted.installed(), reason="the extra `forecast` is installed")
-def test_without_the_extra_the_error_names_it() -> None:
-    with pytest.raises(ConfigError, match=r"commonwatt\[forecast\]"):
-        model.train(ROWS, "boosted")
-
-
-@pytest.mark.skipif(not boosted.installed(), reason="needs the extra `forecast`")
-def test_boosted_trees_are_the_same_twice() -> None:
-    first, second = (model.train(ROWS, "boosted") for _ in range(2))
-    assert first is not None
-    assert second is not None
-    assert np.array_equal(first.energies(ROWS.values), second.energies(ROWS.values))
-    mean, low, median, high = first.energies(ROWS.values[120:])
+@pytest.mark.usefixtures("few_trees")
+def test_trees_forecast_ordered_energies() -> None:
+    trained = model.train(ROWS.upto(80), "boosted")
+    assert trained is not None
+    assert (trained.mean_by, trained.median_by) == ("boosted", "boosted")
+    mean, low, median, high = trained.energies(ROWS.values[80:])
     assert np.isfinite(mean).all()
+    assert (mean >= 0).all()
     assert (low <= median).all()
     assert (median <= high).all()

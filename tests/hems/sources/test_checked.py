@@ -65,6 +65,15 @@ def test_each_fault_is_counted_and_said_once(caplog: pytest.LogCaptureFixture) -
             now = NOW_MS + slot * SLOT_MS
             source.window(now - 2 * DAY_MS, now, SLOT_MS)
     assert source.faults.counts == {"load_negative": 3}
+    assert source.faults.told() == [
+        {
+            "channel": "load",
+            "kind": "negative",
+            "outcome": "refused",
+            "readings": 3,
+            "last_ms": NOW_MS - 5 * SLOT_MS,
+        }
+    ]
     assert [record.getMessage() for record in caplog.records] == [
         "home: load, 3 of its readings to 2026-02-15T21:30Z: energy below zero; "
         "are import and export mixed up?"

@@ -206,6 +206,12 @@ def test_a_wrong_building_is_refused(tmp_path: Path, change: tuple[str, str], na
         read_file(path)
 
 
+def test_a_month_that_is_none_is_refused(tmp_path: Path) -> None:
+    text = city_text(3).replace("\n7,24,", "\n13,24,").replace("\n8,", "\n13,")
+    with pytest.raises(DataError, match="line 2: month 13, hour 24; months are 1 to 12"):
+        read_file(written(tmp_path, "Building_1.csv", text))
+
+
 def test_leap_years_tell_the_year(tmp_path: Path) -> None:
     text = city_text(31 + 30 + 31 + 30 + 31 + 31 + 28 + 31)
     data = read_file(written(tmp_path, "Building_1.csv", text))

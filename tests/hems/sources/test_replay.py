@@ -74,6 +74,11 @@ def test_production_is_the_files_scaled_or_another_sources() -> None:
     roof = CommunitySource(0, 1, SYDNEY, 5000)
     lent = ReplaySource(series(2), 24, FIRST, SYDNEY, pv_from=roof).window(*window)
     assert lent.pv_wh.tolist() == roof.window(*window).pv_wh.tolist()
+    # Steps of 8 minutes are no whole steps of the other source's five.
+    eight = HomeSeries("a", np.full(2 * 180, 10**8), None, 0)
+    for steps in (HOUR_MS, 8 * 60_000):
+        got = ReplaySource(eight, 180, FIRST, SYDNEY, pv_from=roof).window(*window[:2], steps)
+        assert got.pv_wh.sum() == lent.pv_wh.sum()
     none = ReplaySource(series(2), 24, FIRST, SYDNEY).window(*window)
     assert none.pv_wh.sum() == 0
     assert none.load_wh.sum() * 1 == sum(100 + hour for hour in range(24))

@@ -1,0 +1,50 @@
+from typing import Any
+
+import pytest
+
+from node.cli.home import _print_status
+
+HOME: dict[str, Any] = {
+    "balance_micro": 1_250_000,
+    "bought_wh": 10,
+    "sold_wh": 20,
+    "saved_micro": 500_000,
+    "sensors": [],
+}
+STATUS: dict[str, Any] = {
+    "name": "home-01",
+    "address": "cw1",
+    "authority": None,
+    "listens": [],
+    "height": 7,
+    "behind": 0,
+    "peers": [],
+    "mempool": 0,
+    "finality_ms": {"count": 0},
+    "rss_mib": 90,
+    "cpu_s": 3,
+}
+
+
+def fault(channel: str, kind: str, outcome: str, readings: int) -> dict[str, Any]:
+    return {"channel": channel, "kind": kind, "outcome": outcome, "readings": readings}
+
+
+def test_bad_readings_are_told_by_channel(capsys: pytest.CaptureFixture[str]) -> None:
+    found = [
+        fault("load", "missing", "refused", 12),
+        fault("load", "spike", "doubted", 1),
+        fault("pv", "night", "repaired", 3),
+    ]
+    _print_status({**STATUS, "home": {**HOME, "sensors": found}})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(maxsplit=1)[1] for line in lines if line.startswith("  sensors")] == [
+        "load: 12 missing (refused), 1 spike (doubted)",
+        "pv: 3 night (repaired)",
+    ]
+
+
+def test_good_sensors_are_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+    for home in (None, HOME):
+        _print_status({**STATUS, "home": home})
+    assert "sensors" not in capsys.readouterr().out
