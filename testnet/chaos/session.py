@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from rich.console import Console
 
 from testnet.chaos.errors import ChaosError
-from testnet.chaos.journal import Journal, undoing, unfinished
+from testnet.chaos.journal import Journal, alone, read_journal, undoing, unfinished
 from testnet.chaos.page import as_page
 from testnet.chaos.report import as_json, show
 from testnet.chaos.run import prepare, run_plan
@@ -30,6 +30,7 @@ JSON_NAME: Final = "report.json"
 PAGE_NAME: Final = "report.html"
 LOGS_NAME: Final = "logs"
 PROJECT: Final = "commonwatt"
+CONTAINERS: Final = "containers"
 
 
 class Options(NamedTuple):
@@ -63,9 +64,11 @@ async def session(options: Options) -> int:
         directory = Path(tempfile.mkdtemp(prefix="commonwatt-chaos-"))
         keep = stack.enter_context(_kept_on_failure(directory))
         journal = Journal.begin()
-        # What an earlier run has left would disturb this one, too.
-        left = [file for file in unfinished() if file != journal.file]
+        # What a run that crashed has left would disturb this one, too.
+        left = [file for file in unfinished() if not read_journal(file)[1]]
         stack.enter_context(undoing(journal, say))
+        if options.target == CONTAINERS:
+            stack.enter_context(alone(f"project-{options.project}"))
         target = await make_target(options, directory, scenario, journal)
         plan = await prepare(scenario, target)
         if left:
