@@ -13,6 +13,7 @@ from testnet.chaos.errors import ScenarioError
 from testnet.chaos.roster import Roster, with_groups
 from testnet.chaos.scenario import (
     AnyFault,
+    Burst,
     Byzantine,
     Clock,
     Cpu,
@@ -309,7 +310,7 @@ def _contradiction(one: Strike, two: Strike) -> str:
     first, second = one.fault, two.fault
     if isinstance(first, OF_PROCESS) and isinstance(second, OF_PROCESS):
         return "one process can be down or still in one way at a time"
-    for kind in (Clock, Disk, Cpu, Byzantine, Disconnect):
+    for kind in (Clock, Disk, Cpu, Byzantine, Disconnect, Burst):
         if isinstance(first, kind) and isinstance(second, kind):
             return f"{one.kind} has one value at a time"
     still, slow = (Stop,), (Cpu,)

@@ -140,8 +140,26 @@ class Byzantine(Fault, frozen=True, tag="byzantine"):
     behaviour: Behaviour
 
 
+class Burst(Fault, frozen=True, tag="burst"):
+    """Made-up `homes` each post an order in the last moments before every gate (`testnet.load`)."""
+
+    nodes: Nodes = ("all",)
+    homes: Annotated[int, msgspec.Meta(ge=1, le=1_000)]
+
+
 AnyFault: TypeAlias = (
-    Kill | Wipe | Restart | Stop | Disconnect | Partition | Link | Clock | Disk | Cpu | Byzantine
+    Kill
+    | Wipe
+    | Restart
+    | Stop
+    | Disconnect
+    | Partition
+    | Link
+    | Clock
+    | Disk
+    | Cpu
+    | Byzantine
+    | Burst
 )
 
 

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from node.status import summary_ms
 from testnet.chaos.audit import Audit
@@ -91,6 +91,7 @@ class Seen(NamedTuple):
     blocks_s: dict[int, float]
     books: Audit
     quiet_s: float
+    bursts: Sequence[dict[str, Any]] = ()
 
 
 class Verdict(NamedTuple):
@@ -124,6 +125,7 @@ def judge(seen: Seen) -> Verdict:
         _none("money", books.money, "conserved at every node"),
         _none("energy", books.energy, f"{books.slots} slots balance"),
         _recovered(seen, recoveries),
+        *_bursts(seen),
         *_finality(phases, demands),
         *_rate(phases, demands),
     ]
@@ -242,6 +244,17 @@ def _phase(seen: Seen, name: str, begin_s: float, end_s: float) -> Phase:
     took_ms = [one.took_ms for one in seen.latencies if begin_s <= one.at_s < end_s]
     gap_s = longest_gap(inside, begin_s, end_s)[0]
     return Phase(name, begin_s, end_s, len(inside), gap_s, summary_ms(took_ms))
+
+
+def _bursts(seen: Seen) -> list[Check]:
+    """What nodes accepted in a burst must be in a block, however many came at once."""
+    checks = []
+    for told in seen.bursts:
+        accepted, committed = told["accepted"], told["committed"]
+        refused = sum(told["refused"].values())
+        said = f"{committed} of {accepted} accepted orders committed, {refused} refused"
+        checks.append(Check("burst", 0 < accepted == committed, said))
+    return checks
 
 
 def _finality(phases: Sequence[Phase], demands: Demands) -> list[Check]:

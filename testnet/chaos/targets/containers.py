@@ -26,10 +26,11 @@ from testnet.chaos.errors import TargetError
 from testnet.chaos.journal import Command, Journal, Signal, born
 from testnet.chaos.plan import Pair, Plan, Wire
 from testnet.chaos.roster import Roster
-from testnet.chaos.scenario import Byzantine, Clock, Cpu, Disconnect, Disk, Link, Partition
+from testnet.chaos.scenario import Burst, Byzantine, Clock, Cpu, Disconnect, Disk, Link, Partition
 from testnet.chaos.targets.base import Drive
 from testnet.chaos.targets.processes import DRIVE_NAME, empty
 from testnet.chaos.wiring import Place, Wiring, command, missing, missing_queues
+from testnet.street import Street
 
 ASK_TIMEOUT_S: Final = 5.0
 FIRST_TIMEOUT_S: Final = 30.0
@@ -168,6 +169,8 @@ class Containers:
             lacking.append(f"{limited[0]} has a CPU limit of its own, which would be overwritten")
         if adrift := [n for n in sorted(plan.struck(Disconnect)) if not self.network(n)]:
             lacking.append(f"{adrift[0]} is in no network")
+        if plan.uses(Burst):
+            lacking.append("burst needs the regulator's key: use --target processes or netns")
         if plan.uses(Partition, Link):
             lacking += await missing()
         if not lacking and plan.uses(Link):
@@ -235,6 +238,10 @@ class Containers:
         """Return what containers have done by themselves since the last time."""
         found, self._failures = self._failures, []
         return found
+
+    def street(self) -> Street | None:
+        """There is none: the regulator's key is in a volume of the operator's."""
+        return None
 
     async def save_logs(self, directory: Path) -> None:
         """Write what each container has said into a directory."""

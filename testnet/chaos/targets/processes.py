@@ -28,7 +28,7 @@ from testnet.chaos.roster import Roster
 from testnet.chaos.scenario import Byzantine, Clock, Disconnect, Disk, Grid, Link, Partition
 from testnet.chaos.targets.base import Drive
 from testnet.processes import HomeProcess, stop_all
-from testnet.street import Street, StreetPlan, create_street, home_names
+from testnet.street import Street, StreetPlan, create_street, home_names, open_street
 
 ASK_TIMEOUT_S: Final = 5.0
 DRIVE_NAME: Final = "chaos.json"
@@ -147,6 +147,10 @@ class Processes:
                 found.append(home.failure or f"{name} ended by itself: {home.last_words()}")
                 home.restarts, home.failure = 0, None
         return found
+
+    def street(self) -> Street | None:
+        """Return the street, once it is made."""
+        return open_street(self.directory / "street")
 
     async def save_logs(self, directory: Path) -> None:
         """Copy the homes' logs."""

@@ -90,6 +90,8 @@ async def test_what_a_container_cannot_be_asked_is_said(tmp_path: Path) -> None:
     grid = target(tmp_path, *street())
     clock = await grid.lacking(plan_of(grid, "clock", skew_ms=5))
     assert "home-01 runs the production daemon" in clock[0]
+    (burst,) = await grid.lacking(plan_of(grid, "burst", homes=9))
+    assert "needs the regulator's key" in burst
     assert await grid.lacking(plan_of(grid, "kill")) == []
     assert await grid.lacking(plan_of(grid, "cpu", percent=5)) == []
 

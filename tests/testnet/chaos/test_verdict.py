@@ -141,6 +141,15 @@ def test_a_halved_block_rate_fails_where_it_is_asked() -> None:
     assert judge(seen(demands=demands)).passed
 
 
+def test_what_was_accepted_in_a_burst_must_be_committed() -> None:
+    told = {"accepted": 50, "committed": 50, "refused": {"full": 2}}
+    verdict = judge(seen(bursts=[told]))
+    assert verdict.passed
+    assert "50 of 50 accepted orders committed, 2 refused" in {c.said for c in verdict.checks}
+    for bad in ({"committed": 49}, {"accepted": 0, "committed": 0}):
+        assert list(failed(judge(seen(bursts=[told | bad])))) == ["burst"]
+
+
 def test_the_report_is_plain_and_the_page_escapes() -> None:
     run = seen()
     report = as_json(run, judge(run), "processes")
