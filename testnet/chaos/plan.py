@@ -271,12 +271,13 @@ def _drawn(asked: Random, number: int, roster: Roster, seed: int) -> Iterator[St
         "stop": Stop,
         "disconnect": Disconnect,
     }
+    nodes = roster.select(asked.nodes, draw, "random")
     deck: list[str] = []
     for place in range(min(int(asked.length_s / asked.every_s), STRIKES_MAX + 1)):
         if not deck:
             deck = list(asked.kinds)
             draw.shuffle(deck)
-        name, begin_s = draw.choice(roster.names), place * asked.every_s
+        name, begin_s = draw.choice(nodes), place * asked.every_s
         for_s = round(draw.uniform(shortest_s, longest_s), 1)
         fault = kinds[deck.pop()](nodes=(name,), at_s=begin_s, for_s=for_s)
         yield Strike(number, fault, (name,), begin_s, begin_s + for_s)

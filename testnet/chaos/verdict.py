@@ -13,6 +13,8 @@ from testnet.chaos.watch import Heads, Latency, Sample
 
 # Blocks are on their way for so long: who is where the furthest was then is at the head.
 WAY_S: Final = 1.0
+# Memory of a shorter life than this says nothing about its growth.
+STRETCH_MIN_S: Final = 1_800.0
 # Fewer transactions say nothing about a percentile.
 LATENCIES_MIN: Final = 10
 BEFORE, DURING, AFTER = "before", "during", "after"
@@ -128,6 +130,7 @@ def judge(seen: Seen) -> Verdict:
         *_bursts(seen),
         *_finality(phases, demands),
         *_rate(phases, demands),
+        *_growth(seen, demands),
     ]
     loads = {name: load_of(samples) for name, samples in seen.samples.items()}
     return Verdict(checks, recoveries, phases, loads)
@@ -276,6 +279,45 @@ def _rate(phases: Sequence[Phase], demands: Demands) -> list[Check]:
     percent = 100 * during / before if before else 0.0
     said = f"{percent:.0f} % of the undisturbed; at least {demands.block_rate_percent:g} %"
     return [Check("block rate", percent >= demands.block_rate_percent, said)]
+
+
+def _growth(seen: Seen, demands: Demands) -> list[Check]:
+    """Hold how fast memory grows against what is allowed, where nodes were up for long enough."""
+    allowed = demands.rss_mib_per_h
+    if not allowed:
+        return []
+    slopes = {
+        name: slope
+        for name, samples in seen.samples.items()
+        if (slope := mib_per_h([s for s in samples if s.at_s >= seen.began_s])) is not None
+    }
+    if not slopes:
+        minutes = STRETCH_MIN_S / 60
+        return [Check("memory", False, f"no node was up for {minutes:.0f} minutes without a break")]
+    worst = max(slopes, key=lambda name: slopes[name])
+    said = f"{worst} grows by {slopes[worst]:.2f} MiB/h, most of {len(slopes)} nodes"
+    return [Check("memory", slopes[worst] <= allowed, f"{said}; at most {allowed:g}")]
+
+
+def mib_per_h(samples: Sequence[Sample]) -> float | None:
+    """Return the slope (least squares) of memory over the longest life of a node's process.
+
+    None if that is shorter than `STRETCH_MIN_S`.
+    """
+    lives: list[list[Sample]] = []
+    for sample in samples:
+        if not sample.up:
+            continue
+        if not lives or sample.uptime_s < lives[-1][-1].uptime_s:
+            lives.append([])
+        lives[-1].append(sample)
+    longest = max(lives, key=lambda life: life[-1].at_s - life[0].at_s, default=[])
+    if len(longest) < 2 or longest[-1].at_s - longest[0].at_s < STRETCH_MIN_S:
+        return None
+    slope, _ = statistics.linear_regression(
+        [sample.at_s / 3600 for sample in longest], [sample.rss_mib for sample in longest]
+    )
+    return slope
 
 
 def load_of(samples: Sequence[Sample]) -> Load:
