@@ -107,7 +107,7 @@ def due_in_region(region: Application, main: Application, main_head: str) -> lis
     if rules is None or window is None or known is None:
         return []
     calls = []
-    for slot in _unresolved(region):
+    for slot in unresolved(region):
         found = _shown(main, rules["region"], slot, window)
         if found is not None:
             calls.append(found)
@@ -130,7 +130,7 @@ def _shown(main: Application, region: int, slot: int, window: list[int]) -> Call
     return regions.refund(main.height, slot, shown, proof, absence)
 
 
-def _unresolved(region: Application) -> list[int]:
+def unresolved(region: Application) -> list[int]:
     """Return the slots whose offers are open or late."""
     found = []
     for slot in _value(region, "export/kept") or []:

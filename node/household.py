@@ -26,7 +26,7 @@ from hems.home import CATCH_UP_SLOTS_MAX, Delivery, HomeEnergyManager, MarketVie
 from market import client
 from market.app import BlockResult
 from market.errors import QueryError
-from market.genesis import MarketParams
+from market.genesis import MECHANISMS_WITH_ORDERS, MarketParams
 from node import trading
 from node.memory import HomeMemory
 from node.requests import Requests, spoken
@@ -295,7 +295,7 @@ class Household:
 
     @property
     def _has_orders(self) -> bool:
-        return self._params.mechanism in ("high_low", "uniform")
+        return self._params.mechanism in MECHANISMS_WITH_ORDERS
 
     def _waits(self, slot: int) -> bool:
         return trading.waiting(self._memory.outbox.values(), slot)

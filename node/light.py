@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from consensus.sync_messages import GetPath
+from node.anchoring import MAIN_PATH_PROTOCOL, AnchorReader, ProveCheckpoint, ProvenAnchor
+from node.anchoring import PROTOCOL as ANCHOR_PROTOCOL
 from node.api.control import ask
 from node.bill import PROTOCOL, BillReader, ProveBill, ProvenBill, Source
 from node.errors import ConfigError, PeerError
@@ -48,6 +50,14 @@ class ControlSource:
         """See `node.bill.Source`."""
         return _bytes(await ask(self._data, "path", epoch=epoch, height=height))
 
+    async def anchor(self, number: int) -> bytes:
+        """See `node.anchoring.AnchorSource`."""
+        return _bytes(await ask(self._data, "checkpoint_proof", number=number))
+
+    async def main_path(self, epoch: int, height: int) -> bytes:
+        """See `node.anchoring.AnchorSource`."""
+        return _bytes(await ask(self._data, "main_path", epoch=epoch, height=height))
+
 
 class PeerSource:
     """A connected peer, asked over the network."""
@@ -67,6 +77,14 @@ class PeerSource:
     async def path(self, epoch: int, height: int) -> bytes:
         """See `node.bill.Source`."""
         return await self.ask(SYNC_PROTOCOL, encode(GetPath(epoch, height)))
+
+    async def anchor(self, number: int) -> bytes:
+        """See `node.anchoring.AnchorSource`."""
+        return await self.ask(ANCHOR_PROTOCOL, encode(ProveCheckpoint(number)))
+
+    async def main_path(self, epoch: int, height: int) -> bytes:
+        """See `node.anchoring.AnchorSource`."""
+        return await self.ask(MAIN_PATH_PROTOCOL, encode(GetPath(epoch, height)))
 
     async def ask(self, protocol: str, question: bytes) -> bytes:
         """Ask by any protocol. Raises `PeerError`."""
@@ -196,6 +214,35 @@ async def prove_receipt(
         return await reader.fetch(ControlSource(asked), tx_id)
     async with visit(genesis, asked, network) as source:
         return await reader.fetch(source, tx_id)
+
+
+async def prove_anchor(
+    genesis: Genesis, asked: Path | str, number: int, network: Network | None = None
+) -> ProvenAnchor:
+    """Fetch a region's checkpoint and what has become of it, and check it against the genesis.
+
+    Parameters
+    ----------
+    genesis : Genesis
+        The region's.
+    asked : Path or str
+        The data directory of a running node, or the multiaddress of a peer; of one that keeps the
+        main chain too.
+    number : int
+        The checkpoint's.
+    network : Network, optional
+        As `visit`.
+
+    Raises
+    ------
+    ConfigError, ControlError, GenesisError, PeerError, ProofError
+        As `visit` and `AnchorReader.fetch`.
+    """
+    reader = AnchorReader(genesis)
+    if isinstance(asked, Path):
+        return await reader.fetch(ControlSource(asked), number)
+    async with visit(genesis, asked, network) as source:
+        return await reader.fetch(source, number)
 
 
 def account_of(home: str, genesis: Genesis) -> str:

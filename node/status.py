@@ -1,5 +1,6 @@
 """What a node says of itself: one plain map, for people, the testnet and health checks."""
 
+import importlib.metadata
 import time
 from collections import deque
 from typing import Any, Final
@@ -16,6 +17,11 @@ from wire.keys import SigningKey
 
 LATENCIES_KEPT: Final = 2_000
 SUBMITTED_MAX: Final = 2_000
+
+
+def version() -> str:
+    """Return the version of this program, as it was installed."""
+    return importlib.metadata.version("commonwatt")
 
 
 class Finality:
@@ -76,6 +82,7 @@ class NodeStatus:
         head = self._chain.head
         return {
             "name": self._name,
+            "version": version(),
             "chain_id": self._chain_id,
             "address": self._key.address,
             "peer_id": self._key.peer_id,

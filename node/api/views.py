@@ -17,7 +17,9 @@ import msgspec
 
 from market import carbon, client, governance
 from market.app import Application
+from market.client.finality import finality_of_slot
 from market.errors import QueryError
+from market.genesis import MECHANISMS_WITH_ORDERS
 from node.api.control import Answer
 from node.errors import ControlError
 from wire.keys import is_address
@@ -27,15 +29,22 @@ BOOK_SLOTS_MAX: Final = 8
 PRICES_SLOTS_MAX: Final = 96
 REQUESTS_MAX: Final = 100
 NAMES_SHOWN_MAX: Final = 8
-ORDERS_BY_SLOT: Final = ("high_low", "uniform")
 GRID_NAME: Final = "grid"
 
 
 class Views:
-    """Answers about one application's committed state."""
+    """Answers about one application's committed state.
 
-    def __init__(self, app: Application) -> None:
+    Parameters
+    ----------
+    app : Application
+    main : Application, optional
+        The main chain's, where this node keeps it beside a region.
+    """
+
+    def __init__(self, app: Application, main: Application | None = None) -> None:
         self._app = app
+        self._main = main
         self._query = app.query
         self._offsets: tuple[int, list[tuple[int, int]]] = (-2, [])
 
@@ -60,7 +69,7 @@ class Views:
 
     def book(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """The orders of one slot, or of those whose gate is open: bids and asks, best first."""
-        self._need(ORDERS_BY_SLOT, "orders", "market requests")
+        self._need(MECHANISMS_WITH_ORDERS, "orders", "market requests")
         asked = _integer(question, "slot", 0, SLOT_MAX)
         opened = [asked] if asked is not None else client.open_slots(self._query)
         names = self._names()
@@ -89,6 +98,7 @@ class Views:
             number = self._home(question["home"]).number
             found = [trade for trade in found if number in (trade.buyer, trade.seller)]
         return self._slot(slot) | {
+            "finality": self.finality(slot),
             "summary": client.slot_summary(self._query, slot),
             "rounds": [
                 _plain(held)
@@ -204,6 +214,17 @@ class Views:
             if address == home.address:
                 return home.name
         return self._title(address, None)
+
+    def finality(self, slot: int) -> str | None:
+        """How final a slot's trades and bills are; None where there is no main chain.
+
+        Of a home that does not keep it, by what its region has been shown.
+        """
+        member = self._app.params.region
+        if member is None:
+            return None
+        main = None if self._main is None else self._main.query
+        return finality_of_slot(self._query, main, member.region, slot)
 
     # -- parts -------------------------------------------------------------------------------
 

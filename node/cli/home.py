@@ -228,7 +228,7 @@ def status(
 def _print_status(answer: dict[str, Any]) -> None:
     seat = answer["authority"]
     part = "follower" if seat is None else f"authority {seat}"
-    typer.echo(f"{answer['name']}  {answer['address']}  ({part})")
+    typer.echo(f"{answer['name']}  {answer['address']}  ({part}, version {answer['version']})")
     for address in answer["listens"]:
         typer.echo(f"  listens  {address}")
         if UNSPECIFIED in address:

@@ -265,6 +265,8 @@ def print_trades(found: dict[str, Any]) -> None:
         f"{price(summary['tariff_micro_per_kwh'])}, feed-in "
         f"{price(summary['feed_in_micro_per_kwh'])}"
     ]
+    if found.get("finality"):
+        lines.append(f"final: {found['finality']}")
     if summary["price_micro_per_kwh"]:
         lines.append(f"one price for all: {price(summary['price_micro_per_kwh'])}")
     rounds = table(

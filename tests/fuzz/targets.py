@@ -3,7 +3,14 @@
 from collections.abc import Callable
 from typing import Final
 
-from tests.fuzz import chain_targets, file_targets, joining_targets, node_targets, region_targets
+from tests.fuzz import (
+    anchor_targets,
+    chain_targets,
+    file_targets,
+    joining_targets,
+    node_targets,
+    region_targets,
+)
 from tests.fuzz.judge import Target
 
 BUILDERS: Final[dict[str, Callable[[], Target]]] = {
@@ -14,6 +21,7 @@ BUILDERS: Final[dict[str, Callable[[], Target]]] = {
         *file_targets.TARGETS,
         *joining_targets.TARGETS,
         *region_targets.TARGETS,
+        *anchor_targets.TARGETS,
     )
 }
 
@@ -38,11 +46,13 @@ DECODED: Final[dict[str, str]] = {
     "EvidenceFile": "evidence-file",
     "EvidenceNotice": "evidence-notice",
     "Genesis": "genesis-file",
+    "GetCheckpoint": "get-checkpoint",
     "JoinQuestion": "join-question",
     "Manifest": "snapshot-manifest",
     "PeerAddresses": "peer-addresses",
     "Proof": "shown-value",
     "ProveBill": "prove-bill",
+    "ProveCheckpoint": "prove-checkpoint",
     "ProveReceipt": "prove-receipt",
     "Question": "sync-question",
     "Record": "checkpoint",
@@ -50,6 +60,8 @@ DECODED: Final[dict[str, str]] = {
     "SignedHeader": "light-header",
     "SignedTransaction": "transaction",
     "TransactionBatch": "transaction-batch",
+    "_AnchorAnswer": "anchor-proof",
+    "_CheckpointAnswer": "shown-checkpoint",
     "_ProofAnswer": "bill-proof",
     "_ReceiptAnswer": "receipt-proof",
     "kind": "wal",
@@ -86,6 +98,7 @@ PARSED: Final[dict[tuple[str, str], str]] = {
     ("node/memory.py", "msgspec.json.decode"): "home-memory",
     ("node/network/_book.py", "msgspec.json.decode"): "peer-book",
     ("node/network/_pubsub.py", "rpc.ParseFromString"): "gossip-rpc",
+    ("node/registration.py", "bytes.fromhex"): "possession-proof",
     ("node/setup.py", "bytes.fromhex"): "key-file",
     ("testnet/street.py", "json.loads"): "street-file",
     ("testnet/street.py", "msgspec.convert"): "street-file",

@@ -110,6 +110,25 @@ async def test_another_genesis_than_the_addresss_is_refused() -> None:
         await fetched(b"\x00", make_genesis())
 
 
+async def test_a_neighbour_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    genesis = make_genesis()
+    where = JoiningAddress(address_of(0), genesis.hash)
+    left = [PeerError("away")] * 3
+
+    async def fetch(asked: JoiningAddress) -> Genesis:
+        assert asked == where
+        if left:
+            raise left.pop()
+        return genesis
+
+    monkeypatch.setattr(joining, "fetch_genesis", fetch)
+    monkeypatch.setattr(joining, "RETRY_S", 0.0)
+    assert await joining.fetch_patiently(where, 60.0) == genesis
+    left.append(PeerError("away"))
+    with pytest.raises(PeerError, match="away"):
+        await joining.fetch_patiently(where, 0.0)
+
+
 # -- applications
 
 

@@ -99,7 +99,7 @@ class TierReport(Report):
             f"{totals['jumps']} snapshots taken over, {totals['convictions']} convictions,\n"
             f"{totals['closed']} records closed, {totals['anchored']} anchored with "
             f"{totals['slots']} slots, {totals['rotations']} sets shown, "
-            f"{totals['refused']} transactions refused,\n"
+            f"{totals['refused']} transactions refused, {totals['traded_wh']} Wh traded,\n"
             f"{totals['halts']} regions halted, {totals['frozen']} frozen; all anchored and known "
             f"{totals['anchoring_ms'] / runs / 1000:.1f} s after healing, "
             f"{self._slowest_ms / 1000:.1f} s at most"

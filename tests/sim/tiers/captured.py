@@ -29,23 +29,27 @@ from consensus.messages import (
 from market.client import Call, regions, sign_call
 from market.vm import merkle
 from node.due import due_in_region
+from node.exchange import Offer
 from tests.sim import keys
 from tests.sim.app import Carried, Note, genesis_block
 from tests.sim.tiers import machine as machines
 from tests.sim.tiers.chains import TIER_EPOCH_BLOCKS, TierRules, TierState, first_tier_state
-from tests.sim.tiers.node import proven_of, shown_of, standing_of
-from wire.codec import encode
+from tests.sim.tiers.views import proven_of, shown_of, standing_of
+from wire.codec import decode_plain, encode
 
 if TYPE_CHECKING:
     from tests.sim.tiers.grid import Grid
 
 NO_HASH: Final = "0" * 64
-FIRST_SLOT: Final = 10_000
+# Among those that the exchange keeps: of older ones it knows nothing (M13).
+FIRST_SLOT: Final = machines.START_MS // machines.SLOT_MS - 600
 BLOCKS_PER_RECORD_MAX: Final = 5
 FORGED_SHARE: Final = 0.6
 CONFLICT_SHARE: Final = 0.02
 SILENT_SHARE: Final = 0.02
 SILENCE_MS: Final = 60_000
+OFFER_SHARE: Final = 0.5
+OFFERS_KEPT: Final = 16
 FOREIGN_CHAIN: Final = "region-elsewhere"
 
 
@@ -65,6 +69,10 @@ def slot_totals(slot: int, rng: Random) -> SlotTotals:
         feed_in_micro=feed_in_micro,
         penalty_micro=penalty_micro,
         fees_micro=fees_micro,
+        imported_wh=0,
+        exported_wh=0,
+        paid_micro=0,
+        got_micro=0,
         net_micro=grid_micro - feed_in_micro + penalty_micro + fees_micro,
         settlement_root=hashlib.sha256(b"%d" % slot).hexdigest(),
     )
@@ -102,6 +110,8 @@ WRONG_RECORDS: Final[dict[str, Callable[[Record, Random], Record]]] = {
     "M10 energy, fed in": _row(fed_in_wh=1),
     "M10 money": _row(net_micro=-1),
     "M10 fees": _row(fees_micro=1),
+    "M13 imported": _row(imported_wh=100, import_wh=100, paid_micro=50, net_micro=50),
+    "M13 sold": _row(exported_wh=100, export_wh=100, got_micro=50, net_micro=-50),
     "M11 minted": _sums("minted_micro", -3_000_000),
     "M11 outbox": _head("outbox"),
     "M11 inbox": _head("inbox"),
@@ -126,7 +136,7 @@ class Captured:
         self.conflict_ms: int | None = None
         self._silent_until_ms = 0
         self._nonce = 0
-        self._posted: list[Record] = []
+        self._offered: list[Offer] = []
 
     def epoch_of(self, height: int) -> int:
         return max(height - 1, 0) // self.epoch_blocks if self.epoch_blocks else 0
@@ -146,6 +156,9 @@ class Captured:
             self._silent_until_ms = grid.now_ms + SILENCE_MS
         if grid.now_ms < self._silent_until_ms:
             return
+        if self._offered and rng.random() < OFFER_SHARE:
+            # Also before it is anchored, and again.
+            self.send(rng.choice(self._offered[-4:]).call())
         if self.conflict_ms is None and rng.random() < CONFLICT_SHARE and not grid.healed:
             self.conflict_ms = grid.now_ms
         elif rng.random() < FORGED_SHARE:
@@ -267,11 +280,31 @@ class Captured:
 
     def checkpoint(self, record: Record, **changes: Any) -> Checkpoint:
         name, data = record_key(record.number), encode(record)
-        tree = merkle.update(None, {name: data, "other": b"\x01"})
+        outbox = self._outbox(record)
+        tree = merkle.update(None, {name: data, "other": b"\x01", **outbox})
+        self._keep_offers(record, outbox, tree)
         shown = merkle.prove(tree, name)
         head = self.header(record.to_height, merkle.root_of(tree), **changes)
         proof = StateProof(shown.siblings, shown.leaf_key_hash, shown.leaf_value_hash)
         return Checkpoint(data, head, self.certify(head), proof)
+
+    def _outbox(self, record: Record) -> dict[str, bytes]:
+        """An offer that no home stands behind: all that the escrow buys, or what nobody has."""
+        rng, number = self.rng, record.outbox_count
+        slot = self._slot() + rng.randrange(2)
+        step = rng.choice(([0, 10**6, 10**8], [0, 5_000, 300_000], [1, 5_000, 0]))
+        parts = ["out", self.number, number, slot, machines.SLOT_MS, [step], NO_HASH]
+        return {regions.outbox_key(number): encode(parts)} if number else {}
+
+    def _keep_offers(self, record: Record, outbox: dict[str, bytes], tree: merkle.Tree) -> None:
+        for name, value in outbox.items():
+            proof = encode(merkle.prove(tree, name))
+            number, slot = decode_plain(value, 1_024)[2:4]
+            offer = Offer(self.number, record.number, number, slot, value, proof)
+            self._offered = [*self._offered, offer][-OFFERS_KEPT:]
+
+    def _slot(self) -> int:
+        return self.grid.machine_of(0).clock.slot_at(self.grid.now_ms)
 
     # -- and wrong ones
 
@@ -281,7 +314,7 @@ class Captured:
         record = self.next()
         self.rotate_to(self.epoch_of(record.to_height))
         name = rng.choice(FORGERIES)
-        if name in WRONG_RECORDS and (record.slots or not name.startswith(("M9", "M10"))):
+        if name in WRONG_RECORDS and (record.slots or not name.startswith(("M9", "M10", "M13"))):
             return self.proven(WRONG_RECORDS[name](record, rng))
         return self._forged_otherwise(name, record)
 

@@ -23,7 +23,8 @@ from tests.sim import keys
 from tests.sim.checks import Checker
 from tests.sim.errors import Violation
 from tests.sim.tiers.chains import TierState
-from tests.sim.tiers.node import KEY_BASE, entry
+from tests.sim.tiers.trade import TradeBooks
+from tests.sim.tiers.views import KEY_BASE, entry
 from wire.codec import decode
 from wire.errors import DecodeError
 from wire.transaction import CheckedTransaction
@@ -73,6 +74,7 @@ class Books:
         self._slots: dict[int, set[int]] = {number: set() for number in numbers}
         self._roots: dict[int, bytes] = {}
         self._followed: dict[int, Any] = dict.fromkeys(numbers)
+        self.trade = TradeBooks(numbers)
         self._waiting: list[tuple[int, int, bytes]] = []
         self._status: dict[int, str] = dict.fromkeys(numbers, "live")
 
@@ -120,6 +122,7 @@ class Books:
         self._on_followed(region, state)
         self._settle_claims()
         self._on_known(region, state)
+        self.trade.on_region_block(region, state)
 
     def _on_followed(self, region: int, state: TierState) -> None:
         """F1: headers that the main chain has decided, later ones only, by its own sets."""
@@ -179,6 +182,7 @@ class Books:
             if number != len(anchored) or (number and last["record_hash"] != anchored[-1][0].hash):
                 raise Violation(f"anchored: record {number} of region {region} is the last")
             self._on_status(region, state)
+        self.trade.on_main_block(state)
         self._check_money(state)
         self._settle_claims()
 
@@ -284,8 +288,11 @@ class Books:
         known.update(slots)
         self.slots += len(slots)
         for row in record.slots:
+            self.trade.on_settled(region, row, where)
             legs = row.grid_micro + row.penalty_micro + row.fees_micro - row.feed_in_micro
-            if row.import_wh - row.export_wh != row.grid_wh - row.fed_in_wh:
+            legs += row.paid_micro - row.got_micro
+            legs_wh = row.grid_wh - row.fed_in_wh + row.imported_wh - row.exported_wh
+            if row.import_wh - row.export_wh != legs_wh:
                 raise Violation(f"anchoring: {where} has energy from nowhere")
             if row.net_micro != legs:
                 raise Violation(f"anchoring: {where} has money from nowhere")
@@ -316,6 +323,7 @@ class Books:
         """Nothing that was anchored is lost; nothing was anchored that never was."""
         if self._waiting:
             raise Violation(f"finality: a header of the main chain that never was: {self._waiting}")
+        self.trade.on_end(set(self._grid.captured))
         for region, anchored in self.anchored.items():
             if region in self._grid.captured:
                 continue

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import heapq
 import itertools
+from collections import deque
 from collections.abc import Iterator
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -12,6 +13,7 @@ from consensus.authorities import AuthoritySet
 from consensus.checkpoint import verify_checkpoint
 from consensus.evidence import check_evidence
 from consensus.light import LightClient, SignedHeader
+from market.client import Call
 from node import certifier
 from tests.market.street import START_MS
 from tests.sim import keys
@@ -25,8 +27,9 @@ from tests.sim.tiers.checks import Books, TierChecker
 from tests.sim.tiers.faults import GridFaults, grid_faults_of
 from tests.sim.tiers.machine import Machine
 from tests.sim.tiers.mutation import TierMutation
-from tests.sim.tiers.node import TierNode, shown_of
+from tests.sim.tiers.node import TierNode
 from tests.sim.tiers.outsider import Outsider
+from tests.sim.tiers.views import shown_of
 
 FAULTY_MS: Final = 60_000
 HEALING_MS: Final = 400_000
@@ -37,6 +40,7 @@ FIRST_MS: Final = START_MS + 1_000
 TIER_SENDER: Final = -2
 # As a chain's number: nobody's.
 OUTSIDE: Final = 1_000_000
+SAID_MAX: Final = 64
 CHECK_EVERY: Final = 64
 
 
@@ -58,6 +62,7 @@ class GridResult(NamedTuple):
     halts: int
     frozen: int
     refused: int
+    traded_wh: int
     # The longest that it took after healing until all of then was known as anchored.
     anchoring_ms: int
 
@@ -86,6 +91,8 @@ class Grid:
         self._counter = itertools.count()
         # Regions that are cut off from the main chain.
         self.cut: set[int] = set()
+        # What regions were shown of the exchange; somebody may show it once more.
+        self.said: deque[tuple[int, Call]] = deque(maxlen=SAID_MAX)
         self.captured: dict[int, Captured] = {}
         self.poster = self.mutation.poster()
         self.books = Books(self)
@@ -204,6 +211,7 @@ class Grid:
             halts=books.halts,
             frozen=len(books.frozen),
             refused=sum(books.refused.values()),
+            traded_wh=books.trade.traded_wh,
             anchoring_ms=self._anchoring_ms,
         )
 
@@ -242,14 +250,16 @@ class Grid:
             for number, found in self.books.closed.items()
             if number not in self.captured
         }
+        waiting = {number: self.books.trade.unresolved(number) for number in closed}
         began_ms = self.now_ms
-        if not self._run_until(began_ms + ANCHORING_MS, lambda: self._know(closed)):
+        if not self._run_until(began_ms + ANCHORING_MS, lambda: self._know(closed, waiting)):
             known = {
                 number: (len(self.books.anchored[number]), self._least_known(number), count)
                 for number, count in closed.items()
             }
             raise Violation(
-                f"liveness: anchored, known to be, closed by region: {known}; frozen "
+                f"liveness: anchored, known to be, closed by region: {known}; offers "
+                f"without an end: {self._open_offers(waiting)}; frozen "
                 f"{sorted(self.books.frozen)} of {sorted(self.captured)}"
             )
         self._anchoring_ms = self.now_ms - healed_ms
@@ -261,7 +271,13 @@ class Grid:
         living = self.chains[region].living()
         return min(shown_of(node.state).anchored for node in living)
 
-    def _know(self, closed: dict[int, int]) -> bool:
+    def _open_offers(self, waiting: dict[int, set[int]]) -> dict[int, list[int]]:
+        left = {number: self.books.trade.unresolved(number) for number in waiting}
+        return {number: sorted(left[number] & slots) for number, slots in waiting.items()}
+
+    def _know(self, closed: dict[int, int], waiting: dict[int, set[int]]) -> bool:
+        if any(self._open_offers(waiting).values()):
+            return False
         return all(
             len(self.books.anchored[number]) >= count and self._least_known(number) >= count
             for number, count in closed.items()

@@ -16,7 +16,7 @@ from market.app import Application, BlockEnv, BlockResult
 from market.client import Call, regions, sign_call
 from market.genesis import Founding, GovernanceParams, HomeEntry, MarketParams
 from market.invariants import Money, count_money
-from market.tiers import MainRules, Membership
+from market.tiers import ExchangeRules, ExportRules, MainRules, Membership
 from market.vm import journal, merkle
 from node.certifier import natives
 from tests.market.street import START_MS, params
@@ -36,7 +36,13 @@ HALT_MS: Final = 45_000
 CHECKPOINT_MS: Final = 15_000
 # A slot of a quarter of an hour passes in fifteen seconds.
 TIME_LAPSE: Final = 60
-VALID_MS: Final = 60_000
+SLOT_MS: Final = 15 * 60_000
+# From the gate on, a record must be anchored and its offer be shown before the exchange closes, and
+# what came of it at home before the slot is settled without.
+EXCHANGE: Final = ExchangeRules(close_ms=20_000 * TIME_LAPSE)
+EXPORTS: Final = ExportRules()
+SETTLE_WINDOW_MS: Final = 4 * SLOT_MS
+VALID_MS: Final = 25_000
 
 # What stands in a contract, and what a mutant puts there: (contract, old, new).
 Change = tuple[str, str, str]
@@ -165,10 +171,11 @@ def _region_params(region: int, n: int, main_n: int) -> MarketParams:
         for place, one in enumerate(homes, 1)
     )  # fmt: skip
     main_keys = tuple(publics_of(0, main_n))
-    membership = Membership(region, MAIN_ID, main_keys, checkpoint_ms=CHECKPOINT_MS)
+    membership = Membership(region, MAIN_ID, main_keys, CHECKPOINT_MS, EXPORTS)
     return params(
-        homes=entries, chain_id=chain_id_of(region), region=membership, time_lapse=TIME_LAPSE
-    )
+        homes=entries, chain_id=chain_id_of(region), region=membership, time_lapse=TIME_LAPSE,
+        settle_window_ms=SETTLE_WINDOW_MS,
+    )  # fmt: skip
 
 
 def registration(region: int, seated: Sequence[SigningKey]) -> Call:
@@ -196,6 +203,7 @@ def main_machine(sizes: tuple[int, ...], changes: tuple[Change, ...] = ()) -> Ma
         bond_micro=BOND_MICRO,
         hold_ms=HOLD_MS,
         halt_ms=HALT_MS,
+        exchange=EXCHANGE,
         sponsors=tuple((sponsor_key(number).address, SPONSOR_MICRO) for number in numbers),
     )
     market = params(homes=(), chain_id=MAIN_ID, main=rules, time_lapse=TIME_LAPSE)

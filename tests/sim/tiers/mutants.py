@@ -21,7 +21,7 @@ from market import proofs
 from market.client import Call
 from market.vm import merkle
 from node import certifier
-from node.due import Standing
+from node.due import Proven, Standing
 from tests.sim import keys
 from tests.sim.tiers.grid import GridResult, run_grid
 from tests.sim.tiers.machine import Change
@@ -30,6 +30,7 @@ from tests.sim.tiers.poster import Poster
 
 if TYPE_CHECKING:
     from tests.sim.node import SimNode
+    from tests.sim.tiers.chains import TierState
     from tests.sim.tiers.node import TierNode
 
 
@@ -85,13 +86,13 @@ def _any_next_set(signed: SignedHeader, authorities: AuthoritySet) -> AuthorityS
 # -- posters
 
 
-class _Backwards(Poster):
-    """Posts the newest first."""
+class _NewestOnly(Poster):
+    """Posts the newest, whatever is next."""
 
     def calls_on_main(self, node: "TierNode", standing: Standing) -> list[Call]:
         newest = max(node.database.checkpoints, default=0)
-        ahead = standing._replace(anchored=max(standing.anchored, newest - 2))
-        return super().calls_on_main(node, ahead)[::-1]
+        ahead = standing._replace(anchored=max(standing.anchored, newest - 1))
+        return super().calls_on_main(node, ahead)
 
 
 class _ForgetsSets(Poster):
@@ -117,6 +118,13 @@ class _OnlyTheFirst(Poster):
 
     def is_turn(self, node: "TierNode", tier: str, due: int) -> bool:
         return node.slot == 0 and super().is_turn(node, tier, due)
+
+
+class _NeverClaims(Poster):
+    """Leaves its region in the dark about its offers."""
+
+    def calls_in_region(self, node: "TierNode", proven: Proven, main: "TierState") -> list[Call]:
+        return []
 
 
 class _PosterMutation(TierMutation):
@@ -148,6 +156,10 @@ def _of_captured(mutation: TierMutation, seeds: int = 60) -> Mutant:
 
 def _of_forgers(mutation: TierMutation) -> Mutant:
     return Mutant(mutation, "forgery,epochs,reorder")
+
+
+def _of_traders(*contracts: Change) -> Mutant:
+    return Mutant(_Contract(*contracts), "forgery,reorder", 60, regions=2)
 
 
 def _any_proof() -> TierMutation:
@@ -191,9 +203,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     "M8 before its epoch": _of_captured(_anchor('found["to_height"] <= chain["begins_above"]')),
     "M9 known slots": _of_captured(_anchor("known[i] != None or ", "")),
     "M9 at once": _of_captured(_anchor("slot in seen or ", "")),
-    "M10 energy": _of_captured(
-        _anchor('row["import_wh"] - row["export_wh"] != row["grid_wh"] - row["fed_in_wh"]')
-    ),
+    "M10 energy": _of_captured(_anchor('row["import_wh"] - row["export_wh"] != legs_wh')),
     "M10 money": _of_captured(_anchor('row["net_micro"] != legs')),
     "M11 sums": _of_captured(_anchor("found[name] < before[name]")),
     "M11 heads": _of_captured(_anchor('found[name + "_head"] != before[name + "_head"]')),
@@ -221,6 +231,26 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
             )
         )
     ),
+    "M13 any trades": _of_captured(
+        _Contract(
+            ("exchange", "if not nothing and not known and slot_number >= first:", "if False:")
+        )
+    ),
+    "X5 any escrow": Mutant(
+        _Contract(
+            ("exchange", "if wh * rate > left_micro * 1000:", "if False:"),
+            ("regions", "if paid_micro > money[ESCROW]:", "if False:"),
+        ),
+        "captured,reorder",
+        60,
+        regions=2,
+    ),
+    "X7 claimed again": _of_traders(
+        ("export", 'if entry["status"] == "claimed":', "if False:"),
+    ),
+    "X8 without a proof": _of_traders(
+        ("export", 'call("vm", "absent", {"root": root, "key": key, "proof": absence})', "pass"),
+    ),
     "conflict not frozen": _of_captured(
         _Contract(("regions", 'change_status(entry, "frozen", reason)', "pass"))
     ),
@@ -228,10 +258,11 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         _Contract(("regions", 'entry["status"] not in ("live", "halted"):', "False:"))
     ),
     "bond kept": _of_captured(_Contract(("regions", "    money[BOND] = 0\n", "    pass\n"))),
-    "posts out of order": Mutant(_PosterMutation(_Backwards), "cuts,reorder", 20),
+    "posts out of order": Mutant(_PosterMutation(_NewestOnly), "cuts,reorder", 20),
     "forgets rotation": Mutant(_PosterMutation(_ForgetsSets), "epochs,reorder", 20),
-    "gives up after refusal": Mutant(_PosterMutation(_GivesUp), "loss,epochs,reorder", 40),
+    "gives up after refusal": Mutant(_PosterMutation(_GivesUp), "loss,halts", 40),
     "leaves it to one": Mutant(_PosterMutation(_OnlyTheFirst), "crashes,drops", 40),
+    "never claims": Mutant(_PosterMutation(_NeverClaims), "reorder", 20, regions=2),
     "checkpoints in memory": Mutant(_KeptInMemory(), "halts,crashes,cuts", 40),
 }
 

@@ -3,19 +3,19 @@
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from consensus.checkpoint import Checkpoint
-from consensus.light import SignedHeader
 from consensus.messages import Block, Certificate
 from market import client
 from market.admission import NONCE_PREFIX, nonce_of
-from market.client import Call, regions, sign_call
-from market.vm import merkle
+from market.client import Call, sign_call
 from node.checkpoints import make_checkpoint
-from node.due import Proven, Shown, Standing
+from node.due import Shown
+from node.exchange import Offer, make_offers
 from tests.sim.app import Carried, State
 from tests.sim.disk import Database
 from tests.sim.node import SimNode
 from tests.sim.tiers import machine as machines
 from tests.sim.tiers.chains import Chain, TierState
+from tests.sim.tiers.views import proven_of, shown_of
 from wire import transaction
 from wire.codec import decode_plain, encode
 from wire.keys import SigningKey
@@ -24,11 +24,11 @@ from wire.transaction import CheckedTransaction
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-KEY_BASE: Final = 1_000_000_000
 VALUE_BYTES_MAX: Final = 8_192
 CALLS_HELD_MAX: Final = 96
 CALLS_PER_BLOCK_MAX: Final = 12
 CHECKPOINTS_KEPT: Final = 256
+OFFERS_KEPT: Final = 128
 VALIDITY_MARGIN_MS: Final = 5_000
 POLLS_PER_CALLS: Final = 4
 ORDER_SHARE: Final = 0.7
@@ -41,10 +41,13 @@ class TierDatabase(Database):
         """Only genesis is left."""
         super().wipe()
         self.checkpoints: dict[int, Checkpoint] = {}
+        self.offers: list[Offer] = []
 
     def _put(self, block: Block, certificate: Certificate, state: State) -> None:
         super()._put(block, certificate, state)
-        found = make_checkpoint(state, block.header, certificate)  # type: ignore[arg-type]
+        app = cast(Any, state)
+        self.offers = [*self.offers, *make_offers(app, block.header)][-OFFERS_KEPT:]
+        found = make_checkpoint(app, block.header, certificate)
         if found is not None:
             self.checkpoints[number_of(found)] = found
             self.checkpoints.pop(number_of(found) - CHECKPOINTS_KEPT, None)
@@ -53,36 +56,6 @@ class TierDatabase(Database):
 def number_of(checkpoint: Checkpoint) -> int:
     """The number of a checkpoint's record."""
     return cast(int, decode_plain(checkpoint.record, VALUE_BYTES_MAX)[2])
-
-
-def entry(state: TierState, name: str) -> Any:
-    """What a state holds at a key; None if nothing."""
-    data = state.value(name)
-    return None if data is None else decode_plain(data, VALUE_BYTES_MAX)
-
-
-def standing_of(state: TierState, region: int) -> Standing:
-    """How the main chain's state knows a region."""
-    oldest, newest = entry(state, f"regions/epochs/{KEY_BASE + region}")
-    last = entry(state, regions.anchored_key(region))
-    status = entry(state, f"regions/region/{KEY_BASE + region}")["status"]
-    return Standing(status, last["number"] if last else 0, oldest, newest)
-
-
-def shown_of(state: TierState) -> Shown:
-    """What a region's state knows of the main chain."""
-    main, anchored = entry(state, "export/main"), entry(state, "export/anchored")
-    return Shown(main["epoch"], main["height"], anchored["number"])
-
-
-def proven_of(state: TierState, region: int, head: SignedHeader) -> Proven | None:
-    """What the main chain's state proves of a region; None before its first checkpoint."""
-    name = regions.anchored_key(region)
-    value = state.value(name)
-    if value is None:
-        return Proven(head, 0, b"", b"")
-    number = decode_plain(value, VALUE_BYTES_MAX)["number"]
-    return Proven(head, number, value, encode(merkle.prove(state.tree, name)))
 
 
 class TierNode(SimNode):
@@ -164,8 +137,8 @@ class TierNode(SimNode):
                 self._take_call(checked)
             case ("ask-main", main_epoch):
                 self._answer_main(cast(TierNode, sender), main_epoch)
-            case ("main-view", standing, proven, ends):
-                self.world.grid.poster.hear(self, standing, proven, ends)
+            case ("main-view", proven, ends, state):
+                self.world.grid.poster.hear(self, proven, ends, state)
             case _:
                 super().serve(service, sender)
 
@@ -177,8 +150,7 @@ class TierNode(SimNode):
         found = database.epoch_ends.items()
         ends = {epoch: end for epoch, end in found if main_epoch <= epoch < head.header.epoch}
         proven = proven_of(self.state, region, head)
-        standing = standing_of(self.state, region)
-        self.world.grid.send(self, asker, ("main-view", standing, proven, ends))
+        self.world.grid.send(self, asker, ("main-view", proven, ends, self.state))
 
     # -- once a second
 
@@ -206,7 +178,8 @@ class TierNode(SimNode):
         slot = clock.next_gate_slot(time_ms)
         if slot > self._ordered and rng.random() < ORDER_SHARE:
             self._ordered = slot
-            side = "sell" if (self.slot + slot) % 2 else "buy"
+            # Regions differ in how much sun they have.
+            side = "sell" if rng.random() < (0.2, 0.8)[world.number % 2] else "buy"
             price = rng.randrange(90, 180) * 1_000
             order = client.post_order(slot, side, 100 + rng.randrange(900), price)
             self.send_call(owner, order, to_main=False)
@@ -216,6 +189,3 @@ class TierNode(SimNode):
             import_wh, export_wh = rng.randrange(800), rng.randrange(500)
             reading = client.post_reading(over, import_wh, export_wh, over)
             self.send_call(owner.derive("meter"), reading, to_main=False)
-
-
-__all__ = ["TierDatabase", "TierNode", "entry", "shown_of", "standing_of"]

@@ -12,7 +12,7 @@ from market.client import Call, regions
 from market.vm import merkle
 from node.checkpoints import posted
 from tests.sim.tiers import machine as machines
-from tests.sim.tiers.node import entry
+from tests.sim.tiers.views import entry
 from wire.codec import decode_plain, encode
 
 if TYPE_CHECKING:
@@ -82,7 +82,12 @@ class Outsider:
     def _of_main(self, chain: "Chain", node: object, signed: SignedHeader) -> list[Call]:
         """Something about the main chain: a header nobody certified, an old one, a false value."""
         rng, header, certificate = self.rng, signed.header, signed.certificate
-        choice = rng.randrange(5)
+        choice = rng.randrange(7)
+        if choice == 5:
+            said = [call for number, call in self.grid.said if number == chain.number]
+            return [rng.choice(said)] if said else []
+        if choice == 6:
+            return self._refund(chain, node, signed)
         if choice == 0:
             forged = replace(header, state_root=rng.randbytes(32), height=header.height + 1)
             moved = replace(certificate, block_hash=header_hash(forged), height=forged.height)
@@ -99,6 +104,22 @@ class Outsider:
         if choice == 3:
             return self._false_value(chain, node, signed)
         return self._unknown_header(chain, signed)
+
+    def _refund(self, chain: "Chain", node: object, signed: SignedHeader) -> list[Call]:
+        """As if nothing had come of an offer that was taken."""
+        state, number = node.state, chain.number  # type: ignore[attr-defined]
+        traded = [
+            slot for region, slot in self.grid.books.trade.legs
+            if region == number and state.value(regions.result_key(number, slot)) is not None
+        ]  # fmt: skip
+        window = state.value(regions.WINDOW_KEY)
+        if not traded or window is None:
+            return []
+        slot = max(traded) if self.rng.random() < 0.7 else self.rng.choice(traded)
+        proof = encode(merkle.prove(state.tree, regions.WINDOW_KEY))
+        false = encode(merkle.prove(state.tree, regions.result_key(number, slot)))
+        refund = regions.refund(signed.header.height, slot, window, proof, false)
+        return [regions.follow(encode(signed).hex()), refund]
 
     def _certified(self, height: int) -> SignedHeader | None:
         for other in self.grid.main.nodes:

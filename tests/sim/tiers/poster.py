@@ -3,13 +3,17 @@
 What is due is the daemon's rule (`node/due.py`).
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from consensus.light import SignedHeader
 from market.client import Call
-from node.due import Proven, Standing, due_in_region, due_on_main
+from node import exchange
+from node.due import CALLS_MAX, Proven, Standing, due_in_region, due_on_main
+from tests.sim.tiers.views import standing_of
+from wire.codec import encode
 
 if TYPE_CHECKING:
+    from tests.sim.tiers.chains import TierState
     from tests.sim.tiers.node import TierNode
 
 # So long each seat leaves to the one before it; and so long it waits for what it has posted.
@@ -27,17 +31,32 @@ class Poster:
         grid.send(node, other, ("ask-main", node.shown.main_epoch))
 
     def hear(
-        self, node: "TierNode", standing: Standing, proven: Proven, ends: dict[int, SignedHeader]
+        self, node: "TierNode", proven: Proven, ends: dict[int, SignedHeader], main: "TierState"
     ) -> None:
-        """An answer has come."""
+        """An answer has come: the main chain's state after a head, and what leads up to it."""
+        standing = standing_of(main, node.world.number)
         calls = self.calls_on_main(node, standing)
-        if calls and self.is_turn(node, "main", standing.anchored):
-            for call in calls:
-                node.send_call(node.account, call, to_main=True)
+        self._post(node, "main", standing.anchored, calls)
+        calls = exchange.due_on_main(node.database.offers, cast(Any, main))
+        self._post(node, "offers", sum(call.args["number"] for call in calls), calls)
         calls = due_in_region(node.shown, proven, ends.get)
-        if calls and self.is_turn(node, "region", proven.anchored + proven.head.header.epoch):
-            for call in calls:
-                node.send_call(node.account, call, to_main=False)
+        self._post(node, "region", proven.anchored + proven.head.header.epoch, calls)
+        if not calls or calls[-1].entry == "confirm":
+            calls = self.calls_in_region(node, proven, main)
+            self._post(node, "trade", sum(call.args.get("slot", 0) for call in calls), calls)
+
+    def _post(self, node: "TierNode", what: str, due: int, calls: list[Call]) -> None:
+        if calls and self.is_turn(node, what, due):
+            for call in calls[:CALLS_MAX]:
+                if call.entry in ("claim", "refund"):
+                    node.world.grid.said.append((node.world.number, call))
+                to_main = call.contract in ("anchor", "regions", "exchange")
+                node.send_call(node.account, call, to_main)
+
+    def calls_in_region(self, node: "TierNode", proven: Proven, main: "TierState") -> list[Call]:
+        """Return what the region is to be shown of the exchange."""
+        head = encode(proven.head).hex()
+        return exchange.due_in_region(cast(Any, node.state), cast(Any, main), head)
 
     def calls_on_main(self, node: "TierNode", standing: Standing) -> list[Call]:
         """Return what the main chain waits for."""
