@@ -143,8 +143,8 @@ class Byzantine(Fault, frozen=True, tag="byzantine"):
 class Burst(Fault, frozen=True, tag="burst"):
     """Made-up `homes` each post an order in the last moments before every gate (`testnet.load`)."""
 
-    nodes: Nodes = ("all",)
     homes: Annotated[int, msgspec.Meta(ge=1, le=1_000)]
+    nodes: Nodes = ("all",)
 
 
 AnyFault: TypeAlias = (
