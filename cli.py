@@ -17,6 +17,7 @@ from node.cli.gov import gov_app
 from node.cli.home import backup, init, restore, run, status
 from node.cli.market import market_app
 from node.cli.options import EXIT_FAILED, EXIT_SETUP
+from node.cli.region import region_app, verify
 from testnet.chaos.cli import chaos_app
 from testnet.cli import testnet_app
 
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-for command in (init, run, status, account, bill, backup, restore):
+for command in (init, run, status, account, bill, verify, backup, restore):
     app.command()(command)
 app.add_typer(testnet_app, name="testnet")
 app.add_typer(community_app, name="community")
@@ -34,6 +35,7 @@ app.add_typer(chaos_app, name="chaos")
 app.add_typer(gov_app, name="gov")
 app.add_typer(market_app, name="market")
 app.add_typer(contracts_app, name="contracts")
+app.add_typer(region_app, name="region")
 app.add_typer(forecast_app, name="forecast")
 
 

@@ -29,6 +29,13 @@ from market.app import Application, BlockEnv
 from market.client import Call
 from market.genesis import HomeEntry, MarketParams
 from node import trading
+from testnet.street import (
+    BALANCE_MICRO,
+    EXPORT_CAP_W,
+    FEED_IN_MICRO_PER_KWH,
+    IMPORT_CAP_W,
+    TARIFF_BANDS,
+)
 from wire.keys import SigningKey
 from wire.transaction import CheckedTransaction
 
@@ -37,15 +44,6 @@ FIRST_DAY: Final = date(2026, 11, 20)
 SLOT_MS: Final = 15 * civil.MINUTE_MS
 LEAD_SLOTS: Final = 2
 VALID_MS: Final = 3_600_000
-# CE table 2. [minute of the local day, micro/kWh]
-TARIFF: Final = (
-    (0, 177_000),
-    (7 * 60, 277_100),
-    (14 * 60, 541_100),
-    (20 * 60, 277_100),
-    (22 * 60, 177_000),
-)
-FEED_IN: Final = 100_000
 REGULATOR_PRICE: Final = 200_000
 PLANT_W: Final = 2_000
 
@@ -77,8 +75,8 @@ class Street:
             regulator=regulator.address,
             homes=tuple(map(_entry, range(len(configs)), self.keys, self.meters, configs)),
             utc_offsets=((0, civil.offset_ms(start_ms, civil.zone_of(ZONE)) // civil.MINUTE_MS),),
-            tariffs=((0, TARIFF),),
-            feed_in=((0, FEED_IN),),
+            tariffs=((0, TARIFF_BANDS),),
+            feed_in=((0, FEED_IN_MICRO_PER_KWH),),
         )
         self.clock = self.params.clock()
         self.app = Application(self.params)
@@ -90,7 +88,7 @@ class Street:
         self.refused: Counter[str] = Counter()
         self._nonce = 0
         for home in self.homes:
-            home.plan_slot(start_ms, SLOT_MS, MarketView(self.tariff, FEED_IN))
+            home.plan_slot(start_ms, SLOT_MS, MarketView(self.tariff, FEED_IN_MICRO_PER_KWH))
 
     def tariff(self, at_ms: int) -> int:
         """Return the contract's tariff. [micro/kWh]"""
@@ -133,7 +131,7 @@ class Street:
         """Tell the homes how a slot was cleared."""
         summary = client.slot_summary(self.app.query, slot)
         every = [t for t in client.trades_of_slot(self.app.query, slot) if not t.backstop]
-        band = Band(FEED_IN, self.tariff(slot * SLOT_MS))
+        band = Band(FEED_IN_MICRO_PER_KWH, self.tariff(slot * SLOT_MS))
         for number, home in enumerate(self.homes, start=1):
             bought = [trade for trade in every if trade.buyer == number]
             sold = [trade for trade in every if trade.seller == number]
@@ -187,10 +185,10 @@ def _entry(place: int, key: SigningKey, meter: SigningKey, config: HomeConfig) -
         meter=meter.address,
         name=f"home-{place + 1:02d}",
         role="prosumer",
-        import_cap_w=15_000,
-        export_cap_w=10_000,
+        import_cap_w=IMPORT_CAP_W,
+        export_cap_w=EXPORT_CAP_W,
         battery_wh=config.battery.capacity_wh if config.battery else 0,
-        balance_micro=200_000_000,
+        balance_micro=BALANCE_MICRO,
     )
 
 

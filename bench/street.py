@@ -19,10 +19,10 @@ from hems.bid import Order, Suggested
 from hems.config import HomeConfig
 from hems.home import Delivery, HomeEnergyManager, MarketView
 from hems.neighbourhood import built_in
+from testnet.street import FEED_IN_MICRO_PER_KWH, TARIFF_BANDS
 
 ZONE: Final = "Australia/Sydney"
 FIRST_DAY: Final = date(2026, 11, 20)
-FEED_IN: Final = 100_000
 PENALTY: Final = 50_000
 LEAD_SLOTS: Final = 2
 REMEMBERED: Final = 32
@@ -51,10 +51,8 @@ class Trade(NamedTuple):
 def tariff(at_ms: int) -> int:
     """Return CE table 2's price of a moment. [micro/kWh]"""
     zone = civil.zone_of(ZONE)
-    hour = (at_ms + civil.offset_ms(at_ms, zone)) // civil.HOUR_MS % 24
-    if hour < 7 or hour >= 22:
-        return 177_000
-    return 541_100 if 14 <= hour < 20 else 277_100
+    minute = (at_ms + civil.offset_ms(at_ms, zone)) // civil.MINUTE_MS % (24 * 60)
+    return next(price for begin, price in reversed(TARIFF_BANDS) if begin <= minute)
 
 
 def match(orders: list[list[Order]]) -> list[Trade]:
@@ -95,8 +93,13 @@ def settle(delivery: Delivery, trades: list[Trade], home: int) -> HomeTotal:
     grid_wh = net_wh + sold - bought
     shortfall = min(sold, max(0, grid_wh))
     penalty = shortfall * PENALTY // 1000
-    cost = paid + max(0, grid_wh) * price // 1000 - max(0, -grid_wh) * FEED_IN // 1000 + penalty
-    alone = max(0, net_wh) * price // 1000 - max(0, -net_wh) * FEED_IN // 1000
+    cost = (
+        paid
+        + max(0, grid_wh) * price // 1000
+        - max(0, -grid_wh) * FEED_IN_MICRO_PER_KWH // 1000
+        + penalty
+    )
+    alone = max(0, net_wh) * price // 1000 - max(0, -net_wh) * FEED_IN_MICRO_PER_KWH // 1000
     return HomeTotal(bought, sold, shortfall, penalty, alone - cost)
 
 
@@ -109,10 +112,10 @@ def run(configs: list[HomeConfig], days: int, slot_ms: int) -> list[HomeTotal]:
     cleared: dict[int, list[Trade]] = {}
     totals = [HomeTotal(0, 0, 0, 0, 0)] * len(homes)
     for home in homes:
-        home.plan_slot(start_ms, slot_ms, MarketView(tariff, FEED_IN))
+        home.plan_slot(start_ms, slot_ms, MarketView(tariff, FEED_IN_MICRO_PER_KWH))
     for slot in range(slots):
         target_ms = start_ms + (slot + LEAD_SLOTS) * slot_ms
-        view = MarketView(tariff, FEED_IN, _suggested(accepted, target_ms), PENALTY)
+        view = MarketView(tariff, FEED_IN_MICRO_PER_KWH, _suggested(accepted, target_ms), PENALTY)
         trades = match([home.plan_slot(target_ms, slot_ms, view).orders for home in homes])
         cleared[target_ms] = trades
         accepted += [(t.ask_micro_per_kwh, t.bid_micro_per_kwh) for t in trades]
@@ -128,7 +131,7 @@ def run(configs: list[HomeConfig], days: int, slot_ms: int) -> list[HomeTotal]:
 
 def _suggested(accepted: list[tuple[int, int]], at_ms: int) -> Suggested:
     """Return CE 5 and 6 without imbalance: root mean squares of what was accepted last."""
-    low, high = FEED_IN, tariff(at_ms)
+    low, high = FEED_IN_MICRO_PER_KWH, tariff(at_ms)
     last = accepted[-REMEMBERED:] or [((low + high) // 2,) * 2]
     prices = [
         round(statistics.fmean(p * p for p in side) ** 0.5) for side in zip(*last, strict=True)

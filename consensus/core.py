@@ -24,9 +24,9 @@ applies. A rule that signs something makes, in this order, a `Persist` and a `Br
 this node is on its disk, with all it must remember to never contradict it. `Memory.sign` is the
 last guard: it gives one signature per height, round and kind, and never goes back.
 
-Messages are lost. Nothing here resends by itself; instead every `summary_ms` a node says what it
-holds (`VoteSummary`) and peers send what it lacks, a proof of a later lock, or the decided block
-if it is a height behind.
+Messages are lost. Nothing here resends by itself; instead a node to which nothing new has come
+for `summary_ms` says to some peers in turn what it holds (`VoteSummary`), and they send what it
+lacks, a proof of a later lock, or the decided block if it is a height behind.
 """
 
 from collections.abc import Callable
@@ -84,8 +84,6 @@ from consensus.wal import (
 )
 from wire.keys import verify
 
-# Between blocks there is little to repair: one summary in so many ticks (R23).
-IDLE_TICKS: Final = 4
 # Each rule moves a step, a round or a flag forward, so far fewer ever apply to one event.
 RULES_PER_EVENT_MAX: Final = 10_000
 
@@ -158,8 +156,8 @@ class Core(Intake, Recovery):
         for held in self._held.take(event.height):
             self._on_message(held)
         self._advance()
-        if self.seen_height > self.height and self.index is not None:
-            self._effects.append(Broadcast(self._repair.summary(self)))
+        if self._is_behind():
+            self._effects += self._repair.ask(self)
 
     # -- messages
 
@@ -227,9 +225,9 @@ class Core(Intake, Recovery):
         if kind == TIMER_SUMMARY:
             self._repair.next_tick()
             self._note_level()
-            idle = self.round == NO_ROUND or self.decided
-            if self.index is not None and (not idle or self._repair.tick % IDLE_TICKS == 0):
-                self._effects.append(Broadcast(self._repair.summary(self)))
+            in_round = self.round != NO_ROUND and not self.decided
+            if self._repair.is_due(in_round or self._is_behind()):
+                self._effects += self._repair.ask(self)
             self._effects.append(SetTimer(event.timer, self.params.summary_ms))
             return
         if (height, number) != (self.height, self.round) or self.decided or self._is_waiting():
@@ -412,6 +410,9 @@ class Core(Intake, Recovery):
         self.decided = True
         self._repair.remember(Decided(block, certificate), self.authorities)
         self._effects.append(Decide(block, certificate))
+
+    def _is_behind(self) -> bool:
+        return not self.decided and self.seen_height > self.height
 
     def _is_void(self, slot: Round) -> bool:
         """R31: nobody honest can have locked or decided anything in this round."""

@@ -133,6 +133,7 @@ class HeightState:
         self._way_here: RoundRecord | None = None
         self._reported: set[tuple[int, int, int]] = set()
         self._memory.enter_height(event.height)
+        self._repair.enter_height()
 
     def _renumber_peers(self, authorities: AuthoritySet) -> None:
         """Peers keep their keys, not their indices, when the set changes."""
@@ -163,7 +164,7 @@ class HeightState:
             return
         slot = self._slot(number)
         tally = slot.prevotes if vote.kind == PREVOTE else slot.precommits
-        earlier = tally.add(vote)
+        earlier = tally.add(vote, self._repair.tick)
         if earlier is not None and (voter, number, vote.kind) not in self._reported:
             self._reported.add((voter, number, vote.kind))
             self._effects.append(ReportEvidence(duplicate_vote(earlier, vote)))  # R25
@@ -188,6 +189,7 @@ class HeightState:
         slot = self._slot(proposal.round)
         slot.proposal, slot.block_hash, slot.timely = proposal, hash_, timely
         slot.proposal_tick = self._repair.tick
+        self._repair.note_news()
         self._turns.heard(proposal.proposer)  # R32
         self._keep_block(hash_, proposal.block, proposal.round)
 

@@ -63,6 +63,7 @@ class Intake(HeightState):
             self._misbehaved(sender, "a vote with a wrong signature")
             return
         self._count(vote)
+        self._repair.note_news()
 
     def _on_proposal(self, proposal: Proposal, sender: int, now_ms: int) -> None:
         """R1, R2, R6, R7, R26: verify and keep a proposal of this height."""

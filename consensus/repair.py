@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 ANSWER_VOTES_MAX: Final = 128
 # Summaries of one peer answered between two of our own; more would let it make us shout.
 ANSWERS_PER_TICK_MAX: Final = 2
+# However much comes in, and also between blocks: one summary in so many ticks of a height.
+TICKS_WITHOUT_MAX: Final = 4
+# Peers asked at a time. With up to ten authorities one of them is honest (f+1); with more, one is
+# within f // 4 + 1 summaries in a row, and the cost stays what it is.
+ASKED_MAX: Final = 4
 DECIDED_KEPT: Final = 4
 
 
@@ -40,12 +45,14 @@ class PastDecision(NamedTuple):
 
 
 class Repair:
-    """One node's side of the exchange of summaries. A *tick* is the time between two of its own."""
+    """One node's side of the exchange of summaries. A *tick* is `summary_ms` of its time."""
 
-    __slots__ = ("_answered", "_said", "past", "tick")
+    __slots__ = ("_answered", "_entered_tick", "_news_tick", "_said", "past", "tick")
 
     def __init__(self) -> None:
         self.tick = 0
+        self._news_tick = 0
+        self._entered_tick = 0
         self._said = 0
         self.past: deque[PastDecision] = deque(maxlen=DECIDED_KEPT)
         self._answered: dict[int, int] = {}
@@ -55,6 +62,33 @@ class Repair:
         self.tick += 1
         self._answered.clear()
 
+    def enter_height(self) -> None:
+        """Learn that a height begins."""
+        self._entered_tick = self._news_tick = self.tick
+
+    def note_news(self) -> None:
+        """Learn that something of this height came that was not known here."""
+        self._news_tick = self.tick
+
+    def is_due(self, needy: bool) -> bool:
+        """Tell, as a tick begins, whether to say a summary; `needy`: in a round, or behind.
+
+        What is new would have come by itself while new things came in the tick that is over. But
+        nobody can silence this node by a drip of votes: now and then it asks in any case.
+        """
+        if needy and self.tick - self._news_tick > 1:
+            return True
+        here = self.tick - self._entered_tick
+        return here > 0 and here % TICKS_WITHOUT_MAX == 0
+
+    def ask(self, core: "HeightState") -> list[Send]:
+        """Say a summary to the peers whose turn it is to answer it; a follower says nothing."""
+        if core.index is None:
+            return []
+        summary = self._summary(core)
+        turns = (core.index, summary.sequence, core.n, core.f)
+        return [Send(peer, summary) for peer in range(core.n) if has_turn(peer, *turns)]
+
     def remember(self, decided: Decided, authorities: AuthoritySet | None = None) -> None:
         """Keep a decided block for peers that are behind."""
         height = decided.certificate.height
@@ -62,7 +96,7 @@ class Repair:
             return
         self.past.append(PastDecision(decided, authorities, self.tick))
 
-    def summary(self, core: "HeightState") -> VoteSummary:
+    def _summary(self, core: "HeightState") -> VoteSummary:
         """Say where this node is and which votes it holds."""
         self._said += 1
         if core.decided:
@@ -81,28 +115,32 @@ class Repair:
         )
 
     def answers(self, core: "HeightState", summary: VoteSummary, sender: int) -> list[Send]:
-        """Return what `sender` lacks: votes and a proposal, or the block it has not decided."""
+        """Return what `sender` lacks: votes and a proposal, or the block it has not decided.
+
+        What came here within this tick is still on its way to the others too.
+        """
         me = core.index
         count = self._answered.get(sender, 0)
         if me is None or sender == me or count >= ANSWERS_PER_TICK_MAX:
             return []
         self._answered[sender] = count + 1
-        large = answers_large(me, sender, summary.sequence, core.n, core.f)
+        if not has_turn(me, sender, summary.sequence, core.n, core.f):
+            return []
         if summary.height < core.height or core.decided:
-            return self._decided_of(summary.height, sender) if large else []
+            return self._decided_of(summary.height, sender)
         wanted = {summary.round, summary.round - 1}
         if core.round > summary.round:
             wanted |= {core.round, core.round - 1}
         if core.valid_round > summary.valid_round:
             wanted.add(core.valid_round)
-        votes = missing_votes(core.rounds, sorted(wanted, reverse=True), summary.sets)
+        numbers = sorted(wanted, reverse=True)
+        votes = missing_votes(core.rounds, numbers, summary.sets, self.tick)
         sends = [Send(sender, vote) for vote in votes]
         slot = core.rounds.get(core.round)
         lacks = core.round > summary.round or (
             core.round == summary.round and not summary.has_proposal
         )
-        # What came within this tick is still on its way to the others too.
-        if large and lacks and slot and slot.proposal and slot.proposal_tick < self.tick:
+        if lacks and slot and slot.proposal and slot.proposal_tick < self.tick:
             sends.append(Send(sender, slot.proposal))
         return sends
 
@@ -128,9 +166,9 @@ def vote_sets(rounds: Mapping[int, Round], wanted: Iterable[int]) -> tuple[VoteS
 
 
 def missing_votes(
-    rounds: Mapping[int, Round], wanted: Iterable[int], theirs: Iterable[VoteSet]
+    rounds: Mapping[int, Round], wanted: Iterable[int], theirs: Iterable[VoteSet], tick: int
 ) -> list[Vote]:
-    """Return the votes of the wanted rounds that are held here and not in `theirs`."""
+    """Return the votes of the wanted rounds held here since before `tick` and not in `theirs`."""
     held = {(item.kind, item.round, item.block_hash): item.bitmap for item in theirs}
     votes: list[Vote] = []
     for number in wanted:
@@ -140,13 +178,21 @@ def missing_votes(
         for kind, tally in ((PREVOTE, slot.prevotes), (PRECOMMIT, slot.precommits)):
             for value, by_voter in tally.by_value.items():
                 bitmap = held.get((kind, number, value), 0)
-                votes += [vote for voter, vote in by_voter.items() if not bitmap >> voter & 1]
+                votes += [
+                    vote
+                    for voter, vote in by_voter.items()
+                    if not bitmap >> voter & 1 and tally.ticks[voter] < tick
+                ]
     return votes[:ANSWER_VOTES_MAX]
 
 
-def answers_large(answerer: int, asker: int, sequence: int, n: int, f: int) -> bool:
-    """Tell whether it is this peer's turn to answer with a block.
+def has_turn(answerer: int, asker: int, sequence: int, n: int, f: int) -> bool:
+    """Tell whether it is this peer's turn to answer a summary.
 
-    Each summary is answered in full by f+1 peers, of whom one is honest; the next by the next f+1.
+    Each is said to and answered by f+1 peers, at most `ASKED_MAX`; the next by the next of them.
     """
-    return (answerer - asker - 1 - sequence * (f + 1)) % n < f + 1
+    if answerer == asker:
+        return False
+    asked = min(f + 1, ASKED_MAX)
+    place = (answerer - asker - 1) % n
+    return (place - sequence * asked) % (n - 1) < asked

@@ -20,13 +20,15 @@ class Tally:
     voter has room for two values; votes of a proven quorum (`add_proven`) always have room.
     """
 
-    __slots__ = ("by_value", "quorum", "quorum_value", "voters")
+    __slots__ = ("by_value", "quorum", "quorum_value", "ticks", "voters")
 
     def __init__(self, quorum: int) -> None:
         self.quorum = quorum
         self.by_value: dict[bytes, dict[int, Vote]] = {}
         self.voters = 0
         self.quorum_value: bytes | None = None
+        # When the latest vote of each voter came, for `consensus/repair.py`.
+        self.ticks: dict[int, int] = {}
 
     def has_room(self, voter: int, value: bytes) -> bool:
         """Tell whether this vote is new and there is room for it."""
@@ -37,7 +39,7 @@ class Tally:
             return False
         return len(self._votes_of(voter)) < VALUES_PER_VOTER_MAX
 
-    def add(self, vote: Vote) -> Vote | None:
+    def add(self, vote: Vote, tick: int = 0) -> Vote | None:
         """Keep a verified vote; return an earlier one of its voter that contradicts it."""
         bit = 1 << vote.voter
         earlier = None
@@ -52,6 +54,7 @@ class Tally:
         if votes is None:
             votes = self.by_value[vote.block_hash] = {}
         votes[vote.voter] = vote
+        self.ticks[vote.voter] = tick
         if self.quorum_value is None and len(votes) >= self.quorum:
             self.quorum_value = vote.block_hash
         return earlier

@@ -17,30 +17,25 @@ from hems.agents.base import Outcome, Prior, Revision, Situation, Standing
 from hems.agents.desk import Desk
 from hems.bid import Band, Order, Suggested
 from hems.civil import DAY_MS, MINUTE_MS, FloatArray, IntArray
-from hems.config import BATTERIES_MAX, DEVICES_MAX, HomeConfig, open_source
-from hems.devices import CAPACITY_WH_MAX, Battery
-from hems.devices.flexible import DeviceState, FlexibleLoads, Outlook
+from hems.config import HomeConfig, open_source
+from hems.devices.flexible import FlexibleLoads, Outlook
+from hems.devices.progress import DeviceState
 from hems.errors import ConfigError
 from hems.forecast import HISTORY_DAYS, Forecast
 from hems.forecast.model import load_forecast
 from hems.learning import HomeWeather, LoadModel, civil_history
-from hems.plan import Plan, PlanInput, Planner, grid_room_wh
+from hems.plan import Plan, PlanInput, Planner, grid_room_wh, left_over_micro_per_kwh
 from hems.sensors import checked_soc, soc_change_max
 from hems.sources.base import Source
 from hems.sources.checked import CheckedSource
 from hems.sources.community import LOAD_TYPES, load_profile_w
+from hems.state import LEAD_SLOTS_MAX, HomeState
 
 SLOT_MINUTES_MIN: Final = 5
 SLOT_MINUTES_MAX: Final = 60
 # Slots planned one by one; the rest of the day is planned in half hours.
 FINE_STEPS: Final = 8
 COARSE_STEP_MS: Final = 30 * MINUTE_MS
-# How far ahead of the next undelivered slot one may be traded.
-LEAD_SLOTS_MAX: Final = 96
-COMMITMENTS_MAX: Final = 2 * LEAD_SLOTS_MAX
-STORED_UWH_MAX: Final = CAPACITY_WH_MAX * 1_000_000
-# Of times in milliseconds and energies in Wh, which are both far smaller.
-NUMBER_MAX: Final = 2**53
 CATCH_UP_SLOTS_MAX: Final = 7 * 288
 # What an uncapped connection can give in a slot, as a number. [Wh]
 EXPORT_WH_MAX: Final = 1_000_000
@@ -67,64 +62,6 @@ class MarketView(NamedTuple):
     prior: Prior | None = None
     export_cap_w: int | None = None
     strain: float = 0.0
-
-
-class HomeState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a home must remember.
-
-    `stored_uwh` is in the battery [micro-Wh]; `next_slot_ms` is the first slot not delivered
-    (None before the first); `committed_wh` is what is contracted by slot start, bought positive;
-    `agent` is the memory of the home's agent (`hems.agents.desk`). `batteries` is what further
-    batteries hold [micro-Wh], `devices` the progress of movable loads, both by name.
-    """
-
-    stored_uwh: int = 0
-    next_slot_ms: int | None = None
-    committed_wh: dict[int, int] = {}
-    agent: dict[str, Any] = {}
-    batteries: dict[str, int] = {}
-    devices: dict[str, DeviceState] = {}
-
-    def __post_init__(self) -> None:
-        for stored_uwh in (self.stored_uwh, *self.batteries.values()):
-            if not 0 <= stored_uwh <= STORED_UWH_MAX:
-                raise ConfigError(f"a home stores 0 to {STORED_UWH_MAX} micro-Wh, not {stored_uwh}")
-        if len(self.batteries) > BATTERIES_MAX or len(self.devices) > DEVICES_MAX:
-            raise ConfigError(
-                f"a home has at most {BATTERIES_MAX} batteries and {DEVICES_MAX} devices, not "
-                f"{len(self.batteries)} and {len(self.devices)}"
-            )
-        if len(self.committed_wh) > COMMITMENTS_MAX:
-            raise ConfigError(
-                f"a home is contracted in at most {COMMITMENTS_MAX} slots, "
-                f"not {len(self.committed_wh)}"
-            )
-        numbers = (self.next_slot_ms or 0, *self.committed_wh, *self.committed_wh.values())
-        if any(abs(number) > NUMBER_MAX for number in numbers):
-            raise ConfigError(f"a time or an energy beyond {NUMBER_MAX}")
-
-    def to_plain(self) -> dict[str, Any]:
-        """Return it as a map of plain data with text keys."""
-        plain: dict[str, Any] = {
-            "stored_uwh": self.stored_uwh,
-            "next_slot_ms": self.next_slot_ms,
-            "committed_wh": {str(slot): wh for slot, wh in sorted(self.committed_wh.items())},
-        }
-        if self.agent:
-            plain["agent"] = self.agent
-        if self.batteries:
-            plain["batteries"] = dict(self.batteries)
-        if self.devices:
-            plain["devices"] = msgspec.to_builtins(self.devices)
-        return plain
-
-    @classmethod
-    def from_plain(cls, plain: dict[str, Any]) -> "HomeState":
-        """Make it again. Raises `ConfigError`."""
-        try:
-            return msgspec.convert(plain, cls, strict=False)
-        except msgspec.ValidationError as error:
-            raise ConfigError(f"not a home's state: {error}") from None
 
 
 class SlotPlan(NamedTuple):
@@ -187,8 +124,10 @@ class HomeEnergyManager:
         self.zone = civil.zone_of(config.zone)
         opened = source if source is not None else open_source(config.source, self.zone)
         self.source = opened if isinstance(opened, CheckedSource) else CheckedSource(opened)
-        self.state = state if state is not None else HomeState(_initial_uwh(config))
         battery = config.battery
+        if state is None:
+            state = HomeState(battery.end_uwh if battery is not None else 0)
+        self.state = state
         if battery is not None:
             # Only where the battery was changed for a smaller one: it is full then.
             most_uwh = battery.capacity_wh * MICRO
@@ -197,7 +136,7 @@ class HomeEnergyManager:
         self._loads = FlexibleLoads(config.devices, self.zone, self._weather.outdoor_c)
         self._change(
             batteries={
-                name: min(self.state.batteries.get(name, _end_uwh(more)), more.capacity_wh * MICRO)
+                name: min(self.state.batteries.get(name, more.end_uwh), more.capacity_wh * MICRO)
                 for name, more in config.more_batteries.items()
             },
             devices={
@@ -522,7 +461,7 @@ class HomeEnergyManager:
             np.add.reduceat(tariff, edges) / size,
             np.minimum(float(market.feed_in_micro_per_kwh), np.add.reduceat(tariff, edges) / size),
             self.state.stored_uwh / MICRO,
-            self._left_over_value(tariff, float(market.feed_in_micro_per_kwh)),
+            left_over_micro_per_kwh(self.config.battery, tariff, market.feed_in_micro_per_kwh),
             more_stored_wh=tuple(uwh / MICRO for uwh in self.state.batteries.values()),
             needs=outlook.needs,
         )
@@ -535,20 +474,6 @@ class HomeEnergyManager:
                 log.warning("%s will miss %.0f Wh by its deadline, whatever is done", name, wh)
         self._missing = set(outlook.missed_wh)
         return outlook
-
-    def _left_over_value(self, tariff: FloatArray, feed_in_micro_per_kwh: float) -> float:
-        """Return what energy left in the battery at the plan's end is worth. [micro/kWh]
-
-        Between what it would bring today, fed in instead of charged, and what it saves at the
-        cheapest hour: then whatever the sun leaves over is stored, though the mean forecast
-        needs less, and nothing that is of use within the day is kept for the next.
-        """
-        battery = self.config.battery
-        if battery is None:
-            return 0.0
-        fed_in = feed_in_micro_per_kwh / battery.charge_efficiency
-        saved = (float(tariff.min()) - battery.wear_micro_per_kwh) * battery.discharge_efficiency
-        return max(0.0, (fed_in + saved) / 2 if saved > fed_in else min(fed_in, saved))
 
     def _forecast(self, now_ms: int, slots: int, slot_ms: int) -> tuple[Forecast, Forecast]:
         steps_per_day = DAY_MS // slot_ms
@@ -577,11 +502,3 @@ def typical_load_wh(positions: IntArray, steps_per_day: int) -> FloatArray:
     hour = (positions % steps_per_day) * 24 // steps_per_day
     typical: FloatArray = hourly[hour] * 24 / steps_per_day
     return typical
-
-
-def _initial_uwh(config: HomeConfig) -> int:
-    return _end_uwh(config.battery) if config.battery else 0
-
-
-def _end_uwh(battery: Battery) -> int:
-    return round(battery.soc_end * battery.capacity_wh * MICRO)

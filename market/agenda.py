@@ -38,7 +38,7 @@ class Agenda:
         """Tell whether a block after the one of `time_ms` finds work left over, or due by then."""
         awaited = self._list("export/open")
         ready = [slot for slot in self._list("settlement/ready") if slot not in awaited]
-        if ready or self._rows("market/jobs"):
+        if ready or self._list("audit/waiting") or self._rows("market/jobs"):
             return True
         clock = self._clock
         market_ms = clock.market_ms(time_ms)

@@ -47,6 +47,7 @@ from market.invariants import (
     check_block,
     count_money,
     money_after,
+    supposed_money,
 )
 from market.lawful import Call, run_lawful
 from market.receipts import Event, Receipt, events_of, receipt_of, rooted
@@ -71,10 +72,11 @@ _log = logging.getLogger(__name__)
 
 
 class BlockEnv(NamedTuple):
-    """What execution knows of a block."""
+    """What execution knows of a block; `parent_hash` is what nobody could choose before."""
 
     height: int
     time_ms: int
+    parent_hash: bytes = b""
 
 
 class BlockResult(NamedTuple):
@@ -149,7 +151,7 @@ class Application:
         if not natives and not is_alone:
             raise ParamsError("a chain of the second tier needs what checks other chains' blocks")
         # A street by itself has none, whoever runs it: all must have the same machine.
-        self._natives = MappingProxyType({}) if is_alone else natives
+        self.natives = {} if is_alone else tiers.natives_of(self.params.main, natives)
         self.founding = founding
         founding.governance.check()
         self.clock = params.clock()
@@ -284,21 +286,36 @@ class Application:
             Its money does not add up.
         """
         state = state_module.load(items)
-        tree = merkle.update(None, state.items)
+        tree = merkle.update(None, state.items | state.folder_counts())
         if state_root is not None and merkle.root_of(tree) != state_root:
             raise RootMismatch("the state does not have the state root of its block")
+        loaded = self.rested(state, tree, Executor(self._executor.engine))
+        if loaded.height != height:
+            raise StateError(f"the stored state is of height {loaded.height}, not {height}")
+        return loaded._replace(money=count_money(state))
+
+    def rested(self, state: State, tree: Tree, executor: Executor) -> "LoadedState":
+        """Check what a state says of itself and load its code, wherever the state comes from.
+
+        Its money is taken to add up, as it does in every state that this program has made.
+        Errors as `prepare`.
+        """
         if state.items.get(PARAMS_KEY) != self._fingerprint():
             raise StateError("the stored state belongs to another genesis than the one given")
         block = state.items.get(HEIGHT_KEY)
         if block is None:
             raise StateError("the stored state names no block")
-        stored_height, time_ms = decode_plain(block, _BLOCK_BYTES_MAX)
-        if stored_height != height:
-            raise StateError(f"the stored state is of height {stored_height}, not {height}")
-        money = count_money(state)
-        executor = Executor(self._executor.engine)
+        height, time_ms = decode_plain(block, _BLOCK_BYTES_MAX)
         executor.restore(state)
+        money = supposed_money(state)
         return LoadedState(state, tree, money, executor, height, time_ms)
+
+    def loaded(self) -> "LoadedState":
+        """Return the committed state as another application of this chain may `adopt` it."""
+        with self._lock:
+            return LoadedState(
+                self._state, self._tree, self._money, self._executor, self.height, self._time_ms
+            )
 
     def adopt(self, loaded: "LoadedState") -> None:
         """Make a prepared state the committed one."""
@@ -347,7 +364,7 @@ class Application:
 
     def _deployer_of(self, executor: Executor) -> Deployer:
         deployer = Deployer(executor, self.founding.governance.epoch_blocks, self._are_terms)
-        executor.natives |= self._natives
+        executor.natives |= self.natives
         return deployer
 
     def _fingerprint(self) -> bytes:
@@ -485,6 +502,7 @@ class Application:
         return {
             "height": env.height,
             "market_ms": market_ms,
+            "parent_hash": env.parent_hash.hex(),
             "public_key": "",
             "sender": "",
             "slot": market_ms // self.clock.slot_ms,
@@ -553,7 +571,8 @@ class Application:
         writes = state_module.effective(self._state, journal.writes)
         check = check_block if journal.get(CHANGED_KEY) is None else money_after
         money = check(self._state, writes, self._money)
-        tree = merkle.update(self._tree, writes)
+        folders = state_module.folder_counts_after(self._state, writes)
+        tree = merkle.update(self._tree, writes | folders)
         return BlockResult(
             height=env.height,
             receipts=receipts,

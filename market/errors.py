@@ -85,5 +85,17 @@ class HostFailure(MarketError):
     """The host itself failed while a contract ran. It must stop the node."""
 
 
+class WitnessRefused(MarketError):
+    """What should show part of a state is malformed, or of another state."""
+
+
+class WitnessGap(HostFailure):
+    """An execution over part of a state asked for what is not shown. Nothing may be concluded."""
+
+
+class TooHeavy(HostFailure):
+    """An execution that has a budget would go beyond it. Nothing may be concluded."""
+
+
 class InvariantError(MarketError):
     """A conservation law of the market does not hold after a block."""

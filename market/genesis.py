@@ -14,6 +14,7 @@ from wire.keys import is_address
 
 ROLES: Final = ("consumer", "prosumer", "producer", "speculator")
 MECHANISMS: Final = ("high_low", "uniform", "request_offer", "sharing")
+# Those with a book of orders for each slot, which rounds before the gate can clear.
 MECHANISMS_WITH_ORDERS: Final = ("high_low", "uniform")
 UNIFORM_PRICES: Final = ("ask", "mid")
 SHARING_KEYS: Final = ("by_consumption", "static", "static_once")

@@ -131,6 +131,12 @@ def count_money(state: State) -> Money:
     return money
 
 
+def supposed_money(state: State) -> Money:
+    """Return the money in a state if law 1 holds there, without counting it."""
+    issued = _issued(state.items.get(SUPPLY_KEY))
+    return Money(issued, issued)
+
+
 class _Once:
     """Law 2. Slots before `forgotten` have no bills any more, and get none."""
 

@@ -169,7 +169,7 @@ REFUSALS: Final = (
     Refusal("not_sponsor", ("regions",), "the account that registered the region as sender"),
     Refusal(
         "not_keeper",
-        ("regions", "anchor", "exchange", "export"),
+        ("regions", "anchor", "audit", "exchange", "export"),
         "a call by another contract of the chain; there is no such transaction",
     ),
     Refusal("not_authority", ("regions",), "an authority of the main chain as sender"),
@@ -211,6 +211,13 @@ REFUSALS: Final = (
     Refusal("unbalanced", ("anchor",), "slots whose energy and money balance with the grid legs"),
     Refusal("went_back", ("anchor",), "counts and sums that never become smaller"),
     Refusal("negative", ("anchor",), "a region that has not redeemed more than was minted"),
+    # Audit.
+    Refusal("no_duty", ("audit",), "the record that is to be audited, once it is drawn for"),
+    Refusal("not_auditor", ("audit",), "one of the auditors that were drawn as sender"),
+    Refusal("already_audited", ("audit",), "one answer of each auditor to a record"),
+    Refusal("case_open", ("audit",), "one accusation of each sender at a time"),
+    Refusal("no_case", ("audit",), "an accusation first, then its proof"),
+    Refusal("not_shown", (MACHINE,), "all parts of the proof whose digest was named"),
     # Trade across regions.
     Refusal("no_exchange", ("exchange",), "a main chain whose genesis has an exchange"),
     Refusal("unknown_checkpoint", ("exchange",), "one of the last 64 that are anchored"),
@@ -246,7 +253,7 @@ REFUSALS: Final = (
     Refusal("library_changed", (GATE,), "a new proposal, judged with the libraries as they are"),
     Refusal("needed", (GATE,), "code with every entry that the chain itself calls"),
     Refusal("terms", (GATE,), "a governance that names authorities and parameters for each epoch"),
-    Refusal("busy", (GATE,), "the same in a later block"),
+    Refusal("busy", (GATE, "audit"), "the same in a later block"),
     Refusal("not_governance", (GATE,), "code by a vote: governance.propose_code"),
     Refusal("law", (MACHINE,), "a call that keeps the conservation laws"),
     # While it runs.

@@ -6,10 +6,12 @@ authorities of the main chain; the main chain has no homes, and other contracts
 docs/spec/regions.md says what they do.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from market import contracts
 from market.errors import ParamsError
+from market.vm.executor import Native
 from wire.codec import Message, Plain
 from wire.keys import PUBLIC_KEY_BYTES, is_address
 
@@ -26,6 +28,9 @@ CLOSE_MS_MAX: Final = 24 * 3_600_000
 TRADE_PRICES: Final = ("ask", "mid", "bid")
 MAIN_AUTHORITIES_MIN: Final = 4
 MAIN_AUTHORITIES_MAX: Final = 32
+AUDITORS_MAX: Final = 16
+# Entries of the machine that only the main chain has.
+MAIN_NATIVES: Final = frozenset({"fraud"})
 
 # The name under which a member of any region is known to the main chain.
 POSTER_PREFIX: Final = "regions/poster/"
@@ -143,6 +148,9 @@ class MainRules(Message, frozen=True, tag="main"):
     hold_ms : how long bond and escrow are held after the region has left. [ms]
     halt_ms : a region without a checkpoint for so long is halted. [ms]
     sponsors : accounts from the start, with their balance: (address, micro).
+    auditors, audits_needed : how many are drawn for a record, and how many must be content.
+    audit_ms : how long they have for it, and an accuser for its proof. [ms]
+    accuser_bond_micro : what an accuser who was not drawn loses if it proves nothing.
     exchange : how regions trade with each other; None: they do not.
     """
 
@@ -150,6 +158,10 @@ class MainRules(Message, frozen=True, tag="main"):
     hold_ms: int = 7 * 24 * 3_600_000
     halt_ms: int = 180_000
     sponsors: tuple[tuple[str, int], ...] = ()
+    auditors: int = 3
+    audits_needed: int = 2
+    audit_ms: int = 120_000
+    accuser_bond_micro: int = 1_000_000
     exchange: ExchangeRules | None = None
 
     def check(self) -> None:
@@ -157,6 +169,10 @@ class MainRules(Message, frozen=True, tag="main"):
         _between("main.bond_micro", self.bond_micro, 0, MONEY_MICRO_MAX)
         _between("main.hold_ms", self.hold_ms, 0, HOLD_MS_MAX)
         _between("main.halt_ms", self.halt_ms, 1, HOLD_MS_MAX)
+        _between("main.auditors", self.auditors, 1, AUDITORS_MAX)
+        _between("main.audits_needed", self.audits_needed, 1, self.auditors)
+        _between("main.audit_ms", self.audit_ms, 1, HOLD_MS_MAX)
+        _between("main.accuser_bond_micro", self.accuser_bond_micro, 0, MONEY_MICRO_MAX)
         if self.exchange is not None:
             self.exchange.check()
         if len({address for address, _ in self.sponsors}) != len(self.sponsors):
@@ -174,10 +190,15 @@ def contracts_of(region: Membership | None, main: MainRules | None) -> tuple[str
     return contracts.CONTRACTS + (contracts.REGION_CONTRACTS if region is not None else ())
 
 
+def natives_of(main: MainRules | None, natives: Mapping[str, Native]) -> dict[str, Native]:
+    """Return which entries of the machine a chain has: regions judge nobody."""
+    return {name: one for name, one in natives.items() if main or name not in MAIN_NATIVES}
+
+
 def keepers_of(region: Membership | None, main: MainRules | None) -> list[str]:
     """Return which contracts hold and settle money."""
     if main is not None:
-        return ["regions", "governance"]
+        return ["regions", "audit", "governance"]
     keepers = ["market", "requests", "settlement", "carbon", "governance"]
     return [*keepers, "export"] if exports(region) else keepers
 
@@ -199,6 +220,12 @@ def arguments_of(
         return {
             "regions": {"bond_micro": main.bond_micro, "hold_ms": main.hold_ms},
             "anchor": {"halt_ms": main.halt_ms},
+            "audit": {
+                "auditors": main.auditors,
+                "audits_needed": main.audits_needed,
+                "audit_ms": main.audit_ms,
+                "accuser_bond_micro": main.accuser_bond_micro,
+            },
             "exchange": {
                 "slot_ms": slot_ms,
                 "first_slot": first_slot,

@@ -55,6 +55,8 @@ class Announcer:
         self._sync = sync
         self._network = network
         self._heard_height = 0
+        # The same as the network's thread knows it, before the event loop's turn comes.
+        self._proven_height = 0
         self._applying_height = 0
         self._unproven = 0
         self._unproven_since = -math.inf
@@ -79,7 +81,7 @@ class Announcer:
 
     async def _publish(self, block: Block, certificate: Certificate) -> None:
         height = block.header.height
-        if self._heard_height >= height:
+        if max(self._heard_height, self._proven_height) >= height:
             return
         self._heard_height = height
         body = encode(block)
@@ -102,6 +104,8 @@ class Announcer:
         except (BadBlock, DecodeError, CertificateRefused) as error:
             log.warning("peer %s sent a bad notice: %s", peer, error)
             return False
+        if proven:
+            self._proven_height = max(self._proven_height, certificate.height)
         # Each who passes some on does so within its own bound; together they may exceed this one.
         return True if proven or self._may_pass_unproven() else None
 

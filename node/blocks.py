@@ -133,7 +133,8 @@ class BlockMaker:
         admitted = self._app.admissible(conviction for _, conviction in found)
         proven = [pair for pair, good in zip(found, admitted, strict=True) if good]
         convictions = [conviction for _, conviction in proven]
-        result = self._app.execute(BlockEnv(height, time_ms), transactions, convictions)
+        env = BlockEnv(height, time_ms, header_hash(parent))
+        result = self._app.execute(env, transactions, convictions)
         txs = tuple(checked.raw for checked in transactions)
         body = _Body(txs, certificate, tuple(item for item, _ in proven))
         place = _Place(height, time_ms, header_hash(parent), proposer)
@@ -161,7 +162,7 @@ class BlockMaker:
             if isinstance(item, Refused):
                 raise BlockRefused("transaction", f"transaction {place}: {item}")
             transactions.append(item)
-        env = BlockEnv(header.height, header.time_ms)
+        env = BlockEnv(header.height, header.time_ms, header.parent_hash)
         result = self._app.execute(env, transactions, convictions)
         there = _Place(header.height, header.time_ms, header.parent_hash, header.proposer)
         body = _Body(block.txs, block.last_certificate, block.evidence)

@@ -18,18 +18,24 @@ from consensus.errors import (
 from consensus.evidence import check_evidence
 from consensus.light import LightClient, SignedHeader, ends_epoch
 from consensus.messages import ConflictingCertificates, header_hash
-from market.errors import Revert
+from market.errors import Fault, Revert
 from market.proofs import bytes_of, int_of, text_of
 from market.proofs import natives as market_natives
+from market.tiers import MAIN_NATIVES
 from market.vm import merkle
 from market.vm.executor import Native
 from market.vm.gas import COST
 from market.vm.host import Host
 from market.vm.merkle import Proof
-from wire.codec import Plain, decode
+from node.replay import digest_of, judge
+from wire.codec import Plain, decode, decode_plain
 from wire.errors import DecodeError
 from wire.keys import address_of
 
+AUDIT: Final = "audit"
+# A replay takes about as long as a block of the region; one case is judged in a block.
+FRAUD_GAS: Final = 50_000
+PART_BYTES_MAX: Final = 8_000
 # A set of 32 seats with its quorum's signatures, and room for the header.
 SIGNED_HEADER_BYTES_MAX: Final = 3_900
 CONFLICT_BYTES_MAX: Final = 3_900
@@ -42,6 +48,7 @@ def natives() -> dict[str, Native]:
         "header": header,
         "conflict": conflict,
         "set_hash": set_hash,
+        "fraud": fraud,
     }
 
 
@@ -113,6 +120,46 @@ def conflict(host: Host, caller: str, args: Plain) -> Plain:
         "height": offence.height,
         "offenders": [public.hex() for public in offence.offenders],
     }
+
+
+def fraud(host: Host, caller: str, args: Plain) -> Plain:
+    """Judge the proof that the contract `audit` keeps in parts: whether a block does not follow.
+
+    Parameters
+    ----------
+    args : map
+        `folder` and `parts`: where the parts stand, and how many they are; `digest` and `size` of
+        the whole; `chain_id`, `epoch`, `keys` and `height`: of the accused region and its block.
+
+    Returns
+    -------
+    map of `fraud`, `code` and `reason`. Raises `Revert` for what is no proof, at little cost.
+    """
+    if caller != AUDIT:
+        raise Fault("not_keeper", f"only the contract {AUDIT} has fraud proven")
+    host.meter.charge(FRAUD_GAS)
+    authorities = _set_of(args)
+    data = _joined(host, args)
+    allowed = {name: one for name, one in natives().items() if name not in MAIN_NATIVES}
+    verdict = judge(data, authorities, text_of(args, "chain_id"), int_of(args, "height"), allowed)
+    return {"fraud": verdict.fraud, "code": verdict.code, "reason": verdict.reason}
+
+
+def _joined(host: Host, args: Plain) -> bytes:
+    """Return the proof whose parts stand in the caller's folder. Raises `Revert`."""
+    folder = f"{AUDIT}/{text_of(args, 'folder')}"
+    texts = [
+        decode_plain(part, PART_BYTES_MAX)
+        for part in map(host.journal.get, host.journal.keys_under(folder))
+        if part is not None
+    ]
+    if len(texts) != int_of(args, "parts"):
+        count = int_of(args, "parts")
+        raise Revert("not_shown", f"{len(texts)} of the proof's {count} parts have been shown")
+    data = bytes_of({"proof": "".join(texts)}, "proof")
+    if (len(data), digest_of(data)) != (int_of(args, "size"), text_of(args, "digest")):
+        raise Revert("not_shown", "the parts are not those of the proof that was named")
+    return data
 
 
 def set_hash(host: Host, caller: str, args: Plain) -> Plain:

@@ -1,6 +1,6 @@
 """One home's daemon: builds the parts, starts them in order, stops them in the reverse.
 
-    lock ─ one chain or two (`node.tiers`) ─ household ─ poster ─ control
+    lock ─ one chain or two (`node.tiers`) ─ household ─ poster ─ auditor ─ control
 
 What cannot start raises a `StartError`. What fails while running ends the daemon: a node that no
 longer knows what is true must not go on, and whoever runs it starts it again from its disk.
@@ -23,8 +23,11 @@ from hems.config import HomeConfig
 from hems.errors import HemsError
 from market.app import Application
 from market.errors import MarketError
+from node.anchoring import Anchors
 from node.api.answers import Answers
 from node.api.control import ControlServer
+from node.api.regions import Regions
+from node.audits import Auditor, RegionServer
 from node.chain import Chain
 from node.config import Config, MainSection, NetworkSection
 from node.errors import NodeError, StartError
@@ -133,6 +136,8 @@ class Node:
             check_main(genesis, main, origin)
             self.main = self._tier(main, origin, data / MAIN_NAME, main_network, config.main)
         self.poster: Poster | None = None
+        self._anchors: Anchors | None = None
+        self.auditor: Auditor | None = None
         self.household: Household | None = None
         self._stack = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
@@ -222,11 +227,14 @@ class Node:
         if self.main is not None:
             own_nonce = self.household.next_nonce if self.household is not None else None
             self.poster = Poster(self.tier, self.main, now_ms, own_nonce)
+            self._anchors = Anchors(self.tier, self.main, self.poster.shelf)
+            self.auditor = self._auditor(self.main, self.poster)
         for tier in tiers:
             await tier.start()
         for tier in tiers:
             household = self.household if tier is self.tier else None
-            control = ControlServer(tier.data, self._answers(tier, household).table())
+            answers = self._answers(tier, household).table() | self._regions(tier).table()
+            control = ControlServer(tier.data, answers)
             await control.start()
             self._stack.push_async_callback(control.stop)
 
@@ -244,15 +252,28 @@ class Node:
             lambda: tier.sync.behind,
         )
 
+    def _auditor(self, main: Tier, poster: Poster) -> Auditor:
+        RegionServer(self.tier.genesis, self.tier.sync, main.network)
+        auditor = Auditor(self._key.address, main.app, main.network, poster.hand_in, now_ms)
+        main.chain.on_applied(auditor.wake)
+        return auditor
+
     def _answers(self, tier: Tier, household: Household | None) -> Answers:
         parts = (tier.app, tier.mempool, tier.store, tier.finality, tier.bills, tier.receipts)
-        return Answers(tier.status, household, *parts, tier.doorkeeper)
+        main = self.main.app if self.main is not None and tier is self.tier else None
+        return Answers(tier.status, household, *parts, tier.doorkeeper, main)
 
     def _applicant(self, home: HomeConfig) -> Applicant:
         tier = self.tier
         application = application_of(tier.genesis.chain_id, tier.name, home, self._key)
         known = [at.rpartition("/p2p/")[2] for at in self._config.network.bootstrap]
         return Applicant(application, tier.app.query, tier.network, known)
+
+    def _regions(self, tier: Tier) -> Regions:
+        is_main = tier.genesis.market.main is not None
+        kept = tier if is_main else self.main
+        anchors = self._anchors if tier is self.tier else None
+        return Regions(tier.app, None if kept is None else kept.app, anchors)
 
     def start_task(self, work: Any) -> None:
         """Run something beside the parts; if it fails, the node stops."""
@@ -272,6 +293,8 @@ class Node:
             works += self.main.tasks()
         if self.poster is not None:
             works.append(self.poster.run())
+        if self.auditor is not None:
+            works.append(self.auditor.run())
         if self.household is not None and self._config.home is not None:
             works.append(self.household.run())
             works.append(self._applicant(self._config.home).run())

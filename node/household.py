@@ -26,7 +26,7 @@ from hems.home import CATCH_UP_SLOTS_MAX, Delivery, HomeEnergyManager, MarketVie
 from market import client
 from market.app import BlockResult
 from market.errors import QueryError
-from market.genesis import MarketParams
+from market.genesis import MECHANISMS_WITH_ORDERS, MarketParams
 from node import trading
 from node.memory import HomeMemory
 from node.requests import Requests, spoken
@@ -295,7 +295,7 @@ class Household:
 
     @property
     def _has_orders(self) -> bool:
-        return self._params.mechanism in ("high_low", "uniform")
+        return self._params.mechanism in MECHANISMS_WITH_ORDERS
 
     def _waits(self, slot: int) -> bool:
         return trading.waiting(self._memory.outbox.values(), slot)
@@ -361,11 +361,7 @@ class Household:
             start_ms = self._clock.slot_start_market_ms(slot)
             if start_ms < (self.manager.state.next_slot_ms or 0):
                 continue
-            net_wh = sum(
-                trade.energy_wh * ((trade.buyer == number) - (trade.seller == number))
-                for trade in client.trades_of_slot(self._query, slot)
-                if not trade.backstop
-            )
+            net_wh = trading.contracted_wh(self._query, self._params, slot, number)
             if net_wh:
                 self.manager.commit(start_ms, net_wh)
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from hems.home import HomeState
+from hems.state import HomeState
 from node.durable import replace_file
 from node.errors import StoreError
 from wire.transaction import CheckedTransaction, check

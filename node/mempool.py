@@ -29,10 +29,17 @@ TRANSACTIONS_MAX: Final = 10_000
 BYTES_MAX: Final = 16 * 1_048_576
 PER_SENDER_MAX: Final = 64
 POOL_S: Final = 0.05
-# While they keep coming, batches leave no sooner after each other than this.
+# While they keep coming, batches leave no sooner after each other than this, times their weight.
 BATCH_INTERVAL_S: Final = 0.2
-# What has not been decided after this long was lost on the way: say it again.
+BATCH_INTERVAL_MAX_S: Final = 1.0
+# What has not been decided after this long was lost on the way: say it again. Where blocks are full
+# all wait long, and repeating what waits would take the time that they need: then it is lost only
+# after so many times as long as transactions of this home have lately taken.
 REPEAT_S: Final = 4.0
+REPEAT_FACTOR: Final = 3
+REPEAT_MAX_S: Final = 60.0
+# The weight of the latest in what they usually take.
+USUAL_WEIGHT: Final = 0.05
 # The last refusals are kept for their owners to ask about: no block will ever tell them.
 REFUSALS_KEPT_MAX: Final = 1_000
 # The last ids of this home's own transactions, for it to ask what became of them.
@@ -60,6 +67,8 @@ class Mempool:
         Called when transactions have been taken in: there is something to propose.
     hand_over : callable, optional
         Gives one encoded batch to those who need it; False if it must be gossiped.
+    weight : callable, optional
+        How much a batch costs the network, compared with one of four authorities' street.
     """
 
     def __init__(
@@ -70,6 +79,7 @@ class Mempool:
         now_ms: Callable[[], int],
         on_arrival: Callable[[], None],
         hand_over: Callable[[bytes], bool] = lambda _batch: False,
+        weight: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self._verifier = verifier
         self._admit = admit
@@ -77,11 +87,14 @@ class Mempool:
         self._now_ms = now_ms
         self._on_arrival = on_arrival
         self._hand_over = hand_over
+        self._weight = weight
         self._pending: dict[bytes, CheckedTransaction] = {}
         self._per_sender: dict[str, int] = {}
         self._bytes = 0
         # What this home submitted, and when it was last said; what was said last comes last.
         self._own: dict[bytes, float] = {}
+        self._submitted_s: dict[bytes, float] = {}
+        self._usual_s = 0.0
         self._outbox: list[CheckedTransaction] = []
         self._repeated_s = -math.inf
         self._wake = asyncio.Event()
@@ -139,6 +152,7 @@ class Mempool:
         for result in results:
             if isinstance(result, CheckedTransaction) and result.tx_id not in self._own:
                 self._own[result.tx_id] = math.inf
+                self._submitted_s[result.tx_id] = time.monotonic()
                 self._outbox.append(result)
                 self._wake.set()
         return results
@@ -180,13 +194,14 @@ class Mempool:
 
     async def run(self) -> None:
         """Say what this home submits, pooled; say again what stays undecided."""
-        said_s = -BATCH_INTERVAL_S
+        said_s = -BATCH_INTERVAL_MAX_S
         while True:
             try:
                 # Not `wait_for`: it swallows a cancellation that comes with the event.
                 async with asyncio.timeout(REPEAT_S):
                     await self._wake.wait()
-                rest_s = said_s + BATCH_INTERVAL_S - time.monotonic()
+                interval_s = min(self._weight() * BATCH_INTERVAL_S, BATCH_INTERVAL_MAX_S)
+                rest_s = said_s + interval_s - time.monotonic()
                 await asyncio.sleep(max(POOL_S, rest_s))
             except TimeoutError:
                 pass
@@ -219,10 +234,11 @@ class Mempool:
         now_s = time.monotonic()
         if now_s - self._repeated_s < REPEAT_S / 4:
             return []
+        lost_s = max(REPEAT_S, min(REPEAT_FACTOR * self._usual_s, REPEAT_MAX_S))
         overdue = (
             self._pending[tx_id]
             for tx_id, said_s in self._own.items()
-            if said_s <= now_s - REPEAT_S and tx_id in self._pending
+            if said_s <= now_s - lost_s and tx_id in self._pending
         )
         found = list(itertools.islice(overdue, REPEATED_MAX))
         if found:
@@ -253,7 +269,11 @@ class Mempool:
 
     def decided(self, tx_ids: Collection[bytes]) -> None:
         """Drop what a block has decided, what it made stale, and what has expired."""
+        now_s = time.monotonic()
         for tx_id in tx_ids:
+            submitted_s = self._submitted_s.get(tx_id)
+            if submitted_s is not None:
+                self._usual_s += USUAL_WEIGHT * (now_s - submitted_s - self._usual_s)
             self._drop(tx_id)
         for checked, refused in self._stale():
             self._refuse(checked, refused)
@@ -295,6 +315,7 @@ class Mempool:
 
     def _drop(self, tx_id: bytes) -> None:
         self._own.pop(tx_id, None)
+        self._submitted_s.pop(tx_id, None)
         checked = self._pending.pop(tx_id, None)
         if checked is None:
             return

@@ -14,7 +14,7 @@ that proves it; whoever misses one (a snapshot jumped over its block) asks the o
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final
 
 from msgspec import Meta
@@ -33,6 +33,9 @@ from node.checkpoints import make_checkpoint
 from node.due import CALLS_MAX, Proven, Shown, Standing, due_in_region, due_on_main
 from node.epochs import set_of
 from node.errors import InvariantError
+from node.exchange import Offer, make_offers, still_open, unresolved
+from node.exchange import due_in_region as traded_in_region
+from node.exchange import due_on_main as offered_on_main
 from node.network.base import NetworkError
 from node.shelf import Shelf, number_of
 from node.tiers import Tier
@@ -52,6 +55,8 @@ GRACE_MS: Final = 1_000
 # Should nothing wake it.
 IDLE_S: Final = 10.0
 ASK_TIMEOUT_S: Final = 5.0
+# Offers of slots that the main chain has not closed yet.
+OFFERS_MAX: Final = 256
 # Calls that were handed in and of which no receipt has come.
 WAITING_MAX: Final = 64
 
@@ -62,7 +67,13 @@ class GetCheckpoint(Message, frozen=True, tag="get-checkpoint"):
     number: Annotated[int, Meta(ge=1, le=10**9)]
 
 
-_Answer: Any = Checkpoint | Nothing
+_CheckpointAnswer: Any = Checkpoint | Nothing
+
+
+def read_checkpoint(data: bytes) -> Checkpoint | Nothing:
+    """Decode an untrusted answer. Errors as `wire.codec.decode`."""
+    found: Checkpoint | Nothing = decode(data, _CheckpointAnswer, CHECKPOINT_BYTES_MAX)
+    return found
 
 
 class Turns:
@@ -85,6 +96,21 @@ class Turns:
         if left_s <= 0:
             self._due_s = now_s + count * patience_s
         return left_s
+
+
+def up_to_head(calls: list[Call], shown: Shown, proven: Proven) -> list[Call] | None:
+    """Return `due_in_region`'s calls with what lets the region know the main chain's very head.
+
+    None where these alone do not: ends of epochs are missing, or the region knows a later head.
+    """
+    head = proven.head.header
+    if head.height <= shown.main_height:
+        return calls if head.height == shown.main_height else None
+    follow = regions.follow(encode(proven.head).hex())
+    if follow in calls:
+        return calls
+    # Without it they are ends of epochs.
+    return [*calls, follow] if shown.main_epoch + len(calls) == head.epoch else None
 
 
 class Poster:
@@ -119,6 +145,9 @@ class Poster:
         self.shelf = Shelf(own.data / SHELF_NAME)
         self.shelf.open()
         self._proven: Proven | None = None
+        # What is offered to other regions, and what is to be shown of what came of it.
+        self._offers: list[Offer] = []
+        self._ended: list[Call] = []
         self._on_main = Turns()
         self._in_region = Turns()
         # Where the missing checkpoint is asked for next.
@@ -144,6 +173,8 @@ class Poster:
         found = make_checkpoint(self._own.app, header, certificate)
         if found is not None:
             self.shelf.put(number_of(found), found)
+            # A later checkpoint proves again what is still open, so none of them need be kept.
+            self._offers = [*self._offers, *make_offers(self._own.app, header)][-OFFERS_MAX:]
 
     def _main_applied(self, block: Block, certificate: Certificate, result: BlockResult) -> None:
         following = set_of(result.next) if ends_epoch(block.header) else None
@@ -159,6 +190,12 @@ class Poster:
             return
         number = app.query("anchor", "last", {"region": self.region})["number"]
         self._proven = Proven(head, number, value, encode(app.prove(key)))
+        self._offers = still_open(self._offers, app)[-OFFERS_MAX:]
+        self._ended = [
+            call
+            for call in traded_in_region(self._own.app, app, encode(head).hex())
+            if call.entry != "follow"
+        ]
 
     def _note_receipts(self, result: BlockResult) -> None:
         for receipt in result.receipts:
@@ -219,14 +256,18 @@ class Poster:
         if standing is None or self._own.chain.index is None or self._main.sync.behind:
             return IDLE_S
         first = standing.anchored + 1
-        if first not in self.shelf:
+        closed = self._own.app.query("export", "closed", {})["number"]
+        if first not in self.shelf and first <= closed:
             return await self._fetch(first)
         held = {n: await self.shelf.get(n) for n in range(first, first + CALLS_MAX)}
         ends = await self._ends(self._own, standing.newest_epoch)
         calls = due_on_main(self.region, standing, held.get, ends.get)
         if not calls:
+            calls = offered_on_main(self._offers, self._main.app)[:CALLS_MAX]
+        if not calls:
             return IDLE_S
-        wait_s = self._wait_s(self._on_main, standing, first, self._main)
+        slots = tuple(call.args.get("number") for call in calls if call.entry == "offer")
+        wait_s = self._wait_s(self._on_main, (standing, slots), first, self._main)
         if wait_s <= 0:
             self.counts["posted"] += self._hand_in(self._main, calls)
             return IDLE_S
@@ -240,9 +281,14 @@ class Poster:
         shown = self.shown()
         ends = await self._ends(self._main, shown.main_epoch)
         calls = due_in_region(shown, proven, ends.get)
+        open_slots = set(unresolved(own.app))
+        ended = [call for call in self._ended if call.args["slot"] in open_slots][:CALLS_MAX]
+        if ended and (known := up_to_head(calls, shown, proven)) is not None:
+            calls = known + ended
         if not calls:
             return IDLE_S
-        wait_s = self._wait_s(self._in_region, shown, shown.anchored, own)
+        slots = tuple(call.args["slot"] for call in ended)
+        wait_s = self._wait_s(self._in_region, (shown.anchored, slots), shown.anchored, own)
         if wait_s <= 0:
             self.counts["shown"] += self._hand_in(own, calls)
             return IDLE_S
@@ -266,7 +312,11 @@ class Poster:
                 break
         return found
 
-    def _hand_in(self, there: Tier, calls: list[Call]) -> int:
+    def hand_in(self, calls: Sequence[Call]) -> int:
+        """Hand calls of this authority in on the main chain; return how many were taken."""
+        return self._hand_in(self._main, calls)
+
+    def _hand_in(self, there: Tier, calls: Sequence[Call]) -> int:
         """Sign calls and hand them in, in their order; return how many were taken."""
         for done, call in enumerate(calls):
             nonce, now_ms = self._nonce(there), self._now_ms()
@@ -295,8 +345,7 @@ class Poster:
     async def _fetch(self, number: int) -> float:
         """Ask an authority for a closed checkpoint that is not here; return when to look again."""
         others = self._own.chain.other_authorities
-        closed = self._own.app.query("export", "closed", {})["number"]
-        if number > closed or not others:
+        if not others:
             return IDLE_S
         self._asked += 1
         peer = others[self._asked % len(others)]
@@ -305,7 +354,7 @@ class Poster:
             data = await network.request(
                 peer, PROTOCOL, encode(GetCheckpoint(number)), ASK_TIMEOUT_S
             )
-            found = decode(data, _Answer, CHECKPOINT_BYTES_MAX)
+            found = read_checkpoint(data)
             if isinstance(found, Checkpoint):
                 self._check(number, found)
                 self.shelf.put(number, found)

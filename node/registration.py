@@ -6,18 +6,41 @@ authorities approves it (docs/spec/regions.md).
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from market.client import Call, regions
-from node.errors import GenesisError
+from node.errors import ConfigError, GenesisError
 from node.genesis import Genesis
-from wire.keys import SigningKey
+from wire.keys import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, SigningKey
 
 
 def prove_possession(genesis: Genesis, key: SigningKey) -> bytes:
     """Return an authority's signature that it holds its key and means this region."""
     text = regions.possession_text(genesis.chain_id, genesis.hash.hex())
     return key.sign(hashlib.sha256(text.encode()).digest())
+
+
+def proofs_of(texts: Sequence[str]) -> dict[bytes, bytes]:
+    """Read proofs as `commonwatt region prove` prints them: KEY=SIGNATURE, in hexadecimal.
+
+    Raises
+    ------
+    ConfigError
+        One of them is none.
+    """
+    found = {}
+    for text in texts:
+        public, _, signature = text.partition("=")
+        try:
+            proof = bytes.fromhex(public), bytes.fromhex(signature)
+        except ValueError:
+            proof = b"", b""
+        if tuple(map(len, proof)) != (PUBLIC_KEY_BYTES, SIGNATURE_BYTES):
+            raise ConfigError(
+                f"{text[:24]!r} is no proof: it is KEY=SIGNATURE, as `region prove` prints it"
+            )
+        found[proof[0]] = proof[1]
+    return found
 
 
 def registration(

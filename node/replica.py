@@ -72,6 +72,9 @@ class Replica:
         self._pace = Pace()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="execution")
         self._results: dict[bytes, BlockResult] = {}
+        # Executions that are under way: a notice brings a block while its proposal is checked.
+        self._running: dict[bytes, asyncio.Task[BlockResult | None]] = {}
+        self._deadline: tuple[tuple[int, int], int] | None = None
         self._head: Head | None = None
 
     @property
@@ -86,8 +89,14 @@ class Replica:
         return self._app.terms()
 
     def next_deadline_ms(self, after_ms: int) -> int:
-        """Return when the contracts have something to do without being asked. [ms UTC]"""
-        return self._app.next_deadline_ms(after_ms)
+        """Return when the contracts have something to do without being asked. [ms UTC]
+
+        Asked for at each arrival of a transaction; it changes with the state only.
+        """
+        key = (self._app.height, after_ms)
+        if self._deadline is None or self._deadline[0] != key:
+            self._deadline = key, self._app.next_deadline_ms(after_ms)
+        return self._deadline[1]
 
     def transactions_max(self, params: ChainParams, round_: int) -> int:
         """Return how many transactions to propose, so that all can execute them in time."""
@@ -95,6 +104,8 @@ class Replica:
 
     def close(self) -> None:
         """Stop the execution thread."""
+        for running in self._running.values():
+            running.cancel()
         self._worker.shutdown(wait=True, cancel_futures=True)
 
     # -- opening -----------------------------------------------------------------------------
@@ -180,16 +191,37 @@ class Replica:
         head = self.head
         if block.header.height != head.header.height + 1:
             return False
-        if block_hash not in self._results:
-            begun_s = time.monotonic()
-            result = await self._execute_after(
-                head, lambda: self._maker.execute(block, head.header)
-            )
-            if result is None:
-                return False
+        return await self._executed(block, block_hash, head) is not None
+
+    async def _executed(self, block: Block, block_hash: bytes, head: Head) -> BlockResult | None:
+        """Execute a block after the head, once; None if the chain has moved on meanwhile.
+
+        Raises
+        ------
+        BlockRefused
+            It may not follow the head.
+        """
+        known = self._results.get(block_hash)
+        if known is not None:
+            return known
+        running = self._running.get(block_hash)
+        if running is None:
+            running = asyncio.create_task(self._execute(block, block_hash, head))
+            self._running[block_hash] = running
+            running.add_done_callback(lambda _task: self._running.pop(block_hash, None))
+        # One who waits may be stopped while another goes on waiting.
+        return await asyncio.shield(running)
+
+    async def _execute(self, block: Block, block_hash: bytes, head: Head) -> BlockResult | None:
+        begun_s = time.monotonic()
+        result: BlockResult | None = await self._execute_after(
+            head, lambda: self._maker.execute(block, head.header)
+        )
+        if result is not None:
             self._pace.executed(len(block.txs), time.monotonic() - begun_s)
-            self._remember(block_hash, result)
-        return True
+            if self.head.hash == head.hash:
+                self._remember(block_hash, result)
+        return result
 
     async def _execute_after(self, head: Head, work: Callable[[], Any]) -> Any:
         """Do `work` in the execution thread; None if by its turn `head` is not the last block."""
@@ -208,10 +240,7 @@ class Replica:
 
     async def apply_decided(self, block: Block, certificate: Certificate) -> BlockResult:
         """Apply the next block, which was checked here and which a quorum has decided."""
-        result = self._results.get(header_hash(block.header))
-        if result is None:
-            head = self.head.header
-            result = await self._in_worker(lambda: self._maker.execute(block, head))
+        result = await self._executed(block, header_hash(block.header), self.head)
         return await self._apply(block, certificate, result)
 
     async def apply_certified(
@@ -237,23 +266,23 @@ class Replica:
             verify_certificate(certificate, authorities, self._chain_id)
         except CertificateRefused as refused:
             raise BadBlock(f"certificate: {refused}") from None
-        result = self._results.get(block_hash)
-        if result is None:
-            try:
-                result = await self._in_worker(lambda: self._maker.execute(block, head.header))
-            except BlockRefused as refused:
-                if refused.code in ("body", "size"):
-                    raise BadBlock(str(refused)) from None
-                # A quorum signed what this node finds impossible. Either more than f authorities
-                # are faulty or this node is; going on would only spread it.
-                raise InvariantError(
-                    f"a certified block at height {height} is refused here: {refused}"
-                ) from None
+        try:
+            result = await self._executed(block, block_hash, head)
+        except BlockRefused as refused:
+            if refused.code in ("body", "size"):
+                raise BadBlock(str(refused)) from None
+            # A quorum signed what this node finds impossible. Either more than f authorities
+            # are faulty or this node is; going on would only spread it.
+            raise InvariantError(
+                f"a certified block at height {height} is refused here: {refused}"
+            ) from None
         return await self._apply(block, certificate, result)
 
     async def _apply(
-        self, block: Block, certificate: Certificate, result: BlockResult
+        self, block: Block, certificate: Certificate, result: BlockResult | None
     ) -> BlockResult:
+        if result is None:
+            raise InvariantError("blocks were applied at the same time by two tasks")
         await self._write(block, certificate, result)
         self._results.clear()
         return result

@@ -228,9 +228,10 @@ class Sync:
 
     async def _answer(self, peer: str, data: bytes) -> bytes:
         del peer
-        return encode(await self._answer_to(decode_question(data)))
+        return encode(await self.answer_to(decode_question(data)))
 
-    async def _answer_to(self, question: Question) -> Answer:
+    async def answer_to(self, question: Question) -> Answer:
+        """Return the answer to a neighbour's question."""
         match question:
             case GetHeaders(first, count):
                 return Headers(await self._archive.headers(first, count))

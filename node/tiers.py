@@ -128,6 +128,7 @@ class Tier:
             self._now_ms,
             self.chain.consider_block,
             lambda batch: courier.hand_over(batch),
+            lambda: courier.weight(),
         )
         courier = Courier(self.chain, self.network, self.mempool.gossip_check, self.mempool.receive)
         self.network.on_gossip(transactions, self.mempool.receive, self.mempool.gossip_check)

@@ -26,6 +26,10 @@ def street_up(
         str | None,
         typer.Option(help="high_low, uniform, request_offer or sharing. [default: high_low]"),
     ] = None,
+    intraday_minutes: Annotated[
+        int | None,
+        typer.Option(help="Clear so often before the gates, too. [default: 0, at the gates only]"),
+    ] = None,
     agent: Annotated[
         list[str] | None,
         typer.Option(
@@ -75,6 +79,7 @@ def street_up(
         slot_minutes=slot_minutes,
         time_lapse=time_lapse,
         mechanism=mechanism,
+        intraday_minutes=intraday_minutes,
         slots=slots,
         data=data,
         synthetic=synthetic,

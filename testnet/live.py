@@ -169,7 +169,17 @@ def _regions(observed: Sequence[Observations], tiers: MainObservations) -> Table
     """Return how the regions stand with the main chain."""
     table = Table(expand=True, box=None, pad_edge=False, header_style="dim")
     table.add_column("region")
-    for title in ("status", "height", "slots", "kWh", "closed", "anchored", "up to", "known"):
+    for title in (
+        "status",
+        "height",
+        "slots",
+        "kWh",
+        "to others",
+        "from others",
+        "closed",
+        "anchored",
+        "audited",
+    ):
         table.add_column(title, justify="right")
     for group, seen in zip(tiers.groups, observed, strict=True):
         known, last = tiers.regions.get(group.number, {}), tiers.lasts.get(group.number, {})
@@ -182,10 +192,11 @@ def _regions(observed: Sequence[Observations], tiers: MainObservations) -> Table
             str(max(heights, default=0)),
             str(len(seen.slots)),
             f"{sum(slot['traded_wh'] for slot in seen.slots.values()) / 1000:.2f}",
+            f"{inside.get('exported_wh', 0) / 1000:.2f}",
+            f"{inside.get('imported_wh', 0) / 1000:.2f}",
             str(inside.get("closed", "–")),
             str(last.get("number", "–")),
-            str(last.get("to_height", "–")),
-            str(inside.get("known", "–")),
+            str(tiers.audits.get(group.number, {}).get("number", "–")),
         )
     if tiers.status is not None:
         table.caption = f"{tiers.status['chain_id']}: height {tiers.status['height']}"

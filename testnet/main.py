@@ -20,8 +20,9 @@ REGIONS_ASKED_MAX: Final = 100
 class MainObservations:
     """What has been seen of the main chain so far.
 
-    `status` is that of a node that keeps only it; `regions`, `lasts` and `inside` are by region:
-    how the main chain has it, its last anchored record, and what it knows of itself.
+    `status` is that of a node that keeps only it; `regions`, `lasts`, `audits` and `inside` are by
+    region: how the main chain has it, its last anchored record, how far it is audited, and what it
+    knows of itself.
     """
 
     def __init__(self, street: Street) -> None:
@@ -31,6 +32,7 @@ class MainObservations:
         self.regions: dict[int, dict[str, Any]] = {}
         self.lasts: dict[int, dict[str, Any]] = {}
         self.inside: dict[int, dict[str, Any]] = {}
+        self.audits: dict[int, dict[str, Any]] = {}
         # From a record's block to the main chain's that anchored it, by region and number. [ms]
         self._took_ms: dict[tuple[int, int], int] = {}
 
@@ -50,6 +52,8 @@ class MainObservations:
             for group in self._groups:
                 last = await _query(data, "anchor", "last", {"region": group.number})
                 self._take_last(group.number, last)
+                audit = await _query(data, "audit", "status", {"region": group.number})
+                self.audits[group.number] = audit
         except ControlError:
             # It starts, or is busy; the next poll may do.
             pass
@@ -61,9 +65,10 @@ class MainObservations:
         try:
             closed = await _query(data, "export", "closed", {})
             anchored = await _query(data, "export", "anchored", {})
+            traded = await _query(data, "export", "traded", {})
         except ControlError:
             return
-        self.inside[number] = {"closed": closed["number"], "known": anchored["number"]}
+        self.inside[number] = {"closed": closed["number"], "known": anchored["number"], **traded}
 
     def _take_last(self, region: int, last: dict[str, Any]) -> None:
         self.lasts[region] = last
@@ -89,6 +94,9 @@ class MainObservations:
         return {
             "regions": rows,
             "anchored": sum(row["anchored"] for row in rows),
+            "audited": sum(row["audited"] for row in rows),
+            "exported_wh": sum(row["exported_wh"] for row in rows),
+            "imported_wh": sum(row["imported_wh"] for row in rows),
             "anchoring_ms": summary_ms([float(took) for took in self._took_ms.values()]),
             "main": await self._main_row(),
             "neutral": neutral,
@@ -98,6 +106,7 @@ class MainObservations:
         known, last = self.regions.get(group.number, {}), self.lasts.get(group.number, {})
         slots = seen.slots.values()
         heights = [seen.status[name]["height"] for name in seen.alive()]
+        inside = self.inside.get(group.number, {})
         return {
             "region": group.number,
             "homes": len(group.names),
@@ -105,9 +114,12 @@ class MainObservations:
             "height": max(heights, default=None),
             "slots": len(slots),
             "traded_wh": sum(slot["traded_wh"] for slot in slots),
-            "closed": self.inside.get(group.number, {}).get("closed", 0),
+            "exported_wh": inside.get("exported_wh", 0),
+            "imported_wh": inside.get("imported_wh", 0),
+            "closed": inside.get("closed", 0),
             "anchored": last.get("number", 0),
             "anchored_height": last.get("to_height", 0),
+            "audited": self.audits.get(group.number, {}).get("number", 0),
         }
 
     async def _main_row(self) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from market.app import machine
 from market.client import Call, regions, sign_call
-from market.tiers import MainRules, Membership
+from market.tiers import ExchangeRules, ExportRules, MainRules, Membership
 from node.api.control import ask
 from node.config import Config, MainSection, NetworkSection, NodeSection, settings_text
 from node.errors import ControlError
@@ -116,22 +116,31 @@ def create(
     plan: StreetPlan,
     containers: bool = False,
     owner: int | None = None,
+    halt_ms: int | None = None,
 ) -> Street:
-    """Make a street, or several regions with their main chain; as `create_street`."""
+    """Make a street, or several regions with their main chain; as `create_street`.
+
+    `halt_ms`: after how long without a checkpoint a region is marked halted; by its slots if None.
+    """
     if plan.regions == 1:
         return create_street(directory, plan, containers, owner)
     plan.check()
     allowed = {*home_names(plan.homes), *neutral_names(plan), PUBLIC_NAME}
     if directory.exists() and (unknown := sorted(set(os.listdir(directory)) - allowed)):
         raise StreetError(f"{directory} holds {unknown[0]}, which is not a street's; use another")
-    return _Founding(directory, plan, containers, owner).make()
+    return _Founding(directory, plan, containers, owner, halt_ms).make()
 
 
 class _Founding:
     """Everything that is made at once, as each genesis names parts of the others."""
 
     def __init__(
-        self, directory: Path, plan: StreetPlan, containers: bool, owner: int | None
+        self,
+        directory: Path,
+        plan: StreetPlan,
+        containers: bool,
+        owner: int | None,
+        halt_ms: int | None,
     ) -> None:
         self._directory = directory
         self._plan = plan
@@ -146,6 +155,8 @@ class _Founding:
         self._sponsors = {group.number: SigningKey.generate() for group in self._groups}
         self._seats = [group.names[0] for group in self._groups] + self._neutral
         self._slot_ms = plan.slot_minutes * 60_000 // plan.time_lapse
+        silent_ms = SILENT_CHECKPOINTS * max(self._slot_ms, self._checkpoint_ms)
+        self._halt_ms = halt_ms or max(HALT_MS_MIN, silent_ms)
 
     def make(self) -> Street:
         plan, directory = self._plan, self._directory
@@ -194,8 +205,11 @@ class _Founding:
         rules = MainRules(
             bond_micro=BOND_MICRO,
             hold_ms=HOLD_MS,
-            halt_ms=max(HALT_MS_MIN, SILENT_CHECKPOINTS * max(self._slot_ms, self._checkpoint_ms)),
+            halt_ms=self._halt_ms,
             sponsors=sponsors,
+            # Until the slot's delivery ends: from its gate on an offer has to be decided, anchored
+            # and shown; what comes of it is shown while readings are still taken.
+            exchange=ExchangeRules(close_ms=self._plan.slot_minutes * 60_000),
         )
         market = market_of(
             self._plan,
@@ -219,7 +233,13 @@ class _Founding:
             chain_id=f"region-{group.number}-{self._keys[group.names[0]].address[2:10]}",
             regulator=self._regulator.address,
             homes=entries,
-            region=Membership(group.number, main.chain_id, main.authorities, self._checkpoint_ms),
+            region=Membership(
+                group.number,
+                main.chain_id,
+                main.authorities,
+                self._checkpoint_ms,
+                ExportRules(),
+            ),
         )
         return Genesis(GENESIS_VERSION, seated, ChainParams(), market, machine=machine())
 

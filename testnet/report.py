@@ -183,37 +183,51 @@ def money_conserved(money: dict[str, int]) -> bool:
 
 
 def energy_balanced(book: dict[str, Any]) -> bool:
-    """In a slot: homes' imports − exports = grid energy − fed-in energy; sold = bought = traded."""
+    """In a slot, homes' imports − exports = grid energy − fed-in energy + net from other regions.
+
+    What homes sold each other, and to other regions, is what they bought, there and of others.
+    """
     slot, bills = book["summary"], book["bills"]
     peer_wh = sum(trade["energy_wh"] for trade in book["trades"] if trade["seller"])
     imported = sum(bill["import_wh"] for bill in bills)
     exported = sum(bill["export_wh"] for bill in bills)
     return bool(
-        imported - exported == slot["grid_wh"] - slot["fed_in_wh"]
+        imported - exported
+        == slot["grid_wh"] - slot["fed_in_wh"] + slot["imported_wh"] - slot["exported_wh"]
         and imported == slot["import_wh"]
         and exported == slot["export_wh"]
         and peer_wh
         == slot["traded_wh"]
-        == sum(bill["bought_wh"] for bill in bills)
-        == sum(bill["sold_wh"] for bill in bills)
+        == sum(bill["bought_wh"] for bill in bills) - slot["imported_wh"]
+        == sum(bill["sold_wh"] for bill in bills) - slot["exported_wh"]
     )
 
 
 def bills_add_up(book: dict[str, Any]) -> bool:
-    """Each bill is the sum of its home's trades and its grid legs at the slot's prices."""
+    """Each bill is the sum of its home's trades and its grid legs at the slot's prices.
+
+    What a home paid or got beyond its trades in the region is what was traded with others; of all
+    homes together it is what the slot's sums say.
+    """
     slot = book["summary"]
     tariff, feed_in = slot["tariff_micro_per_kwh"], slot["feed_in_micro_per_kwh"]
     peer = [trade for trade in book["trades"] if trade["seller"]]
+    paid, got = [], []
     for bill in book["bills"]:
         cost = sum(trade["cost_micro"] for trade in peer if trade["buyer"] == bill["home"])
         income = sum(trade["cost_micro"] for trade in peer if trade["seller"] == bill["home"])
+        paid.append(bill["trades_cost_micro"] - cost)
+        got.append(bill["trades_income_micro"] - income)
         grid = bill["grid_wh"] * tariff // 1000
         fed_in = bill["fed_in_wh"] * feed_in // 1000
-        if (
-            bill["total_micro"]
-            != cost - income + grid - fed_in + bill["penalty_micro"] + bill["fees_micro"]
-        ):
+        trades_micro = bill["trades_cost_micro"] - bill["trades_income_micro"]
+        legs_micro = grid - fed_in + bill["penalty_micro"] + bill["fees_micro"]
+        if bill["total_micro"] != trades_micro + legs_micro:
             return False
+    if min([*paid, *got, 0]) < 0:
+        return False
+    if book["bills"] and (sum(paid), sum(got)) != (slot["paid_micro"], slot["got_micro"]):
+        return False
     return all(
         trade["cost_micro"] == trade["energy_wh"] * trade["price_micro_per_kwh"] // 1000
         for trade in peer

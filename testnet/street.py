@@ -24,7 +24,7 @@ from hems.config import HomeConfig
 from hems.errors import HemsError
 from hems.neighbourhood import Neighbourhood, built_in, replayed, synthetic, with_storage
 from market.app import machine
-from market.genesis import MECHANISMS, HomeEntry, MarketParams
+from market.genesis import MECHANISMS, MECHANISMS_WITH_ORDERS, HomeEntry, MarketParams
 from node.config import Config, NetworkSection, NodeSection, settings_text
 from node.errors import StartError
 from node.genesis import (
@@ -64,6 +64,7 @@ FEED_IN_MICRO_PER_KWH: Final = 100_000
 # New South Wales, scope 2: Australian National Greenhouse Accounts Factors, 2023.
 INTENSITY_MG_PER_WH: Final = 680
 DAYS_REPLAYED: Final = 7
+DAY_MINUTES: Final = 24 * 60
 STREET_CHARS_MAX: Final = 65_536
 HomeName: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\Ahome-[0-9]{2,3}\Z")]
 
@@ -79,8 +80,9 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     up (`hems.sources.synthetic`) instead of the built-in community. `agent` is how homes trade,
     `agents` how some do by their names; the last `speculators` of the homes have a battery and
     nothing else, and trade for the difference of prices. `flexible`: the built-in homes have loads
-    that can be moved, too (`hems.neighbourhood.built_in`). With more than one of `regions` the
-    homes are spread over them, each with so many `authorities`, under a main chain
+    that can be moved, too (`hems.neighbourhood.built_in`). Every `intraday_minutes` of the market's
+    day a round clears what is open, before the gates; 0: only the gates do. With more than one of
+    `regions` the homes are spread over them, each with so many `authorities`, under a main chain
     (`testnet/regions.py`).
     """
 
@@ -97,6 +99,7 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     agents: dict[str, str] = {}
     speculators: int = 0
     flexible: bool = False
+    intraday_minutes: int = 0
     regions: int = 1
 
     @property
@@ -129,6 +132,13 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise StreetError(f"time lapse {self.time_lapse}: 1 (real time) to 3600")
         if self.flexible and self.data:
             raise StreetError("flexible homes are built-in ones; leave out the file to replay")
+        if self.intraday_minutes and self.mechanism not in MECHANISMS_WITH_ORDERS:
+            raise StreetError(
+                f"rounds before the gate with mechanism {self.mechanism!r}: only "
+                f"{' and '.join(MECHANISMS_WITH_ORDERS)} have orders to clear"
+            )
+        if not 0 <= self.intraday_minutes <= DAY_MINUTES:
+            raise StreetError(f"a round every {self.intraday_minutes} minutes: 1 to {DAY_MINUTES}")
         if not 0 <= self.speculators <= last - self.authorities:
             raise StreetError(
                 f"{self.speculators} speculators: 0 to {last - self.authorities}, of the "
@@ -299,6 +309,7 @@ def market_of(plan: StreetPlan, **fields: Any) -> MarketParams:
         "market_start_ms": start_ms,
         "time_lapse": plan.time_lapse,
         "mechanism": plan.mechanism,
+        "intraday_every_ms": plan.intraday_minutes * 60_000,
         "slot_minutes": plan.slot_minutes,
         "currency": "AUD",
         "utc_offsets": utc_offsets(plan.zone, start_ms),

@@ -49,6 +49,7 @@ class Options(NamedTuple):
     agents: tuple[str, ...] = ()
     speculators: int | None = None
     flexible: bool = False
+    intraday_minutes: int | None = None
     regions: int | None = None
 
 
@@ -96,6 +97,7 @@ def _prepare(options: Options, directory: Path) -> Street:
             ("slot_minutes", options.slot_minutes),
             ("time_lapse", options.time_lapse),
             ("mechanism", options.mechanism),
+            ("intraday_minutes", options.intraday_minutes),
             ("data", str(options.data.resolve()) if options.data else None),
             ("synthetic", options.synthetic or None),
             ("speculators", options.speculators),

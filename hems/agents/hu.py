@@ -5,9 +5,12 @@ nothing. While profit does not change by more than ξ, a random step is taken, u
 `pol = s / (s + d)`, one half while both are 0; the same draw decides and scales it, as printed.
 """
 
+from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
 import msgspec
+
+from hems.errors import ConfigError
 
 Mode = Literal["literal", "hill_climb"]
 MODES: Final = ("literal", "hill_climb")
@@ -40,6 +43,16 @@ class Profits(NamedTuple):
     def fell(self) -> bool:
         """More than ξ below the last."""
         return self.now_micro - self.before_micro < -self.xi_micro
+
+
+def check(settings: msgspec.Struct, positive: Sequence[str], others: Sequence[str]) -> None:
+    """Raise `ConfigError` unless settings are at least 1, and others, where given, at least 0."""
+    for name in positive:
+        if getattr(settings, name) < 1:
+            raise ConfigError(f"{name} {getattr(settings, name)}: at least 1")
+    for name in others:
+        if (getattr(settings, name) or 0) < 0:
+            raise ConfigError(f"{name} {getattr(settings, name)}: must not be negative")
 
 
 def climbed(

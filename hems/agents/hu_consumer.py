@@ -12,9 +12,8 @@ import msgspec
 
 from hems.agents.base import Agent, AgentSettings, Outcome, Situation, remember
 from hems.agents.draws import uniform
-from hems.agents.hu import STEP_MICRO_PER_KWH, XI_MICRO, Profits
+from hems.agents.hu import STEP_MICRO_PER_KWH, XI_MICRO, Profits, check
 from hems.bid import Order, within
-from hems.errors import ConfigError
 
 
 class HuConsumerSettings(AgentSettings, frozen=True, kw_only=True):
@@ -32,11 +31,8 @@ class HuConsumerSettings(AgentSettings, frozen=True, kw_only=True):
     xi_micro: int = XI_MICRO
 
     def __post_init__(self) -> None:
-        if self.step_micro_per_kwh < 1:
-            raise ConfigError(f"step_micro_per_kwh {self.step_micro_per_kwh}: at least 1")
-        for name in ("value_micro_per_kwh", "price_micro_per_kwh", "xi_micro"):
-            if (getattr(self, name) or 0) < 0:
-                raise ConfigError(f"{name} {getattr(self, name)}: must not be negative")
+        others = ("value_micro_per_kwh", "price_micro_per_kwh", "xi_micro")
+        check(self, ("step_micro_per_kwh",), others)
 
 
 class HuConsumerMemory(msgspec.Struct):

@@ -13,9 +13,8 @@ import msgspec
 
 from hems.agents.base import Agent, AgentSettings, Outcome, Situation, remember
 from hems.agents.draws import uniform
-from hems.agents.hu import STEP_MICRO_PER_KWH, XI_MICRO, Climb, Mode, Profits, climbed
+from hems.agents.hu import STEP_MICRO_PER_KWH, XI_MICRO, Climb, Mode, Profits, check, climbed
 from hems.bid import Order, within
-from hems.errors import ConfigError
 
 
 class HuProducerSettings(AgentSettings, frozen=True, kw_only=True):
@@ -40,12 +39,8 @@ class HuProducerSettings(AgentSettings, frozen=True, kw_only=True):
     stall_rounds: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("step_micro_per_kwh", "step_wh", "stall_rounds"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)}: at least 1")
-        for name in ("cost_micro_per_kwh", "price_micro_per_kwh", "xi_micro", "breakdown_micro"):
-            if (getattr(self, name) or 0) < 0:
-                raise ConfigError(f"{name} {getattr(self, name)}: must not be negative")
+        others = ("cost_micro_per_kwh", "price_micro_per_kwh", "xi_micro", "breakdown_micro")
+        check(self, ("step_micro_per_kwh", "step_wh", "stall_rounds"), others)
 
 
 class HuProducerMemory(msgspec.Struct):

@@ -9,11 +9,10 @@ from typing import ClassVar
 import msgspec
 
 from hems.agents.base import Agent, AgentSettings, Outcome, Situation
-from hems.agents.hu import Mode
+from hems.agents.hu import Mode, check
 from hems.agents.hu_consumer import HuConsumerAgent, HuConsumerMemory, HuConsumerSettings
 from hems.agents.hu_producer import HuProducerAgent, HuProducerMemory, HuProducerSettings
 from hems.bid import Order
-from hems.errors import ConfigError
 
 
 class HuProsumerSettings(AgentSettings, frozen=True, kw_only=True):
@@ -24,8 +23,7 @@ class HuProsumerSettings(AgentSettings, frozen=True, kw_only=True):
     xi_micro: int = HuProducerSettings().xi_micro
 
     def __post_init__(self) -> None:
-        if self.step_micro_per_kwh < 1 or self.xi_micro < 0:
-            raise ConfigError("step_micro_per_kwh is at least 1, xi_micro at least 0")
+        check(self, ("step_micro_per_kwh",), ("xi_micro",))
 
 
 class HuProsumerMemory(msgspec.Struct):

@@ -111,6 +111,11 @@ class Battery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """Most energy it is filled to. [micro-Wh]"""
         return round(self.soc_max * self.capacity_wh * MICRO)
 
+    @property
+    def end_uwh(self) -> int:
+        """What it is wished to hold at the end, and thought to at first. [micro-Wh]"""
+        return round(self.soc_end * self.capacity_wh * MICRO)
+
     def charge_max_wh(self, stored_uwh: int, step_ms: int) -> int:
         """Return the most a step can charge from this state. [Wh at the home's side]"""
         room_wh = max(0, self.max_uwh - stored_uwh) // self.charge_ppm

@@ -1,8 +1,6 @@
 """Loads that can be moved, over time: what they still need, what they may take now, what was done.
 
-The progress of each is one small `DeviceState`, integers only, which a home keeps with its own
-state: how much of a window's energy is taken, when a programme began, what is in the car, how warm
-it is inside. Energies taken are whole watt-hours at the home's side.
+Energies taken are whole watt-hours at the home's side.
 """
 
 import math
@@ -15,39 +13,14 @@ import numpy as np
 
 from hems import civil
 from hems.civil import DAY_MS, FloatArray, IntArray
-from hems.devices.base import CAPACITY_WH_MAX, HOUR_MS, MICRO
+from hems.devices.base import HOUR_MS, MICRO
 from hems.devices.loads import Adjustable, Appliance, Car, Deferrable, HeatPump, Load
 from hems.devices.needs import Adjust, Heat, Job, Need, Run, Starts, Window
+from hems.devices.progress import DeviceState
 from hems.devices.windows import Span, minutes_of, overlap_ms, spans
 from hems.errors import ConfigError, InvariantError
 
-STORED_UWH_MAX: Final = CAPACITY_WH_MAX * MICRO
-NUMBER_MAX: Final = 2**53
 MILLI: Final = 1_000
-
-
-class DeviceState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The progress of one device; what does not concern it is left out.
-
-    `window_ms` is the beginning of the window it is in, or was last; `taken_wh` what it took in
-    it. `begun_ms`: since when its programme runs, or since when it is on. `stored_uwh` is in the
-    car. `plugged` tells what its owner said of the car; None: by the timetable. `inside_mc` is the
-    temperature inside. [thousandths of °C]
-    """
-
-    window_ms: int | None = None
-    taken_wh: int = 0
-    begun_ms: int | None = None
-    stored_uwh: int = 0
-    plugged: bool | None = None
-    inside_mc: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.stored_uwh <= STORED_UWH_MAX:
-            raise ConfigError(f"a car stores 0 to {STORED_UWH_MAX} micro-Wh, not {self.stored_uwh}")
-        numbers = (self.window_ms or 0, self.taken_wh, self.begun_ms or 0, self.inside_mc)
-        if any(abs(number) > NUMBER_MAX for number in numbers) or self.taken_wh < 0:
-            raise ConfigError(f"a device's time or energy beyond {NUMBER_MAX}, or negative")
 
 
 class Range(NamedTuple):

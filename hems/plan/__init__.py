@@ -7,6 +7,7 @@ from hems.plan.given import (
     Plan,
     PlanInput,
     grid_room_wh,
+    left_over_micro_per_kwh,
     storable_wh,
 )
 from hems.plan.planner import Planner
@@ -20,6 +21,7 @@ __all__ = [
     "PlanInput",
     "Planner",
     "grid_room_wh",
+    "left_over_micro_per_kwh",
     "rule_plan",
     "storable_wh",
 ]

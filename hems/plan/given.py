@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from hems.civil import HOUR_MS, FloatArray, IntArray
+from hems.devices.battery import Battery
 from hems.devices.needs import Heat, Need
 from hems.errors import ConfigError
 
@@ -119,6 +120,23 @@ def storable_wh(given: PlanInput) -> FloatArray:
     """
     surplus: FloatArray = np.maximum(given.pv_wh - given.load_wh, 0.0)
     return surplus + np.maximum(given.traded_wh, 0.0)
+
+
+def left_over_micro_per_kwh(
+    battery: Battery | None, tariff_micro_per_kwh: FloatArray, feed_in_micro_per_kwh: float
+) -> float:
+    """Return what energy left in a battery at a plan's end is worth; 0 without one. [micro/kWh]
+
+    Between what it would bring today, fed in instead of charged, and what it saves at the
+    cheapest hour: then whatever the sun leaves over is stored, though the mean forecast
+    needs less, and nothing that is of use within the day is kept for the next.
+    """
+    if battery is None:
+        return 0.0
+    fed_in = feed_in_micro_per_kwh / battery.charge_efficiency
+    saved = float(tariff_micro_per_kwh.min()) - battery.wear_micro_per_kwh
+    saved *= battery.discharge_efficiency
+    return max(0.0, (fed_in + saved) / 2 if saved > fed_in else min(fed_in, saved))
 
 
 def grid_room_wh(given: PlanInput, limits: Limits) -> tuple[FloatArray, FloatArray]:

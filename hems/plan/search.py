@@ -165,7 +165,10 @@ class Search:
 
     def _solve(self, choices: IntArray) -> Solution | None:
         self._runs_left -= 1
-        left_s = max(0.0, self._ends_s - self._solver.run_time_s)
+        left_s = self._ends_s - self._solver.run_time_s
+        if left_s <= 0:
+            self._runs_left = 0
+            return None
         return self._solver.solve(self._switches.fixed(self._program, choices), left_s)
 
     def _try(self, choices: IntArray) -> bool:

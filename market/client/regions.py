@@ -1,12 +1,17 @@
 """Transactions of the second tier's contracts. `data` is canonical encoding in hexadecimal."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Final
 
 from market.client.calls import Call
 
 _KEY_BASE: Final = 1_000_000_000
+# `contracts/anchor.star`: ROOTS_MAX.
+ROOTS_KEPT: Final = 64
 _POSSESSION: Final = "commonwatt/possession/1"
+# Of a proof in one transaction; `contracts/audit.star`: PART_CHARS.
+PART_BYTES: Final = 3_500
 
 
 def possession_text(chain_id: str, genesis_hash: str) -> str:
@@ -102,9 +107,43 @@ def anchored_key(region: int) -> str:
     return f"anchor/last/{_KEY_BASE + region}"
 
 
+def root_key(region: int, number: int) -> str:
+    """Return where the main chain's state holds what an anchored checkpoint was of.
+
+    The value is [state root, header's time, height]; kept of the last `ROOTS_KEPT` of a region.
+    """
+    return f"anchor/root/{_KEY_BASE + region}/{_KEY_BASE + number}"
+
+
 def checkpoint(region: int, epoch: int, data: str) -> Call:
     """Post a checkpoint (`consensus.checkpoint.Checkpoint`) whose header is of `epoch`."""
     return Call("anchor", "checkpoint", {"region": region, "epoch": epoch, "data": data})
+
+
+def audit_ok(region: int, number: int) -> Call:
+    """Say that a record and all before it follow from the region's blocks, by a drawn auditor."""
+    return Call("audit", "audit_ok", {"region": region, "number": number})
+
+
+def accuse(region: int, epoch: int, height: int, proof: bytes) -> Call:
+    """Accuse a region of a block that does not follow; the proof's parts are `evidence`."""
+    digest = hashlib.sha256(proof).hexdigest()
+    shown = {"region": region, "epoch": epoch, "height": height, "digest": digest}
+    return Call("audit", "accuse", shown | {"size": len(proof)})
+
+
+def evidence(proof: bytes) -> list[Call]:
+    """Return what shows an encoded proof (`node.replay.FraudProof`), part by part."""
+    parts = range(0, len(proof), PART_BYTES)
+    return [
+        Call("audit", "evidence", {"index": index, "data": proof[at : at + PART_BYTES].hex()})
+        for index, at in enumerate(parts)
+    ]
+
+
+def judge() -> Call:
+    """Have one's own case judged, once all of its proof is shown."""
+    return Call("audit", "judge", {})
 
 
 def offer(region: int, checkpoint: int, number: int, value: bytes, proof: bytes) -> Call:

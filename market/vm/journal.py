@@ -8,6 +8,12 @@ per transaction and per cross-contract call, so whatever fails leaves nothing be
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, cast
 
+from market.errors import StateError
+from wire.codec import encode
+
+# The tree has a leaf for each folder too, at this mark and the folder: how many keys and folders
+# stand in it. No contract's key begins with it. So a listing can be proven whole (`witness.py`).
+FOLDER_MARK: Final = "/"
 KEY_CHARS_MAX: Final = 256
 VALUE_BYTES_MAX: Final = 65_536
 
@@ -50,6 +56,26 @@ class State:
                 pending.extend(folder.folders)
         return found
 
+    def count(self, folder: str) -> int:
+        """Return how many keys and folders stand in `folder` itself."""
+        found = self._folders.get(folder)
+        return 0 if found is None else len(found.keys) + len(found.folders)
+
+    def shown_in(self, folder: str) -> tuple[set[str], set[str]]:
+        """Return the keys and the folders in `folder` itself."""
+        found = self._folders.get(folder)
+        return (set(), set()) if found is None else (found.keys, found.folders)
+
+    def folder_value(self, leaf: str) -> bytes | None:
+        """Return what the tree holds at a folder's leaf."""
+        count = self.count(leaf.removeprefix(FOLDER_MARK))
+        return encode(count) if count else None
+
+    def folder_counts(self) -> dict[str, bytes]:
+        """Return what the tree holds of all folders."""
+        leaves = {FOLDER_MARK + folder: self.count(folder) for folder in self._folders}
+        return {leaf: encode(count) for leaf, count in leaves.items() if count}
+
     def _enter(self, key: str) -> None:
         path = key[: key.rfind("/") + 1]
         folder = self._folders.get(path)
@@ -76,6 +102,34 @@ class State:
             folder = self._folders[parent]
             folder.folders.discard(path)
             path = parent
+
+
+def folder_counts_after(
+    state: State, writes: Mapping[str, bytes | None]
+) -> dict[str, bytes | None]:
+    """Return how the tree's leaves of folders change when `writes` are applied to `state`."""
+    moved: dict[int, dict[str, int]] = {}
+    items = state.items
+    for key, value in writes.items():
+        if (key in items) == (value is None):
+            folder = key[: key.rfind("/") + 1]
+            level = moved.setdefault(folder.count("/"), {})
+            level[folder] = level.get(folder, 0) + (-1 if value is None else 1)
+    changed: dict[str, bytes | None] = {}
+    # The deepest first: a folder that comes or goes is counted in the one above it.
+    for depth in range(max(moved, default=-1), -1, -1):
+        for folder, by in moved.get(depth, {}).items():
+            before = state.count(folder)
+            after = before + by
+            if after < 0:
+                raise StateError(f"{folder} has {before} entries, {-by} more than that go")
+            if by:
+                changed[FOLDER_MARK + folder] = encode(after) if after else None
+            if depth and (before == 0) != (after == 0):
+                above = moved.setdefault(depth - 1, {})
+                parent = folder[: folder.rfind("/", 0, -1) + 1]
+                above[parent] = above.get(parent, 0) + (1 if after else -1)
+    return changed
 
 
 class Journal:

@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from market.errors import WitnessGap
 from wire.codec import Message
 
 EMPTY_ROOT: Final = bytes(32)
@@ -44,7 +45,13 @@ class Node(msgspec.Struct, frozen=True, gc=False):
     right: "Tree"
 
 
-Tree: TypeAlias = Leaf | Node | None
+class Stub(msgspec.Struct, frozen=True, gc=False):
+    """A subtree of two or more keys of which only the hash is known (`witness.py`)."""
+
+    hash: bytes
+
+
+Tree: TypeAlias = Leaf | Node | Stub | None
 # One change of a batch: the key's path, and its new leaf or None to delete it.
 _Change: TypeAlias = tuple[int, Leaf | None]
 
@@ -79,6 +86,21 @@ def update(tree: Tree, writes: Mapping[str, bytes | None]) -> Tree:
     return _update(tree, paths, leaves, 0, len(paths), PATH_BITS - 1)
 
 
+def path_of(key: str) -> int:
+    """Return where a key stands: its hash as a number, the first bit on top."""
+    return _place(key)[0]
+
+
+def leaf_of(key_hash: bytes, value_hash: bytes) -> Leaf:
+    """Return the leaf of a key and a value of which only the hashes are known."""
+    return _leaf(int.from_bytes(key_hash, "big"), key_hash, value_hash)
+
+
+def node_of(left: Tree, right: Tree) -> Node:
+    """Return the node over two subtrees as they are, whatever stands in them."""
+    return Node(_sha256(b"\x01" + root_of(left) + root_of(right)).digest(), left, right)
+
+
 @functools.lru_cache(maxsize=PLACES_KEPT_MAX)
 def _place(key: str) -> tuple[int, bytes]:
     """Return a key's path and hash. Most keys of a block were in one shortly before."""
@@ -98,6 +120,8 @@ def prove(tree: Tree, key: str) -> Proof:
         bit -= 1
     if tree is None:
         return Proof(tuple(siblings), b"", b"")
+    if isinstance(tree, Stub):
+        raise WitnessGap(f"what stands at {key} is not shown")
     return Proof(tuple(siblings), tree.path.to_bytes(32, "big"), tree.value_hash)
 
 
@@ -161,12 +185,20 @@ def _join(left: Tree, right: Tree) -> Tree:
     if left is None:
         if right is None or type(right) is Leaf:
             return right
+        _need_node(right)
         return Node(_sha256(b"\x01" + EMPTY_ROOT + right.hash).digest(), left, right)
     if right is None:
         if type(left) is Leaf:
             return left
+        _need_node(left)
         return Node(_sha256(b"\x01" + left.hash + EMPTY_ROOT).digest(), left, right)
     return Node(_sha256(b"\x01" + left.hash + right.hash).digest(), left, right)
+
+
+def _need_node(tree: Tree) -> None:
+    """Raise `WitnessGap` for what is cut off: it might be a single leaf, which would rise."""
+    if type(tree) is Stub:
+        raise WitnessGap("what stands beside a deleted pair is not shown")
 
 
 def _update(
@@ -182,6 +214,8 @@ def _update(
         if left is tree.left and right is tree.right:
             return tree
         return _join(left, right)
+    if type(tree) is Stub:
+        raise WitnessGap("what is to be changed is not shown")
     kept = [leaf for leaf in leaves[low:high] if leaf is not None]
     if type(tree) is Leaf:
         place = bisect.bisect_left(paths, tree.path, low, high)
@@ -198,6 +232,8 @@ def _update_one(tree: Tree, path: int, leaf: Leaf | None, bit: int) -> Tree:
         above.append(below)
         below = below.right if path >> bit & 1 else below.left
         bit -= 1
+    if type(below) is Stub:
+        raise WitnessGap("what is to be changed is not shown")
     found: Tree
     if type(below) is not Leaf or below.path == path:
         found = leaf

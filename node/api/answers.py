@@ -62,6 +62,7 @@ class Answers:
         bills: Bills,
         receipts: Receipts,
         doorkeeper: Doorkeeper,
+        main: Application | None = None,
     ) -> None:
         self._doorkeeper = doorkeeper
         self._bills = bills
@@ -72,7 +73,7 @@ class Answers:
         self._mempool = mempool
         self._store = store
         self._finality = finality
-        self._views = Views(app)
+        self._views = Views(app, main)
         self._explainer = Explainer(mempool, store, self._views)
 
     def table(self) -> dict[str, Answer]:
@@ -215,7 +216,8 @@ class Answers:
         if slot is None:
             slot = next(iter(client.settled_slots(self._app.query, 1)), None)
         bill = None if slot is None else client.bill(self._app.query, slot, home.number)
-        return {"home": home, "slot": slot, "bill": bill}
+        finality = None if bill is None else self._views.finality(bill.slot)
+        return {"home": home, "slot": slot, "bill": bill, "finality": finality}
 
     async def receipt_proof(self, question: Mapping[str, Any]) -> Any:
         """How a transaction ended, with proof."""

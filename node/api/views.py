@@ -15,9 +15,11 @@ from typing import Any, Final
 
 import msgspec
 
-from market import carbon, client, governance
+from market import carbon, client, governance, tiers
 from market.app import Application
+from market.client.finality import finality_of_slot
 from market.errors import QueryError
+from market.genesis import MECHANISMS_WITH_ORDERS
 from node.api.control import Answer
 from node.errors import ControlError
 from wire.keys import is_address
@@ -27,15 +29,22 @@ BOOK_SLOTS_MAX: Final = 8
 PRICES_SLOTS_MAX: Final = 96
 REQUESTS_MAX: Final = 100
 NAMES_SHOWN_MAX: Final = 8
-ORDERS_BY_SLOT: Final = ("high_low", "uniform")
 GRID_NAME: Final = "grid"
 
 
 class Views:
-    """Answers about one application's committed state."""
+    """Answers about one application's committed state.
 
-    def __init__(self, app: Application) -> None:
+    Parameters
+    ----------
+    app : Application
+    main : Application, optional
+        The main chain's, where this node keeps it beside a region.
+    """
+
+    def __init__(self, app: Application, main: Application | None = None) -> None:
         self._app = app
+        self._main = main
         self._query = app.query
         self._offsets: tuple[int, list[tuple[int, int]]] = (-2, [])
 
@@ -60,7 +69,7 @@ class Views:
 
     def book(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """The orders of one slot, or of those whose gate is open: bids and asks, best first."""
-        self._need(ORDERS_BY_SLOT, "orders", "market requests")
+        self._need(MECHANISMS_WITH_ORDERS, "orders", "market requests")
         asked = _integer(question, "slot", 0, SLOT_MAX)
         opened = [asked] if asked is not None else client.open_slots(self._query)
         names = self._names()
@@ -85,10 +94,13 @@ class Views:
         slot = self._last_slot() if asked is None else asked
         names = self._names()
         found = client.trades_of_slot(self._query, slot)
+        elsewhere = self._elsewhere(slot)
         if question.get("home") is not None:
             number = self._home(question["home"]).number
             found = [trade for trade in found if number in (trade.buyer, trade.seller)]
+            elsewhere = [row for row in elsewhere if row.home == number]
         return self._slot(slot) | {
+            "finality": self.finality(slot),
             "summary": client.slot_summary(self._query, slot),
             "rounds": [
                 _plain(held)
@@ -100,6 +112,7 @@ class Views:
                 for held in client.rounds(self._query, slot)
             ],
             "trades": [_named(trade, names) for trade in found],
+            "elsewhere": [_named(row, names) for row in elsewhere],
         }
 
     def prices(self, question: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,10 +196,16 @@ class Views:
             if found is None:
                 return None
             trades = client.trades_of_home(self._query, slot, home)
+            number = int(order_id.partition("-")[2])
+            elsewhere = [row for row in self._elsewhere(slot) if row.number == number]
+            # What the grid would have served counts as filled, until others have.
+            left_wh = max(0, found.residual_wh - sum(row.energy_wh for row in elsewhere))
             return (
                 self._slot(slot)
                 | _named(found, names)
                 | {
+                    "residual_wh": left_wh,
+                    "elsewhere": [_named(row, names) for row in elsewhere],
                     "status": client.slot_summary(self._query, slot).status,
                     "trades": [
                         _named(trade, names)
@@ -205,7 +224,24 @@ class Views:
                 return home.name
         return self._title(address, None)
 
+    def finality(self, slot: int) -> str | None:
+        """How final a slot's trades and bills are; None where there is no main chain.
+
+        Of a home that does not keep it, by what its region has been shown.
+        """
+        member = self._app.params.region
+        if member is None:
+            return None
+        main = None if self._main is None else self._main.query
+        return finality_of_slot(self._query, main, member.region, slot)
+
     # -- parts -------------------------------------------------------------------------------
+
+    def _elsewhere(self, slot: int) -> list[client.Elsewhere]:
+        """Return what was traded with other regions; nothing where the region does not."""
+        if not tiers.exports(self._app.params.region):
+            return []
+        return client.traded_elsewhere(self._query, slot)
 
     def _home_view(self, home: client.Home, orders: list[client.Order]) -> dict[str, Any]:
         names = self._names()

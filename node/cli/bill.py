@@ -126,6 +126,8 @@ def _print_bill(view: dict[str, Any]) -> None:
             f"  carbon of the grid's energy {carbon_g:>9.1f} g; {green_wh} Wh certified green"
         )
         typer.echo(f"  {'by the grid alone':<33} {bill_now['grid_only_micro'] / 1e6:>12.6f}")
+        if view.get("finality"):
+            typer.echo(f"  final: {view['finality']}")
     if proof is not None:
         when = datetime.fromtimestamp(proof["time_ms"] / 1000, UTC)
         typer.echo(

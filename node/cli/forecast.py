@@ -34,7 +34,8 @@ def report(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="A wide file: time, then a load column per home. [default: built-in homes]"
+            help="Measurements, as a CSV of time and a load column per home. "
+            "[default: built-in homes]"
         ),
     ] = None,
     model: Annotated[str, typer.Option(help="auto, blend, ridge or boosted.")] = "auto",

@@ -127,11 +127,43 @@ class Orders:
             call(side)
 
 
-class Outbox:
-    """Frames for one peer, offered by the event loop, taken by that peer's sender task."""
+class Waker:
+    """Wakes the trio thread, once for all that a turn of the event loop offers to whomever.
+
+    A wake-up is a system call, during which the trio thread takes over the interpreter: one for
+    each peer of a broadcast costs more than the broadcast.
+    """
 
     def __init__(self, token: trio.lowlevel.TrioToken) -> None:
         self._token = token
+        self._ripe: deque[Outbox] = deque()
+        self._due = False
+
+    def add(self, outbox: "Outbox") -> None:
+        """Wake this outbox's sender at the end of the turn (in the event loop)."""
+        self._ripe.append(outbox)
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._wake)
+
+    def _wake(self) -> None:
+        self._due = False
+        try:
+            self._token.run_sync_soon(self._run, idempotent=True)
+        except trio.RunFinishedError:
+            self._ripe.clear()
+
+    def _run(self) -> None:
+        while self._ripe:
+            self._ripe.popleft().wake()
+
+
+class Outbox:
+    """Frames for one peer, offered by the event loop, taken by that peer's sender task."""
+
+    def __init__(self, waker: Waker) -> None:
+        self._waker = waker
+        self._ripe = False
         self._frames: deque[bytes] = deque()
         self._put = self._put_bytes = 0
         self._taken = self._taken_bytes = 0
@@ -149,10 +181,10 @@ class Outbox:
         self._put += 1
         self._put_bytes += len(frame)
         self._frames.append(frame)
-        try:
-            self._token.run_sync_soon(self._wake, idempotent=True)
-        except trio.RunFinishedError:
-            return False
+        # Written after the frame and, by the other thread, before the frames are looked at.
+        if not self._ripe:
+            self._ripe = True
+            self._waker.add(self)
         return True
 
     async def take(self, bytes_max: int) -> list[bytes]:
@@ -177,5 +209,7 @@ class Outbox:
         self._frames.clear()
         return left
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let the sender task look for frames (in the trio thread)."""
+        self._ripe = False
         self._ready.set()

@@ -18,9 +18,15 @@ import libp2p.pubsub.pubsub as pubsub
 import libp2p.pubsub.rpc_queue as rpc_queue
 import libp2p.stream_muxer.yamux.yamux as yamux
 import libp2p.transport.tcp.tcp as tcp
+import trio
 from libp2p.exceptions import ParseError
+from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.io.utils import read_exactly
+from libp2p.network.stream.net_stream import NetStream
+from libp2p.stream_muxer.rw_lock import ReadWriteLock
 from libp2p.utils.varint import decode_uvarint_from_stream
+
+from node.network._locks import QuickLock
 
 SUBSCRIPTION_QUEUE_MAX: Final = 4_096
 RPC_QUEUE_MAX: Final = 1_024
@@ -28,6 +34,7 @@ RPC_QUEUE_BYTES_MAX: Final = 4 * 1_048_576
 MULTISELECT_BYTES_MAX: Final = 1_024
 MESSAGE_ID_BYTES: Final = 20
 WINDOW_BYTES_MAX: Final = 4 * 1_048_576
+READ_AHEAD_BYTES: Final = 65_536
 _QUIET: Final = logging.getLogger("libp2p.quiet")
 
 _original_sender_record = pubsub.env_to_send_in_RPC
@@ -44,6 +51,8 @@ def apply() -> None:
         module.env_to_send_in_RPC = _sender_record
     multiselect_communicator.read_delim = _read_delim_bounded
     yamux.YamuxStream = LeanYamuxStream
+    swarm_connection.NetStream = LeanNetStream
+    tcp.TrioTCPStream = LeanTCPStream
     trio_io.TrioTCPStream.get_remote_address = _remote_address
     tcp._set_reuse_flags = _set_reuse_address_only
 
@@ -92,12 +101,66 @@ class _BoundedPriorityQueue(rpc_queue.PriorityQueue):  # type: ignore[misc]
         return rpc
 
 
+class LeanTCPStream(trio_io.TrioTCPStream):  # type: ignore[misc]
+    """Reads what there is; 0.8.1 asks the system twice for each message: its length, then it."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        super().__init__(stream)
+        self.read_lock = QuickLock()
+        self.write_lock = QuickLock()
+        self._ahead = bytearray()
+
+    async def read(self, n: int | None = None) -> bytes:
+        async with self.read_lock:
+            if n == 0:
+                return b""
+            if not self._ahead:
+                try:
+                    self._ahead += await self.stream.receive_some(READ_AHEAD_BYTES)
+                except trio.BrokenResourceError as error:
+                    raise ConnectionClosedError(
+                        f"the peer broke the connection: {error}", transport="tcp"
+                    ) from error
+                except trio.ClosedResourceError:
+                    return b""
+            if n is None or n >= len(self._ahead):
+                data, self._ahead = bytes(self._ahead), bytearray()
+                return data
+            with memoryview(self._ahead) as view:
+                data = bytes(view[:n])
+            del self._ahead[:n]
+            return data
+
+
+class LeanNetStream(NetStream):  # type: ignore[misc]
+    """Looks at its state without a pause."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._state_lock = QuickLock()
+
+
+class _QuickWriteLock(ReadWriteLock):  # type: ignore[misc]
+    """Taken for writing only, as Yamux does: without a pause if it is free."""
+
+    async def acquire_write(self) -> None:
+        try:
+            self._writer_lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._writer_lock.acquire()
+
+
 class LeanYamuxStream(yamux.YamuxStream):  # type: ignore[misc]
     """Gives window back when half of it is used; 0.8.1 answers every read with a frame."""
 
     _pending_recv_release: int
     target_recv_window: int
     recv_window: int
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.window_lock = QuickLock()
+        self.rw_lock = _QuickWriteLock()
 
     async def _auto_tune_and_send_window_update(self, *, bytes_read: int = 0) -> None:
         self._pending_recv_release += bytes_read

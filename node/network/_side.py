@@ -14,7 +14,7 @@ from multiaddr import Multiaddr
 from node.network import _streams
 from node.network._addresses import check_peer
 from node.network._book import PeerBook
-from node.network._bridge import Inbox, Outbox
+from node.network._bridge import Inbox, Outbox, Waker
 from node.network._dialer import Dialer
 from node.network._exchange import Exchange
 from node.network._limits import Authors, Limits, Offences
@@ -87,6 +87,7 @@ class Side:
         self._talk: Talk
         self._exchange: Exchange
         self._token: trio.lowlevel.TrioToken
+        self._waker: Waker
         self._peers = Peers(settings.limits, settings.allowed, counts, offences)
         self._authors = Authors(settings.limits)
         self._book = PeerBook(settings.book_path)
@@ -105,6 +106,7 @@ class Side:
     async def run(self, started: Callable[["Side", trio.lowlevel.TrioToken], None]) -> None:
         """Run until `stop`. Raises `NetworkError` if the port cannot be had."""
         self._token = trio.lowlevel.current_trio_token()
+        self._waker = Waker(self._token)
         self._make()
         swarm = self._host.get_network()
         async with trio.open_nursery() as nursery:
@@ -203,7 +205,7 @@ class Side:
         """Tell of a peer, learn of others from it, and write its outbox until it goes."""
         connection = state.live()[0]
         state.address = state.address or _seen_address(state)
-        state.outbox = Outbox(self._token)
+        state.outbox = Outbox(self._waker)
         self._dialer.came(state.name)
         up = partial(self._face.peer_up, state.name, state.address, state.outbox)
         self._inbox.put(up, must=True)

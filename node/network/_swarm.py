@@ -35,6 +35,8 @@ from libp2p.transport.exceptions import SecurityUpgradeFailure
 from libp2p.transport.tcp.tcp import TCP
 from libp2p.transport.upgrader import TransportUpgrader
 
+from node.network._locks import QuickLock
+
 PING_INTERVAL_S: Final = 10.0
 PING_MISSES_MAX: Final = 2
 # After this long without a completed handshake a stranger is let go.
@@ -108,6 +110,11 @@ class GuardedYamux(Yamux):  # type: ignore[misc]
     """Yamux with pings, a bound on what it buffers, and frames that are written whole."""
 
     gate: Gate
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.streams_lock = QuickLock()
+        self._write_lock = QuickLock()
 
     async def start(self) -> None:
         try:

@@ -107,6 +107,7 @@ def test_every_mutant_that_a_promise_names_exists() -> None:
         ),
         ("vote sets in a summary", f"{messages.VOTE_SETS_MAX}"),
         ("votes in an answer", f"{repair.ANSWER_VOTES_MAX}"),
+        ("peers asked by a summary", f"{repair.ASKED_MAX}"),
         ("rounds ahead", f"{params.ROUNDS_AHEAD_MAX:,}"),
         ("blocks in an epoch", f"{light.EPOCH_BLOCKS_MAX:,}"),
     ],

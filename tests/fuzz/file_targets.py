@@ -23,9 +23,9 @@ from hems.config import HomeConfig, ReplayHome
 from hems.errors import ConfigError as HemsConfigError
 from hems.errors import DataError
 from hems.forecast.weather import FileWeather
-from hems.home import HomeState
 from hems.sources.formats import read_file
 from hems.sources.wide import WideData, read_wide
+from hems.state import HomeState
 from node.config import Config, NetworkSection, load_config, settings_text
 from node.errors import ConfigError, GenesisError, StartError, StoreError
 from node.genesis import Genesis, read_genesis, write_genesis

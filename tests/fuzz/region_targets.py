@@ -3,22 +3,35 @@
 from functools import lru_cache
 from typing import Any, Final
 
+from consensus.authorities import AuthoritySet
 from consensus.checkpoint import Checkpoint, Record, verify_checkpoint
 from consensus.errors import CheckpointRefused
 from consensus.messages import Header
+from consensus.sync_messages import (
+    GetBlocks,
+    GetChunk,
+    GetHeaders,
+    GetManifest,
+    GetPath,
+    GetStatus,
+)
 from market import proofs
-from market.errors import Revert
-from market.vm import merkle
+from market.errors import Revert, WitnessRefused
+from market.vm import merkle, witness
 from market.vm.executor import Executor
 from market.vm.gas import HOOK_CAPS, Meter
 from market.vm.host import Host
-from market.vm.journal import Journal, State
+from market.vm.journal import Journal, State, load
 from market.vm.starlark import StarlarkEngine
-from node import certifier
+from node import certifier, replay
+from node.audits import GetGenesis, decode_region_question
+from node.replay import FraudProof
 from tests.fuzz.chain_targets import encoded, known
 from tests.fuzz.judge import Target
 from tests.regions.forge import Captured, slot_totals
+from tests.regions.grid import Region
 from wire.codec import encode
+from wire.errors import DecodeError
 
 VALUES: Final[dict[str, bytes | None]] = {f"k/{n}": encode({"n": n}) for n in range(20)}
 
@@ -120,4 +133,54 @@ def set_of_keys() -> Target:
     return Target("set-of-keys", accepted, (Revert,), (lines.encode(),), kind="text")
 
 
-TARGETS: Final = (checkpoint, conflict_report, shown_value, hexadecimal, set_of_keys)
+def state_witness() -> Target:
+    """Part of a state: all that it shows must be of the state whose root is known."""
+    state = load((key, value) for key, value in VALUES.items() if value is not None)
+    folders = state.folder_counts()
+    tree = merkle.update(None, state.items | folders)
+    touched: tuple[set[str], ...] = ({"k/3"}, {"k/1", "k/none", "/k/"}, {*VALUES, *folders})
+    shown = tuple(witness.write(state, tree, keys, {}) for keys in touched)
+    true = {*state.items.items(), *folders.items()}
+
+    def accepted(data: bytes) -> Any:
+        return witness.read(data, merkle.root_of(tree), {})[0]
+
+    def problem(found: Any, data: bytes) -> str | None:
+        false = {*dict.items(found.items)} - true
+        return f"shows {min(false)[0]}, which the state does not hold so" if false else None
+
+    return Target(
+        "state-witness", accepted, (WitnessRefused,), shown, kind="bytes", check=problem
+    )  # fmt: skip
+
+
+def fraud_proof() -> Target:
+    """What an accuser shows, as far as it is looked at before the block is executed."""
+    region = Region(1, homes=1)
+    block = region.block()
+    authorities = AuthoritySet(0, tuple(region.keys))
+    proof = FraudProof(region.genesis, region.first, block.block, block.certificate, b"\0")
+    other = FraudProof(region.genesis, region.first, block.block, block.certificate, b"\1" * 33)
+
+    def accepted(data: bytes) -> Any:
+        return replay.checked(data, authorities, region.chain_id, block.header.height)
+
+    return Target(
+        "fraud-proof", accepted, (Revert,), encoded([proof, other]), encode=encode,
+        check=known([encode(block.block)], lambda found: encode(found.block)),
+    )  # fmt: skip
+
+
+def region_question() -> Target:
+    """What an auditor asks of a region's authority."""
+    asked: list[Any] = [GetGenesis(), GetStatus(), GetHeaders(1, 5), GetPath(0, 9)]
+    asked += [GetBlocks(3, 2), GetManifest(b"\x05" * 32), GetChunk(b"\x05" * 32, 7)]
+    return Target(
+        "region-question", decode_region_question, (DecodeError,), encoded(asked), encode=encode
+    )
+
+
+TARGETS: Final = (
+    *(checkpoint, conflict_report, shown_value, hexadecimal, set_of_keys),
+    *(state_witness, fraud_proof, region_question),
+)

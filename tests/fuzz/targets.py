@@ -3,7 +3,14 @@
 from collections.abc import Callable
 from typing import Final
 
-from tests.fuzz import chain_targets, file_targets, joining_targets, node_targets, region_targets
+from tests.fuzz import (
+    anchor_targets,
+    chain_targets,
+    file_targets,
+    joining_targets,
+    node_targets,
+    region_targets,
+)
 from tests.fuzz.judge import Target
 
 BUILDERS: Final[dict[str, Callable[[], Target]]] = {
@@ -14,6 +21,7 @@ BUILDERS: Final[dict[str, Callable[[], Target]]] = {
         *file_targets.TARGETS,
         *joining_targets.TARGETS,
         *region_targets.TARGETS,
+        *anchor_targets.TARGETS,
     )
 }
 
@@ -37,19 +45,25 @@ DECODED: Final[dict[str, str]] = {
     "DecidedNotice": "decided-notice",
     "EvidenceFile": "evidence-file",
     "EvidenceNotice": "evidence-notice",
+    "FraudProof": "fraud-proof",
     "Genesis": "genesis-file",
+    "GetCheckpoint": "get-checkpoint",
     "JoinQuestion": "join-question",
     "Manifest": "snapshot-manifest",
     "PeerAddresses": "peer-addresses",
     "Proof": "shown-value",
     "ProveBill": "prove-bill",
+    "ProveCheckpoint": "prove-checkpoint",
     "ProveReceipt": "prove-receipt",
     "Question": "sync-question",
     "Record": "checkpoint",
     "ShownGenesis": "shown-genesis",
+    "RegionQuestion": "region-question",
     "SignedHeader": "light-header",
     "SignedTransaction": "transaction",
     "TransactionBatch": "transaction-batch",
+    "_AnchorAnswer": "anchor-proof",
+    "_CheckpointAnswer": "shown-checkpoint",
     "_ProofAnswer": "bill-proof",
     "_ReceiptAnswer": "receipt-proof",
     "kind": "wal",
@@ -61,7 +75,7 @@ PARSED: Final[dict[tuple[str, str], str]] = {
     ("hems/agents/desk.py", "msgspec.convert"): "home-memory",
     ("hems/agents/registry.py", "msgspec.convert"): "settings-file",
     ("hems/forecast/weather.py", "csv.reader"): "weather-file",
-    ("hems/home.py", "msgspec.convert"): "home-memory",
+    ("hems/state.py", "msgspec.convert"): "home-memory",
     ("hems/sources/formats.py", "csv.reader"): "long-file",
     ("hems/sources/table.py", "csv.reader"): "long-file",
     ("hems/sources/wide.py", "csv.reader"): "wide-file",
@@ -86,6 +100,7 @@ PARSED: Final[dict[tuple[str, str], str]] = {
     ("node/memory.py", "msgspec.json.decode"): "home-memory",
     ("node/network/_book.py", "msgspec.json.decode"): "peer-book",
     ("node/network/_pubsub.py", "rpc.ParseFromString"): "gossip-rpc",
+    ("node/registration.py", "bytes.fromhex"): "possession-proof",
     ("node/setup.py", "bytes.fromhex"): "key-file",
     ("testnet/street.py", "json.loads"): "street-file",
     ("testnet/street.py", "msgspec.convert"): "street-file",
@@ -99,6 +114,8 @@ INSIDE: Final = frozenset(
         ("market/client/events.py", "msgspec.convert"),
         ("market/invariants.py", "msgspec.msgpack.Decoder"),
         ("market/vm/host.py", "bytes.fromhex"),
+        ("market/vm/witness.py", "bytes.fromhex"),
+        ("node/audits.py", "bytes.fromhex"),
         ("market/vm/host.py", "msgspec.msgpack.Decoder"),
         ("testnet/up.py", "msgspec.convert"),
         ("wire/codec.py", "msgspec.msgpack.Decoder"),

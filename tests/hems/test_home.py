@@ -13,14 +13,12 @@ from hems.devices import Battery
 from hems.errors import ConfigError
 from hems.home import (
     CATCH_UP_SLOTS_MAX,
-    COMMITMENTS_MAX,
-    LEAD_SLOTS_MAX,
     Delivery,
     HomeEnergyManager,
-    HomeState,
     MarketView,
 )
 from hems.sources.base import Measurements, check_window
+from hems.state import COMMITMENTS_MAX, LEAD_SLOTS_MAX, HomeState
 
 SLOT_MS = 15 * civil.MINUTE_MS
 SYDNEY = civil.zone_of("Australia/Sydney")

@@ -14,11 +14,12 @@ from hems import civil, neighbourhood
 from hems.config import CommunityHome, HomeConfig, PlanSettings
 from hems.control import Intent, follow
 from hems.devices import Battery
-from hems.devices.flexible import DeviceState
 from hems.devices.loads import Adjustable, Appliance, Car, Deferrable, HeatPump, Load
+from hems.devices.progress import DeviceState
 from hems.errors import ConfigError
-from hems.home import HomeEnergyManager, HomeState
+from hems.home import HomeEnergyManager
 from hems.sources.base import Measurements, check_window
+from hems.state import HomeState
 from tests.hems.test_home import MARKET, START_MS, Fixed
 
 HALF_HOUR_MS = 30 * civil.MINUTE_MS

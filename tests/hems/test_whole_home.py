@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from hems.civil import DAY_MS, HOUR_MS, MINUTE_MS
 from hems.config import CommunityHome, HomeConfig
 from hems.devices import Battery
-from hems.home import COMMITMENTS_MAX, Delivery, HomeEnergyManager, HomeState, MarketView
+from hems.home import Delivery, HomeEnergyManager, MarketView
 from hems.plan import Plan
 from hems.sensors import KINDS
 from hems.sources.base import Measurements, check_window
+from hems.state import COMMITMENTS_MAX, HomeState
 
 START_MS = 20_400 * DAY_MS
 FAULTS = ("spike", "unit", "negative", "lost", "stuck", "zero", "night", "huge")

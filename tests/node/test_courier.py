@@ -77,3 +77,10 @@ def test_a_batch_that_arrives_is_checked_first() -> None:
     spy.arrive("glutton", bytes(GOSSIP_BYTES_MAX + 1))
     assert spy.taken == [b"batch"]
     assert spy.penalized == ["liar", "glutton"]
+
+
+def test_a_batch_weighs_what_it_is_sent() -> None:
+    spy = Spy([0, 1, 2, 3, 4, 5, 6])
+    courier = courier_of(spy, height=11)
+    courier.hand_over(b"batch")
+    assert courier.weight() == len(spy.sent) / 3

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hems.home import STORED_UWH_MAX, HomeState
+from hems.devices.progress import STORED_UWH_MAX
+from hems.state import HomeState
 from market import client
 from node.errors import StoreError
 from node.memory import MEMORY_BYTES_MAX, OUTBOX_MAX, HomeMemory

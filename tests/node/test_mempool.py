@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -399,3 +401,62 @@ async def test_of_a_backlog_only_the_oldest_are_said_again_at_a_time(
     assert all(len(batch) <= 2 for batch in home.batches())
     again = [raw for batch in home.batches() for raw in batch]
     assert again[:6] == [signed(nonce).raw for nonce in (1, 2, 3, 4, 5, 1)]
+
+
+async def test_batches_that_weigh_more_leave_more_rarely(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noting(pause_s: float) -> None:
+        pauses.append(pause_s)
+        await sleep(0)
+
+    monkeypatch.setattr(node.mempool, "BATCH_INTERVAL_S", 100.0)
+    monkeypatch.setattr(node.mempool, "BATCH_INTERVAL_MAX_S", 1_000.0)
+    fake = SimpleNamespace(Event=asyncio.Event, timeout=asyncio.timeout, sleep=noting)
+    monkeypatch.setattr(node.mempool, "asyncio", fake)
+    for weight, longest in ((1.0, 100.0), (4.0, 400.0), (40.0, 1_000.0)):
+        home.pool._weight = lambda weight=weight: weight
+        async with running(home):
+            for nonce in (1, 2):
+                home.pool.submit(signed(nonce).raw)
+                await until(lambda: not home.pool._outbox, "it has left")
+        for nonce in (1, 2):
+            home.pool._drop(signed(nonce).tx_id)
+        # The first leaves soon, the second after what is left of the interval.
+        assert pauses[-2] == node.mempool.POOL_S
+        assert 0.5 * longest < pauses[-1] <= longest
+
+
+async def test_where_all_wait_long_what_waits_is_not_lost(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now_s=100.0)
+    fake = SimpleNamespace(monotonic=lambda: clock.now_s, time_ns=time.time_ns)
+    monkeypatch.setattr(node.mempool, "time", fake)
+    monkeypatch.setattr(node.mempool, "REPEAT_S", 4.0)
+
+    async def waited_s(nonce: int) -> float:
+        """Return after how long a transaction that stays undecided is said again."""
+        checked = signed(nonce)
+        home.pool.submit(checked.raw)
+        await home.pool._say([checked], lambda _batch: True)
+        begun_s = clock.now_s
+        while not home.pool._overdue():
+            clock.now_s += 1
+        home.pool._drop(checked.tx_id)
+        return clock.now_s - begun_s
+
+    assert await waited_s(1) == 4
+    for nonce in range(2, 62):
+        home.pool.submit(signed(nonce, valid_ms=3_000_000).raw)
+        clock.now_s += 10
+        home.decide(signed(nonce, valid_ms=3_000_000))
+    assert 25 <= await waited_s(62) <= 31
+    for nonce in range(63, 163):
+        home.pool.submit(signed(nonce).raw)
+        clock.now_s += 1
+        home.decide(signed(nonce))
+    assert await waited_s(163) <= 5

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from consensus.checkpoint import RECORD_BYTES_MAX, Record
+from market.client.finality import finality_of_slot
+from node.daemon import now_ms
 from node.shelf import number_of
 from tests.node.grid import until
 from tests.node.tiers import BOND, ESCROW, TierGrid, TierNode, running
@@ -48,7 +50,7 @@ async def test_what_a_region_closes_is_anchored_once_and_the_region_knows(tmp_pa
         accepted = grid.last(1)["number"]
         assert accepted <= posted(nodes)
         funds = main.query("regions", "funds", {"region": 1})
-        assert funds == {"escrow_micro": ESCROW, "bond_micro": BOND}
+        assert funds == {"escrow_micro": ESCROW, "bond_micro": BOND, "due_micro": 0}
         checkpoint = await nodes[2].poster.shelf.get(2)
         assert checkpoint is not None
         record = decode(checkpoint.record, Record, RECORD_BYTES_MAX)
@@ -116,3 +118,52 @@ async def test_a_region_that_falls_silent_is_halted_by_block_time_and_comes_back
             await node.start()
         await until(lambda: grid.status(1) == "live", "it is live with its next checkpoint")
         assert grid.last(1)["number"] > number
+
+
+async def test_records_are_audited_by_another_region(tmp_path: Path) -> None:
+    grid = TierGrid(tmp_path, count=2, checkpoint_ms=500)
+    async with running(grid):
+        for number in (1, 2):
+            await grid.admit(number)
+        main = grid.neutral[0].main.app
+
+        def audited(number: int) -> int:
+            found: int = main.query("audit", "status", {"region": number})["number"]
+            return found
+
+        await until(lambda: min(audited(1), audited(2)) >= 2, "records of both are audited")
+        for number in (1, 2):
+            others = grid.regions[3 - number]
+            assert sum(node.auditor.counts["audited"] for node in others) >= 2
+            assert sum(node.auditor.counts["accused"] for node in others) == 0
+
+
+async def test_what_one_region_lacks_another_sells(tmp_path: Path) -> None:
+    grid = TierGrid(tmp_path, count=2, checkpoint_ms=1_000, trading=True, time_lapse=180)
+    async with running(grid):
+        seller, buyer = grid.regions[1][0], grid.regions[2][0]
+        for number in (1, 2):
+            await grid.admit(number)
+        slot = seller.node.app.clock.next_gate_slot(now_ms()) + 1
+        seller.order(slot, "sell", 700, 90_000)
+        buyer.order(slot, "buy", 500, 250_000)
+
+        def traded(node: TierNode, name: str) -> int:
+            energy_wh: int = node.node.app.query("export", "traded", {})[name]
+            return energy_wh
+
+        await until(lambda: traded(buyer, "imported_wh") == 500, "it is bought")
+        await until(lambda: traded(seller, "exported_wh") == 500, "it is sold")
+        await until(
+            lambda: (
+                finality_of_slot(buyer.node.app.query, buyer.main.app.query, 2, slot) != "regional"
+            ),
+            "the bills of it are anchored",
+        )
+        paid = buyer.node.app.query("export", "traded", {})
+        got = seller.node.app.query("export", "traded", {})
+        assert paid["paid_micro"] == got["got_micro"] > 0
+        assert paid["covered_imported_wh"] == got["covered_exported_wh"] == 0
+        funds = buyer.main.app.query("regions", "funds", {"region": 2})
+        spent_micro = paid["paid_micro"] + paid["fees_micro"]
+        assert funds["escrow_micro"] + funds["due_micro"] == ESCROW - spent_micro

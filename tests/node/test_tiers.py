@@ -5,16 +5,20 @@ from pathlib import Path
 import pytest
 
 from consensus.checkpoint import Checkpoint
+from consensus.light import SignedHeader
 from market.agenda import Agenda
+from market.client import regions
 from market.tiers import MainRules, Membership
-from node.errors import GenesisError
+from node.due import Proven, Shown, due_in_region
+from node.errors import ConfigError, GenesisError
 from node.genesis import Genesis
-from node.poster import Turns
-from node.registration import registration
+from node.poster import Turns, up_to_head
+from node.registration import proofs_of, prove_possession, registration
 from node.shelf import ANCHORED_KEPT, Shelf, number_of
 from node.tiers import check_main
 from tests.node.grid import key_of, make_genesis
 from tests.regions.grid import HALT_MS, Main, Region
+from wire.codec import decode, encode
 
 PUBLICS = tuple(key_of(number).public for number in range(4))
 
@@ -54,6 +58,15 @@ def test_who_registers_needs_each_authoritys_proof() -> None:
         registration(region, "Region 1", proofs, 5)
     with pytest.raises(GenesisError, match="is no region"):
         registration(make_genesis(), "Region 1", proofs, 5)
+
+
+def test_proofs_are_read_as_they_are_printed() -> None:
+    key, genesis = key_of(1), region_of()
+    text = f"{key.public.hex()}={prove_possession(genesis, key).hex()}"
+    assert proofs_of([text]) == {key.public: prove_possession(genesis, key)}
+    for bad in ("", "=", text[:-2], text.replace("=", ""), "zz" + text[2:]):
+        with pytest.raises(ConfigError, match="is no proof"):
+            proofs_of([text, bad])
 
 
 def test_turns_come_by_place_and_again_while_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,3 +141,26 @@ def test_blocks_come_for_what_the_second_tier_has_to_do() -> None:
     assert main.query("regions", "show", {"region": 1})["status"] == "halted"
     agenda = Agenda(main.app._state, main.app.clock, 0, halt_ms=1)
     assert agenda.next_ms(main.time_ms) == main.app.clock.next_deadline_ms(main.time_ms)
+
+
+def test_what_a_head_proves_is_shown_with_the_way_to_it() -> None:
+    """Ends of epochs, then the head; nothing where the region could not follow."""
+    main = Main([], epoch_blocks=4)
+    for _ in range(9):
+        main.block()
+    heads = [decode(bytes.fromhex(main.signed_header(b)), SignedHeader, 8_000) for b in main.blocks]
+    head = heads[8]
+    assert (head.header.height, head.header.epoch) == (9, 2)
+    proven = Proven(head, 0, b"", b"")
+    ends = {0: heads[3], 1: heads[7]}
+    for shown, follows in (
+        (Shown(0, 0, 0), [4, 8, 9]),
+        (Shown(1, 5, 0), [8, 9]),
+        (Shown(2, 8, 0), [9]),
+        (Shown(2, 9, 0), []),
+    ):
+        calls = up_to_head(due_in_region(shown, proven, ends.get), shown, proven)
+        assert calls == [regions.follow(encode(heads[height - 1]).hex()) for height in follows]
+    # An end is missing, or the region knows more than this node.
+    for shown, known in ((Shown(0, 0, 0), {0: heads[3]}), (Shown(2, 10, 0), ends)):
+        assert up_to_head(due_in_region(shown, proven, known.get), shown, proven) is None

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from market.client import Call, regions, sign_call
+from market.client import Call, post_order, regions, sign_call
 from market.genesis import GovernanceParams, HomeEntry, MarketParams
-from market.tiers import MainRules, Membership
+from market.tiers import ExchangeRules, ExportRules, MainRules, Membership
+from node.audits import Auditor
 from node.config import Config, MainSection, NetworkSection, NodeSection, settings_text
 from node.daemon import Node, now_ms
 from node.genesis import GENESIS_VERSION, ChainParams, Genesis, write_genesis
@@ -28,6 +29,7 @@ SPONSOR_BALANCE = 500_000_000
 BOND = 5_000_000
 ESCROW = 20_000_000
 MAIN_ID = "main"
+SLOT_MS = 15 * 60_000
 CHAIN = ChainParams(block_interval_ms=100, heartbeat_ms=1_000, consensus=QUICK)
 
 
@@ -90,6 +92,11 @@ class TierNode:
         assert self.node.poster is not None
         return self.node.poster
 
+    @property
+    def auditor(self) -> Auditor:
+        assert self.node.auditor is not None
+        return self.node.auditor
+
     async def start(self) -> "TierNode":
         own = MemoryNetwork(self.key.peer_id, self.grid.hub_of(self.genesis))
         main = MemoryNetwork(self.key.peer_id, self.grid.main_hub) if self.with_main else None
@@ -99,6 +106,13 @@ class TierNode:
         self._node, self._stop = node, asyncio.Event()
         self._task = asyncio.create_task(node.run(self._stop))
         return self
+
+    def order(self, slot: int, side: str, energy_wh: int, price: int) -> None:
+        """Hand in an order of this home. [micro per kWh]"""
+        call = post_order(slot, side, energy_wh, price)
+        now = now_ms()
+        signed = sign_call(call, self.key, self.genesis.chain_id, now, now + 60_000)
+        self.node.mempool.submit(signed.raw)
 
     async def stop(self) -> None:
         if self._node is None or self._task is None:
@@ -126,6 +140,7 @@ class TierGrid:
         checkpoint_ms: int = 2_000,
         epoch_blocks: int = 100,
         chain: ChainParams = CHAIN,
+        trading: bool = False,
         **market: Any,
     ) -> None:
         self.directory = directory
@@ -154,6 +169,7 @@ class TierGrid:
             hold_ms=60_000,
             halt_ms=halt_ms,
             sponsors=tuple((one.address, SPONSOR_BALANCE) for one in self.sponsors.values()),
+            exchange=ExchangeRules(close_ms=SLOT_MS) if trading else None,
         )
         main = MarketParams(chain_id=MAIN_ID, homes=(), main=rules, **base)
         self.main = Genesis(GENESIS_VERSION, publics, chain, main, governance)
@@ -166,7 +182,9 @@ class TierGrid:
             market_here = MarketParams(
                 chain_id=f"region-{number}",
                 homes=tuple(entry(name, one) for name, one in zip(names, keys, strict=True)),
-                region=Membership(number, MAIN_ID, publics, checkpoint_ms),
+                region=Membership(
+                    number, MAIN_ID, publics, checkpoint_ms, ExportRules() if trading else None
+                ),
                 **base,
             )
             seated = tuple(one.public for one in keys[:SEATS])

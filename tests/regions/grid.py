@@ -11,30 +11,29 @@ from consensus.checkpoint import Checkpoint
 from consensus.light import SignedHeader, ends_epoch
 from consensus.messages import (
     PRECOMMIT,
-    PROTOCOL_VERSION,
-    ZERO_HASH,
+    Block,
     Certificate,
     Header,
     Vote,
-    certificate_hash,
     header_hash,
-    tx_root,
     vote_signed_bytes,
 )
 from market import client
 from market.app import Application, BlockEnv, BlockResult, Receipt
 from market.client import Call, regions
-from market.genesis import Founding, GovernanceParams, HomeEntry, MarketParams
+from market.genesis import GovernanceParams, HomeEntry, MarketParams
 from market.invariants import count_money
 from market.tiers import ExportRules, MainRules, Membership
 from market.vm.engine import Engine
+from node.blocks import BlockMaker
 from node.certifier import natives
 from node.checkpoints import make_checkpoint, posted
-from node.epochs import set_of
+from node.epochs import Epochs, set_of
 from node.exchange import Offer, make_offers
+from node.genesis import GENESIS_VERSION, ChainParams, Genesis
+from node.verifier import TransactionVerifier
 from tests.market.street import REGULATOR, SLOT, SLOT_MS, START_MS, TARIFF, params
 from tests.market.test_differential import comparable
-from tests.market.test_governance import CHAIN
 from wire.codec import encode
 from wire.keys import SigningKey
 from wire.transaction import TRANSACTION_BYTES_MAX
@@ -58,9 +57,13 @@ MAIN_KEYS = [key(f"main/{number}") for number in range(4)]
 class Certified(NamedTuple):
     """A block that a chain has decided."""
 
-    header: Header
+    block: Block
     certificate: Certificate
     result: BlockResult
+
+    @property
+    def header(self) -> Header:
+        return self.block.header
 
 
 def certify(
@@ -79,11 +82,22 @@ def certify(
     return build_certificate(header.chain_id, header.epoch, header.height, round_, digest, votes)
 
 
+def genesis_of(market: MarketParams, keys: Sequence[SigningKey], epoch_blocks: int) -> Genesis:
+    """Return the genesis of a chain that `keys` decide; its authorities have no bonds."""
+    governance = GovernanceParams(epoch_blocks=epoch_blocks, bond_micro=0)
+    seated = tuple(one.public for one in keys)
+    return Genesis(GENESIS_VERSION, seated, ChainParams(), market, governance)
+
+
 def registration(
-    number: int, chain_id: str, seated: Sequence[SigningKey], escrow_micro: int = ESCROW
+    number: int,
+    chain_id: str,
+    seated: Sequence[SigningKey],
+    escrow_micro: int = ESCROW,
+    genesis_hash: str = "",
 ) -> Call:
     """Return how a sponsor registers a region with these authorities, all of whom agree."""
-    genesis_hash = hashlib.sha256(chain_id.encode()).hexdigest()
+    genesis_hash = genesis_hash or hashlib.sha256(chain_id.encode()).hexdigest()
     text = regions.possession_text(chain_id, genesis_hash)
     digest = hashlib.sha256(text.encode()).digest()
     keys = [one.public for one in seated]
@@ -95,6 +109,8 @@ def registration(
 class Chain:
     """An application, its authorities, and the headers and certificates of its blocks."""
 
+    application: type[Application] = Application
+
     def __init__(
         self,
         market: MarketParams,
@@ -102,16 +118,17 @@ class Chain:
         epoch_blocks: int = EPOCH_BLOCKS,
         twin: Engine | None = None,
     ) -> None:
-        founding = Founding(
-            authorities=tuple(one.public for one in keys),
-            chain=tuple(CHAIN.items()),
-            governance=GovernanceParams(epoch_blocks=epoch_blocks, bond_micro=0),
-        )
+        self.genesis = genesis_of(market, keys, epoch_blocks)
+        founding = self.genesis.founding()
         self.chain_id = market.chain_id
         self.keys = {one.public: one for one in keys}
-        self.app = Application(market, None, founding, natives())
+        self.app = self.application(market, None, founding, natives())
         self.query = self.app.query
-        self.app.commit(self.app.genesis())
+        founded = self.app.genesis()
+        verifier = TransactionVerifier(self.chain_id)
+        self.maker = BlockMaker(self.genesis, Epochs(self.genesis, self.app), self.app, verifier)
+        self.first = self.maker.genesis_block(founded).header
+        self.app.commit(founded)
         self.twin = None if twin is None else Application(market, twin, founding, natives())
         if self.twin is not None:
             self.twin.commit(self.twin.genesis())
@@ -132,45 +149,28 @@ class Chain:
 
     def env(self) -> BlockEnv:
         """Return what a block a second after the last one would be executed with."""
-        return BlockEnv(self.height + 1, self.time_ms + BLOCK_MS)
+        parent = self.head.header if self.head else self.first
+        return BlockEnv(self.height + 1, self.time_ms + BLOCK_MS, header_hash(parent))
 
     def block(
         self, calls: Iterable[tuple[SigningKey, Call]] = (), at_ms: int | None = None
     ) -> Certified:
         """Decide a block at `at_ms`, a second after the last one by default."""
         self.time_ms = self.time_ms + BLOCK_MS if at_ms is None else at_ms
-        terms = self.app.terms()
+        authorities = set_of(self.app.terms())
         txs = [self.call(*call) for call in calls]
-        result = self.app.execute(BlockEnv(self.height + 1, self.time_ms), txs)
+        parent = self.head.header if self.head else self.first
+        last = self.head.certificate if self.head else None
+        proposer = (self.height + 1) % authorities.n
+        block, result = self.maker.build(parent, last, proposer, self.time_ms, txs)
         if self.twin is not None:
-            theirs = self.twin.execute(BlockEnv(self.height + 1, self.time_ms), txs)
+            env = BlockEnv(self.height + 1, self.time_ms, header_hash(parent))
+            theirs = self.twin.execute(env, txs)
             assert comparable(theirs) == comparable(result)
             self.twin.commit(theirs)
-        authorities = set_of(terms)
-        parent = self.head
-        header = Header(
-            version=PROTOCOL_VERSION,
-            chain_id=self.chain_id,
-            epoch=terms.epoch,
-            height=result.height,
-            time_ms=self.time_ms,
-            parent_hash=header_hash(parent.header) if parent else ZERO_HASH,
-            last_certificate_hash=certificate_hash(parent.certificate if parent else None),
-            proposer=result.height % authorities.n,
-            tx_root=tx_root([tx.raw for tx in txs]),
-            receipts_root=result.receipts_root,
-            state_root=result.state_root,
-            authorities_hash=authorities.hash,
-            next_authorities_hash=set_of(result.next).hash,
-            params_hash=ZERO_HASH,
-            evidence_root=tx_root(()),
-            inbox_root=tx_root(()),
-            outbox_root=tx_root(()),
-            anchor_height=0,
-            anchor_hash=ZERO_HASH,
-        )
+        header = block.header
         signers = [self.keys[public] for public in authorities.publics[: authorities.quorum]]
-        self.head = Certified(header, certify(header, signers, authorities), result)
+        self.head = Certified(block, certify(header, signers, authorities), result)
         self.app.commit(result)
         self.blocks.append(self.head)
         failed = [event for event in result.events if event.name == "hook_failed"]
@@ -191,13 +191,15 @@ class Chain:
         return receipt
 
     def refusal(self, one: SigningKey, call: Call) -> Receipt:
-        """Send what must be refused: nothing but the nonce and the height has changed."""
+        """Send what must be refused: nothing but the nonce has changed that else had not."""
+        quiet = self.app.execute(self.env(), []).writes
         before = dict(self.app.state_items())
+        expected = {**before, **quiet}
         receipt = self.send(one, call)
         assert receipt.code == "revert", receipt
         assert len(receipt.message.split()) > 3
         after = dict(self.app.state_items())
-        changed = {name for name in before | after if before.get(name) != after.get(name)}
+        changed = {name for name in expected | after if expected.get(name) != after.get(name)}
         assert changed <= {"chain/block", f"chain/nonce/{one.address}"}, changed
         return receipt
 
@@ -249,10 +251,11 @@ class Region(Chain):
         seated = [key(f"region {number}/authority {seat}") for seat in range(seats)]
         self.seated = seated
         self.sponsor = key(f"region {number}/sponsor")
-        self.registration = registration(number, market.chain_id, seated)
         self.checkpoints: list[Checkpoint] = []
         self.offers: list[Offer] = []
         super().__init__(market, seated, epoch_blocks, twin)
+        genesis_hash = self.genesis.hash.hex()
+        self.registration = registration(number, market.chain_id, seated, genesis_hash=genesis_hash)
 
     def decided(self, block: Certified) -> None:
         found = make_checkpoint(self.app, block.header, block.certificate)

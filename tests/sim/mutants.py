@@ -18,6 +18,7 @@ from consensus.messages import (
     Certificate,
     Evidence,
     Header,
+    Vote,
     VoteSummary,
 )
 from tests.sim.app import Conviction, Rules, State
@@ -65,8 +66,8 @@ class _FirstTally(tally.Tally):
     def has_room(self, voter: int, value: bytes) -> bool:
         return not self.voters >> voter & 1
 
-    def add(self, vote):  # type: ignore[no-untyped-def]
-        return super().add(vote) if self.has_room(vote.voter, vote.block_hash) else None
+    def add(self, vote: Vote, tick: int = 0) -> Vote | None:
+        return super().add(vote, tick) if self.has_room(vote.voter, vote.block_hash) else None
 
 
 class _SmallQuorum(Core):
@@ -199,7 +200,7 @@ class _NoRetransmission(Mutation):
         return [
             effect
             for effect in effects
-            if not isinstance(effect, events.Broadcast)
+            if not isinstance(effect, events.Broadcast | events.Send)
             or not isinstance(effect.message, VoteSummary)
         ]
 

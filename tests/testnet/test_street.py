@@ -90,9 +90,11 @@ def test_a_streets_homes_get_their_agents_and_storage(tmp_path: Path) -> None:
         (StreetPlan(homes=6, agent="cd"), "agent 'cd': there is none of this name"),
         (StreetPlan(homes=6, agents={"home-07": "ce"}), "homes are home-01 to home-06"),
         (StreetPlan(homes=6, speculators=3), "3 speculators: 0 to 2"),
+        (StreetPlan(intraday_minutes=5, mechanism="sharing"), "high_low and uniform have orders"),
+        (StreetPlan(intraday_minutes=-1), "every -1 minutes: 1 to 1440"),
     ],
 )
-def test_agents_that_cannot_be_are_refused_before_anything_is_made(
+def test_what_cannot_be_is_refused_before_anything_is_made(
     tmp_path: Path, plan: StreetPlan, words: str
 ) -> None:
     with pytest.raises(StreetError, match=words):

@@ -24,7 +24,8 @@ from hems.bid import Band, BidSettings, Order
 from hems.config import CommunityHome, HomeConfig
 from hems.devices import Battery
 from hems.errors import AgentError, ConfigError
-from hems.home import HomeEnergyManager, HomeState, MarketView
+from hems.home import HomeEnergyManager, MarketView
+from hems.state import HomeState
 from tests.hems.test_home import MARKET, SLOT_MS, START_MS, Fixed
 
 BAND = Band(100_000, 300_000)

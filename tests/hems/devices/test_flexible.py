@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from hems import civil
-from hems.devices.flexible import DeviceState, FlexibleLoads
+from hems.devices.flexible import FlexibleLoads
 from hems.devices.loads import Adjustable, Appliance, Car, Deferrable, HeatPump, Load
 from hems.devices.needs import Adjust, Job, Run
+from hems.devices.progress import DeviceState
 from hems.errors import ConfigError, InvariantError
 
 SYDNEY = civil.zone_of("Australia/Sydney")

@@ -9,6 +9,7 @@ from hems.forecast.base import Forecast
 from hems.forecast.data import built_in_series, read_series, without_nothing
 from hems.forecast.report import Series
 from tests.hems.forecast.homes import home
+from tests.hems.sources.test_formats import city_text
 
 STEPS = 24
 DAYS = 130
@@ -108,6 +109,16 @@ def test_a_file_with_gaps_and_production_is_read(tmp_path: Path) -> None:
     assert np.isnan(loads[1].energy_wh).sum() == 1
     assert np.nanmax(loads[1].energy_wh) == 100
     assert [series.name for series in productions] == ["b"]
+
+
+def test_a_folder_of_buildings_is_read(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / f"Building_{number}.csv").write_text(city_text(3))
+    loads, productions = read_series(tmp_path, "UTC")
+    assert [series.name for series in loads] == ["Building_1", "Building_2"]
+    # The hour before the first day has been measured: that day is there, with its gaps.
+    assert loads[0].energy_wh[-1] == pytest.approx(1_490)
+    assert productions[0].steps_per_day == 24
 
 
 def test_next_to_nothing_is_a_gap_where_there_is_much_of_it() -> None:

@@ -99,6 +99,21 @@ def test_out_of_runs_it_has_a_choice_and_says_that_it_is_not_proven(seed: int) -
     assert costs[0] > costs[-1] >= bound - 1e-7
 
 
+def test_out_of_time_it_has_the_best_so_far() -> None:
+    program, switches = programme(3)
+    solver = Solver()
+    relaxed = solver.solve(program, 60.0)
+    assert relaxed is not None
+    search = Search(solver, program, switches, relaxed, GAP, 10_000, 60.0)
+    first = np.zeros(len(switches.columns), np.int64)
+    assert search._try(first)
+    search._ends_s = 0.0
+    best = search.found([first])
+    assert best is not None
+    assert not best.proven
+    assert best.choices.tolist() == first.tolist()
+
+
 def test_a_change_promises_no_less_than_it_gains() -> None:
     program, switches = programme(3)
     solver = Solver()

@@ -1,0 +1,152 @@
+"""What a node tells of regions and their main chain.
+
+regions                    all regions, as the main chain has them (of a home's: its own, as far as
+                           it has been shown)
+region {number}            one of them: status, authorities, money, what is anchored
+checkpoint_proof {number}  what has become of this region's checkpoint, as an `AnchorProof`, hex
+main_path {epoch, height}  signed headers of the main chain, as `path` has them of the region, hex
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from market.app import Application
+from market.errors import QueryError
+from node.anchoring import NUMBER_MAX, Anchors
+from node.api.control import Answer
+from node.bill import to_hex
+from node.errors import ControlError
+
+REGIONS_MAX: Final = 1_000
+_PAGE: Final = 100
+
+
+class Regions:
+    """Answers of a node about the second tier.
+
+    Parameters
+    ----------
+    own : Application
+        Of the node's own chain.
+    main : Application or None
+        The main chain's, where it is kept: beside the own chain, or as it.
+    anchors : Anchors or None
+        Of a node that keeps both.
+    """
+
+    def __init__(self, own: Application, main: Application | None, anchors: Anchors | None) -> None:
+        self._own = own
+        self._main = main
+        self._anchors = anchors
+        member = own.params.region
+        self._region = None if member is None else member.region
+
+    def table(self) -> dict[str, Answer]:
+        """Return the answers by the question's name."""
+        return {
+            "regions": self.regions,
+            "region": self.region,
+            "checkpoint_proof": self.checkpoint_proof,
+            "main_path": self.main_path,
+        }
+
+    async def regions(self, question: Mapping[str, Any]) -> Any:
+        """All regions, in order of their numbers."""
+        del question
+        if self._main is None:
+            return [self._inside()]
+        main = self._main
+        with main.at_rest():
+            rows: list[dict[str, Any]] = []
+            for first in range(1, REGIONS_MAX + 1, _PAGE):
+                asked = {"first": first, "count": _PAGE}
+                rows += main.query("regions", "regions", asked)
+            return [self._row(main, row) for row in rows]
+
+    async def region(self, question: Mapping[str, Any]) -> Any:
+        """One region; the node's own if no number is given."""
+        number = question.get("number")
+        number = self._region if number is None else number
+        if type(number) is not int or not 1 <= number <= REGIONS_MAX:
+            raise ControlError(f"number is that of a region, 1 to {REGIONS_MAX}")
+        if self._main is None:
+            found = self._inside()
+            if found["number"] != number:
+                raise ControlError(
+                    f"this home keeps region {found['number']} only: ask a node that keeps the "
+                    "main chain, such as an authority's"
+                )
+            return found
+        main = self._main
+        with main.at_rest():
+            found = self._row(main, main.query("regions", "show", {"region": number}))
+            asked = {"region": number, "epoch": found["epoch"]}
+            found["authorities"] = main.query("regions", "authorities", asked)
+            found["funds"] = main.query("regions", "funds", {"region": number})
+        if number == self._region:
+            found["inside"] = self._inside()
+        return found
+
+    def _row(self, main: Application, row: dict[str, Any]) -> dict[str, Any]:
+        asked = {"region": row["number"]}
+        last = main.query("anchor", "last", asked)
+        audit = main.query("audit", "status", asked)
+        return row | {
+            "audited": audit["number"],
+            "audited_to_height": audit["to_height"],
+            "auditors_redrawn": audit["redrawn"],
+            "anchored": last["number"],
+            "anchored_to_height": last["to_height"],
+            "anchored_ms": last["anchored_ms"],
+            "anchored_in_block": last["anchored_height"],
+            "newest_slot": last["newest_slot"] if last["newest_slot"] >= 0 else None,
+        }
+
+    def _inside(self) -> dict[str, Any]:
+        """What the region's own state says of itself and of the main chain."""
+        own, member = self._own, self._own.params.region
+        if member is None:
+            raise ControlError("this chain is no region of a main chain: it is a street by itself")
+        try:
+            with own.at_rest():
+                closed = own.query("export", "closed", {})
+                anchored = own.query("export", "anchored", {})
+                head = own.query("export", "main_head", {})
+                traded = own.query("export", "traded", {})
+        except QueryError as error:
+            raise ControlError(f"{error.code}: {error.message}") from None
+        return {
+            "number": member.region,
+            "chain_id": own.params.chain_id,
+            "main_chain_id": member.main_chain_id,
+            "height": own.height,
+            "closed": closed["number"],
+            "anchored": anchored["number"],
+            "anchored_to_height": anchored["to_height"],
+            "main_height": head["height"],
+            "traded": traded,
+        }
+
+    async def checkpoint_proof(self, question: Mapping[str, Any]) -> Any:
+        """What has become of a checkpoint, with proof."""
+        number = _integer(question, "number", 1, NUMBER_MAX)
+        return to_hex(await self._need_anchors().proof(number))
+
+    async def main_path(self, question: Mapping[str, Any]) -> Any:
+        """Signed headers of the main chain."""
+        epoch, height = (_integer(question, name, 0, 2**62) for name in ("epoch", "height"))
+        return to_hex(await self._need_anchors().path(epoch, height))
+
+    def _need_anchors(self) -> Anchors:
+        if self._anchors is None:
+            raise ControlError(
+                "this node does not keep its region's main chain: ask an authority of the region"
+            )
+        return self._anchors
+
+
+def _integer(question: Mapping[str, Any], name: str, low: int, high: int) -> int:
+    value = question.get(name)
+    if type(value) is not int or not low <= value <= high:
+        raise ControlError(f"{name} is a whole number from {low} to {high}")
+    return value

@@ -1,0 +1,286 @@
+"""Regions and their main chain: who there is, how they stand, proof that a record is anchored."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from node.cli.gov import print_done
+from node.cli.options import (
+    CONFIG,
+    EXIT_FAILED,
+    ConfigOption,
+    JsonOption,
+    NodeOption,
+    data_of,
+    money,
+    print_json,
+    settings,
+)
+
+region_app = typer.Typer(
+    help="Regions and their main chain: who there is, and what of them is anchored.",
+    no_args_is_help=True,
+)
+
+
+@region_app.command("list")
+def region_list(
+    config: ConfigOption = CONFIG, node: NodeOption = None, as_json: JsonOption = False
+) -> None:
+    """List the regions, as the main chain has them."""
+    from node.api.control import ask
+
+    rows = asyncio.run(ask(data_of(config, node), "regions"))
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        typer.echo("no region is registered yet")
+    for row in rows:
+        typer.echo(_line(row))
+
+
+@region_app.command("show")
+def region_show(
+    number: Annotated[
+        int | None, typer.Argument(help="The region's number. [default: this home's]")
+    ] = None,
+    config: ConfigOption = CONFIG,
+    node: NodeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one region: its authorities, its money, what is anchored."""
+    from node.api.control import ask
+
+    found = asyncio.run(ask(data_of(config, node), "region", number=number))
+    if as_json:
+        print_json(found)
+        return
+    typer.echo(_line(found))
+    if "funds" in found:
+        funds = found["funds"]
+        typer.echo(f"  sponsor {found['sponsor']}")
+        typer.echo(f"  escrow {money(funds['escrow_micro'])}, bond {money(funds['bond_micro'])}")
+        typer.echo(f"  authorities of epoch {found['epoch']}")
+        for public in found["authorities"]:
+            typer.echo(f"    {public}")
+    inside = found if "closed" in found else found.get("inside")
+    if inside is not None:
+        traded = inside["traded"]
+        typer.echo(
+            f"  by its own state: height {inside['height']}, checkpoint {inside['closed']} closed, "
+            f"{inside['anchored']} known to be anchored, by main block {inside['main_height']}"
+        )
+        typer.echo(
+            f"  traded with others: {traded['exported_wh']} Wh sold for "
+            f"{money(traded['got_micro'])}, {traded['imported_wh']} Wh bought for "
+            f"{money(traded['paid_micro'])} and {money(traded['fees_micro'])} of fees"
+        )
+
+
+SponsorOption = Annotated[Path, typer.Option("--key", help="The sponsor's key file.")]
+
+
+@region_app.command("prove")
+def region_prove(config: ConfigOption = CONFIG) -> None:
+    """Print this authority's proof that it holds its key and means its region, for `create`."""
+    from node.genesis import read_genesis
+    from node.registration import prove_possession
+    from node.setup import read_key
+
+    own = settings(config)
+    key = read_key(own.path(own.node.key))
+    genesis = read_genesis(own.path(own.node.genesis))
+    typer.echo(f"{key.public.hex()}={prove_possession(genesis, key).hex()}")
+
+
+@region_app.command("create")
+def region_create(
+    genesis: Annotated[Path, typer.Option(help="The region's genesis file.")],
+    key: SponsorOption,
+    proof: Annotated[list[str], typer.Option(help="What each authority's `region prove` printed.")],
+    name: Annotated[str, typer.Option(help="What the region shall be called.")],
+    escrow: Annotated[
+        float, typer.Option(min=0, help="Put up for trade with others, in the currency's unit.")
+    ] = 0.0,
+    config: ConfigOption = CONFIG,
+    node: NodeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Register a region on the main chain, by its sponsor, who puts up bond and escrow.
+
+    A quorum of the main chain's authorities then lets it in: `commonwatt region approve`.
+    """
+    from node.genesis import read_genesis
+    from node.registration import proofs_of, registration
+
+    region = read_genesis(genesis)
+    call = registration(region, name, proofs_of(proof), round(escrow * 1_000_000))
+    done = _decide(config, node, call, key)
+    number = call.args["region"]
+    print_done(done, as_json, f"region {number} is proposed; authorities of the main chain approve")
+
+
+@region_app.command("approve")
+def region_approve(
+    number: Annotated[int, typer.Argument(help="The region's number.")],
+    config: ConfigOption = CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a proposed region in: this authority's yes; a quorum's decides."""
+    from market.client import regions
+
+    done = _decide(config, None, regions.approve(number), None)
+    live = any(name == "region_status" for _, name, _ in done["events"])
+    print_done(done, as_json, f"region {number} is {'live' if live else 'still proposed'}")
+
+
+@region_app.command("deposit")
+def region_deposit(
+    number: Annotated[int, typer.Argument(help="The region's number.")],
+    amount: Annotated[float, typer.Argument(min=0, help="In the currency's unit.")],
+    key: SponsorOption,
+    config: ConfigOption = CONFIG,
+    node: NodeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put more into a region's escrow, by its sponsor."""
+    from market.client import regions
+
+    call = regions.deposit(number, round(amount * 1_000_000))
+    print_done(_decide(config, node, call, key), as_json, f"the escrow of region {number} is more")
+
+
+@region_app.command("withdraw")
+def region_withdraw(
+    number: Annotated[int, typer.Argument(help="The region's number.")],
+    amount: Annotated[float, typer.Argument(min=0, help="In the currency's unit.")],
+    key: SponsorOption,
+    config: ConfigOption = CONFIG,
+    node: NodeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take something out of a region's escrow, by its sponsor."""
+    from market.client import regions
+
+    call = regions.withdraw(number, round(amount * 1_000_000))
+    print_done(_decide(config, node, call, key), as_json, f"the escrow of region {number} is less")
+
+
+@region_app.command("leave")
+def region_leave(
+    number: Annotated[int, typer.Argument(help="The region's number.")],
+    key: SponsorOption,
+    config: ConfigOption = CONFIG,
+    node: NodeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a region out, by its sponsor; bond and escrow are held for a while after."""
+    from market.client import regions
+
+    done = _decide(config, node, regions.leave(number), key)
+    print_done(done, as_json, f"region {number} has left; `region reclaim` once the hold is over")
+
+
+@region_app.command("reclaim")
+def region_reclaim(
+    number: Annotated[int, typer.Argument(help="The region's number.")],
+    key: SponsorOption,
+    config: ConfigOption = CONFIG,
+    node: NodeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take back bond and escrow of a region that has left, by its sponsor."""
+    from market.client import regions
+
+    done = _decide(config, node, regions.reclaim(number), key)
+    print_done(done, as_json, f"bond and escrow of region {number} are the sponsor's again")
+
+
+def _decide(config: Path, node: Path | None, call: Any, key: Path | None) -> dict[str, Any]:
+    """Have a call decided on the main chain: as the sponsor, or as this node if `key` is None."""
+    from node.api.governor import decide_as
+    from node.setup import MAIN_NAME, read_key
+
+    if node is None or key is None:
+        own = settings(config)
+        data = own.path(own.node.data)
+        node = node or (data / MAIN_NAME if own.main is not None else data)
+        key = key or own.path(own.node.key)
+    return asyncio.run(decide_as(read_key(key), call, node))
+
+
+def verify(
+    checkpoint: Annotated[int, typer.Argument(min=1, help="The checkpoint's number.")],
+    config: ConfigOption = CONFIG,
+    node: NodeOption = None,
+    peer: Annotated[
+        str | None,
+        typer.Option("--from", help="Ask the authority at this multiaddress, with /p2p/."),
+    ] = None,
+    genesis: Annotated[
+        Path | None, typer.Option(help="The region's genesis file. [default: this home's]")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Prove that a region's checkpoint is certified, and anchored, from its genesis alone.
+
+    Whoever is asked is trusted in nothing; it is an authority of the region. Exit code 1: it is
+    certified and not anchored (yet), or proven to be neither.
+    """
+    from node.anchoring import anchor_view
+    from node.errors import ConfigError
+    from node.genesis import read_genesis
+    from node.light import prove_anchor
+
+    if peer is not None and node is not None:
+        raise ConfigError("give either --from ADDRESS or --node DIRECTORY")
+    asked: Path | str = peer if peer is not None else data_of(config, node)
+    if genesis is None:
+        own = settings(config)
+        genesis = own.path(own.node.genesis)
+    view = anchor_view(asyncio.run(prove_anchor(read_genesis(genesis), asked, checkpoint)))
+    if as_json:
+        print_json(view)
+    else:
+        _print_proof(view)
+    if view["finality"] == "regional":
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _line(row: dict[str, Any]) -> str:
+    name = f"{row['number']:>4}  {row.get('name', row['chain_id']):<20}"
+    status = f"{row['status']:<9}" if "status" in row else "?"
+    line = f"{name}{status} checkpoint {row['anchored']} anchored"
+    if "audited" in row:
+        line += f", {row['audited']} audited"
+    return f"{line}, up to height {row['anchored_to_height']}"
+
+
+def _print_proof(view: dict[str, Any]) -> None:
+    certificate, main = view["certificate"], view["main"]
+    typer.echo(
+        f"checkpoint {view['number']} of region {view['region']}: heights {view['from_height']} "
+        f"to {view['to_height']}"
+    )
+    for slot in view["slots"]:
+        typer.echo(
+            f"  slot {slot['slot']}: {slot['homes']} homes, {slot['grid_wh']} Wh from the grid, "
+            f"{slot['fed_in_wh']} Wh fed in, net {money(slot['net_micro'])}"
+        )
+    when = datetime.fromtimestamp(certificate["time_ms"] / 1000, UTC)
+    typer.echo(
+        f"  certified by {certificate['signatures']} authorities of epoch {certificate['epoch']}: "
+        f"block {certificate['height']} of {when:%Y-%m-%d %H:%M:%S} UTC, "
+        f"{certificate['block_hash'][:16]}"
+    )
+    said = (
+        f"as of block {main['height']} of {main['time']} UTC, by {main['signatures']} authorities"
+    )
+    if view["finality"] == "regional":
+        typer.echo(f"  not anchored: {main['last_anchored']} is the last that is, {said}")
+    else:
+        typer.echo(f"  anchored on {main['chain_id']}, {said}")
