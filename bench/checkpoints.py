@@ -33,10 +33,10 @@ FIRST_SLOT = 2_000
 HOMES = (50, 500)
 
 
-def admitted(count: int) -> tuple[Main, list[Captured]]:
-    """Return a main chain with so many regions."""
+def admitted(count: int, **rules: object) -> tuple[Main, list[Captured]]:
+    """Return a main chain of these rules with so many regions."""
     there = [Captured(number, SEATS) for number in range(1, count + 1)]
-    main = Main([region.sponsor for region in there])
+    main = Main([region.sponsor for region in there], **rules)
     for first in range(0, count, CHECKPOINTS_PER_BLOCK):
         some = there[first : first + CHECKPOINTS_PER_BLOCK]
         results = [main.block([(region.sponsor, region.registration) for region in some])]

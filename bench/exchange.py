@@ -96,10 +96,8 @@ class Village:
             if not trade.backstop:
                 net_wh[trade.buyer] += trade.energy_wh
                 net_wh[trade.seller] -= trade.energy_wh
-        for home, bought, _, sold, _, _ in self.region.app.query(
-            "export", "positions_of", {"slot": slot}
-        ):
-            net_wh[home] += bought - sold
+        for one in client.traded_elsewhere(self.region.query, slot):
+            net_wh[one.home] += one.bought_wh - one.sold_wh
         for number, home in enumerate(self.homes, start=1):
             if net_wh[number]:
                 home.commit(slot * SLOT_MS, net_wh[number])

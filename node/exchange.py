@@ -15,6 +15,8 @@ from wire.codec import Message, decode_plain, encode
 
 # As many as a region keeps to be shown (`contracts/export.star`).
 OFFERS_MAX: Final = 64
+# So many ends of offers are shown at a time; of one account 64 transactions may wait.
+ENDS_AT_ONCE_MAX: Final = 16
 _VALUE_BYTES_MAX: Final = 65_536
 
 
@@ -94,6 +96,8 @@ def due_on_main(offers: Iterable[Offer], main: Application) -> list[Call]:
 def due_in_region(region: Application, main: Application, main_head: str) -> list[Call]:
     """Return what a region is to be shown of the exchange, in the order in which to post it.
 
+    What homes wait for comes first; what is late can wait, and the rest is due with a later head.
+
     Parameters
     ----------
     region : the region's application at its last state.
@@ -111,6 +115,8 @@ def due_in_region(region: Application, main: Application, main_head: str) -> lis
         found = _shown(main, rules["region"], slot, window)
         if found is not None:
             calls.append(found)
+        if len(calls) == ENDS_AT_ONCE_MAX:
+            break
     if calls and known["height"] < main.height:
         calls.insert(0, regions.follow(main_head))
     return calls
@@ -131,13 +137,13 @@ def _shown(main: Application, region: int, slot: int, window: list[int]) -> Call
 
 
 def unresolved(region: Application) -> list[int]:
-    """Return the slots whose offers are open or late."""
-    found = []
+    """Return the slots whose offers are open, and then those that are late."""
+    found: dict[str, list[int]] = {"open": [], "late": []}
     for slot in _value(region, "export/kept") or []:
         entry = _value(region, f"export/offer/{1_000_000_000 + slot}")
-        if entry is not None and entry["status"] in ("open", "late"):
-            found.append(slot)
-    return found
+        if entry is not None and entry["status"] in found:
+            found[entry["status"]].append(slot)
+    return sorted(found["open"]) + sorted(found["late"])
 
 
 def _value(app: Application, key: str) -> Any:

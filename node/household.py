@@ -361,11 +361,7 @@ class Household:
             start_ms = self._clock.slot_start_market_ms(slot)
             if start_ms < (self.manager.state.next_slot_ms or 0):
                 continue
-            net_wh = sum(
-                trade.energy_wh * ((trade.buyer == number) - (trade.seller == number))
-                for trade in client.trades_of_slot(self._query, slot)
-                if not trade.backstop
-            )
+            net_wh = trading.contracted_wh(self._query, self._params, slot, number)
             if net_wh:
                 self.manager.commit(start_ms, net_wh)
 

@@ -29,7 +29,6 @@ from market import client
 from market.errors import QueryError
 from node.errors import ConfigError, PeerError
 from node.genesis import GENESIS_BYTES_MAX, GENESIS_HASH_BYTES, Genesis
-from node.light import visit_community
 from node.network.base import Network, NetworkError
 from wire.codec import Message, Plain, decode, encode
 from wire.errors import DecodeError, WireError
@@ -51,7 +50,6 @@ ASK_EVERY_S: Final = 30.0
 ASK_FIRST_S: Final = 1.0
 ASKED_AT_ONCE_MAX: Final = 3
 REQUEST_TIMEOUT_S: Final = 20.0
-RETRY_S: Final = 2.0
 _DOMAIN: Final = b"commonwatt/application/1\0"
 
 # Of a home that does not say otherwise: three phases of 22 A, and what an inverter on them gives.
@@ -360,43 +358,16 @@ def read_joining_address(text: str) -> JoiningAddress:
     return JoiningAddress(address, genesis_hash)
 
 
-async def fetch_patiently(where: JoiningAddress, patience_s: float) -> Genesis:
-    """Do as `fetch_genesis` does, again and again while the neighbour cannot be reached."""
-    until_s = time.monotonic() + patience_s
-    while True:
-        try:
-            return await fetch_genesis(where)
-        except PeerError as error:
-            if time.monotonic() >= until_s:
-                raise
-            log.debug("asking again: %s", error)
-        await asyncio.sleep(RETRY_S)
-
-
-async def fetch_genesis(where: JoiningAddress, network: Network | None = None) -> Genesis:
-    """Ask a neighbour for the genesis and check that it is the one the address names.
-
-    Parameters
-    ----------
-    network : Network, optional
-        A fresh one instead of libp2p's, for tests.
+def read_shown(answer: bytes, genesis_hash: bytes) -> Genesis:
+    """Return the genesis that a neighbour shows, if it is the one of this hash.
 
     Raises
     ------
-    ConfigError
-        It is no address.
     PeerError
-        The neighbour cannot be reached, or shows something else.
+        It is another, or none.
     GenesisError
-        This program cannot use that genesis.
+        This program cannot use it.
     """
-    async with visit_community(where.genesis_hash, where.address, network) as source:
-        answer = await source.ask(PROTOCOL, encode(GetGenesis()))
-    return read_shown(answer, where.genesis_hash)
-
-
-def read_shown(answer: bytes, genesis_hash: bytes) -> Genesis:
-    """Return the genesis that a neighbour shows; raises as `fetch_genesis`."""
     try:
         shown = decode(answer, ShownGenesis, ANSWER_BYTES_MAX).genesis
         genesis = decode(shown, Genesis, GENESIS_BYTES_MAX)

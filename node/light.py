@@ -7,6 +7,8 @@ authorities; nobody needs to know it. What it is told is checked by `node.bill.B
 
 import asyncio
 import contextlib
+import logging
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -18,6 +20,8 @@ from node.api.control import ask
 from node.bill import PROTOCOL, BillReader, ProveBill, ProvenBill, Source
 from node.errors import ConfigError, PeerError
 from node.genesis import Genesis, community_key
+from node.joining import PROTOCOL as JOIN_PROTOCOL
+from node.joining import GetGenesis, JoiningAddress, read_shown
 from node.network.base import Network, NetworkError
 from node.network.libp2p import Libp2pNetwork
 from node.receipts import PROTOCOL as RECEIPT_PROTOCOL
@@ -26,8 +30,11 @@ from node.sync import PROTOCOL as SYNC_PROTOCOL
 from wire.codec import encode
 from wire.keys import SigningKey, is_address
 
+log = logging.getLogger("commonwatt.light")
+
 CONNECT_TIMEOUT_S: Final = 15.0
 REQUEST_TIMEOUT_S: Final = 20.0
+RETRY_S: Final = 2.0
 # Homes that are named when one is not found.
 NAMES_SHOWN_MAX: Final = 8
 
@@ -243,6 +250,41 @@ async def prove_anchor(
         return await reader.fetch(ControlSource(asked), number)
     async with visit(genesis, asked, network) as source:
         return await reader.fetch(source, number)
+
+
+async def fetch_patiently(where: JoiningAddress, patience_s: float) -> Genesis:
+    """Do as `fetch_genesis` does, again and again while the neighbour cannot be reached."""
+    until_s = time.monotonic() + patience_s
+    while True:
+        try:
+            return await fetch_genesis(where)
+        except PeerError as error:
+            if time.monotonic() >= until_s:
+                raise
+            log.debug("asking again: %s", error)
+        await asyncio.sleep(RETRY_S)
+
+
+async def fetch_genesis(where: JoiningAddress, network: Network | None = None) -> Genesis:
+    """Ask a neighbour for the genesis and check that it is the one the address names.
+
+    Parameters
+    ----------
+    network : Network, optional
+        A fresh one instead of libp2p's, for tests.
+
+    Raises
+    ------
+    ConfigError
+        It is no address.
+    PeerError
+        The neighbour cannot be reached, or shows something else.
+    GenesisError
+        This program cannot use that genesis.
+    """
+    async with visit_community(where.genesis_hash, where.address, network) as source:
+        answer = await source.ask(JOIN_PROTOCOL, encode(GetGenesis()))
+    return read_shown(answer, where.genesis_hash)
 
 
 def account_of(home: str, genesis: Genesis) -> str:

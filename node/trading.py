@@ -9,7 +9,7 @@ from typing import Final
 
 from hems.agents.base import Outcome, Prior, Revision, Standing
 from hems.bid import Band, Order
-from market import client
+from market import client, tiers
 from market.genesis import MarketParams
 from wire.codec import Plain
 from wire.transaction import CheckedTransaction
@@ -141,6 +141,22 @@ def outcome(query: Query, slot: int, slot_start_ms: int, number: int) -> Outcome
         high_micro_per_kwh=summary.high_micro_per_kwh,
         final=summary.status != "open",
     )
+
+
+def contracted_wh(query: Query, params: MarketParams, slot: int, number: int) -> int:
+    """Return what a home has contracted in a slot, at home and elsewhere, bought positive. [Wh]"""
+    net_wh = sum(
+        trade.energy_wh * ((trade.buyer == number) - (trade.seller == number))
+        for trade in client.trades_of_slot(query, slot)
+        if not trade.backstop
+    )
+    if tiers.exports(params.region):
+        net_wh += sum(
+            one.bought_wh - one.sold_wh
+            for one in client.traded_elsewhere(query, slot)
+            if one.home == number
+        )
+    return net_wh
 
 
 def prior_of(prices: client.Prices) -> Prior | None:

@@ -292,6 +292,38 @@ def trades_of_home(query: Query, slot: int, number: int) -> list[Trade]:
     return [trade for trade in trades_of_slot(query, slot) if number in (trade.buyer, trade.seller)]
 
 
+class Elsewhere(msgspec.Struct, frozen=True):
+    """What a home has traded with other regions by one of its orders; the fee is on top.
+
+    `number` is the order's, the second part of its `order_id`.
+    """
+
+    home: int
+    bought_wh: int
+    cost_micro: int
+    sold_wh: int
+    income_micro: int
+    fee_micro: int
+    number: int
+
+    @property
+    def energy_wh(self) -> int:
+        """What was traded, one way or the other."""
+        return self.bought_wh + self.sold_wh
+
+
+_ElsewhereRow = tuple[int, int, int, int, int, int, int]
+
+
+def traded_elsewhere(query: Query, slot: int) -> list[Elsewhere]:
+    """Return what homes traded with other regions, in a region that does (`Membership.exports`).
+
+    Empty until it is shown what became of the slot's offer.
+    """
+    found = typed(query("export", "positions_of", {"slot": slot}), list[_ElsewhereRow])
+    return [Elsewhere(*row) for row in found]
+
+
 class Round(msgspec.Struct, frozen=True):
     """One round of a slot: `kind` is day_ahead, intraday, gate, request or sharing.
 

@@ -79,20 +79,22 @@ async def decide(
     ControlError
         The node does not answer, or the call is refused: its code and its sentence.
     """
+    data = data or config.path(config.node.data)
+    return await decide_as(key or read_key(config.path(config.node.key)), call, data)
+
+
+async def decide_as(key: SigningKey, call: Call, data: Path) -> dict[str, Any]:
+    """Do as `decide` does with this key, at the node of this data directory."""
     for _ in range(ATTEMPTS - 1):
         try:
-            return await _decide_once(config, call, data, key)
+            return await _decide_once(key, call, data)
         except ControlError as error:
             if not str(error).startswith("bad_nonce"):
                 raise
-    return await _decide_once(config, call, data, key)
+    return await _decide_once(key, call, data)
 
 
-async def _decide_once(
-    config: Config, call: Call, data: Path | None, key: SigningKey | None
-) -> dict[str, Any]:
-    data = data or config.path(config.node.data)
-    key = key or read_key(config.path(config.node.key))
+async def _decide_once(key: SigningKey, call: Call, data: Path) -> dict[str, Any]:
     status = await ask(data, "status")
     now_ms = time.time_ns() // 1_000_000
     signed = sign_call(call, key, status["chain_id"], now_ms, now_ms + VALID_MS)

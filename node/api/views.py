@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from market import carbon, client, governance
+from market import carbon, client, governance, tiers
 from market.app import Application
 from market.client.finality import finality_of_slot
 from market.errors import QueryError
@@ -94,9 +94,11 @@ class Views:
         slot = self._last_slot() if asked is None else asked
         names = self._names()
         found = client.trades_of_slot(self._query, slot)
+        elsewhere = self._elsewhere(slot)
         if question.get("home") is not None:
             number = self._home(question["home"]).number
             found = [trade for trade in found if number in (trade.buyer, trade.seller)]
+            elsewhere = [row for row in elsewhere if row.home == number]
         return self._slot(slot) | {
             "finality": self.finality(slot),
             "summary": client.slot_summary(self._query, slot),
@@ -110,6 +112,7 @@ class Views:
                 for held in client.rounds(self._query, slot)
             ],
             "trades": [_named(trade, names) for trade in found],
+            "elsewhere": [_named(row, names) for row in elsewhere],
         }
 
     def prices(self, question: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,10 +196,16 @@ class Views:
             if found is None:
                 return None
             trades = client.trades_of_home(self._query, slot, home)
+            number = int(order_id.partition("-")[2])
+            elsewhere = [row for row in self._elsewhere(slot) if row.number == number]
+            # What the grid would have served counts as filled, until others have.
+            left_wh = max(0, found.residual_wh - sum(row.energy_wh for row in elsewhere))
             return (
                 self._slot(slot)
                 | _named(found, names)
                 | {
+                    "residual_wh": left_wh,
+                    "elsewhere": [_named(row, names) for row in elsewhere],
                     "status": client.slot_summary(self._query, slot).status,
                     "trades": [
                         _named(trade, names)
@@ -227,6 +236,12 @@ class Views:
         return finality_of_slot(self._query, main, member.region, slot)
 
     # -- parts -------------------------------------------------------------------------------
+
+    def _elsewhere(self, slot: int) -> list[client.Elsewhere]:
+        """Return what was traded with other regions; nothing where the region does not."""
+        if not tiers.exports(self._app.params.region):
+            return []
+        return client.traded_elsewhere(self._query, slot)
 
     def _home_view(self, home: client.Home, orders: list[client.Order]) -> dict[str, Any]:
         names = self._names()

@@ -86,7 +86,8 @@ def init(
     neighbours = list(bootstrap or ())
     found = None
     if join is not None:
-        from node.joining import fetch_patiently, read_joining_address
+        from node.joining import read_joining_address
+        from node.light import fetch_patiently
 
         where = read_joining_address(_drawn(join))
         typer.echo(f"asking {where.address} for the genesis ...")

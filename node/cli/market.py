@@ -30,6 +30,7 @@ market_app = typer.Typer(
 )
 
 ID_CHARS_SHOWN: Final = 12
+OTHER_REGIONS: Final = "other regions"
 
 SlotOption = Annotated[int | None, typer.Option("--slot", min=0, help="The slot's number.")]
 
@@ -288,12 +289,13 @@ def print_trades(found: dict[str, Any]) -> None:
                 dash(", ".join(cut)),
             ),
         )
-    show(*lines, rounds, _trades(found["trades"]))
-    if not found["trades"]:
+    show(*lines, rounds, _trades(found["trades"], found["elsewhere"]))
+    if not found["trades"] and not found["elsewhere"]:
         show("no trades")
 
 
-def _trades(trades: list[dict[str, Any]]) -> Any:
+def _trades(trades: list[dict[str, Any]], elsewhere: list[dict[str, Any]]) -> Any:
+    """Return a table of trades in the region and, below them, of those with other regions."""
     from node.cli.tables import add_row, table
 
     rows = table("buyer", "seller", "Wh>", "price>", "cost>", "fee>")
@@ -309,6 +311,14 @@ def _trades(trades: list[dict[str, Any]]) -> Any:
                 money(trade["fee_micro"]),
             ),
         )
+    for row in elsewhere:
+        energy_wh, cost_micro = row["bought_wh"], row["cost_micro"]
+        names = (row["home_name"], OTHER_REGIONS)
+        if row["sold_wh"]:
+            energy_wh, cost_micro = row["sold_wh"], row["income_micro"]
+            names = (OTHER_REGIONS, row["home_name"])
+        cells = (price(cost_micro * 1_000 // energy_wh), money(cost_micro), money(row["fee_micro"]))
+        add_row(rows, (*names, energy_wh, *cells))
     return rows
 
 
@@ -449,7 +459,7 @@ def print_explained(found: dict[str, Any]) -> None:
         show(
             f"  order    {order['order_id']}, {order['starts']}: slot {order['status']}, "
             f"{order['energy_wh'] - order['residual_wh']} of {order['energy_wh']} Wh traded",
-            _trades(order["trades"]),
+            _trades(order["trades"], order["elsewhere"]),
         )
 
 

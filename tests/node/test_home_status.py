@@ -13,6 +13,7 @@ HOME: dict[str, Any] = {
 }
 STATUS: dict[str, Any] = {
     "name": "home-01",
+    "version": "0",
     "address": "cw1",
     "authority": None,
     "listens": [],

@@ -9,8 +9,9 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 import cli
-import node.joining as joining
+import node.light
 from market.errors import QueryError
+from node import joining
 from node.api.registrar import admit, applications
 from node.config import Config, NetworkSection, NodeSection, load_config, settings_text
 from node.daemon import Node
@@ -25,9 +26,9 @@ from node.joining import (
     ShownGenesis,
     application_of,
     capability,
-    fetch_genesis,
     read_joining_address,
 )
+from node.light import fetch_genesis, fetch_patiently
 from node.network.memory import Hub, MemoryNetwork
 from node.setup import DATA_NAME, create_home
 from tests.node.grid import (
@@ -121,12 +122,12 @@ async def test_a_neighbour_that_is_away_is_waited_for(monkeypatch: pytest.Monkey
             raise left.pop()
         return genesis
 
-    monkeypatch.setattr(joining, "fetch_genesis", fetch)
-    monkeypatch.setattr(joining, "RETRY_S", 0.0)
-    assert await joining.fetch_patiently(where, 60.0) == genesis
+    monkeypatch.setattr(node.light, "fetch_genesis", fetch)
+    monkeypatch.setattr(node.light, "RETRY_S", 0.0)
+    assert await fetch_patiently(where, 60.0) == genesis
     left.append(PeerError("away"))
     with pytest.raises(PeerError, match="away"):
-        await joining.fetch_patiently(where, 0.0)
+        await fetch_patiently(where, 0.0)
 
 
 # -- applications
@@ -275,7 +276,7 @@ def test_init_asks_a_neighbour_for_the_genesis(
         assert asked == where
         return genesis
 
-    monkeypatch.setattr(joining, "fetch_genesis", fetch)
+    monkeypatch.setattr(node.light, "fetch_genesis", fetch)
     runner = CliRunner()
     addresses = tmp_path / "join"
     addresses.write_text(f"{where}\n")

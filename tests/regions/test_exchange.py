@@ -10,7 +10,16 @@ from market.client import regions
 from market.errors import ParamsError
 from market.tiers import ExchangeRules, ExportRules
 from market.vm import merkle
-from node.exchange import due_in_region, due_on_main, make_offers, still_open
+from node.api.views import Views
+from node.cli.market import print_trades
+from node.exchange import (
+    ENDS_AT_ONCE_MAX,
+    due_in_region,
+    due_on_main,
+    make_offers,
+    still_open,
+)
+from node.trading import contracted_wh
 from tests.market.street import TARIFF
 from tests.market.vm.cpython import CPythonEngine
 from tests.regions.forge import Captured, slot_totals
@@ -64,6 +73,9 @@ def test_what_one_region_lacks_another_sells() -> None:
     world.check()
     world.show()
     world.check()
+    # The homes plan with it: 300 are sold at home, 600 elsewhere.
+    assert contracted_wh(sunny.query, sunny.app.params, SLOT, 1) == -900
+    assert contracted_wh(dark.query, dark.app.params, SLOT, 2) == 200
     world.meter(SLOT, {1: SUNNY_READ, 2: DARK_READ})
     world.check()
     bills = client.bills_of_slot(dark.query, SLOT)
@@ -80,6 +92,32 @@ def test_what_one_region_lacks_another_sells() -> None:
     funds = world.main.query("regions", "funds", {"region": 1})
     assert funds == {"escrow_micro": ESCROW + cost, "bond_micro": BOND, "due_micro": 0}
     world.check()
+
+
+def test_who_looks_at_an_order_sees_what_became_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    world = World()
+    sunny, dark = world.regions
+    traded(world)
+    views = Views(dark.app)
+    waiting = views.order(f"{SLOT}-2", SLOT, 2)
+    assert waiting is not None
+    assert (waiting["residual_wh"], waiting["elsewhere"]) == (200, [])
+    world.show()
+    found = views.order(f"{SLOT}-2", SLOT, 2)
+    assert found is not None
+    assert found["residual_wh"] == 0
+    (row,) = found["elsewhere"]
+    assert (row["home_name"], row["bought_wh"], row["cost_micro"]) == ("home 2", 200, 21_000)
+    everybody = views.trades({"slot": SLOT, "home": None})
+    one = Views(sunny.app).trades({"slot": SLOT, "home": "home 2"})
+    for shown in (everybody, one):
+        print_trades(msgspec.to_builtins(shown))
+    said = [line.split() for line in capsys.readouterr().out.splitlines() if "other" in line]
+    assert [line[:5] for line in said] == [
+        ["home", "1", "other", "regions", "500"],
+        ["home", "2", "other", "regions", "200"],
+        ["other", "regions", "home", "2", "100"],
+    ]
 
 
 def test_nothing_is_offered_that_would_harm_its_owner() -> None:
@@ -114,6 +152,19 @@ def test_many_prices_make_a_ladder_of_eight() -> None:
     assert [step[2] for step in steps] == [
         92_000, 93_000, 95_000, 96_000, 98_000, 99_000, 101_000, 102_000
     ]  # fmt: skip
+
+
+def test_prices_beyond_the_exchanges_are_brought_within() -> None:
+    dear = {"price_max_micro_per_kwh": 10**9, "tariffs": ((0, ((0, 10**9),)),)}
+    region = Region(1, exports=ExportRules(), balance_micro=10**9, **dear)
+    region.trade(SLOT, [(1, "buy", 300, 10**9), (2, "sell", 200, 2 * 10**8)])
+    # The neighbour's ask is taken at home; what the grid would lift is bid at the most there is.
+    assert region.query("export", "offered", {"slot": SLOT})["steps"] == [[0, 100, 10**8]]
+    limited = ExportRules(buy_max_micro_per_kwh=120_000)
+    region = Region(1, exports=limited)
+    region.trade(SLOT, [(1, "buy", 300, 250_000), (2, "buy", 200, 110_000)])
+    steps = region.query("export", "offered", {"slot": SLOT})["steps"]
+    assert steps == [[0, 300, 120_000], [0, 200, 110_000]]
 
 
 def test_lines_within_the_region_bound_what_leaves_it() -> None:
@@ -293,6 +344,25 @@ def test_what_is_shown_too_late_is_the_regulators() -> None:
     world.check()
 
 
+def test_many_ends_are_shown_some_at_a_time() -> None:
+    """The main chain was away for a while; what homes still wait for comes first."""
+    world = World(1, history_min=256)
+    (region,) = world.regions
+    last = SLOT + 2 * ENDS_AT_ONCE_MAX
+    for slot in range(SLOT, last + 1, 2):
+        region.trade(slot, SUNNY)
+    world.close(last)
+    calls = [call for _, call in world.due(region)]
+    assert [call.entry for call in calls] == ["follow"] + ["refund"] * ENDS_AT_ONCE_MAX
+    slots = [call.args["slot"] for call in calls[1:]]
+    statuses = [world.status(region, slot) for slot in slots]
+    assert statuses == sorted(statuses, reverse=True)
+    assert {"open", "late"} == set(statuses)
+    world.show(region)
+    assert {world.status(region, slot) for slot in range(SLOT, last + 1, 2)} == {"refunded"}
+    world.check()
+
+
 def test_what_is_waited_for_makes_no_blocks() -> None:
     world = World()
     dark = world.regions[1]
@@ -458,13 +528,13 @@ def test_rules_that_cannot_be_meant(rules: ExchangeRules, said: str) -> None:
 
 
 def crowded(region: Region, orders: int, side: int) -> None:
-    """Put so many orders of 5 Wh into the book, as if they had been posted."""
+    """Put so many orders, to buy 5 Wh or to sell 8, into the book, as if they had been posted."""
     state = region.app._state
-    price = 90_000 if side else 150_000
+    energy_wh, price = (8, 90_000) if side else (5, 150_000)
     rows: dict[int, list[list[int]]] = {}
     for number in range(1, orders + 1):
         home = number % 4 + 1
-        rows.setdefault(home, []).append([number, home, side, 5, price + number, 0, 0])
+        rows.setdefault(home, []).append([number, home, side, energy_wh, price + number, 0, 0])
     round_now = region.query("market", "round", {"slot": SLOT})
     round_now.update(posted=orders)
     writes = {f"market/orders/{SLOT}/{home}": encode(own) for home, own in rows.items()}

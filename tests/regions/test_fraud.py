@@ -9,15 +9,18 @@ import pytest
 
 from consensus.authorities import AuthoritySet
 from consensus.messages import Block, Certificate, header_hash, tx_root
-from market import client
+from market import client, stateless
 from market.client import Call, regions
 from market.client.finality import finality_of_record, finality_of_slot
 from market.errors import Revert
 from market.tiers import ExportRules
+from market.vm import witness
+from market.vm.journal import State
+from market.vm.witness import WitnessState
 from node.auditor import Duty, Follower, audit
 from node.certifier import natives
 from node.errors import BadBlock, BadSnapshot
-from node.replay import FraudProof, Verdict, judge, prove
+from node.replay import FraudProof, Verdict, executed, judge, maker_of, prove
 from tests.market.vm.cpython import CPythonEngine
 from tests.regions.cheat import CHEATS, Cheating
 from tests.regions.grid import SLOT, SLOT_MS, Certified, Chain, Main, Region, certify
@@ -195,8 +198,8 @@ def test_what_does_not_show_enough_proves_nothing() -> None:
         "only its root": (b"\1" + proof.parent.state_root, "incomplete"),
         "the empty root": (b"\1" + bytes(32), "not_proven"),
     }
-    for name, (witness, code) in cases.items():
-        verdict = judged(region, proof, witness=witness)
+    for name, (shown, code) in cases.items():
+        verdict = judged(region, proof, witness=shown)
         assert (name, verdict.fraud, verdict.code) == (name, False, code)
     # Another genesis than the state's, and one that is no region's.
     market = region.genesis.market
@@ -207,6 +210,51 @@ def test_what_does_not_show_enough_proves_nothing() -> None:
         verdict = judged(region, proof, genesis=genesis)
         assert (verdict.fraud, verdict.code) == (False, code)
     assert judged(region, proof).fraud
+
+
+def slandered(hidden_count: int) -> list[Verdict]:
+    """Judge an honest block, of whose witness something is hidden each time, or a folder's key."""
+    region = Region(1)
+    trade(region)
+    follower = Follower(region.genesis)
+    settled = next(
+        place
+        for place, block in enumerate(region.blocks)
+        if any(event.name == "slot_settled" for event in block.result.events)
+    )
+    for block in region.blocks[:settled]:
+        follower.take(block.block, block.certificate)
+    app, honest = follower._app, region.blocks[settled]
+    whole = prove(region.genesis, app, follower.head, honest.block, honest.certificate)
+    recorder, state = stateless.recording(app)
+    executed(maker_of(region.genesis, recorder), honest.block, follower.head)
+    base = app.loaded()
+    readings = sorted(key for key in state.touched if key.startswith("settlement/reading/"))
+    others = sorted(state.touched & base.state.items.keys())
+    others = [key for key in others if not key.startswith("vm/")]
+    hidden = [readings[0], *random.Random(5).sample(others, hidden_count)]
+    verdicts = []
+    for key in hidden:
+        shown = witness.write(base.state, base.tree, state.touched - {key}, {})
+        verdicts.append(judged(region, msgspec.structs.replace(whole, witness=shown)))
+    return verdicts
+
+
+def test_hiding_what_an_honest_block_reads_convicts_nobody() -> None:
+    assert {verdict.code for verdict in slandered(6)} == {"incomplete"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["absence", "folders"])
+def test_without_the_rule_hiding_convicts(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A5 taken out: what is not shown is taken for absent."""
+    if rule == "absence":
+        monkeypatch.setattr(witness, "_check_absent", lambda *_: None)
+    else:
+        monkeypatch.setattr(WitnessState, "keys_under", State.keys_under)
+    verdicts = slandered(6)
+    convicted = verdicts[1:] if rule == "absence" else verdicts[:1]
+    assert any((verdict.fraud, verdict.code) == (True, "roots") for verdict in convicted)
 
 
 def duty_over(region: Region, number: int = 1) -> Duty:

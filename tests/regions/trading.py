@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+from consensus.light import ends_epoch
 from market import client
-from market.client import Call
+from market.client import Call, regions
 from market.invariants import count_money
 from market.tiers import ExchangeRules, ExportRules
 from market.vm.engine import Engine
-from node.exchange import due_in_region, due_on_main
+from node.exchange import ENDS_AT_ONCE_MAX, due_in_region, due_on_main
 from tests.regions.grid import ESCROW, REGULATOR, SLOT_MS, Main, Region
 from wire.keys import SigningKey
 
@@ -72,14 +73,19 @@ class World:
         assert self.main.head is not None
         shown = self.main.signed_header(self.main.head)
         calls = due_in_region(region.app, self.main.app, shown)
+        known = region.query("export", "main_head", {})["height"]
+        if calls:
+            ends = [one for one in self.main.blocks[known:-1] if ends_epoch(one.header)]
+            calls = [regions.follow(self.main.signed_header(one)) for one in ends] + calls
         return [(region.home_keys[0], call) for call in calls]
 
     def show(self, *there: Region) -> None:
         """Show regions what became of their offers."""
         for region in there or self.regions:
-            for sender, call in self.due(region):
-                region.ok(sender, call)
-            assert self.due(region) == [], "nothing is left to be shown"
+            while calls := self.due(region):
+                assert len(calls) <= ENDS_AT_ONCE_MAX + 1
+                for sender, call in calls:
+                    region.ok(sender, call)
 
     def meter(self, slot: int, readings: dict[int, list[tuple[int, int]]]) -> None:
         for region in self.regions:

@@ -1,0 +1,92 @@
+"""What trade costs the main chain: `uv run python -m bench.exchange_load [--regions N]`.
+
+N simulated regions (1,000 unless given) with real certificates offer 16 steps each for one slot, in
+random prices that cross; counted are an offer's transaction (signature, proof, contract and
+commitment) and the block that clears the slot. Zones: one for all, and 16 with narrow lines between
+them, so that the clearing goes through several rounds. Times are of the processor, one thread.
+"""
+
+import argparse
+import random
+import statistics
+import time
+
+from bench.checkpoints import CHECKPOINTS_PER_BLOCK, admitted, anchor
+from bench.machine import describe
+from market.tiers import ExchangeRules
+from tests.regions.grid import SLOT, SLOT_MS
+from wire.codec import Plain
+
+REGIONS = 1_000
+STEPS = 8
+ZONES = 16
+
+
+def steps(random_: random.Random) -> list[Plain]:
+    """Return a ladder of asks and bids that do not cross each other."""
+    middle = random_.randrange(100_000, 200_000)
+    found: list[Plain] = []
+    for step in range(STEPS):
+        found.append([1, random_.randrange(500, 5_000), middle + 1 + 3_000 * step])
+    for step in range(STEPS):
+        found.append([0, random_.randrange(500, 5_000), middle - 3_000 * step])
+    return found
+
+
+def rules(zones: int, count: int) -> ExchangeRules:
+    """Return how the zones are joined: far ones by narrow lines, at 5 to 35 micro a Wh."""
+    return ExchangeRules(
+        zones=tuple(number % zones for number in range(count)),
+        fees=tuple(
+            tuple(5_000 + 2_000 * abs(near - far) for far in range(zones)) for near in range(zones)
+        ),
+        capacities_w=tuple(
+            tuple(100_000_000 if near == far else 40_000 for far in range(zones))
+            for near in range(zones)
+        ),
+    )
+
+
+def measure(count: int, zones: int) -> None:
+    """Offer, clear, and print what both took."""
+    random_ = random.Random(zones)
+    main, there = admitted(count, exchange=rules(zones, count))
+    checkpoints, offers = [], []
+    for region in there:
+        entry: Plain = ["out", region.number, 1, SLOT, SLOT_MS, steps(random_), "00" * 32]
+        found, offer = region.offering(entry, SLOT)
+        checkpoints.append(main.call(*region.post(found)).raw)
+        offers.append((region.seated[0], offer.call()))
+    for first in range(0, count, CHECKPOINTS_PER_BLOCK):
+        anchor(main, checkpoints[first : first + CHECKPOINTS_PER_BLOCK])
+    raws = [main.call(sender, call).raw for sender, call in offers]
+    costs = []
+    for first in range(0, count, CHECKPOINTS_PER_BLOCK):
+        some = raws[first : first + CHECKPOINTS_PER_BLOCK]
+        costs.append(1e3 * anchor(main, some) / len(some))
+    began = time.process_time()
+    main.block(at_ms=SLOT * SLOT_MS)
+    took = time.process_time() - began
+    sums = main.query("exchange", "cleared", {"slot": SLOT})
+    size = statistics.median(len(raw) for raw in raws)
+    low, middle, high = min(costs), statistics.median(costs), max(costs)
+    print(
+        f"{zones:2} zones: an offer {middle:.2f} ms ({low:.2f} .. {high:.2f}), {size:.0f} bytes; "
+        f"{count} of them cleared in {took:.2f} s, {len(sums['flows'])} flows of "
+        f"{sums['traded_wh'] / 1e6:.1f} MWh",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--regions", type=int, default=REGIONS)
+    count = parser.parse_args().regions
+    print(describe())
+    for zones in (1, ZONES):
+        measure(count, zones)
+
+
+if __name__ == "__main__":
+    main()
