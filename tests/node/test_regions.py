@@ -10,7 +10,7 @@ from market.client import regions
 from node.api.regions import Regions
 from node.api.views import Views
 from node.errors import ControlError
-from tests.market.street import Street
+from tests.market.street import Street, params
 from tests.regions.grid import BOND, ESCROW, SLOT, Main, Region
 
 
@@ -57,7 +57,7 @@ def test_a_home_tells_what_its_region_knows(both: tuple[Region, Main]) -> None:
     with pytest.raises(ControlError, match="ask an authority of the region"):
         told(region.app, None, "checkpoint_proof", number=1)
     with pytest.raises(ControlError, match="is no region of a main chain"):
-        told(Street().app, None, "regions")
+        told(Street(params()).app, None, "regions")
 
 
 def test_bad_numbers_are_refused(both: tuple[Region, Main]) -> None:
@@ -73,7 +73,7 @@ def test_a_slot_is_as_final_as_the_chain_asked_knows(both: tuple[Region, Main]) 
     region, main = both
     assert Views(region.app, main.app).finality(SLOT) == "anchored"
     assert Views(region.app, main.app).finality(SLOT + 1) == "regional"
-    assert Views(Street().app).finality(SLOT) is None
+    assert Views(Street(params()).app).finality(SLOT) is None
     # By the region itself: as soon as it has been shown.
     assert Views(region.app).finality(SLOT) == "regional"
     assert main.head is not None
