@@ -4,6 +4,7 @@ Which homes have PV and a battery is spread evenly, not drawn, so that a small s
 kinds: of `homes`, the share asked for, rounded.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -50,13 +51,18 @@ def built_in(
     battery: Battery | None = Battery(),  # noqa: B008 - immutable
     pv_peak_w: int = PV_PEAK_W_DEFAULT,
     flexible: bool = False,
+    pv_shares: Sequence[tuple[int, float]] | None = None,
 ) -> Neighbourhood:
     """Return homes of the built-in community. Raises `ConfigError`.
 
+    `pv_shares` are those of several groups of homes, each with its number, instead of `pv_share`.
     With `flexible` every other home has a dishwasher that can wait, every third a car and every
     fourth a heat pump, beside the loads that were measured.
     """
-    has_pv = _spread(homes, pv_share)
+    groups = pv_shares or [(homes, pv_share)]
+    has_pv = np.concatenate([_spread(size, share) for size, share in groups])
+    if len(has_pv) != homes:
+        raise ConfigError(f"pv_shares: of {len(has_pv)} homes, not of {homes}")
     return Neighbourhood(
         [
             HomeConfig(

@@ -7,6 +7,7 @@
     home-01/ ...    one directory per home (`node.setup`)
 """
 
+import itertools
 import json
 import os
 import socket
@@ -61,6 +62,8 @@ TARIFF_BANDS: Final = (
     (22 * 60, 177_000),
 )
 FEED_IN_MICRO_PER_KWH: Final = 100_000
+# Roofs are not spread evenly over a city: regions have something to sell to each other.
+REGION_PV_SHARES: Final = (1.0, 0.25, 0.5)
 # New South Wales, scope 2: Australian National Greenhouse Accounts Factors, 2023.
 INTENSITY_MG_PER_WH: Final = 680
 DAYS_REPLAYED: Final = 7
@@ -253,7 +256,14 @@ def neighbourhood_of(plan: StreetPlan) -> Neighbourhood:
         if plan.synthetic:
             street = synthetic(plan.homes, plan.seed, plan.zone)
         elif not plan.data:
-            street = built_in(plan.homes, plan.seed, plan.zone, flexible=plan.flexible)
+            shares = list(zip(plan.region_sizes, itertools.cycle(REGION_PV_SHARES), strict=False))
+            street = built_in(
+                plan.homes,
+                plan.seed,
+                plan.zone,
+                flexible=plan.flexible,
+                pv_shares=shares if plan.regions > 1 else None,
+            )
         else:
             street = replayed(
                 Path(plan.data),

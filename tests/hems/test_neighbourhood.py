@@ -181,3 +181,11 @@ def test_production_per_kwp_becomes_the_array_a_home_has(tmp_path: Path) -> None
     got = open_source(hood.homes[0].source, SYDNEY).window(MARKET_MS, MARKET_MS + DAY_MS, HOUR_MS)
     assert got.pv_wh.tolist() == [400 * (hour == 11) for hour in range(24)]
     assert got.load_wh.tolist() == [1_500] * 24
+
+
+def test_regions_have_their_own_shares_of_pv() -> None:
+    street = built_in(8, pv_shares=[(4, 1.0), (4, 0.25)])
+    sunny = [home.battery is not None for home in street.homes]
+    assert [sum(sunny[:4]), sum(sunny[4:])] == [4, 1]
+    with pytest.raises(ConfigError, match="pv_shares: of 7 homes, not of 8"):
+        built_in(8, pv_shares=[(7, 0.5)])
