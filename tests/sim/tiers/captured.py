@@ -217,8 +217,8 @@ class Captured:
                 inbox_head=NO_HASH, minted_micro=5_000_000, redeemed_micro=1_000_000,
             )  # fmt: skip
         grown = {}
-        for name in ("outbox", "inbox"):
-            if rng.random() < 0.3:
+        for name, share in (("outbox", 0.7), ("inbox", 0.3)):
+            if rng.random() < share:
                 grown[f"{name}_count"] = getattr(last, f"{name}_count") + rng.randint(1, 3)
                 grown[f"{name}_head"] = rng.randbytes(32).hex()
         return replace(
@@ -291,7 +291,7 @@ class Captured:
     def _outbox(self, record: Record) -> dict[str, bytes]:
         """An offer that no home stands behind: all that the escrow buys, or what nobody has."""
         rng, number = self.rng, record.outbox_count
-        slot = self._slot() + rng.randrange(2)
+        slot = self._slot() + rng.randrange(3)
         step = rng.choice(([0, 10**6, 10**8], [0, 5_000, 300_000], [1, 5_000, 0]))
         parts = ["out", self.number, number, slot, machines.SLOT_MS, [step], NO_HASH]
         return {regions.outbox_key(number): encode(parts)} if number else {}

@@ -159,7 +159,7 @@ def _of_forgers(mutation: TierMutation) -> Mutant:
 
 
 def _of_traders(*contracts: Change) -> Mutant:
-    return Mutant(_Contract(*contracts), "forgery,reorder", 60, regions=2)
+    return Mutant(_Contract(*contracts), "forgery,reorder", 30, regions=2)
 
 
 def _any_proof() -> TierMutation:
@@ -242,7 +242,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
             ("regions", "if paid_micro > money[ESCROW]:", "if False:"),
         ),
         "captured,reorder",
-        60,
+        30,
         regions=2,
     ),
     "X7 claimed again": _of_traders(

@@ -82,12 +82,13 @@ class Outsider:
     def _of_main(self, chain: "Chain", node: object, signed: SignedHeader) -> list[Call]:
         """Something about the main chain: a header nobody certified, an old one, a false value."""
         rng, header, certificate = self.rng, signed.header, signed.certificate
-        choice = rng.randrange(7)
+        refund = self._refund(chain, node, signed)
+        if refund:
+            return refund
+        choice = rng.randrange(6)
         if choice == 5:
             said = [call for number, call in self.grid.said if number == chain.number]
             return [rng.choice(said)] if said else []
-        if choice == 6:
-            return self._refund(chain, node, signed)
         if choice == 0:
             forged = replace(header, state_root=rng.randbytes(32), height=header.height + 1)
             moved = replace(certificate, block_hash=header_hash(forged), height=forged.height)
@@ -106,16 +107,15 @@ class Outsider:
         return self._unknown_header(chain, signed)
 
     def _refund(self, chain: "Chain", node: object, signed: SignedHeader) -> list[Call]:
-        """As if nothing had come of an offer that was taken."""
+        """As if nothing had come of an offer that was taken: before somebody shows what has."""
         state, number = node.state, chain.number  # type: ignore[attr-defined]
-        traded = [
-            slot for region, slot in self.grid.books.trade.legs
-            if region == number and state.value(regions.result_key(number, slot)) is not None
-        ]  # fmt: skip
+        open_slots = self.grid.books.trade.unresolved(number)
+        traded = [slot for region, slot in self.grid.books.trade.legs if region == number]
+        traded = sorted(open_slots.intersection(traded))
         window = state.value(regions.WINDOW_KEY)
         if not traded or window is None:
             return []
-        slot = max(traded) if self.rng.random() < 0.7 else self.rng.choice(traded)
+        slot = self.rng.choice(traded)
         proof = encode(merkle.prove(state.tree, regions.WINDOW_KEY))
         false = encode(merkle.prove(state.tree, regions.result_key(number, slot)))
         refund = regions.refund(signed.header.height, slot, window, proof, false)
