@@ -102,7 +102,7 @@ class Config(Section, frozen=True):
 
 
 # tomllib takes time by the square of a dotted key's parts; a setting's has three.
-_LONG_KEY: Final = re.compile(
+LONG_KEY: Final = re.compile(
     rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{KEY_PARTS_MAX}}}"""
 )
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
@@ -156,7 +156,7 @@ def load_config(
 def _bounded(text: str, file: Path) -> str:
     if len(text) > FILE_CHARS_MAX:
         raise ConfigError(f"{file}: more than the {FILE_CHARS_MAX} characters that are read")
-    if _LONG_KEY.search(text):
+    if LONG_KEY.search(text):
         raise ConfigError(f"{file}: not TOML of ours: a key of more than {KEY_PARTS_MAX} parts")
     return text
 

@@ -8,6 +8,7 @@ last deed first. Every undoing may be done twice, and to a thing that is gone by
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import time
@@ -23,6 +24,7 @@ from testnet.chaos.errors import UndoError
 COMMAND_TIMEOUT_S: Final = 60.0
 ENTRIES_MAX: Final = 100_000
 FILE_BYTES_MAX: Final = 64 * 1_048_576
+_NUMBER: Final = re.compile(r"[0-9]{1,18}")
 
 
 class Signal(msgspec.Struct, frozen=True, tag="signal"):
@@ -158,8 +160,9 @@ def read_journal(file: Path) -> tuple[list[Entry], bool]:
         entries = [msgspec.json.decode(line, type=Entry) for line in lines if line.endswith(b"\n")]
     except OSError as error:
         raise UndoError(f"{file}: cannot be read ({error.strerror})") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UndoError(f"{file}: not a journal of a run ({error})") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        said = " ".join(str(error).split())
+        raise UndoError(f"{file}: not a journal of a run ({said})") from None
     deeds: dict[int, Entry] = {}
     alive = False
     for entry in entries[:ENTRIES_MAX]:
@@ -201,7 +204,9 @@ def undo_left(say: Callable[[str], None]) -> list[str]:
 
 def _goes_on(what: str) -> bool:
     pid, _, birth = what.rpartition(" ")[2].partition(".")
-    return pid.isdecimal() and birth.isdecimal() and born(int(pid)) == int(birth) != 0
+    if not (_NUMBER.fullmatch(pid) and _NUMBER.fullmatch(birth)):
+        return False
+    return born(int(pid)) == int(birth) != 0
 
 
 def _undo(entry: Entry) -> str:

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 
+from node.config import KEY_PARTS_MAX, LONG_KEY
 from testnet.chaos.errors import ScenarioError
 
-FILE_CHARS_MAX: Final = 32_768
+FILE_CHARS_MAX: Final = 16_384
 FAULTS_MAX: Final = 200
 SECONDS_MAX: Final = 86_400.0
 DELAY_MS_MAX: Final = 5_000
@@ -250,10 +251,12 @@ def load_scenario(file: Path) -> Scenario:
         raise ScenarioError(f"{file}: not text in UTF-8") from None
     if len(content) > FILE_CHARS_MAX:
         raise ScenarioError(f"{file}: more than the {FILE_CHARS_MAX} characters that are read")
+    if LONG_KEY.search(content):
+        raise ScenarioError(f"{file}: a key of more than {KEY_PARTS_MAX} parts")
     try:
         tree = tomllib.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ScenarioError(f"{file}: not TOML: {error}") from None
+        raise ScenarioError(f"{file}: not TOML: {_one_line(error)}") from None
     if "name" in tree:
         raise ScenarioError(f"{file}: name is the file's own; leave it out")
     return msgspec.structs.replace(read_scenario(tree, str(file)), name=file.stem)
@@ -264,11 +267,15 @@ def read_scenario(tree: dict[str, Any], origin: str) -> Scenario:
     try:
         scenario = msgspec.convert(tree, Scenario)
     except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$")
+        what, _, where = _one_line(error).partition(" - at `$")
         raise ScenarioError(f"{origin}: {where.strip('.`') or 'scenario'}: {what}") from None
     if not scenario.fault and scenario.random is None:
         raise ScenarioError(f"{origin}: no [[fault]] and no [random]: nothing would happen")
     return scenario
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def find_scenario(text: str) -> Path:

@@ -351,12 +351,13 @@ def street_file() -> Target:
         return None if good else "names that are none"
 
     return Target(
-        "street-file", _in_own_folder(read), (StreetError,),
+        "street-file", in_own_folder(read), (StreetError,),
         tuple(msgspec.json.encode(value) for value in (content, other)), kind="text", check=check,
     )  # fmt: skip
 
 
-def _in_own_folder(read: Callable[[Path], Any]) -> Callable[[bytes], Any]:
+def in_own_folder(read: Callable[[Path], Any]) -> Callable[[bytes], Any]:
+    """Let a reader of files read bytes."""
 
     def decode(data: bytes) -> Any:
         own = folder() / str(os.getpid())

@@ -6,6 +6,7 @@ from typing import Final
 from tests.fuzz import (
     anchor_targets,
     chain_targets,
+    chaos_targets,
     file_targets,
     joining_targets,
     node_targets,
@@ -22,6 +23,7 @@ BUILDERS: Final[dict[str, Callable[[], Target]]] = {
         *joining_targets.TARGETS,
         *region_targets.TARGETS,
         *anchor_targets.TARGETS,
+        *chaos_targets.TARGETS,
     )
 }
 
@@ -102,6 +104,9 @@ PARSED: Final[dict[tuple[str, str], str]] = {
     ("node/network/_pubsub.py", "rpc.ParseFromString"): "gossip-rpc",
     ("node/registration.py", "bytes.fromhex"): "possession-proof",
     ("node/setup.py", "bytes.fromhex"): "key-file",
+    ("testnet/chaos/journal.py", "msgspec.json.decode"): "chaos-journal",
+    ("testnet/chaos/scenario.py", "msgspec.convert"): "chaos-scenario",
+    ("testnet/chaos/scenario.py", "tomllib.loads"): "chaos-scenario",
     ("testnet/street.py", "json.loads"): "street-file",
     ("testnet/street.py", "msgspec.convert"): "street-file",
 }
@@ -118,6 +123,9 @@ INSIDE: Final = frozenset(
         ("node/audits.py", "bytes.fromhex"),
         ("market/vm/host.py", "msgspec.msgpack.Decoder"),
         ("testnet/up.py", "msgspec.convert"),
+        ("testnet/chaos/delayer.py", "msgspec.json.decode"),
+        ("testnet/chaos/driver.py", "msgspec.json.decode"),
+        ("testnet/chaos/targets/containers.py", "msgspec.json.decode"),
         ("wire/codec.py", "msgspec.msgpack.Decoder"),
         ("wire/keys.py", "bytes.fromhex"),
     }
