@@ -1,10 +1,16 @@
-FROM python:3.11-slim-bookworm AS builder
+FROM python:3.11-slim-bookworm AS dependencies
 ENV UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=/opt/commonwatt
 RUN python -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --quiet uv && /opt/uv/bin/uv venv --quiet /opt/commonwatt
 WORKDIR /src
 # Dependencies change far less often than the source: a layer of their own.
 COPY pyproject.toml ./
 RUN /opt/uv/bin/uv pip install --quiet --no-cache --compile-bytecode -r pyproject.toml
+# What libraries bring along to test and to show themselves with; the source lies beside them.
+RUN cd /opt/commonwatt/lib/python3.11/site-packages \
+    && find . -depth -type d \( -name tests -o -name _tests -o -name SelfTest \) -exec rm -r {} + \
+    && rm -rf examples && echo /opt/source > commonwatt-source.pth
+
+FROM dependencies AS source
 COPY LICENSE README.md cli.py ./
 COPY wire ./wire
 COPY consensus ./consensus
@@ -13,14 +19,15 @@ COPY hems ./hems
 COPY study ./study
 COPY node ./node
 COPY testnet ./testnet
-RUN /opt/uv/bin/uv pip install --quiet --no-cache --compile-bytecode --no-deps .
+RUN /opt/uv/bin/uv pip install --quiet --no-cache --compile-bytecode --no-deps --target /opt/source .
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="Commonwatt" org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --uid 10001 --create-home --home-dir /var/lib/commonwatt commonwatt \
     && mkdir /home-data /street && chown commonwatt: /home-data /street
-COPY --from=builder /opt/commonwatt /opt/commonwatt
-ENV PATH=/opt/commonwatt/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+COPY --from=dependencies /opt/commonwatt /opt/commonwatt
+COPY --from=source /opt/source /opt/source
+ENV PATH=/opt/source/bin:/opt/commonwatt/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER commonwatt
 WORKDIR /home-data
 STOPSIGNAL SIGTERM

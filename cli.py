@@ -20,6 +20,7 @@ from node.cli.options import EXIT_FAILED, EXIT_SETUP
 from node.cli.region import region_app, verify
 from testnet.chaos.cli import chaos_app
 from testnet.cli import testnet_app
+from testnet.loadcli import load
 
 app = typer.Typer(
     help="Neighbours who trade their own electricity.",
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-for command in (init, run, status, account, bill, verify, backup, restore):
+for command in (init, run, status, account, bill, verify, backup, restore, load):
     app.command()(command)
 app.add_typer(testnet_app, name="testnet")
 app.add_typer(community_app, name="community")

@@ -19,14 +19,17 @@ from consensus.errors import HeaderRefused, ProofRefused
 from consensus.light import LightClient, SignedHeader
 from consensus.messages import header_hash
 from consensus.sync_messages import GetPath, Headers, decode_answer, decode_question
+from market.app import Application
 from market.client import regions
 from market.vm import merkle
 from node.bill import ENTRIES_MAX, PathSource, ProvenEntry, follow
 from node.certifier import proves
+from node.chain import Chain
 from node.errors import ControlError, GenesisError, ProofError
 from node.genesis import Genesis
+from node.network.base import Network
 from node.shelf import Shelf
-from node.tiers import Tier
+from node.sync import Sync
 from wire.codec import Message, decode, decode_plain, encode
 from wire.errors import DecodeError
 
@@ -95,18 +98,31 @@ class ProvenAnchor(NamedTuple):
 
 
 class Anchors:
-    """Serves what has become of a region's checkpoints, to whoever asks."""
+    """Serves what has become of a region's checkpoints, to whoever asks.
 
-    def __init__(self, own: Tier, main: Tier, shelf: Shelf) -> None:
-        member = own.genesis.market.region
-        if member is None:
-            raise GenesisError(f"{own.genesis.chain_id} is no region")
-        self._region = member.region
-        self._main = main
+    Parameters
+    ----------
+    region, shelf, network : the region's number, its checkpoints, its network before the start
+    chain, app, sync : of the main chain
+    """
+
+    def __init__(
+        self,
+        region: int,
+        shelf: Shelf,
+        network: Network,
+        chain: Chain,
+        app: Application,
+        sync: Sync,
+    ) -> None:
+        self._region = region
         self._shelf = shelf
+        self._chain = chain
+        self._app = app
+        self._sync = sync
         self._proving = 0
-        own.network.on_request(PROTOCOL, self._answer)
-        own.network.on_request(MAIN_PATH_PROTOCOL, self._answer_path)
+        network.on_request(PROTOCOL, self._answer)
+        network.on_request(MAIN_PATH_PROTOCOL, self._answer_path)
 
     async def _answer(self, peer: str, data: bytes) -> bytes:
         del peer
@@ -121,7 +137,7 @@ class Anchors:
 
     async def path(self, epoch: int, height: int) -> Headers:
         """Return the main chain's way from an epoch to a height; see `Sync.path`."""
-        return Headers(await self._main.sync.path(epoch, height))
+        return Headers(await self._sync.path(epoch, height))
 
     async def proof(self, number: int) -> AnchorProof | NoAnchor:
         """Return the proof of how the main chain has a checkpoint."""
@@ -138,13 +154,13 @@ class Anchors:
         if checkpoint is None:
             return NoAnchor("unknown")
         for _ in range(ATTEMPTS_MAX):
-            header = self._main.chain.head.header
+            header = self._chain.head.header
             if header.height == 0:
                 return NoAnchor("no_main")
             keys = (regions.anchored_key(self._region), regions.root_key(self._region, number))
-            app = self._main.app
+            app = self._app
             entries = tuple(ProvenEntry(key, app.value(key), app.prove(key)) for key in keys)
-            path = await self._main.sync.path(header.epoch, header.height)
+            path = await self._sync.path(header.epoch, header.height)
             # The state may have moved on while it was read: then nothing fits.
             if path and all(
                 merkle.verify(header.state_root, entry.key, entry.value, entry.proof)

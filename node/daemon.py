@@ -227,7 +227,14 @@ class Node:
         if self.main is not None:
             own_nonce = self.household.next_nonce if self.household is not None else None
             self.poster = Poster(self.tier, self.main, now_ms, own_nonce)
-            self._anchors = Anchors(self.tier, self.main, self.poster.shelf)
+            self._anchors = Anchors(
+                self.poster.region,
+                self.poster.shelf,
+                self.tier.network,
+                self.main.chain,
+                self.main.app,
+                self.main.sync,
+            )
             self.auditor = self._auditor(self.main, self.poster)
         for tier in tiers:
             await tier.start()

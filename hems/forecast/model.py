@@ -2,12 +2,12 @@
 
 `train` holds back the last days, fits every candidate on what is before them, and takes for the
 mean the one with the least squared error and for the median the one with the least absolute error
-there; level, lean and intervals are calibrated on the same days. Then it fits again on all. Nothing
-is drawn at random that has no seed: the same history gives the same model, so that a restarted node
-forecasts what it forecast before.
+there (a simpler one only if it is better by `MARGIN`); level, lean and intervals are calibrated on
+the same days. Then it fits again on all. Nothing is drawn at random that has no seed: the same
+history gives the same model, so that a restarted node forecasts what it forecast before.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
 import numpy as np
@@ -36,6 +36,9 @@ TRAIN_DAYS_MIN: Final = 35
 VALID_DAYS: Final = 42
 # A season ago a home lived otherwise: rows lose their weight with this memory.
 MEMORY_DAYS: Final = 300.0
+# The trees have the ridge and the sample in them: few days of chance are no reason to drop them. A
+# simpler candidate must be better by this share on the days held back.
+MARGIN: Final = 0.01
 # Of all quantiles, the one that loses no energy has the least absolute error among the forecasts
 # that lose none; for skewed loads it is about this.
 ABOVE_LEVEL: Final = 0.65
@@ -234,8 +237,8 @@ def train(rows: Table, model: ModelName = "auto") -> Trained | None:
         )
         for name in names
     }
-    mean_by = min(names, key=lambda name: scores[name].rmse_mean_wh)
-    median_by = min(names, key=lambda name: scores[name].mae_median_wh)
+    mean_by = _best({name: scores[name].rmse_mean_wh for name in names})
+    median_by = _best({name: scores[name].mae_median_wh for name in names})
     factor = calibration.level(energy_wh, means[mean_by], int(seen.any(axis=1).sum()))
     final = _fit({mean_by, median_by}, rows)
     low, high = (values[:, column] for column in (features.SAMPLE_LOW, features.SAMPLE_HIGH))
@@ -271,6 +274,12 @@ def load_forecast(
     if trained is None:
         return blend(history_wh, steps_per_day, horizon, fallback_wh)
     return trained.forecast(history_wh, first_position, horizon, fallback_wh)
+
+
+def _best(errors: Mapping[str, float]) -> str:
+    """Return the last candidate, unless another is better by more than `MARGIN`."""
+    *_, last = errors
+    return min(errors, key=lambda name: errors[name] * (1 if name == last else 1 + MARGIN))
 
 
 def _candidates(model: ModelName) -> tuple[str, ...]:

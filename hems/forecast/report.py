@@ -21,7 +21,7 @@ from hems.forecast.blend import blend, same_time_mean
 from hems.forecast.model import ModelName, Table, Trained
 
 TEST_SHARE: Final = 0.3
-RETRAIN_DAYS: Final = 14
+RETRAIN_DAYS: Final = 28
 # A home of fewer days, or with less than this share of its test steps measured, is not judged.
 DAYS_MIN: Final = 42
 MEASURED_MIN: Final = 0.05

@@ -39,7 +39,7 @@ def report(
         ),
     ] = None,
     model: Annotated[str, typer.Option(help="auto, blend, ridge or boosted.")] = "auto",
-    retrain_days: Annotated[int, typer.Option(min=1, help="Train anew after this many days.")] = 14,
+    retrain_days: Annotated[int, typer.Option(min=1, help="Train anew after this many days.")] = 28,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Homes judged at once. [default: one per CPU]")
     ] = None,

@@ -17,12 +17,20 @@ class TargetName(StrEnum):
 
     processes = "processes"
     netns = "netns"
+    containers = "containers"
 
 
 @chaos_app.command("run")
 def chaos_run(
     scenario: Annotated[str, typer.Argument(help="A TOML file, or a shipped scenario's name.")],
     target: Annotated[TargetName, typer.Option(help="Where the grid runs.")] = TargetName.processes,
+    project: Annotated[
+        str, typer.Option(help="The Compose project that --target containers disturbs.")
+    ] = "commonwatt",
+    chain: Annotated[
+        str,
+        typer.Option(help="Of several chains: the beginning of its id. [default: the largest]"),
+    ] = "",
     out: Annotated[
         Path | None,
         typer.Option(help="Write report.json and report.html there, and keep the nodes' logs."),
@@ -32,7 +40,7 @@ def chaos_run(
     """Run a scenario; exit code 0 if every promise was kept, 1 if not, 2 if it cannot be run."""
     from testnet.chaos.session import Options, session
 
-    options = Options(scenario, target.value, out, as_json)
+    options = Options(scenario, target.value, out, as_json, project, chain)
     try:
         code = asyncio.run(session(options))
     except (KeyboardInterrupt, asyncio.CancelledError):

@@ -238,12 +238,19 @@ class Delayer:
         self._selector = selectors.DefaultSelector()
 
     def obey(self, orders: Orders) -> None:
-        """Open the queues that are new, close those that are gone."""
+        """Open the queues that are new, close those that are gone.
+
+        A namespace that does not exist any more is that of a node that has just gone down.
+        """
         for namespace in self._queues.keys() - orders.links.keys():
             self._close(namespace)
         for namespace, shapes in orders.links.items():
             if namespace not in self._queues:
-                queue = self._queues[namespace] = Queue(namespace)
+                try:
+                    queue = Queue(namespace)
+                except (FileNotFoundError, ProcessLookupError):
+                    continue
+                self._queues[namespace] = queue
                 self._selector.register(queue.socket, selectors.EVENT_READ, queue)
             self._queues[namespace].obey(shapes)
 

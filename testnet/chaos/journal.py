@@ -6,6 +6,7 @@ last deed first. Every undoing may be done twice, and to a thing that is gone by
 """
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeAlias
+from urllib.parse import quote
 
 import msgspec
 
@@ -228,6 +230,24 @@ def _run(what: str, argv: list[str], gone: list[str]) -> str:
     if done.returncode == 0 or any(words in said for words in gone):
         return ""
     return f"{what}: {' '.join(argv)}: {said.splitlines()[-1] if said else done.returncode}"
+
+
+@contextlib.contextmanager
+def alone(what: str) -> Iterator[None]:
+    """Hold `what` for this run: two that disturb the same thing would undo each other's deeds.
+
+    Raises
+    ------
+    UndoError
+        Another run holds it.
+    """
+    file = state_directory() / f"{quote(what, safe='')}.lock"
+    with file.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UndoError(f"{what}: another run disturbs it; wait for its end") from None
+        yield
 
 
 @contextlib.contextmanager

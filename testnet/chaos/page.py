@@ -205,8 +205,8 @@ def _seconds(frame: _Frame, y: float) -> list[str]:
 
 
 def _heights(seen: Seen) -> str:
-    top = max((s.height for node in seen.samples.values() for s in node), default=1)
-    frame = _Frame(seen, 0, top)
+    heights = [s.height for node in seen.samples.values() for s in node if s.up]
+    frame = _Frame(seen, min(heights, default=0), max(heights, default=1))
     paths = [
         frame.path([(s.at_s, s.height) if s.up else None for s in thinned(samples)], place, name)
         for place, (name, samples) in enumerate(seen.samples.items())

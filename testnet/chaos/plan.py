@@ -13,6 +13,7 @@ from testnet.chaos.errors import ScenarioError
 from testnet.chaos.roster import Roster, with_groups
 from testnet.chaos.scenario import (
     AnyFault,
+    Burst,
     Byzantine,
     Clock,
     Cpu,
@@ -270,12 +271,13 @@ def _drawn(asked: Random, number: int, roster: Roster, seed: int) -> Iterator[St
         "stop": Stop,
         "disconnect": Disconnect,
     }
+    nodes = roster.select(asked.nodes, draw, "random")
     deck: list[str] = []
     for place in range(min(int(asked.length_s / asked.every_s), STRIKES_MAX + 1)):
         if not deck:
             deck = list(asked.kinds)
             draw.shuffle(deck)
-        name, begin_s = draw.choice(roster.names), place * asked.every_s
+        name, begin_s = draw.choice(nodes), place * asked.every_s
         for_s = round(draw.uniform(shortest_s, longest_s), 1)
         fault = kinds[deck.pop()](nodes=(name,), at_s=begin_s, for_s=for_s)
         yield Strike(number, fault, (name,), begin_s, begin_s + for_s)
@@ -309,7 +311,7 @@ def _contradiction(one: Strike, two: Strike) -> str:
     first, second = one.fault, two.fault
     if isinstance(first, OF_PROCESS) and isinstance(second, OF_PROCESS):
         return "one process can be down or still in one way at a time"
-    for kind in (Clock, Disk, Cpu, Byzantine, Disconnect):
+    for kind in (Clock, Disk, Cpu, Byzantine, Disconnect, Burst):
         if isinstance(first, kind) and isinstance(second, kind):
             return f"{one.kind} has one value at a time"
     still, slow = (Stop,), (Cpu,)

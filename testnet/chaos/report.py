@@ -35,6 +35,7 @@ def as_json(seen: Seen, verdict: Verdict, target: str) -> dict[str, Any]:
         "phases": [_phase(phase) for phase in verdict.phases],
         "loads": {name: load._asdict() for name, load in verdict.loads.items()},
         "blocks": len(seen.blocks_s),
+        "bursts": list(seen.bursts),
         "problems": list(seen.problems),
         "heights": {
             name: [[round(s.at_s, 1), s.height] for s in thinned(samples)]

@@ -13,10 +13,12 @@ from typing import Any, Final
 
 import msgspec
 
+from node.errors import NodeError
 from testnet.chaos.audit import audit
 from testnet.chaos.errors import PrivilegeError, TargetError
 from testnet.chaos.plan import Plan, Strike, make_plan, wires
 from testnet.chaos.scenario import (
+    Burst,
     Byzantine,
     Clock,
     Cpu,
@@ -33,6 +35,7 @@ from testnet.chaos.scenario import (
 from testnet.chaos.targets.base import Drive, Target
 from testnet.chaos.verdict import WAY_S, Seen, Struck
 from testnet.chaos.watch import Heads, Watch
+from testnet.load import Load, LoadPlan
 
 # Only a failure waits so long.
 START_PATIENCE_S: Final = 600.0
@@ -89,12 +92,16 @@ class Runner:
         self._wired: set[Strike] = set()
         self._wiring = asyncio.Lock()
         self._drives: dict[str, Drive] = {}
+        self._bursts: dict[Strike, Load] = {}
+        self._bursting: dict[Strike, asyncio.Task[dict[str, Any]]] = {}
+        self._told: list[dict[str, Any]] = []
 
     async def run(self) -> Seen:
         """Do all of it."""
         watch, scenario = self._watch, self._plan.scenario
         self._say(f"{scenario.name}: waiting until {len(watch.samples)} nodes are up")
         await self._until_up()
+        await self._prepare_bursts()
         self._say(f"undisturbed for {scenario.run.warm_up_s:g} s")
         first_height = self._head()
         calm_s = watch.now_s
@@ -130,7 +137,20 @@ class Runner:
                 for height, time_ms in books.block_times_ms.items()
             },
             books,
+            self._target.quiet_s,
+            self._told,
         )
+
+    async def _prepare_bursts(self) -> None:
+        """Register the homes that will burst: who is registered when the gate closes is late."""
+        street = self._target.street()
+        for strike in self._plan.strikes:
+            if not isinstance(strike.fault, Burst) or street is None:
+                continue
+            self._say(f"registering {strike.fault.homes} homes more")
+            asked = LoadPlan(strike.fault.homes, 0, strike.fault.for_s, bursts=True)
+            self._bursts[strike] = Load(street, asked)
+            await self._bursts[strike].register()
 
     # -- waiting
 
@@ -173,9 +193,16 @@ class Runner:
     # -- striking
 
     async def _strike_all(self, began_s: float) -> None:
-        async with asyncio.TaskGroup() as group:
-            for strike in self._plan.strikes:
-                group.create_task(self._strike(strike, began_s))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for strike in self._plan.strikes:
+                    group.create_task(self._strike(strike, began_s))
+        except* NodeError as several:
+            # The first that failed is what a person can mend.
+            failed = several.exceptions[0]
+        else:
+            return
+        raise failed
 
     async def _strike(self, strike: Strike, began_s: float) -> None:
         await self._until(began_s + strike.begin_s)
@@ -209,6 +236,8 @@ class Runner:
                 await self._each(names, target.unplug)
             case Partition() | Link():
                 await self._wire(strike, on=True)
+            case Burst():
+                self._bursting[strike] = asyncio.create_task(self._bursts[strike].run())
             case Cpu(percent=percent):
                 await self._each(names, lambda name: target.limit_cpu(name, percent))
             case Clock(skew_ms=skew_ms):
@@ -232,6 +261,8 @@ class Runner:
                 await self._each(names, target.plug)
             case Partition() | Link():
                 await self._wire(strike, on=False)
+            case Burst():
+                self._told.append(await self._bursting.pop(strike))
             case Cpu():
                 await self._each(names, lambda name: target.limit_cpu(name, None))
             case Clock():

@@ -140,8 +140,26 @@ class Byzantine(Fault, frozen=True, tag="byzantine"):
     behaviour: Behaviour
 
 
+class Burst(Fault, frozen=True, tag="burst"):
+    """Made-up `homes` each post an order in the last moments before every gate (`testnet.load`)."""
+
+    homes: Annotated[int, msgspec.Meta(ge=1, le=1_000)]
+    nodes: Nodes = ("all",)
+
+
 AnyFault: TypeAlias = (
-    Kill | Wipe | Restart | Stop | Disconnect | Partition | Link | Clock | Disk | Cpu | Byzantine
+    Kill
+    | Wipe
+    | Restart
+    | Stop
+    | Disconnect
+    | Partition
+    | Link
+    | Clock
+    | Disk
+    | Cpu
+    | Byzantine
+    | Burst
 )
 
 
@@ -169,11 +187,12 @@ class Run(Table, frozen=True):
 class Demands(Table, frozen=True):
     """`[demands]`: what the verdict asks beside agreement, money, energy and kept transactions.
 
-    gap_s : the longest time without a block while a quorum can work
+    gap_s : the longest time without a block while a quorum can work, beside the chain's heartbeat
     recovery_s : from when a fault's nodes answer again until they are at the head
     wiped_s : the same for nodes that were wiped
     finality_p95_ms : of transactions that were decided while disturbed; 0: not asked
     block_rate_percent : of blocks while disturbed, over those before, at least; 0: not asked
+    rss_mib_per_h : how fast a node's memory may grow while it is not started anew; 0: not asked
     """
 
     gap_s: Span = 15.0
@@ -181,12 +200,13 @@ class Demands(Table, frozen=True):
     wiped_s: Span = 60.0
     finality_p95_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
     block_rate_percent: Percent = 0.0
+    rss_mib_per_h: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
 
 class Random(Table, frozen=True):
     """`[random]`: faults of these `kinds` on one node at a time, drawn from the seed.
 
-    length_s : for how long; every_s : one so often; for_s : shortest and longest
+    length_s : for how long; every_s : one so often; for_s : shortest and longest; nodes : of whom
     """
 
     length_s: Span
@@ -195,6 +215,7 @@ class Random(Table, frozen=True):
     kinds: Annotated[
         list[Literal["kill", "wipe", "restart", "stop", "disconnect"]], msgspec.Meta(min_length=1)
     ]
+    nodes: Nodes = ("all",)
 
 
 class Scenario(Table, frozen=True):

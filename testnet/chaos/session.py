@@ -12,13 +12,14 @@ from typing import Final, NamedTuple
 
 from rich.console import Console
 
-from testnet.chaos.errors import ChaosError, TargetError
-from testnet.chaos.journal import Journal, undoing, unfinished
+from testnet.chaos.errors import ChaosError
+from testnet.chaos.journal import Journal, alone, read_journal, undoing, unfinished
 from testnet.chaos.page import as_page
 from testnet.chaos.report import as_json, show
 from testnet.chaos.run import prepare, run_plan
 from testnet.chaos.scenario import Scenario, find_scenario, load_scenario
 from testnet.chaos.targets.base import Target
+from testnet.chaos.targets.containers import Containers
 from testnet.chaos.targets.netns import Namespaces
 from testnet.chaos.targets.processes import Processes
 from testnet.chaos.verdict import judge
@@ -28,6 +29,8 @@ EXIT_BROKEN: Final = 1
 JSON_NAME: Final = "report.json"
 PAGE_NAME: Final = "report.html"
 LOGS_NAME: Final = "logs"
+PROJECT: Final = "commonwatt"
+CONTAINERS: Final = "containers"
 
 
 class Options(NamedTuple):
@@ -37,6 +40,8 @@ class Options(NamedTuple):
     target: str
     out: Path | None = None
     as_json: bool = False
+    project: str = PROJECT
+    chain: str = ""
 
 
 def say(line: str) -> None:
@@ -59,10 +64,12 @@ async def session(options: Options) -> int:
         directory = Path(tempfile.mkdtemp(prefix="commonwatt-chaos-"))
         keep = stack.enter_context(_kept_on_failure(directory))
         journal = Journal.begin()
-        # What an earlier run has left would disturb this one, too.
-        left = [file for file in unfinished() if file != journal.file]
+        # What a run that crashed has left would disturb this one, too.
+        left = [file for file in unfinished() if not read_journal(file)[1]]
         stack.enter_context(undoing(journal, say))
-        target = make_target(options.target, directory, scenario, journal)
+        if options.target == CONTAINERS:
+            stack.enter_context(alone(f"project-{options.project}"))
+        target = await make_target(options, directory, scenario, journal)
         plan = await prepare(scenario, target)
         if left:
             say(f"{len(left)} earlier runs are not undone: see `commonwatt chaos undo`")
@@ -72,7 +79,8 @@ async def session(options: Options) -> int:
         if out is not None:
             (out / JSON_NAME).write_text(json.dumps(report, indent=1) + "\n")
             (out / PAGE_NAME).write_text(as_page(seen, report))
-            _copy_logs(directory, out / LOGS_NAME)
+            (out / LOGS_NAME).mkdir()
+            await target.save_logs(out / LOGS_NAME)
         keep(not verdict.passed)
     if options.as_json:
         print(json.dumps(report, indent=1))  # noqa: T201 - the command's output
@@ -85,14 +93,17 @@ async def session(options: Options) -> int:
     return EXIT_KEPT if verdict.passed else EXIT_BROKEN
 
 
-def make_target(name: str, directory: Path, scenario: Scenario, journal: Journal) -> Target:
-    """Return the target of this name, nothing of it started."""
-    match name:
-        case "processes":
-            return Processes(directory, scenario.grid, journal)
+async def make_target(
+    options: Options, directory: Path, scenario: Scenario, journal: Journal
+) -> Target:
+    """Return the target that was asked for, nothing of it touched."""
+    match options.target:
+        case "containers":
+            return await Containers.find(options.project, options.chain, journal)
         case "netns":
             return Namespaces(directory, scenario.grid, journal)
-    raise TargetError(f"unknown target {name!r}")
+        case _:
+            return Processes(directory, scenario.grid, journal)
 
 
 def _prepare_out(out: Path | None) -> Path | None:
@@ -120,9 +131,3 @@ def _kept_on_failure(directory: Path) -> Iterator[Callable[[bool], None]]:
     finally:
         if not keep:
             shutil.rmtree(directory, ignore_errors=True)
-
-
-def _copy_logs(directory: Path, logs: Path) -> None:
-    for file in sorted(directory.glob("street/*/node.log")):
-        logs.mkdir(exist_ok=True)
-        shutil.copy(file, logs / f"{file.parent.name}.log")

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from node.status import summary_ms
 from testnet.chaos.audit import Audit
@@ -13,6 +13,8 @@ from testnet.chaos.watch import Heads, Latency, Sample
 
 # Blocks are on their way for so long: who is where the furthest was then is at the head.
 WAY_S: Final = 1.0
+# Memory of a shorter life than this says nothing about its growth.
+STRETCH_MIN_S: Final = 1_800.0
 # Fewer transactions say nothing about a percentile.
 LATENCIES_MIN: Final = 10
 BEFORE, DURING, AFTER = "before", "during", "after"
@@ -74,7 +76,8 @@ class Load(NamedTuple):
 class Seen(NamedTuple):
     """All that a run has shown. Times are seconds since its start; blocks' by the run's clock.
 
-    `calm_s`: when the grid was up; `began_s`, `over_s`: the disturbed time's beginning and end.
+    `calm_s`: when the grid was up; `began_s`, `over_s`: the disturbed time's beginning and end;
+    `quiet_s`: so long no block need come when there is nothing to say.
     """
 
     plan: Plan
@@ -89,6 +92,8 @@ class Seen(NamedTuple):
     problems: Sequence[str]
     blocks_s: dict[int, float]
     books: Audit
+    quiet_s: float
+    bursts: Sequence[dict[str, Any]] = ()
 
 
 class Verdict(NamedTuple):
@@ -122,8 +127,10 @@ def judge(seen: Seen) -> Verdict:
         _none("money", books.money, "conserved at every node"),
         _none("energy", books.energy, f"{books.slots} slots balance"),
         _recovered(seen, recoveries),
+        *_bursts(seen),
         *_finality(phases, demands),
         *_rate(phases, demands),
+        *_growth(seen, demands),
     ]
     loads = {name: load_of(samples) for name, samples in seen.samples.items()}
     return Verdict(checks, recoveries, phases, loads)
@@ -149,7 +156,8 @@ def _liveness(seen: Seen, demands: Demands) -> Check:
         if gap_s > longest:
             longest, where = gap_s, at_s
     said = f"longest gap {longest:.1f} s (at {where:.0f} s) in {lived_s:.0f} s with a quorum"
-    return Check("liveness", longest <= demands.gap_s, f"{said}; at most {demands.gap_s:g} s")
+    allowed_s = demands.gap_s + seen.quiet_s
+    return Check("liveness", longest <= allowed_s, f"{said}; at most {allowed_s:g} s")
 
 
 def _must_live(seen: Seen) -> list[tuple[float, float]]:
@@ -241,6 +249,17 @@ def _phase(seen: Seen, name: str, begin_s: float, end_s: float) -> Phase:
     return Phase(name, begin_s, end_s, len(inside), gap_s, summary_ms(took_ms))
 
 
+def _bursts(seen: Seen) -> list[Check]:
+    """What nodes accepted in a burst must be in a block, however many came at once."""
+    checks = []
+    for told in seen.bursts:
+        accepted, committed = told["accepted"], told["committed"]
+        refused = sum(told["refused"].values())
+        said = f"{committed} of {accepted} accepted orders committed, {refused} refused"
+        checks.append(Check("burst", 0 < accepted == committed, said))
+    return checks
+
+
 def _finality(phases: Sequence[Phase], demands: Demands) -> list[Check]:
     if not demands.finality_p95_ms:
         return []
@@ -260,6 +279,45 @@ def _rate(phases: Sequence[Phase], demands: Demands) -> list[Check]:
     percent = 100 * during / before if before else 0.0
     said = f"{percent:.0f} % of the undisturbed; at least {demands.block_rate_percent:g} %"
     return [Check("block rate", percent >= demands.block_rate_percent, said)]
+
+
+def _growth(seen: Seen, demands: Demands) -> list[Check]:
+    """Hold how fast memory grows against what is allowed, where nodes were up for long enough."""
+    allowed = demands.rss_mib_per_h
+    if not allowed:
+        return []
+    slopes = {
+        name: slope
+        for name, samples in seen.samples.items()
+        if (slope := mib_per_h([s for s in samples if s.at_s >= seen.began_s])) is not None
+    }
+    if not slopes:
+        minutes = STRETCH_MIN_S / 60
+        return [Check("memory", False, f"no node was up for {minutes:.0f} minutes without a break")]
+    worst = max(slopes, key=lambda name: slopes[name])
+    said = f"{worst} grows by {slopes[worst]:.2f} MiB/h, most of {len(slopes)} nodes"
+    return [Check("memory", slopes[worst] <= allowed, f"{said}; at most {allowed:g}")]
+
+
+def mib_per_h(samples: Sequence[Sample]) -> float | None:
+    """Return the slope (least squares) of memory over the longest life of a node's process.
+
+    None if that is shorter than `STRETCH_MIN_S`.
+    """
+    lives: list[list[Sample]] = []
+    for sample in samples:
+        if not sample.up:
+            continue
+        if not lives or sample.uptime_s < lives[-1][-1].uptime_s:
+            lives.append([])
+        lives[-1].append(sample)
+    longest = max(lives, key=lambda life: life[-1].at_s - life[0].at_s, default=[])
+    if len(longest) < 2 or longest[-1].at_s - longest[0].at_s < STRETCH_MIN_S:
+        return None
+    slope, _ = statistics.linear_regression(
+        [sample.at_s / 3600 for sample in longest], [sample.rss_mib for sample in longest]
+    )
+    return slope
 
 
 def load_of(samples: Sequence[Sample]) -> Load:

@@ -129,7 +129,8 @@ class Watch:
             told = await self._target.ask(name, "latencies")
         except ControlError:
             return
-        fresh = appended(self._told.get(name, []), told)
+        # What a node tells first may be older than the run.
+        fresh = appended(self._told.get(name, told), told)
         self._told[name] = told
         room = LATENCIES_MAX - len(self.latencies)
         self.latencies += [Latency(self.now_s, took_ms) for took_ms in fresh[:room]]

@@ -29,7 +29,7 @@ NEEDED: Final = ("nsenter", "unshare", "iptables-restore")
 RESTORE: Final = ("iptables-restore", "--wait", "5")
 
 
-async def command(*argv: str, said: str = "") -> str:
+async def command(*argv: str, said: str = "", timeout_s: float = COMMAND_TIMEOUT_S) -> str:
     """Run a command with `said` on its input; return what it prints.
 
     Raises
@@ -49,11 +49,11 @@ async def command(*argv: str, said: str = "") -> str:
     except OSError as error:
         raise TargetError(f"{argv[0]} cannot be run: {error.strerror}") from None
     try:
-        out, err = await asyncio.wait_for(process.communicate(said.encode()), COMMAND_TIMEOUT_S)
+        out, err = await asyncio.wait_for(process.communicate(said.encode()), timeout_s)
     except TimeoutError:
         process.kill()
         await process.wait()
-        raise TargetError(f"{' '.join(argv)}: no end after {COMMAND_TIMEOUT_S:.0f} s") from None
+        raise TargetError(f"{' '.join(argv)}: no end after {timeout_s:.0f} s") from None
     if process.returncode:
         lines = (err or out).decode(errors="replace").strip().splitlines()
         raise TargetError(f"{' '.join(argv)}: {lines[0] if lines else process.returncode}")
@@ -129,6 +129,11 @@ class Wiring:
         self._queued: set[str] = set()
         self._delayer: asyncio.subprocess.Process | None = None
 
+    @property
+    def used(self) -> bool:
+        """Whether any link has been disturbed yet."""
+        return bool(self._deeds) or self._delayer is not None
+
     async def make(
         self,
         wires: Mapping[Pair, Wire],
@@ -190,8 +195,15 @@ class Wiring:
             undo = Command(argv, GONE, place.pid, place.born)
             self._deeds[name] = self._journal.deed(f"links of {name} are disturbed", undo)
         self._places[name] = place
-        await command("nsenter", f"--net={place.path}", *RESTORE, said=table)
-        self._rules[name] = table
+        try:
+            await command("nsenter", f"--net={place.path}", *RESTORE, said=table)
+        except TargetError as error:
+            if not any(words in str(error) for words in GONE):
+                raise
+            # The node has just gone down, and its namespace with it.
+            self.forget(name)
+        else:
+            self._rules[name] = table
 
     async def _remove(self, name: str) -> None:
         try:

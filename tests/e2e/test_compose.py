@@ -1,7 +1,10 @@
 """The grid in containers: 24 homes in three regions, one more that joins, an authority killed."""
 
 import json
+import os
+import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,3 +138,40 @@ def test_containers_run_with_little_power(grid: None) -> None:
     assert host["ReadonlyRootfs"]
     assert host["CapDrop"] == ["ALL"]
     assert inspected[0]["Config"]["User"] == "commonwatt"
+
+
+SCENARIOS = {
+    "one-lost": 'kind = "kill"\nnodes = ["f"]\nfor_s = 4',
+    "split": 'kind = "partition"\nsides = [["authorities:2"], ["rest"]]\nfor_s = 5',
+    "slow-links": 'kind = "link"\nnodes = ["all"]\ndelay_ms = 50\nloss_percent = 1\nfor_s = 6',
+}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_short_scenario_is_survived(street: None, tmp_path: Path, name: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("the containers' volumes and namespaces are root's")
+    file = tmp_path / f"{name}.toml"
+    file.write_text(
+        f'about = "{name}"\n[grid]\nhomes = 4\n[run]\nwarm_up_s = 2\ncool_down_s = 1\n'
+        # These bite on failure only.
+        "[demands]\ngap_s = 300\nrecovery_s = 300\n"
+        f"[[fault]]\nat_s = 0\n{SCENARIOS[name]}\n"
+    )
+    out = LOGS / f"chaos-{name}"
+    shutil.rmtree(out, ignore_errors=True)
+    command = [sys.executable, "-m", "cli", "chaos", "run", str(file), "--out", str(out), "--json"]
+    done = subprocess.run(
+        [*command, "--target", "containers", "--project", PROJECT],
+        cwd=ROOT,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    report = json.loads(done.stdout)
+    assert report["passed"]
+    assert report["blocks"] > 0
+    assert not list(tmp_path.rglob("*.jsonl"))

@@ -8,6 +8,7 @@ import msgspec
 
 from testnet.chaos.plan import Pair, Plan, Wire
 from testnet.chaos.roster import Roster
+from testnet.street import Street
 
 
 class Drive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,6 +28,8 @@ class Target(Protocol):
     """A grid that can be disturbed. Use as an asynchronous context manager: it runs inside."""
 
     name: str
+    # So long no block need come when nobody has anything to say.
+    quiet_s: float
 
     async def __aenter__(self) -> "Target":
         """Start the grid, or find it. Raises `TargetError`."""
@@ -52,6 +55,12 @@ class Target(Protocol):
 
     def failures(self) -> list[str]:
         """Return what nodes have done that nobody asked them to, such as ending; once each."""
+
+    def street(self) -> Street | None:
+        """Return the street with its regulator's key, None if that is not at hand."""
+
+    async def save_logs(self, directory: Path) -> None:
+        """Write what each node has said into a directory; also after the target is left."""
 
     # -- the process
     async def kill(self, name: str) -> None:

@@ -28,7 +28,7 @@ from testnet.chaos.roster import Roster
 from testnet.chaos.scenario import Byzantine, Clock, Disconnect, Disk, Grid, Link, Partition
 from testnet.chaos.targets.base import Drive
 from testnet.processes import HomeProcess, stop_all
-from testnet.street import Street, StreetPlan, create_street, home_names
+from testnet.street import Street, StreetPlan, create_street, home_names, open_street
 
 ASK_TIMEOUT_S: Final = 5.0
 DRIVE_NAME: Final = "chaos.json"
@@ -58,6 +58,7 @@ class Processes:
     """The target `processes`: see `testnet.chaos.targets.base.Target`."""
 
     name = "processes"
+    quiet_s = HEARTBEAT_MS / 1000
 
     def __init__(self, directory: Path, grid: Grid, journal: Journal) -> None:
         self.directory = directory
@@ -147,6 +148,15 @@ class Processes:
                 home.restarts, home.failure = 0, None
         return found
 
+    def street(self) -> Street | None:
+        """Return the street, once it is made."""
+        return open_street(self.directory / "street")
+
+    async def save_logs(self, directory: Path) -> None:
+        """Copy the homes' logs."""
+        for name, home in self._homes.items():
+            await asyncio.to_thread(shutil.copy, home.log_path, directory / f"{name}.log")
+
     # -- the process
 
     async def kill(self, name: str) -> None:
@@ -163,7 +173,7 @@ class Processes:
 
     async def wipe(self, name: str) -> None:
         """Empty its data directory."""
-        await asyncio.to_thread(_empty, self.data(name))
+        await asyncio.to_thread(empty, self.data(name))
 
     async def freeze(self, name: str) -> None:
         """Send SIGSTOP."""
@@ -239,7 +249,7 @@ def _send(pid: int | None, number: int) -> None:
             os.kill(pid, number)
 
 
-def _empty(directory: Path) -> None:
+def empty(directory: Path) -> None:
     """Remove what is in a directory, as a new disk in its place."""
     for path in directory.iterdir():
         if path.is_dir() and not path.is_symlink():

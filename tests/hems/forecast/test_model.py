@@ -71,9 +71,20 @@ def test_the_best_on_unseen_days_is_chosen() -> None:
     trained = model.train(ROWS)
     assert trained is not None
     scores = trained.scores
-    assert {"blend", "ridge"} <= set(scores)
-    assert trained.mean_by == min(scores, key=lambda name: scores[name].rmse_mean_wh)
-    assert trained.median_by == min(scores, key=lambda name: scores[name].mae_median_wh)
+    simpler = {"blend": 1.01, "ridge": 1.01, "boosted": 1.0}
+    assert set(simpler) == set(scores)
+    rmse, mae = (
+        {name: simpler[name] * getattr(scores[name], of) for name in simpler}
+        for of in ("rmse_mean_wh", "mae_median_wh")
+    )
+    assert trained.mean_by == min(rmse, key=lambda name: rmse[name])
+    assert trained.median_by == min(mae, key=lambda name: mae[name])
+
+
+def test_a_simpler_model_must_be_better_by_more_than_chance() -> None:
+    assert model._best({"blend": 100.0, "ridge": 99.6, "boosted": 100.0}) == "boosted"
+    assert model._best({"blend": 100.0, "ridge": 98.9, "boosted": 100.0}) == "ridge"
+    assert model._best({"ridge": 1.0}) == "ridge"
 
 
 def test_a_new_home_has_the_blend() -> None:

@@ -16,6 +16,7 @@ from testnet.chaos.journal import (
     Journal,
     Remove,
     Signal,
+    alone,
     born,
     read_journal,
     undo_left,
@@ -140,6 +141,18 @@ def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:
     file.write_text("rubbish\n")
     with pytest.raises(UndoError, match="not a journal"):
         read_journal(file)
+
+
+def test_two_runs_do_not_disturb_the_same() -> None:
+    Journal.begin().close()
+    with alone("project-a/b"):
+        with pytest.raises(UndoError, match="another run disturbs it"), alone("project-a/b"):
+            pass
+        with alone("project-c"):
+            pass
+    with alone("project-a/b"):
+        pass
+    assert unfinished() == []
 
 
 def test_nothing_is_touched_without_a_journal(

@@ -186,5 +186,7 @@ def test_random_faults_are_those_of_the_seed() -> None:
     assert plan.strikes != planned(random=asked, run={"seed": 2}).strikes
     assert 4 <= sum(isinstance(strike.fault, Kill) for strike in plan.strikes) <= 6
     assert all(2 <= strike.end_s - strike.begin_s <= 5 for strike in plan.strikes)
+    some = planned(random=asked | {"nodes": ["authorities"]})
+    assert {name for strike in some.strikes for name in strike.nodes} <= set(NAMES[:4])
     with pytest.raises(ScenarioError, match="within every_s"):
         planned(random=asked | {"for_s": [2, 9.5]})

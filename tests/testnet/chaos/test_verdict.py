@@ -12,7 +12,7 @@ from testnet.chaos.plan import make_plan
 from testnet.chaos.report import as_json, thinned
 from testnet.chaos.roster import Roster
 from testnet.chaos.scenario import read_scenario
-from testnet.chaos.verdict import Seen, Struck, Verdict, judge, longest_gap
+from testnet.chaos.verdict import Seen, Struck, Verdict, judge, longest_gap, mib_per_h
 from testnet.chaos.watch import DOWN, Heads, Latency, Sample, appended
 
 NAMES = ("home-01", "home-02", "home-03", "home-04")
@@ -65,6 +65,7 @@ def seen(**changes: Any) -> Seen:
         [],
         {height: float(height) for height in range(1, 99)},
         WELL,
+        0.0,
     )
     return base._replace(**changes)
 
@@ -138,6 +139,36 @@ def test_a_halved_block_rate_fails_where_it_is_asked() -> None:
     assert "53 %" in failed(judge(seen(blocks_s=blocks, demands=demands)))["block rate"]
     assert judge(seen(blocks_s=blocks)).passed
     assert judge(seen(demands=demands)).passed
+
+
+def test_what_was_accepted_in_a_burst_must_be_committed() -> None:
+    told = {"accepted": 50, "committed": 50, "refused": {"full": 2}}
+    verdict = judge(seen(bursts=[told]))
+    assert verdict.passed
+    assert "50 of 50 accepted orders committed, 2 refused" in {c.said for c in verdict.checks}
+    for bad in ({"committed": 49}, {"accepted": 0, "committed": 0}):
+        assert list(failed(judge(seen(bursts=[told | bad])))) == ["burst"]
+
+
+def test_memory_that_grows_is_found() -> None:
+    def life(begin_s: int, seconds: int, mib_per_s: float) -> list[Sample]:
+        return [
+            Sample(float(begin_s + s), 1, True, 3, 100 + s * mib_per_s, 0.0, float(s))
+            for s in range(0, seconds, 10)
+        ]
+
+    assert mib_per_h(life(0, 3_600, 1 / 3_600)) == pytest.approx(1.0)
+    # Only the longest life counts; what a new process takes at first is no growth.
+    both = life(0, 600, 1.0) + life(700, 3_600, 0.0)
+    assert mib_per_h(both) == pytest.approx(0.0, abs=1e-9)
+    assert mib_per_h(life(0, 600, 1.0)) is None
+    assert mib_per_h([DOWN]) is None
+    run = seen(demands={"rss_mib_per_h": 1})
+    assert "no node was up for 30 minutes" in failed(judge(run))["memory"]
+    run.samples["home-01"] = life(20, 3_600, 2 / 3_600)
+    assert "home-01 grows by 2.00 MiB/h" in failed(judge(run))["memory"]
+    run.samples["home-01"] = life(20, 3_600, 0.5 / 3_600)
+    assert "memory" not in failed(judge(run))
 
 
 def test_the_report_is_plain_and_the_page_escapes() -> None:
