@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from consensus.errors import BlockRefused
 from consensus.evidence import EVIDENCE_HEIGHTS_MAX
-from consensus.messages import Evidence, Header
+from consensus.messages import Evidence, Header, header_hash
 from market.app import BlockEnv
 from market.receipts import Receipt
 from market.vm import merkle
@@ -104,7 +104,7 @@ class TierRules(Rules):
         """Execute: what every chain of the simulator has, then the contracts."""
         after = super().after(state, parent, txs, evidence, time_ms)
         checked = self._checked(txs, time_ms)
-        env = BlockEnv(after.height, time_ms)
+        env = BlockEnv(after.height, time_ms, header_hash(parent))
         app, result = self.machine.after(state.app, env, checked)  # type: ignore[attr-defined]
         done = tuple(zip(checked, result.receipts, strict=True))
         return TierState(after.ledger, after.sets, app, done)
