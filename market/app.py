@@ -59,7 +59,7 @@ from market.vm.executor import IDENTITY_KEY, NATIVE, Executor, Native
 from market.vm.gas import DEPLOY_CAPS, HOOK_CAPS, QUERY_CAPS, TRANSACTION_CAPS
 from market.vm.journal import Journal, State
 from market.vm.merkle import Proof, Tree
-from market.vm.starlark import StarlarkEngine
+from market.vm.starlark import shared_engine
 from wire.codec import Plain, decode_plain, encode
 from wire.transaction import CheckedTransaction, Refused
 
@@ -108,7 +108,7 @@ def machine(engine: Engine | None = None) -> dict[str, str]:
 
     `contracts` is of the contracts and libraries that the chain begins with.
     """
-    identity = Executor(engine or StarlarkEngine()).identity()
+    identity = Executor(engine or shared_engine()).identity()
     return {**identity, CONTRACTS_PART: contracts.fingerprint()}
 
 
@@ -157,7 +157,7 @@ class Application:
         self.clock = params.clock()
         self.height = -1
         self._time_ms = params.genesis_ms
-        self._executor = Executor(engine or StarlarkEngine())
+        self._executor = Executor(engine or shared_engine())
         self._deployer = self._deployer_of(self._executor)
         self._state = State()
         self._tree: Tree = None

@@ -6,7 +6,9 @@ its cause is taken from the host, never from the error's text.
 """
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
+from functools import cache
 from importlib import metadata
 from typing import Any, Final
 
@@ -18,6 +20,8 @@ from market.vm.gas import CALLSTACK_MAX, TICKS_PER_CALLBACK
 from market.vm.gate import Program
 
 _LOAD_TICKS_MAX: Final = 100_000
+# Of all chains in this process together.
+MODULES_MAX: Final = 128
 
 
 class StarlarkEngine:
@@ -28,9 +32,24 @@ class StarlarkEngine:
         self._globals = starlark.Globals.extended_by([starlark.LibraryExtension.Json])
         # Queries run beside a block's execution, in another thread, on the same modules.
         self._local = threading.local()
+        # Loaded, a chain's contracts take some 15 MiB, and one process may keep several chains that
+        # begin with the same. By name and text, the oldest forgotten first.
+        self._modules: OrderedDict[tuple[str, str], Module] = OrderedDict()
+        self._lock = threading.Lock()
 
     def load(self, program: Program) -> Module:
-        """Compile `program` under a watchdog: constants are folded at load."""
+        """Compile `program` under a watchdog, once: constants are folded at load."""
+        key = program.name, program.text
+        with self._lock:
+            found = self._modules.get(key)
+            if found is None:
+                found = self._modules[key] = self._compile(program)
+            self._modules.move_to_end(key)
+            while len(self._modules) > MODULES_MAX:
+                self._modules.popitem(last=False)
+        return found
+
+    def _compile(self, program: Program) -> Module:
         module = starlark.Module()
         for name in HOST_FUNCTIONS:
             module.add_callable(f"_{name}", self._bound(name))
@@ -75,3 +94,9 @@ class StarlarkEngine:
             return getattr(local.host, name)(*args)
 
         return function
+
+
+@cache
+def shared_engine() -> StarlarkEngine:
+    """Return the engine that all chains of this process share, and so what it has loaded."""
+    return StarlarkEngine()
