@@ -256,6 +256,23 @@ def test_a_region_does_not_show_sets_without_end() -> None:
     assert main.refusal(region.seated[0], regions.rotate(1, data)).reason == "too_far_ahead"
 
 
+def test_a_region_that_nobody_audits_goes_on() -> None:
+    main, region = grid()
+    sets = [AuthoritySet(epoch, region.set.publics) for epoch in range(72)]
+    record = None
+    for epoch in range(70):
+        end = 5 * (epoch + 1)
+        data = region.rotation(end, sets[epoch + 1], sets[epoch])
+        assert main.send(region.seated[0], regions.rotate(1, data)).code == "ok"
+        record = region.after(record, to_height=end) if record else region.first(to_height=end)
+        anchored(main, region, record, authorities=sets[epoch])
+    base = 1_000_000_000
+    names = [f"regions/set/{base + 1}/{base + epoch}" for epoch in range(71)]
+    kept = [main.app.value(name) is not None for name in names]
+    # 32 epochs before the last anchored one, 69.
+    assert kept == [False] * 37 + [True] * 34
+
+
 def test_two_certified_blocks_at_one_height_freeze_the_region() -> None:
     main, region = grid()
     first = anchored(main, region, region.first(slot_totals(SLOT)))

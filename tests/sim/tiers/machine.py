@@ -128,7 +128,7 @@ class Machine:
     def load(self, items: Iterable[tuple[str, bytes]], height: int, time_ms: int) -> AppState:
         """Build the state of a snapshot's pairs."""
         state = journal.load(items)
-        tree = merkle.update(None, state.items)
+        tree = merkle.update(None, state.items | state.folder_counts())
         return AppState(state, tree, count_money(state), False, height, time_ms)
 
 
