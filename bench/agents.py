@@ -29,11 +29,10 @@ from market.app import Application, BlockEnv
 from market.client import Call
 from market.genesis import HomeEntry, MarketParams
 from node import trading
+from node.joining import EXPORT_CAP_W, IMPORT_CAP_W
 from testnet.street import (
     BALANCE_MICRO,
-    EXPORT_CAP_W,
     FEED_IN_MICRO_PER_KWH,
-    IMPORT_CAP_W,
     TARIFF_BANDS,
 )
 from wire.keys import SigningKey

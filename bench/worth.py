@@ -31,7 +31,6 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from bench.machine import describe
-from bench.street import FEED_IN
 from hems import civil, control
 from hems.civil import DAY_MS, BoolArray, FloatArray, IntArray
 from hems.config import CommunityHome, HomeConfig
@@ -43,6 +42,7 @@ from hems.plan import PlanInput, Planner
 from hems.sources.base import Measurements, check_window
 from hems.sources.checked import CheckedSource
 from hems.sources.wide import MISSING, read_wide
+from testnet.street import FEED_IN_MICRO_PER_KWH as FEED_IN
 
 SHARED: Final = Path(__file__).resolve().parents[2] / "shared" / "data"
 LOAD_FILE: Final = SHARED / "nsw_smart_grid_smart_city_load_2012-2014.csv.gz"

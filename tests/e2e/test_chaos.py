@@ -14,8 +14,6 @@ import pytest
 
 from testnet.chaos import wiring
 
-pytestmark = pytest.mark.slow
-
 # These bite on failure only: the machine may be busy with other tests.
 PATIENCE_S = 600.0
 DEMANDS = "[demands]\ngap_s = 120\nrecovery_s = 120\nwiped_s = 120\n"
@@ -54,6 +52,7 @@ def can_wire() -> bool:
     return not asyncio.run(wiring.missing()) and not asyncio.run(wiring.missing_queues())
 
 
+@pytest.mark.long
 def test_processes_are_killed_stopped_and_wiped(tmp_path: Path) -> None:
     faults = "".join(
         f'[[fault]]\nkind = "{kind}"\nnodes = ["{name}"]\nat_s = {at_s}\nfor_s = 3\n'
@@ -67,6 +66,7 @@ def test_processes_are_killed_stopped_and_wiped(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "logs" / "home-02.log").exists()
 
 
+@pytest.mark.long
 def test_a_split_street_heals(tmp_path: Path) -> None:
     if not can_wire():
         pytest.skip("needs root, network namespaces and netfilter queues")
@@ -82,7 +82,8 @@ def test_a_split_street_heals(tmp_path: Path) -> None:
     assert not list((tmp_path / "state").rglob("*.jsonl"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_whatever_ends_the_tool_a_stopped_home_goes_on(
     tmp_path: Path, number: signal.Signals
 ) -> None:

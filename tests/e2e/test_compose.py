@@ -148,7 +148,7 @@ SCENARIOS = {
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_a_short_scenario_is_survived(street: None, tmp_path: Path, name: str) -> None:
+def test_a_short_scenario_is_survived(grid: None, tmp_path: Path, name: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("the containers' volumes and namespaces are root's")
     file = tmp_path / f"{name}.toml"
@@ -162,7 +162,7 @@ def test_a_short_scenario_is_survived(street: None, tmp_path: Path, name: str) -
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "cli", "chaos", "run", str(file), "--out", str(out), "--json"]
     done = subprocess.run(
-        [*command, "--target", "containers", "--project", PROJECT],
+        [*command, "--target", "containers", "--project", PROJECT, "--chain", "region-1"],
         cwd=ROOT,
         env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
         capture_output=True,

@@ -8,7 +8,7 @@ from testnet.street import StreetPlan
 from tests.e2e.tiers import Trial
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_a_region_stops_and_returns_and_all_adds_up(tmp_path: Path) -> None:
     said: list[str] = []
     plan = StreetPlan(homes=8, regions=2, time_lapse=180)

@@ -1,10 +1,15 @@
 """Runs of regions and a main chain, and that one seed is one run."""
 
+import re
+
 import pytest
 
 from tests.sim.__main__ import main
 from tests.sim.tiers.faults import CHAIN_NAMES, NAMES, grid_faults_of
 from tests.sim.tiers.grid import Grid, run_grid
+
+# Where an object lies is no part of a run.
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def trace(seed):
@@ -15,7 +20,9 @@ def trace(seed):
 
     def recording(delay_ms, number, slot, sender, what):
         shown = what if isinstance(what, tuple) else (what,)
-        lines.append((grid.now_ms + delay_ms, number, slot, sender, repr(shown[:1])))
+        lines.append(
+            (grid.now_ms + delay_ms, number, slot, sender, ADDRESS.sub("", repr(shown[:1])))
+        )
         push(delay_ms, number, slot, sender, what)
 
     grid.push = recording  # type: ignore[method-assign]
