@@ -63,9 +63,10 @@ services:
   operator:
     <<: *node
     command: [testnet, operate, --dir=/street]
-    # It listens to nothing that could be asked.
+    # It listens to nothing that could be asked; without a check `up --wait` fails.
     healthcheck:
-      disable: true
+      test: [CMD, test, -r, /street/street.json]
+      start_period: 10s
     volumes:
       - street:/street:ro
 {operator_volumes}
