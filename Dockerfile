@@ -32,7 +32,7 @@ USER commonwatt
 WORKDIR /home-data
 STOPSIGNAL SIGTERM
 EXPOSE 4600
-HEALTHCHECK --interval=20s --timeout=10s --start-period=60s --retries=3 \
+HEALTHCHECK --interval=20s --timeout=20s --start-period=180s --retries=5 \
     CMD ["commonwatt", "status", "--config", "/home-data/node.toml", "--quiet"]
 ENTRYPOINT ["commonwatt"]
 CMD ["run", "--config", "/home-data/node.toml"]

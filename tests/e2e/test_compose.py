@@ -23,7 +23,7 @@ STEP_S = 300.0
 BUILD_S = 1_800.0
 PATIENCE_S = 900.0
 LOGS = ROOT / ".ci" / "logs"
-ENVIRONMENT = {"TIME_LAPSE": "180", "PATH": "/usr/local/bin:/usr/bin:/bin"}
+ENVIRONMENT = {"TIME_LAPSE": "60", "PATH": "/usr/local/bin:/usr/bin:/bin"}
 
 
 def compose(*arguments: str, timeout_s: float) -> str:

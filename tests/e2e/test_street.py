@@ -23,8 +23,6 @@ from testnet.report import bills_add_up, energy_balanced, money_conserved
 from testnet.street import Street, StreetPlan, create_street
 from tests.e2e.chains import Signed
 
-pytestmark = pytest.mark.slow
-
 # Bites on failure only: a build server may be slow.
 PATIENCE_S = 900.0
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -57,6 +55,7 @@ def check_report(report: dict[str, Any], homes: int, slots: int) -> None:
     assert all(node["restarts"] == 0 for node in report["nodes"])
 
 
+@pytest.mark.slow
 def test_the_built_in_street_trades_and_resumes(tmp_path: Path) -> None:
     street = str(tmp_path / "street")
     code, report, errors = run_street("--slots", "8", "--time-lapse", "180", "--dir", street)
@@ -73,6 +72,7 @@ def test_the_built_in_street_trades_and_resumes(tmp_path: Path) -> None:
     assert "it cannot become 5" in errors
 
 
+@pytest.mark.long
 def test_a_street_of_other_agents_trades(tmp_path: Path) -> None:
     street = tmp_path / "street"
     # In the morning CE's homes with PV fill their batteries: home-01 is there to sell to them.
@@ -94,7 +94,11 @@ def test_a_street_of_other_agents_trades(tmp_path: Path) -> None:
 # the latest, and there is time for offers. Sharing needs a surplus: it is given a whole day.
 @pytest.mark.parametrize(
     ("mechanism", "slot_minutes", "time_lapse", "slots"),
-    [("uniform", 30, 180, 5), ("request_offer", 30, 90, 4), ("sharing", 60, 1_200, 24)],
+    [
+        pytest.param("uniform", 30, 180, 5, marks=pytest.mark.long),
+        pytest.param("request_offer", 30, 90, 4, marks=pytest.mark.slow),
+        pytest.param("sharing", 60, 1_200, 24, marks=pytest.mark.long),
+    ],
 )
 def test_the_street_trades_by_each_mechanism(
     mechanism: str, slot_minutes: int, time_lapse: int, slots: int
@@ -105,6 +109,7 @@ def test_the_street_trades_by_each_mechanism(
     check_report(report, homes=12, slots=slots)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not NSW.exists(), reason="the measurements lie beside the repository")
 def test_a_street_replays_measurements() -> None:
     code, report, errors = run_street("--slots", "8", "--time-lapse", "180", "--data", str(NSW))
@@ -146,6 +151,7 @@ async def reached(street: Street, name: str, height: int) -> dict[str, Any]:
             await asyncio.sleep(0.3)
 
 
+@pytest.mark.slow
 async def test_a_killed_authority_comes_back_and_never_votes_twice(
     street: tuple[Street, list[HomeProcess]],
 ) -> None:
@@ -201,6 +207,7 @@ async def decided_order(made: Street, name: str) -> dict[str, Any]:
             await asyncio.sleep(1)
 
 
+@pytest.mark.slow
 async def test_books_of_a_running_street_add_up(
     street: tuple[Street, list[HomeProcess]],
 ) -> None:
