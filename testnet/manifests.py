@@ -7,7 +7,6 @@ from testnet.regions import neutral_names, regions_of
 from testnet.street import HOMES_MAX, StreetError, StreetPlan
 
 OWNER: Final = 10_001
-_GRID_HOMES_MAX: Final = HOMES_MAX
 
 _COMPOSE_HEAD: Final = """\
 # A community grid: `docker compose up`. {summary}
@@ -97,10 +96,10 @@ def compose_file(plan: StreetPlan, build: bool = True) -> str:
         The plan cannot be.
     """
     fixed = plan.authorities * plan.regions
-    if not fixed <= plan.homes <= _GRID_HOMES_MAX:
+    if not fixed <= plan.homes <= HOMES_MAX:
         raise StreetError(
             f"{plan.homes} homes: {fixed} (the authorities of {plan.regions} regions) to "
-            f"{_GRID_HOMES_MAX}"
+            f"{HOMES_MAX}"
         )
     founding = StreetPlan(homes=fixed, authorities=plan.authorities, regions=plan.regions)
     founding.check()
