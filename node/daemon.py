@@ -41,6 +41,7 @@ from node.network.base import Network, NetworkError
 from node.poster import Poster
 from node.process import collect_seldom
 from node.setup import HOME_NAME, MAIN_NAME, data_directory, read_key
+from node.signatory import Signatory
 from node.status import NodeStatus
 from node.sync import Sync
 from node.tiers import Tier, check_main, libp2p_of
@@ -226,7 +227,9 @@ class Node:
             self.chain.on_applied(self.household.applied)
         if self.main is not None:
             own_nonce = self.household.next_nonce if self.household is not None else None
-            self.poster = Poster(self.tier, self.main, now_ms, own_nonce)
+            in_region = Signatory(self.tier, now_ms, own_nonce)
+            on_main = Signatory(self.main, now_ms)
+            self.poster = Poster(self.tier, self.main, in_region, on_main)
             self._anchors = Anchors(
                 self.poster.region,
                 self.poster.shelf,
@@ -235,7 +238,11 @@ class Node:
                 self.main.app,
                 self.main.sync,
             )
-            self.auditor = self._auditor(self.main, self.poster)
+            RegionServer(self.tier.genesis, self.tier.sync, self.main.network)
+            self.auditor = self._auditor(self.main, on_main)
+        elif self.tier.genesis.market.main is not None:
+            # The main chain's own authorities are drawn where there is no other region.
+            self.auditor = self._auditor(self.tier, Signatory(self.tier, now_ms))
         for tier in tiers:
             await tier.start()
         for tier in tiers:
@@ -251,6 +258,7 @@ class Node:
             home,
             tier.genesis.market,
             tier.app.query,
+            tier.app.nonce,
             tier.mempool.submit,
             tier.finality,
             self._key,
@@ -259,9 +267,8 @@ class Node:
             lambda: tier.sync.behind,
         )
 
-    def _auditor(self, main: Tier, poster: Poster) -> Auditor:
-        RegionServer(self.tier.genesis, self.tier.sync, main.network)
-        auditor = Auditor(self._key.address, main.app, main.network, poster.hand_in, now_ms)
+    def _auditor(self, main: Tier, on_main: Signatory) -> Auditor:
+        auditor = Auditor(self._key.address, main.app, main.network, on_main.hand_in, now_ms)
         main.chain.on_applied(auditor.wake)
         return auditor
 

@@ -65,6 +65,8 @@ class Household:
     config, params : the home, and the market it is in
     query : callable
         Asks a contract at the committed state.
+    last_nonce : callable
+        The last nonce of an address there.
     submit : callable
         Hands in a signed transaction; raises `Refused`.
     finality : Finality
@@ -82,6 +84,7 @@ class Household:
         config: HomeConfig,
         params: MarketParams,
         query: Callable[[str, str, dict[str, Plain]], Plain],
+        last_nonce: Callable[[str], int],
         submit: Callable[[bytes], CheckedTransaction],
         finality: Finality,
         key: SigningKey,
@@ -92,6 +95,7 @@ class Household:
         self._params = params
         self._clock = params.clock()
         self._query = query
+        self._last_nonce = last_nonce
         self._submit = submit
         self._finality = finality
         self._key = key
@@ -432,8 +436,10 @@ class Household:
         return nonce
 
     def _next_nonce(self, key: SigningKey) -> int:
-        # They need only rise: by the clock they do so over restarts, too.
-        return max(self._nonces.get(key.address, 0) + 1, self._now_ms())
+        # They need only rise: by the clock they do so over restarts, too. The clock may have been
+        # ahead, or somebody else have signed with this key.
+        known = max(self._nonces.get(key.address, 0), self._last_nonce(key.address))
+        return max(known + 1, self._now_ms())
 
     def _say(self, signed: CheckedTransaction) -> None:
         try:

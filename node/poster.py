@@ -14,7 +14,6 @@ that proves it; whoever misses one (a snapshot jumped over its block) asks the o
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final
 
 from msgspec import Meta
@@ -25,7 +24,7 @@ from consensus.light import SignedHeader, ends_epoch
 from consensus.messages import Block, Certificate, Header
 from consensus.sync_messages import Nothing
 from market.app import BlockResult
-from market.client import Call, regions, sign_call
+from market.client import Call, regions
 from market.errors import QueryError
 from node.archive import SIGNED_HEADER_BYTES_MAX
 from node.certifier import proves
@@ -38,18 +37,16 @@ from node.exchange import due_in_region as traded_in_region
 from node.exchange import due_on_main as offered_on_main
 from node.network.base import NetworkError
 from node.shelf import Shelf, number_of
+from node.signatory import Signatory
 from node.tiers import Tier
 from wire.codec import Message, decode, encode
 from wire.errors import DecodeError
-from wire.transaction import Refused
 
 log = logging.getLogger("commonwatt.poster")
 
 PROTOCOL: Final = "checkpoint"
 QUESTION_BYTES_MAX: Final = 64
 SHELF_NAME: Final = "checkpoints"
-# How long a call may wait for a block.
-VALID_MS: Final = 60_000
 # Beside two block intervals, how long each authority waits for the one before it in line.
 GRACE_MS: Final = 1_000
 # Should nothing wake it.
@@ -57,8 +54,6 @@ IDLE_S: Final = 10.0
 ASK_TIMEOUT_S: Final = 5.0
 # Offers of slots that the main chain has not closed yet.
 OFFERS_MAX: Final = 256
-# Calls that were handed in and of which no receipt has come.
-WAITING_MAX: Final = 64
 
 
 class GetCheckpoint(Message, frozen=True, tag="get-checkpoint"):
@@ -120,42 +115,31 @@ class Poster:
     ----------
     own, main : Tier
         The region's chain and the main chain, opened and not started.
-    now_ms : callable
-        Real time, UTC. [ms]
-    next_nonce : callable, optional
-        Gives the nonces of this node's account in its region, which its household uses too.
+    in_region, on_main : Signatory
+        This authority's, on these chains.
     """
 
-    def __init__(
-        self,
-        own: Tier,
-        main: Tier,
-        now_ms: Callable[[], int],
-        next_nonce: Callable[[], int] | None = None,
-    ) -> None:
+    def __init__(self, own: Tier, main: Tier, in_region: Signatory, on_main: Signatory) -> None:
         member = own.genesis.market.region
         if member is None:
             raise InvariantError("only a region has something to post")
         self.region = member.region
         self._own = own
         self._main = main
-        self._now_ms = now_ms
-        self._nonces = {own.genesis.chain_id: 0, main.genesis.chain_id: 0}
-        self._next_nonce = next_nonce
+        self._in_region = in_region
+        self._on_main = on_main
         self.shelf = Shelf(own.data / SHELF_NAME)
         self.shelf.open()
         self._proven: Proven | None = None
         # What is offered to other regions, and what is to be shown of what came of it.
         self._offers: list[Offer] = []
         self._ended: list[Call] = []
-        self._on_main = Turns()
-        self._in_region = Turns()
+        self._turns_on_main = Turns()
+        self._turns_in_region = Turns()
         # Where the missing checkpoint is asked for next.
         self._asked = 0
-        self._waiting: dict[bytes, str] = {}
         self._wake = asyncio.Event()
         self.counts = {"posted": 0, "shown": 0, "fetched": 0}
-        self.refused: dict[str, int] = {}
         own.chain.on_applied(self._own_applied)
         main.chain.on_applied(self._main_applied)
         own.network.on_request(PROTOCOL, self._answer)
@@ -165,7 +149,6 @@ class Poster:
     def _own_applied(self, block: Block, certificate: Certificate, result: BlockResult) -> None:
         if any(event.contract == "export" for event in result.events):
             self._keep(block.header, certificate)
-        self._note_receipts(result)
         self._wake.set()
 
     def _keep(self, header: Header, certificate: Certificate) -> None:
@@ -179,7 +162,6 @@ class Poster:
     def _main_applied(self, block: Block, certificate: Certificate, result: BlockResult) -> None:
         following = set_of(result.next) if ends_epoch(block.header) else None
         self._prove(SignedHeader(block.header, certificate, following))
-        self._note_receipts(result)
         self._wake.set()
 
     def _prove(self, head: SignedHeader) -> None:
@@ -196,15 +178,6 @@ class Poster:
             for call in traded_in_region(self._own.app, app, encode(head).hex())
             if call.entry != "follow"
         ]
-
-    def _note_receipts(self, result: BlockResult) -> None:
-        for receipt in result.receipts:
-            entry = self._waiting.pop(receipt.tx_id, None)
-            if entry is None or receipt.code == "ok":
-                continue
-            # Most often another authority was quicker.
-            log.info("%s was refused: %s; %s", entry, receipt.reason, receipt.message)
-            self.refused[receipt.reason] = self.refused.get(receipt.reason, 0) + 1
 
     # -- running
 
@@ -267,9 +240,9 @@ class Poster:
         if not calls:
             return IDLE_S
         slots = tuple(call.args.get("number") for call in calls if call.entry == "offer")
-        wait_s = self._wait_s(self._on_main, (standing, slots), first, self._main)
+        wait_s = self._wait_s(self._turns_on_main, (standing, slots), first, self._main)
         if wait_s <= 0:
-            self.counts["posted"] += self._hand_in(self._main, calls)
+            self.counts["posted"] += self._on_main.hand_in(calls)
             return IDLE_S
         return wait_s
 
@@ -288,9 +261,9 @@ class Poster:
         if not calls:
             return IDLE_S
         slots = tuple(call.args["slot"] for call in ended)
-        wait_s = self._wait_s(self._in_region, (shown.anchored, slots), shown.anchored, own)
+        wait_s = self._wait_s(self._turns_in_region, (shown.anchored, slots), shown.anchored, own)
         if wait_s <= 0:
-            self.counts["shown"] += self._hand_in(own, calls)
+            self.counts["shown"] += self._in_region.hand_in(calls)
             return IDLE_S
         return wait_s
 
@@ -311,34 +284,6 @@ class Poster:
                 log.warning("the end of epoch %d cannot be read: %s", end.epoch, error)
                 break
         return found
-
-    def hand_in(self, calls: Sequence[Call]) -> int:
-        """Hand calls of this authority in on the main chain; return how many were taken."""
-        return self._hand_in(self._main, calls)
-
-    def _hand_in(self, there: Tier, calls: Sequence[Call]) -> int:
-        """Sign calls and hand them in, in their order; return how many were taken."""
-        for done, call in enumerate(calls):
-            nonce, now_ms = self._nonce(there), self._now_ms()
-            signed = sign_call(call, there.key, there.genesis.chain_id, nonce, now_ms + VALID_MS)
-            try:
-                there.mempool.submit(signed.raw)
-            except Refused as refused:
-                log.info("%s.%s is not taken: %s", call.contract, call.entry, refused)
-                self.refused[refused.code] = self.refused.get(refused.code, 0) + 1
-                return done
-            self._waiting[signed.tx_id] = f"{call.contract}.{call.entry}"
-            while len(self._waiting) > WAITING_MAX:
-                del self._waiting[next(iter(self._waiting))]
-        return len(calls)
-
-    def _nonce(self, there: Tier) -> int:
-        if there is self._own and self._next_nonce is not None:
-            return self._next_nonce()
-        # They need only rise: by the clock they do so over restarts, too.
-        chain_id = there.genesis.chain_id
-        self._nonces[chain_id] = max(self._nonces[chain_id] + 1, self._now_ms())
-        return self._nonces[chain_id]
 
     # -- checkpoints that are missing here
 

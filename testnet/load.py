@@ -85,7 +85,7 @@ class Load:
         ).market
         self._keys = [self._regulator.derive(f"load/{place}") for place in range(plan.homes)]
         self._clock = self._params.clock()
-        self._nonce = 0
+        self._nonces: Counter[str] = Counter()
         self._posted: Counter[tuple[int, int]] = Counter()
         self._sent: dict[str, tuple[Path, float]] = {}
         self.registered = 0
@@ -216,9 +216,10 @@ class Load:
 
     def _sign(self, call: Call, key: SigningKey) -> CheckedTransaction:
         now_ms = time.time_ns() // 1_000_000
-        # Above all before, of this run and of earlier ones.
-        self._nonce = max(self._nonce + 1, time.time_ns() // 1_000)
-        return client.sign_call(call, key, self._params.chain_id, self._nonce, now_ms + VALID_MS)
+        # By the clock they rise above those of earlier runs, and the regulator's stay below what
+        # its commands sign with later.
+        nonce = self._nonces[key.address] = max(self._nonces[key.address] + 1, now_ms)
+        return client.sign_call(call, key, self._params.chain_id, nonce, now_ms + VALID_MS)
 
     async def _hand_in(self, node: int, signed: Sequence[CheckedTransaction]) -> list[str]:
         """Hand transactions in at a node; return the ids of those it took."""

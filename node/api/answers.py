@@ -86,6 +86,7 @@ class Answers:
             "latencies": self.latencies,
             "money": self.money,
             "query": self.query,
+            "nonce": self.nonce,
             "submit": self.submit,
             "submit_many": self.submit_many,
             "transaction": self._explainer.transaction,
@@ -165,6 +166,10 @@ class Answers:
             raise ControlError("args is an object")
         return self._app.query(str(question.get("contract")), str(question.get("entry")), args)
 
+    async def nonce(self, question: Mapping[str, Any]) -> Any:
+        """Return the last nonce of an address, 0 if none."""
+        return self._app.nonce(_address(question))
+
     async def submit(self, question: Mapping[str, Any]) -> Any:
         """Hand in a signed transaction."""
         try:
@@ -233,10 +238,15 @@ class Answers:
         return to_hex(await self._bills.path(epoch, _integer(question, "height", 0, 2**62)))
 
 
-def _bill_of(question: Mapping[str, Any]) -> tuple[str, int | None]:
+def _address(question: Mapping[str, Any]) -> str:
     address = question.get("address")
     if not isinstance(address, str) or not is_address(address):
         raise ControlError("address is an account address: cw and 40 hexadecimal digits")
+    return address
+
+
+def _bill_of(question: Mapping[str, Any]) -> tuple[str, int | None]:
+    address = _address(question)
     if question.get("slot") is None:
         return address, None
     return address, _integer(question, "slot", 0, 10**9)

@@ -96,8 +96,9 @@ async def decide_as(key: SigningKey, call: Call, data: Path) -> dict[str, Any]:
 
 async def _decide_once(key: SigningKey, call: Call, data: Path) -> dict[str, Any]:
     status = await ask(data, "status")
+    last = await ask(data, "nonce", address=key.address)
     now_ms = time.time_ns() // 1_000_000
-    signed = sign_call(call, key, status["chain_id"], now_ms, now_ms + VALID_MS)
+    signed = sign_call(call, key, status["chain_id"], max(last + 1, now_ms), now_ms + VALID_MS)
     answer = await ask(data, "submit", transaction=signed.raw.hex())
     while time.time_ns() // 1_000_000 <= now_ms + VALID_MS:
         found = await ask(data, "transaction", id=answer["id"])

@@ -133,9 +133,23 @@ async def test_records_are_audited_by_another_region(tmp_path: Path) -> None:
 
         await until(lambda: min(audited(1), audited(2)) >= 2, "records of both are audited")
         for number in (1, 2):
-            others = grid.regions[3 - number]
+            # The first record may be anchored before there is another region.
+            others = grid.regions[3 - number] + grid.neutral
             assert sum(node.auditor.counts["audited"] for node in others) >= 2
             assert sum(node.auditor.counts["accused"] for node in others) == 0
+
+
+async def test_the_first_region_is_audited_by_the_main_chains_own(tmp_path: Path) -> None:
+    grid = TierGrid(tmp_path, checkpoint_ms=500)
+    async with running(grid):
+        await grid.admit(1)
+        main = grid.neutral[0].main.app
+        await until(
+            lambda: main.query("audit", "status", {"region": 1})["number"] >= 2,
+            "a region that is alone is audited",
+        )
+        assert sum(node.auditor.counts["audited"] for node in grid.neutral) >= 2
+        assert sum(node.auditor.counts["audited"] for node in grid.regions[1]) == 0
 
 
 async def test_what_one_region_lacks_another_sells(tmp_path: Path) -> None:

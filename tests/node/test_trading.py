@@ -57,6 +57,7 @@ class Lane:
             ),
             self.street.app.params,
             self.street.query,
+            self.street.app.nonce,
             self._submit,
             Finality(),
             HOME_KEYS[0],

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import hashlib
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -210,8 +209,7 @@ class TierGrid:
 
     def on_main(self, node: TierNode, one: SigningKey, call: Call) -> None:
         """Hand in a call at a node of the main chain."""
-        nonce = time.time_ns() // 1_000
-        signed = sign_call(call, one, MAIN_ID, nonce, now_ms() + 60_000)
+        signed = sign_call(call, one, MAIN_ID, now_ms(), now_ms() + 60_000)
         node.main.mempool.submit(signed.raw)
 
     async def admit(self, number: int) -> None:
