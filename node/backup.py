@@ -5,6 +5,7 @@ does. Nor is the write-ahead log: a vote of before the restore is not remembered
 authority abstains until two heights have been decided without it (`node.wal`).
 """
 
+import gzip
 import io
 import os
 import tarfile
@@ -55,7 +56,7 @@ def back_up(config_file: Path, file: Path) -> list[str]:
 
     Raises
     ------
-    ConfigError
+    ConfigError, GenesisError
         There is no whole home, its paths are not the usual ones, or `file` exists already.
     """
     config = load_config(config_file, {})
@@ -140,13 +141,16 @@ def _read(file: Path) -> dict[str, bytes]:
     try:
         if file.stat().st_size > BACKUP_BYTES_MAX:
             raise ConfigError(f"{file}: more than the {BACKUP_BYTES_MAX} bytes a backup has")
-        with tarfile.open(file, mode="r:gz") as archive:
+        with gzip.open(file) as raw, tarfile.open(fileobj=raw, mode="r:") as archive:
             for entry in archive:
                 bytes_max, _ = _PARTS.get(entry.name, (0, False))
                 content = archive.extractfile(entry) if entry.isreg() else None
                 if content is None or entry.name in parts or entry.size > bytes_max:
                     raise ConfigError(f"{file}: {entry.name!r} is no part of a backup")
                 parts[entry.name] = content.read(bytes_max)
+            # The checksum stands at the very end, after what fills up the archive's last record.
+            if len(raw.read(tarfile.RECORDSIZE + 1)) > tarfile.RECORDSIZE:
+                raise ConfigError(f"{file}: more is in it than a backup")
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror or error})") from None
     except (tarfile.TarError, zlib.error, EOFError, ValueError) as error:

@@ -192,9 +192,8 @@ def bend_network(driven: Driven, chain_id: str) -> None:
             # Each is sent, whatever became of the one before.
             return all([Libp2pNetwork.send(self, peer_id, protocol, each) for each in said])  # noqa: C419
 
-    # Whatever the daemon's chains are, this is where their networks are made. Were the name not
-    # there, mypy would say so.
-    tiers.Libp2pNetwork = LyingNetwork  # type: ignore[misc]
+    # Here the networks of all of the daemon's chains are made.
+    tiers.Libp2pNetwork = LyingNetwork  # type: ignore[attr-defined]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -148,7 +148,7 @@ def test_it_is_told_by_a_file(tmp_path: Path) -> None:
 def test_the_daemons_network_is_the_one_that_lies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str, protocol: str, count: int
 ) -> None:
-    monkeypatch.setattr(tiers, "Libp2pNetwork", tiers.Libp2pNetwork)
+    monkeypatch.setattr(tiers, "Libp2pNetwork", Libp2pNetwork)
     sent: list[bytes] = []
     monkeypatch.setattr(
         Libp2pNetwork, "send", lambda _self, _peer, _protocol, data: sent.append(data) or True
