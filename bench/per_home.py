@@ -54,6 +54,7 @@ WARM_UP: Final = 3
 CALLS_PER_BLOCK: Final = 250
 BALANCE_MICRO: Final = 10**9
 STEPS: Final = 4
+GRID_WH: Final = 20
 AUDITS_NEEDED: Final = MainRules().audits_needed
 Calls = list[tuple[SigningKey, Call]]
 
@@ -200,7 +201,7 @@ class Grid:
             shadow.take_in()
         self.post()
         for region in self.full:
-            region.meter(slot, [(120, 40)] * HOMES)
+            region.meter(slot, readings(region, slot))
         for shadow in self.shadows:
             shadow.settle(slot)
         self.post()
@@ -260,6 +261,21 @@ def orders(slot: int) -> list[tuple[int, str, int, int]]:
             1_000 * random_.randrange(90, 190),
         )
         for home in range(1, HOMES + 1)
+    ]
+
+
+def readings(region: FullRegion, slot: int) -> list[tuple[int, int]]:
+    """Return what homes took and gave: what they have contracted, and a little of the grid's."""
+    bought, sold = [0] * (HOMES + 1), [0] * (HOMES + 1)
+    for trade in client.trades_of_slot(region.query, slot):
+        if not trade.backstop:
+            bought[trade.buyer] += trade.energy_wh
+            sold[trade.seller] += trade.energy_wh
+    for one in client.traded_elsewhere(region.query, slot):
+        bought[one.home] += one.bought_wh
+        sold[one.home] += one.sold_wh
+    return [
+        (bought[home] + (0 if sold[home] else GRID_WH), sold[home]) for home in range(1, HOMES + 1)
     ]
 
 
