@@ -207,9 +207,9 @@ class _Founding:
             hold_ms=HOLD_MS,
             halt_ms=self._halt_ms,
             sponsors=sponsors,
-            # Until the slot's delivery ends: from its gate on an offer has to be decided, anchored
-            # and shown; what comes of it is shown while readings are still taken.
-            exchange=ExchangeRules(close_ms=self._plan.slot_minutes * 60_000),
+            # Until half of the slot is delivered: from its gate on an offer has to be decided,
+            # anchored and shown; what comes of it has to be known while it can be delivered.
+            exchange=ExchangeRules(close_ms=self._plan.slot_minutes * 30_000),
         )
         market = market_of(
             self._plan,

@@ -1,4 +1,4 @@
-"""Trade across regions: offered, cleared, claimed or refunded; every rule of X1 to X9 once."""
+"""Trade across regions: offered, cleared, claimed or refunded; every rule of X1 to X10 once."""
 
 import msgspec
 import pytest
@@ -341,6 +341,38 @@ def test_what_is_shown_too_late_is_the_regulators() -> None:
     world.check()
     # The main chain takes a slot as traded, or as not, and nothing between.
     world.anchor()
+    world.check()
+
+
+@pytest.mark.parametrize(
+    ("shown_at_ms", "given_wh", "kept"),
+    [
+        (SLOT * SLOT_MS - 60_000, 300, [[False], [False]]),
+        (SLOT * SLOT_MS + 60_000, 300, [[True], []]),
+        (SLOT * SLOT_MS + 60_000, 200, [[False], []]),
+    ],
+    ids=["known", "unforeseen", "short at home too"],
+)
+def test_what_was_learned_during_delivery_is_no_promise(
+    shown_at_ms: int, given_wh: int, kept: list[list[bool]]
+) -> None:
+    """X10: of what is sold to others, only what a home knew of counts as kept or not."""
+    world = World(twin=CPythonEngine)
+    sunny = world.regions[0]
+    traded(world)
+    for region in world.regions:
+        region.block(at_ms=shown_at_ms)
+    world.show()
+    read = [(0, given_wh), (0, 0), (300, 0), (0, 0)]
+    world.meter(SLOT, {1: read, 2: DARK_READ})
+    found = [client.record(sunny.query, home).history for home in (1, 2)]
+    assert [[was_kept for _, was_kept in history] for history in found] == kept
+    # It is billed all the same, and the buyer's region has what it paid for.
+    bills = client.bills_of_slot(sunny.query, SLOT)
+    assert [(bill.sold_wh, bill.shortfall_wh) for bill in bills[:2]] == [
+        (900, 900 - given_wh),
+        (100, 100),
+    ]
     world.check()
 
 
