@@ -376,6 +376,35 @@ def test_what_was_learned_during_delivery_is_no_promise(
     world.check()
 
 
+@pytest.mark.slow
+def test_a_main_chain_that_was_away_for_a_day_is_told_all_of_it() -> None:
+    """max_unanchored of consensus.md: regions go on for 24 h, and nothing of it is lost."""
+    world = World(balance_micro=10**9)
+    slots = range(SLOT, SLOT + 96, 2)
+    for slot in slots:
+        world.trade(slot, {1: SUNNY, 2: DARK})
+        world.meter(slot, {1: SUNNY_READ, 2: DARK_READ})
+    for region in world.regions:
+        region.block(at_ms=(slots[-1] + 4) * SLOT_MS)
+        assert world.main.query("anchor", "last", {"region": region.number})["number"] == 0
+    world.main.block(at_ms=world.regions[0].time_ms)
+    shown = world.main.query("regions", "regions", {"first": 1, "count": 2})
+    assert [row["status"] for row in shown] == ["halted"] * 2
+    world.anchor()
+    world.show()
+    world.anchor()
+    for region in world.regions:
+        last = world.main.query("anchor", "last", {"region": region.number})
+        assert last["number"] == len(region.checkpoints) > 64
+        assert world.main.query("regions", "show", {"region": region.number})["status"] == "live"
+        for slot in slots:
+            asked = {"region": region.number, "slot": slot}
+            assert world.main.query("anchor", "settled_by", asked) is not None
+            assert client.slot_summary(region.query, slot).imported_wh == 0
+            assert world.status(region, slot) == "refunded"
+    world.check()
+
+
 def test_many_ends_are_shown_some_at_a_time() -> None:
     """The main chain was away for a while; what homes still wait for comes first."""
     world = World(1, history_min=256)
