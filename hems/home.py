@@ -16,7 +16,7 @@ from hems import bid, civil, control, forecast, intraday
 from hems.agents.base import Outcome, Prior, Revision, Situation, Standing
 from hems.agents.desk import Desk
 from hems.bid import Band, Order, Suggested
-from hems.civil import DAY_MS, MINUTE_MS, FloatArray, IntArray
+from hems.civil import DAY_MS, MINUTE_MS, IntArray
 from hems.config import HomeConfig, open_source
 from hems.devices.flexible import FlexibleLoads, Outlook
 from hems.devices.progress import DeviceState
@@ -29,7 +29,7 @@ from hems.prices import Tariff, tariff_over
 from hems.sensors import checked_soc, soc_change_max
 from hems.sources.base import Source
 from hems.sources.checked import CheckedSource
-from hems.sources.community import LOAD_TYPES, load_profile_w
+from hems.sources.community import typical_load_wh
 from hems.state import LEAD_SLOTS_MAX, HomeState
 
 SLOT_MINUTES_MIN: Final = 5
@@ -50,10 +50,11 @@ class MarketView(NamedTuple):
     """Prices as the home sees them. [micro/kWh]
 
     `tariff_micro_per_kwh` maps a moment (ms, UTC) to the grid's price; where it is None, the one
-    before stands in and the slot is not traded. `suggested` is for the slot to be traded. `shortfall_micro_per_kwh` is the penalty, beside the tariff, for energy sold and
-    not delivered. `prior` is what the last round traded at. `export_cap_w` is what the market lets
-    the home sell, if that is less than its own cap. [W] `strain` is how much of the defaults that
-    the market allows the home has had: at 1 it is turned away.
+    before stands in and the slot is not traded. `suggested` is for the slot to be traded.
+    `shortfall_micro_per_kwh` is the penalty, beside the tariff, for energy sold and not delivered.
+    `prior` is what the last round traded at. `export_cap_w` is what the market lets the home sell,
+    if that is less than its own cap. [W] `strain` is how much of the defaults that the market
+    allows the home has had: at 1 it is turned away.
     """
 
     tariff_micro_per_kwh: Tariff
@@ -504,11 +505,3 @@ class HomeEnergyManager:
         if not self._weather.knows_clouds:
             pv_ahead = intraday.persist_pv(pv_ahead, pv, steps_per_day, offsets)
         return intraday.persist_load(load_ahead, load, steps_per_day, offsets), pv_ahead
-
-
-def typical_load_wh(positions: IntArray, steps_per_day: int) -> FloatArray:
-    """Return the mean home's load at civil positions, for homes with no history yet. [Wh]"""
-    hourly = load_profile_w(LOAD_TYPES - 1, 0)
-    hour = (positions % steps_per_day) * 24 // steps_per_day
-    typical: FloatArray = hourly[hour] * 24 / steps_per_day
-    return typical

@@ -147,7 +147,7 @@ class Checked(NamedTuple):
 
 
 def outcome(channel: str, kind: str) -> Outcome:
-    """Return what became of the readings of a channel with a fault: `load`, `pv`, `battery`, `tariff`."""
+    """Return what became of readings of `load`, `pv`, `battery` or `tariff` with a fault."""
     if kind in ("missing", "negative", "unit", "soc"):
         return "refused"
     if channel in ("pv", "tariff"):

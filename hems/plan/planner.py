@@ -95,8 +95,8 @@ class Planner:
         """Return the cheapest plan.
 
         Where the solver fails or finds none in time it is the rule's, which is logged once until
-        the solver is well again. With `keep_choices` what is on or off stays as in the last plan, if that had the same
-        devices and steps: quicker, and the cost is convex in what is traded.
+        the solver is well again. With `keep_choices` what is on or off stays as in the last plan,
+        if that had the same devices and steps: quicker, and the cost is convex in what is traded.
 
         Raises
         ------
