@@ -25,7 +25,7 @@ from bench.machine import describe
 from hems import civil
 from hems.agents.base import Outcome, Prior
 from hems.bid import Band, Suggested
-from hems.config import ConstantHome, HomeConfig
+from hems.config import ConstantHome, HomeConfig, PlanSettings
 from hems.forecast.plots import bars_svg
 from hems.home import HomeEnergyManager, MarketView
 from hems.neighbourhood import built_in, with_storage
@@ -51,6 +51,8 @@ VALID_MS: Final = 3_600_000
 REGULATOR_PRICE: Final = 200_000
 PLANT_W: Final = 2_000
 LINE_LETTERS: Final = 14
+# A plan takes milliseconds. The limit is of wall time: on a busy machine rules would trade.
+UNHURRIED: Final = PlanSettings(time_limit_ms=60_000)
 
 
 class Run(NamedTuple):
@@ -86,7 +88,10 @@ class Street:
         self.clock = self.params.clock()
         self.app = Application(self.params)
         self.app.commit(self.app.genesis())
-        self.homes = [HomeEnergyManager(config) for config in configs]
+        self.homes = [
+            HomeEnergyManager(msgspec.structs.replace(config, planning=UNHURRIED))
+            for config in configs
+        ]
         self._tariffs: dict[int, int] = {}
         self._height = 0
         self._time_ms = start_ms

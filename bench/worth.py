@@ -33,7 +33,7 @@ import numpy as np
 from bench.machine import describe
 from hems import civil, control
 from hems.civil import DAY_MS, BoolArray, FloatArray, IntArray
-from hems.config import CommunityHome, HomeConfig
+from hems.config import CommunityHome, HomeConfig, PlanSettings
 from hems.devices import Battery
 from hems.errors import DataError
 from hems.forecast import Forecast
@@ -57,6 +57,8 @@ FORESIGHT_DAYS: Final = 5
 KEPT_DAYS: Final = 2
 JOBS: Final = 2
 MANAGED: Final = "managed"
+# A plan takes milliseconds. The limit is of wall time: on a busy machine rules would be billed.
+UNHURRIED: Final = PlanSettings(time_limit_ms=60_000)
 PARTS: Final = ("knows both", "knows load", "knows PV")
 
 
@@ -192,7 +194,9 @@ def _pv_of(by_date: dict[tuple[int, int], FloatArray], month: int, day: int) -> 
 
 def config() -> HomeConfig:
     """Return the home that is billed. Its civil day is UTC's: labels are civil time."""
-    return HomeConfig(source=CommunityHome(home=0), zone="UTC", battery=Battery())
+    return HomeConfig(
+        source=CommunityHome(home=0), zone="UTC", battery=Battery(), planning=UNHURRIED
+    )
 
 
 def local_tariff(at_ms: int) -> int:
