@@ -189,3 +189,31 @@ def street_compose(
     typer.echo(
         compose_file(StreetPlan(homes=homes, authorities=authorities, regions=regions), build)
     )
+
+
+StreetOption = Annotated[
+    Path, typer.Option("--dir", help="The street that testnet create --containers has made.")
+]
+JoiningOption = Annotated[
+    int, typer.Option("--joining", help="How many homes more make their own keys and join.")
+]
+ImageOption = Annotated[
+    str, typer.Option("--image", help="The image, by a name that all hosts can pull.")
+]
+
+
+@testnet_app.command("stack")
+def street_stack(
+    directory: StreetOption,
+    host: Annotated[
+        list[str],
+        typer.Option(help="A host of the swarm, as `docker node ls` calls it. Repeatable."),
+    ],
+    joining: JoiningOption = 0,
+    image: ImageOption = "commonwatt",
+) -> None:
+    """Print a Docker Swarm stack of a street over several hosts."""
+    from testnet.stack import stack_file
+    from testnet.street import the_street
+
+    typer.echo(stack_file(the_street(directory), host, joining, image), nl=False)

@@ -2,8 +2,9 @@
 
 On one host the operator asks the authorities' nodes by their control sockets
 (`testnet/operate.py`). Over several hosts it keeps an office: a node per region that follows the
-chain and takes in newcomers' applications, and one of the main chain. They have no seat and no home; their keys are
-made from the regulator's, so that newcomers can be told beforehand where to knock.
+chain and takes in newcomers' applications, and one of the main chain. They have no seat and no
+home; their keys are made from the regulator's, so that newcomers can be told beforehand where to
+knock.
 
 <work>/
     office-1/ ...    a node's directory for each region
