@@ -144,7 +144,7 @@ def set_up(street: Street, work: Path) -> list[Path]:
 def _check_same(directory: Path, genesis: Genesis) -> None:
     if read_genesis(directory / GENESIS_NAME).hash != genesis.hash:
         raise StreetError(
-            f"{directory} follows {genesis.chain_id} of another genesis; remove it, or the volume"
+            f"{directory} follows another chain than {genesis.chain_id}; remove it, or its volume"
         )
 
 

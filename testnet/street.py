@@ -7,6 +7,7 @@
     home-01/ ...    one directory per home (`node.setup`)
 """
 
+import functools
 import itertools
 import json
 import os
@@ -361,6 +362,7 @@ def _market_start_ms(zone: str) -> int:
     return int(MARKET_START.replace(tzinfo=ZoneInfo(zone)).timestamp()) * 1000
 
 
+@functools.cache
 def utc_offsets(zone: str, start_ms: int) -> tuple[tuple[int, int], ...]:
     """Return the zone's dated offsets from UTC, for the contract, which knows no zones.
 

@@ -34,7 +34,7 @@ def docker(*arguments: str, check: bool = True, text: str | None = None) -> str:
         check=False,
     )
     assert done.returncode == 0 or not check, f"{arguments}: {done.stdout}\n{done.stderr}"
-    return done.stdout
+    return done.stdout + (done.stderr if "logs" in arguments else "")
 
 
 def commonwatt(*arguments: str) -> str:

@@ -110,10 +110,10 @@ def test_the_operator_follows_with_what_it_is_given(street: Street, tmp_path: Pa
 
 
 def test_another_grids_office_is_refused(street: Street, tmp_path: Path) -> None:
-    set_up(street, tmp_path / "work")
-    other = create(tmp_path / "other", street.plan, containers=True)
-    with pytest.raises(StreetError, match="another genesis; remove it"):
-        set_up(other, tmp_path / "work")
+    first, second, _ = set_up(street, tmp_path)
+    (first / GENESIS_NAME).write_bytes((second / GENESIS_NAME).read_bytes())
+    with pytest.raises(StreetError, match="office-1 follows another chain than region-1-"):
+        set_up(street, tmp_path)
 
 
 def test_what_cannot_be_is_refused(
@@ -125,7 +125,9 @@ def test_what_cannot_be_is_refused(
         stack_file(street, ["one", "one"], 0, "grid")
     with pytest.raises(StreetError, match="193 homes that join 8: 0 to 192"):
         stack_file(street, HOSTS, 193, "grid")
-    local = create(tmp_path / "local", StreetPlan(homes=4))
+    local = Street(tmp_path, StreetPlan(homes=4), street.names[:4], [])
+    local.home("home-01").mkdir()
+    (local.home("home-01") / CONFIG_NAME).write_text("[node]\n")
     with pytest.raises(StreetError, match="testnet create --containers"):
         stack_file(local, HOSTS, 0, "grid")
     monkeypatch.setattr(stack, "ITEM_BYTES_MAX", 100)
