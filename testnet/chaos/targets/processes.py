@@ -77,6 +77,7 @@ class Processes:
             time_lapse=grid.time_lapse,
             slot_minutes=grid.slot_minutes,
         )
+        self.plan.check()
         mine, *others = (tuple(group.names) for group in regions_of(self.plan))
         outside = (*(name for names in others for name in names), *neutral_names(self.plan))
         self._roster = Roster(mine, mine[: grid.authorities], {}, outside, grid.regions)
