@@ -118,8 +118,13 @@ def street_create(
     regions: Annotated[
         int, typer.Option(help="Over how many regions, under a main chain; 1: without.")
     ] = 1,
+    joining: Annotated[
+        int, typer.Option(help="With --containers: how many more homes this machine shall run.")
+    ] = 0,
 ) -> None:
     """Make the genesis, keys and settings of a street without starting it."""
+    from node.host import memory_mib
+    from testnet.manifests import check_room
     from testnet.regions import create
     from testnet.street import StreetPlan, open_street
     from testnet.up import agents_asked
@@ -137,6 +142,8 @@ def street_create(
         regions=regions,
         **agents_asked(agent or ()),
     )
+    if containers:
+        check_room(plan, joining, memory_mib())
     create(directory, plan, containers, owner)
     each = "" if regions == 1 else f" in {regions} regions"
     what = "of them" if regions == 1 else "of each region"
