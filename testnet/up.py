@@ -166,7 +166,8 @@ async def _watch(
                 if _is_over(options, observed, tiers):
                     break
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), POLL_S)
+                    async with asyncio.timeout(POLL_S):
+                        await stop.wait()
     finally:
         if admitting is not None:
             admitting.cancel()
