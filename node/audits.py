@@ -239,7 +239,12 @@ class Auditor:
     async def _audited(self, duty: Duty) -> Finding:
         """Audit by whichever of the region's authorities shows it."""
         problems = []
-        for peer in self._peers_of(duty):
+        try:
+            peers = self._peers_of(duty)
+        except QueryError as error:
+            # Others have done it meanwhile, and the set is forgotten.
+            return Finding(None, f"{error.code}: {error.message}")
+        for peer in peers:
             try:
                 return await self._audited_by(duty, peer)
             except (PeerError, BadBlock, BadSnapshot, ConsensusError) as error:

@@ -16,6 +16,8 @@ log = logging.getLogger("commonwatt.signatory")
 VALID_MS: Final = 60_000
 # Calls that were handed in and of which no receipt has come.
 WAITING_MAX: Final = 64
+# Half of what may wait of an account: while no blocks come, its household has the rest.
+PENDING_MAX: Final = 32
 
 
 class Signatory:
@@ -48,7 +50,10 @@ class Signatory:
     def hand_in(self, calls: Sequence[Call]) -> int:
         """Sign calls and hand them in, in their order; return how many were taken."""
         there = self._there
+        room = PENDING_MAX - sum(map(self._pends, self._waiting))
         for done, call in enumerate(calls):
+            if done >= room:
+                return done
             until_ms = self._now_ms() + VALID_MS
             signed = sign_call(
                 call, there.key, there.genesis.chain_id, self._next_nonce(), until_ms
@@ -63,6 +68,10 @@ class Signatory:
             while len(self._waiting) > WAITING_MAX:
                 del self._waiting[next(iter(self._waiting))]
         return len(calls)
+
+    def _pends(self, tx_id: bytes) -> bool:
+        found = self._there.mempool.find(tx_id)
+        return found is not None and found[1] is None
 
     def _rise(self) -> int:
         # They need only rise: by the clock they do so over restarts, too. The account's owner may

@@ -134,7 +134,7 @@ class Answers:
         return [
             {
                 "home": home,
-                "account": client.account(self._app.query, home.address),
+                "account": self._account(home.address),
                 "total": client.total(self._app.query, home.number),
             }
             for home in client.homes(self._app.query)
@@ -151,13 +151,22 @@ class Answers:
         addresses = {home.address for home in client.homes(self._app.query)}
         addresses |= {member.address for member in governance.members(self._app.query)}
         addresses |= {self._app.params.regulator}
-        accounts = [client.account(self._app.query, address) for address in addresses]
+        accounts = [self._account(address) for address in addresses]
         return {
             "minted_micro": supply.minted_micro,
             "redeemed_micro": supply.redeemed_micro,
             "balances_micro": sum(account.balance_micro for account in accounts),
             "held_micro": sum(account.held_micro for account in accounts),
         }
+
+    def _account(self, address: str) -> client.Account:
+        """Return an account; an empty one of a home that was given no first money yet."""
+        try:
+            return client.account(self._app.query, address)
+        except QueryError as error:
+            if error.code != "unknown_account":
+                raise
+            return client.Account(address, 0, 0, 0)
 
     async def query(self, question: Mapping[str, Any]) -> Any:
         """A contract's query."""

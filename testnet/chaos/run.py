@@ -32,7 +32,7 @@ from testnet.chaos.scenario import (
     Stop,
     Wipe,
 )
-from testnet.chaos.targets.base import Drive, Target
+from testnet.chaos.targets.base import Drive, Target, lies_told
 from testnet.chaos.verdict import WAY_S, Seen, Struck
 from testnet.chaos.watch import Heads, Watch
 from testnet.load import Load, LoadPlan
@@ -139,6 +139,7 @@ class Runner:
             books,
             self._target.quiet_s,
             self._told,
+            {name: lies_told(self._target, name) for name in self._plan.struck(Byzantine)},
         )
 
     async def _prepare_bursts(self) -> None:
