@@ -1,5 +1,6 @@
 """What an authority says beside its votes leaves room for what its household says."""
 
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +27,8 @@ def test_what_waits_for_a_block_is_not_said_again_without_end() -> None:
         app=SimpleNamespace(nonce=lambda address: 0),
         chain=SimpleNamespace(on_applied=lambda listener: None),
     )
-    one = Signatory(there, now_ms)
+    nonces = itertools.count(now_ms())
+    one = Signatory(there, now_ms, lambda: next(nonces))
     calls = [regions.approve(number) for number in range(1, 9)]
     taken = [one.hand_in(calls) for _ in range(PENDING_MAX // len(calls) + 3)]
     assert sum(taken) == len(pool) == PENDING_MAX < PER_SENDER_MAX
