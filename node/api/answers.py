@@ -30,7 +30,7 @@ from consensus.messages import BLOCK_BYTES_MAX, Block
 from market import client, governance
 from market.app import Application
 from market.errors import QueryError
-from node.api.control import Answer
+from node.api.control import Answer, integer
 from node.api.explain import Explainer
 from node.api.views import Views
 from node.bill import Bills, to_hex
@@ -116,13 +116,13 @@ class Answers:
 
     async def slots(self, question: Mapping[str, Any]) -> Any:
         """Summaries of the last settled slots."""
-        count = _integer(question, "count", 1, SLOTS_MAX)
+        count = integer(question, "count", 1, SLOTS_MAX)
         numbers = client.settled_slots(self._app.query, count)
         return [client.slot_summary(self._app.query, number) for number in numbers]
 
     async def slot(self, question: Mapping[str, Any]) -> Any:
         """One slot, whole."""
-        number = _integer(question, "slot", 0, 10**9)
+        number = integer(question, "slot", 0, 10**9)
         return {
             "summary": client.slot_summary(self._app.query, number),
             "trades": client.trades_of_slot(self._app.query, number),
@@ -210,7 +210,7 @@ class Answers:
 
     async def block(self, question: Mapping[str, Any]) -> Any:
         """A decided block's header, in short."""
-        stored = await self._store.block(_integer(question, "height", 0, 2**62))
+        stored = await self._store.block(integer(question, "height", 0, 2**62))
         if stored is None:
             return None
         header = decode(stored.block, Block, BLOCK_BYTES_MAX).header
@@ -243,8 +243,8 @@ class Answers:
 
     async def path(self, question: Mapping[str, Any]) -> Any:
         """Signed headers from an epoch to a height."""
-        epoch = _integer(question, "epoch", 0, 2**62)
-        return to_hex(await self._bills.path(epoch, _integer(question, "height", 0, 2**62)))
+        epoch = integer(question, "epoch", 0, 2**62)
+        return to_hex(await self._bills.path(epoch, integer(question, "height", 0, 2**62)))
 
 
 def _address(question: Mapping[str, Any]) -> str:
@@ -258,17 +258,7 @@ def _bill_of(question: Mapping[str, Any]) -> tuple[str, int | None]:
     address = _address(question)
     if question.get("slot") is None:
         return address, None
-    return address, _integer(question, "slot", 0, 10**9)
-
-
-def _integer(question: Mapping[str, Any], name: str, low: int, high: int) -> int:
-    try:
-        value = msgspec.convert(question.get(name), int)
-    except msgspec.ValidationError:
-        raise ControlError(f"{name} is a whole number") from None
-    if not low <= value <= high:
-        raise ControlError(f"{name} is {value}, allowed are {low} to {high}")
-    return value
+    return address, integer(question, "slot", 0, 10**9)
 
 
 def _tx_id(question: Mapping[str, Any]) -> bytes:
