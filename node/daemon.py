@@ -30,7 +30,7 @@ from node.api.regions import Regions
 from node.audits import Auditor, RegionServer
 from node.chain import Chain
 from node.config import Config, MainSection, NetworkSection
-from node.errors import NodeError, StartError
+from node.errors import ConfigError, NodeError, StartError
 from node.evidence import EvidencePool
 from node.genesis import Genesis, read_genesis
 from node.household import Household
@@ -124,6 +124,11 @@ class Node:
         network: Network | None = None,
         main_network: Network | None = None,
     ) -> None:
+        if config.home is not None and genesis.market.main is not None:
+            raise ConfigError(
+                f"[home] is for a home of a region or a street; chain {genesis.chain_id} is a main "
+                "chain, which has none"
+            )
         self._config = config
         self._data = data
         self._key = key
