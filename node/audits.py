@@ -390,11 +390,13 @@ class Auditor:
         """Do the next thing of a case: open it, show what is missing, have it judged."""
         try:
             status = self._app.query("regions", "show", {"region": duty.region})["status"]
+            funds = self._app.query("regions", "funds", {"region": duty.region})
             case = self._app.query("audit", "case_of", {"address": self._address})
         except MarketError as error:
             log.warning("the case against region %d: %s", duty.region, error)
             return
-        if status not in ("live", "halted"):
+        # A region does not save its bond by leaving.
+        if status not in ("live", "halted") and not (status == "left" and any(funds.values())):
             log.warning("region %d is %s: the case is over", duty.region, status)
             self._case = None
             return
