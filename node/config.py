@@ -102,7 +102,7 @@ class Config(Section, frozen=True):
 
 
 # tomllib takes time by the square of a dotted key's parts; a setting's has three.
-LONG_KEY: Final = re.compile(
+_LONG_KEY: Final = re.compile(
     rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{KEY_PARTS_MAX}}}"""
 )
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
@@ -129,16 +129,7 @@ def load_config(
     tree: dict[str, Any] = {}
     origin = str(file) if file else "settings"
     if file is not None:
-        try:
-            with file.open(encoding="utf-8") as text:
-                tree = tomllib.loads(_bounded(text.read(FILE_CHARS_MAX + 1), file))
-        except OSError as error:
-            raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
-        except RecursionError:
-            raise ConfigError(f"{file}: not TOML: nested too deep") from None
-        # Not only TOMLDecodeError: an integer of thousands of digits is another ValueError.
-        except ValueError as error:
-            raise ConfigError(f"{file}: not TOML: {error}") from None
+        tree = read_toml(file)
     _check_names(tree, origin)
     _add_environment(tree, environment)
     for path, value in (flags or {}).items():
@@ -153,10 +144,30 @@ def load_config(
     return msgspec.structs.replace(config, directory=file.parent if file else Path())
 
 
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return what a file of settings says, of at most `FILE_CHARS_MAX` characters.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, is too large, or is no TOML. The text is one line.
+    """
+    try:
+        with file.open(encoding="utf-8") as text:
+            return tomllib.loads(_bounded(text.read(FILE_CHARS_MAX + 1), file))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
+    except RecursionError:
+        raise ConfigError(f"{file}: not TOML: nested too deep") from None
+    # Not only TOMLDecodeError: an integer of thousands of digits is another ValueError.
+    except ValueError as error:
+        raise ConfigError(f"{file}: not TOML: {error}") from None
+
+
 def _bounded(text: str, file: Path) -> str:
     if len(text) > FILE_CHARS_MAX:
         raise ConfigError(f"{file}: more than the {FILE_CHARS_MAX} characters that are read")
-    if LONG_KEY.search(text):
+    if _LONG_KEY.search(text):
         raise ConfigError(f"{file}: not TOML of ours: a key of more than {KEY_PARTS_MAX} parts")
     return text
 

@@ -31,7 +31,7 @@ from node.audits import Auditor, RegionServer
 from node.beginning import Beginning, await_beginning
 from node.chain import Chain
 from node.config import Config, MainSection, NetworkSection
-from node.errors import NodeError, StartError
+from node.errors import ConfigError, NodeError, StartError
 from node.evidence import EvidencePool
 from node.genesis import Genesis, read_genesis
 from node.household import Household
@@ -135,6 +135,11 @@ class Node:
         network: Network | None = None,
         main_network: Network | None = None,
     ) -> None:
+        if config.home is not None and genesis.market.main is not None:
+            raise ConfigError(
+                f"[home] is for a home of a region or a street; chain {genesis.chain_id} is a main "
+                "chain, which has none"
+            )
         self._config = config
         self._data = data
         self._key = key

@@ -13,7 +13,7 @@ from typing import Any, Final
 from market.app import Application
 from market.errors import QueryError
 from node.anchoring import NUMBER_MAX, Anchors
-from node.api.control import Answer
+from node.api.control import Answer, integer
 from node.bill import to_hex
 from node.errors import ControlError
 
@@ -129,12 +129,12 @@ class Regions:
 
     async def checkpoint_proof(self, question: Mapping[str, Any]) -> Any:
         """What has become of a checkpoint, with proof."""
-        number = _integer(question, "number", 1, NUMBER_MAX)
+        number = integer(question, "number", 1, NUMBER_MAX)
         return to_hex(await self._need_anchors().proof(number))
 
     async def main_path(self, question: Mapping[str, Any]) -> Any:
         """Signed headers of the main chain."""
-        epoch, height = (_integer(question, name, 0, 2**62) for name in ("epoch", "height"))
+        epoch, height = (integer(question, name, 0, 2**62) for name in ("epoch", "height"))
         return to_hex(await self._need_anchors().path(epoch, height))
 
     def _need_anchors(self) -> Anchors:
@@ -143,10 +143,3 @@ class Regions:
                 "this node does not keep its region's main chain: ask an authority of the region"
             )
         return self._anchors
-
-
-def _integer(question: Mapping[str, Any], name: str, low: int, high: int) -> int:
-    value = question.get(name)
-    if type(value) is not int or not low <= value <= high:
-        raise ControlError(f"{name} is a whole number from {low} to {high}")
-    return value

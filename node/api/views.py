@@ -20,7 +20,7 @@ from market.app import Application
 from market.client.finality import finality_of_slot
 from market.errors import QueryError
 from market.genesis import MECHANISMS_WITH_ORDERS
-from node.api.control import Answer
+from node.api.control import Answer, integer
 from node.errors import ControlError
 from wire.keys import is_address
 
@@ -393,11 +393,4 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _integer(question: Mapping[str, Any], name: str, low: int, high: int) -> int | None:
-    value = question.get(name)
-    if value is None:
-        return None
-    if type(value) is not int:
-        raise ControlError(f"{name} is a whole number")
-    if not low <= value <= high:
-        raise ControlError(f"{name} is {value}, allowed are {low} to {high}")
-    return value
+    return None if question.get(name) is None else integer(question, name, low, high)
