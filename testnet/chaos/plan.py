@@ -25,6 +25,7 @@ from testnet.chaos.scenario import (
     Random,
     Restart,
     Scenario,
+    Silencing,
     Stop,
     Wipe,
 )
@@ -37,8 +38,6 @@ REST: Final = "rest"
 
 # Faults of the process itself: a node can have one of them at a time.
 OF_PROCESS: Final = (Kill, Wipe, Restart, Stop)
-# Those under which a node says nothing.
-SILENT: Final = (*OF_PROCESS, Disconnect)
 Pair = tuple[str, str]
 
 
@@ -154,7 +153,7 @@ class Plan(NamedTuple):
         for strike in self.strikes:
             if not any(begin <= moment_s < end for begin, end in strike.spans()):
                 continue
-            if isinstance(strike.fault, (*SILENT, Byzantine)):
+            if isinstance(strike.fault, Silencing | Byzantine):
                 well -= set(strike.nodes)
             cuts |= strike.cuts(self.roster.names)
         for one in well:
@@ -224,7 +223,7 @@ def _strikes(number: int, fault: AnyFault, roster: Roster, seed: int) -> Iterato
         others = roster.select(fault.to, draw, where)
         yield Strike(number, fault, nodes, fault.at_s, end_s, (nodes, others))
         return
-    stagger_s = getattr(fault, "stagger_s", 0.0)
+    stagger_s = fault.stagger_s if isinstance(fault, Silencing) else 0.0
     if not stagger_s:
         yield Strike(number, fault, nodes, fault.at_s, end_s)
         return

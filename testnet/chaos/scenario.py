@@ -44,39 +44,31 @@ class Fault(Table, frozen=True, tag_field="kind"):
     for_s: Span
 
 
-class Kill(Fault, frozen=True, tag="kill"):
-    """The daemon dies as by a power cut, and is started again. `stagger_s`: one after another."""
+class Silencing(Fault, frozen=True):
+    """Base of faults under which a node says nothing. `stagger_s`: one node after another."""
 
     nodes: Nodes
     stagger_s: Seconds = 0.0
 
 
-class Wipe(Fault, frozen=True, tag="wipe"):
+class Kill(Silencing, frozen=True, tag="kill"):
+    """The daemon dies as by a power cut, and is started again."""
+
+
+class Wipe(Silencing, frozen=True, tag="wipe"):
     """As `kill`, and its data directory is empty when it is started again; key and genesis stay."""
 
-    nodes: Nodes
-    stagger_s: Seconds = 0.0
 
-
-class Restart(Fault, frozen=True, tag="restart"):
+class Restart(Silencing, frozen=True, tag="restart"):
     """The daemon is stopped in order and started again at the end."""
 
-    nodes: Nodes
-    stagger_s: Seconds = 0.0
 
-
-class Stop(Fault, frozen=True, tag="stop"):
+class Stop(Silencing, frozen=True, tag="stop"):
     """The daemon stands still (SIGSTOP, a paused container), then goes on."""
 
-    nodes: Nodes
-    stagger_s: Seconds = 0.0
 
-
-class Disconnect(Fault, frozen=True, tag="disconnect"):
+class Disconnect(Silencing, frozen=True, tag="disconnect"):
     """The node's network cable is pulled."""
-
-    nodes: Nodes
-    stagger_s: Seconds = 0.0
 
 
 class Partition(Fault, frozen=True, tag="partition"):
