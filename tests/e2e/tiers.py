@@ -158,9 +158,10 @@ class Trial:
         await self.until(reached, f"{slots} slots of region {group.number} are anchored")
 
     async def traded_since(self, group: Neighbours, first: int) -> int:
-        """Return what homes of a region have traded with each other after slot `first`. [Wh]"""
+        """Return what homes of a region have traded after slot `first`, at home or elsewhere. [Wh]"""
         slots = await self.home(group, "slots", count=SLOTS_MAX)
-        return sum(slot["traded_wh"] for slot in slots if slot["slot"] > first)
+        kinds = ("traded_wh", "imported_wh", "exported_wh")
+        return sum(slot[kind] for slot in slots if slot["slot"] > first for kind in kinds)
 
     async def has(self, group: Neighbours, number: int) -> bool:
         return bool((await self.last(group))["number"] >= number)
