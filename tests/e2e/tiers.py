@@ -158,7 +158,7 @@ class Trial:
         await self.until(reached, f"{slots} slots of region {group.number} are anchored")
 
     async def traded_since(self, group: Neighbours, first: int) -> int:
-        """Return what homes of a region have traded after slot `first`, at home or elsewhere. [Wh]"""
+        """Return what homes of a region have traded after slot `first`, also elsewhere. [Wh]"""
         slots = await self.home(group, "slots", count=SLOTS_MAX)
         kinds = ("traded_wh", "imported_wh", "exported_wh")
         return sum(slot[kind] for slot in slots if slot["slot"] > first for kind in kinds)
