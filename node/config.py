@@ -3,8 +3,8 @@
 `[node]`, `[network]`, `[sync]`, `[main]` and `[web]` stand below with their defaults and meanings;
 `[main]` is absent for a node that keeps one chain only, `[web]` for one without an HTTP API;
 `[home]` is `hems.config.HomeConfig`, or absent for a node that only replicates. In the environment
-a setting of the former is `COMMONWATT_<SECTION>_<NAME>` (a list is separated by commas); the command
-line passes flags as `{"network.listen": ...}`. Relative paths are relative to the file.
+a setting of the former is `COMMONWATT_<SECTION>_<NAME>` (a list is separated by commas); the
+command line passes flags as `{"network.listen": ...}`. Relative paths are relative to the file.
 """
 
 import ipaddress
