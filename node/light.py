@@ -148,7 +148,8 @@ async def visit_community(
     try:
         await network.start()
         try:
-            peer_id = await asyncio.wait_for(here, connect_timeout_s)
+            async with asyncio.timeout(connect_timeout_s):
+                peer_id = await here
         except TimeoutError:
             raise PeerError(
                 f"{address} cannot be reached within {connect_timeout_s:g} s: nobody is there, or "

@@ -252,7 +252,9 @@ class MemoryNetwork(Face):
                 lambda there: there._serve(self.peer_id, protocol, data, answer),
             ):
                 raise NetworkError(f"{peer_id} is not connected")
-            return await asyncio.wait_for(answer, timeout_s)
+            # Not `wait_for`: it swallows a cancellation that comes with the answer.
+            async with asyncio.timeout(timeout_s):
+                return await answer
         except TimeoutError:
             self._counts["requests_failed"] += 1
             raise NetworkError(f"{peer_id} did not answer {protocol} in {timeout_s} s") from None

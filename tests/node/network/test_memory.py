@@ -63,6 +63,18 @@ async def test_what_is_under_way_is_lost_with_its_link(twins: Street) -> None:
     assert [data for _, data in first.sends] == [b"kept"]
 
 
+async def test_who_is_cancelled_as_the_answer_comes_ends(twins: Street) -> None:
+    first, second = await twins.pair()
+    twins.hub.drop(1.0)
+    task = asyncio.create_task(second.network.request(first.peer_id, "double", b""))
+    await asyncio.sleep(0)
+    (answer,) = second.network._asked
+    answer.set_result(b"late")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_two_networks_cannot_share_a_name(twins: Street) -> None:
     await twins.start(0)
     with pytest.raises(NetworkError, match="in use"):
