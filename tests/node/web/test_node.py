@@ -27,12 +27,17 @@ from tests.node.grid import (
 WEB = WebSection(listen="127.0.0.1:0")
 
 
+def with_api(member: Member) -> Member:
+    """Give a member that has not been started an API, on any port."""
+    member.config = msgspec.structs.replace(member.config, web=WEB, directory=member.directory)
+    return member
+
+
 @pytest.fixture
 async def member(tmp_path: Path) -> AsyncIterator[Member]:
     """The first of four homes; only it has the API."""
     grid = Grid(tmp_path, make_genesis(4, 4), households=True)
-    first = grid.members[0]
-    first.config = msgspec.structs.replace(first.config, web=WEB, directory=first.directory)
+    first = with_api(grid.members[0])
     async with running(grid, range(4)) as members:
         await at_height(members, 1)
         yield first
