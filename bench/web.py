@@ -124,9 +124,10 @@ async def measure(street: Street, rounds: int) -> None:
     print(f"all reads: p95 {p95(reads):.1f} ms; by the control socket {p95(sockets):.1f} ms")
     print(f"/metrics: p95 {p95(by_http['/metrics']):.1f} ms")
     others = rss[1:]
+    usual = statistics.median(others)
     print(
-        f"memory: {rss[0]:.1f} MiB with the API, median {statistics.median(others):.1f} "
-        f"({min(others):.1f} .. {max(others):.1f}) without: {rss[0] - statistics.median(others):+.1f}"
+        f"memory: {rss[0]:.1f} MiB with the API, median {usual:.1f} ({min(others):.1f} .. "
+        f"{max(others):.1f}) without: {rss[0] - usual:+.1f}"
     )
 
 

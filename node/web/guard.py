@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from node.web.problems import ProblemError, body_of
 
 BODY_BYTES_MAX: Final = 65_536
+LENGTH_DIGITS_MAX: Final = 12
 READ_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 # Whoever may connect may ask whether the node lives: engines do.
 OPEN_PATHS: Final = ("/healthz", "/readyz")
@@ -89,7 +90,8 @@ class Guard:
                 HTTPStatus.LENGTH_REQUIRED, "length", "a body comes with its Content-Length"
             )
         text = headers.get(b"content-length", b"0")
-        if not text.isdigit() or int(text[:20]) > BODY_BYTES_MAX:
+        is_number = text.isdigit() and len(text) <= LENGTH_DIGITS_MAX
+        if not is_number or int(text) > BODY_BYTES_MAX:
             raise ProblemError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 "too_large",

@@ -115,10 +115,11 @@ class Metrics:
                 for event, count in {**tier.chain.counts, **tier.network.counters()}.items()
             ],
         )
+        supplies = [(client.money(tier.app.query), labels) for tier, labels in rows]
         for kind in ("minted", "redeemed"):
             samples = [
-                Sample(getattr(client.money(tier.app.query), f"{kind}_micro") / MICRO, labels)
-                for tier, labels in rows
+                Sample(getattr(supply, f"{kind}_micro") / MICRO, labels)
+                for supply, labels in supplies
             ]
             lines += family(f"money_{kind}_units", "gauge", f"Money {kind} in all.", samples)
         return lines + family(

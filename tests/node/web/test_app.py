@@ -172,6 +172,10 @@ async def test_bodies_are_bounded_before_they_are_read() -> None:
         large = b"x" * (BODY_BYTES_MAX + 1)
         answer = await client.post("/v1/transactions", content=large, headers=BEARER)
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+        for length in ("0" * 20 + "99999999", "-1", "x"):
+            headers = BEARER | {"content-length": length}
+            answer = await client.post("/v1/transactions", content=b"", headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
         chunked = BEARER | {"transfer-encoding": "chunked"}
         answer = await client.post("/v1/transactions", content=b"", headers=chunked)
         assert (answer.status_code, answer.json()["code"]) == (411, "length")
