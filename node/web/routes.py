@@ -26,9 +26,16 @@ HEIGHT_MAX: Final = 2**53
 NAME_CHARS_MAX: Final = 64
 NUMBER_MAX: Final = 10**9
 
-Slot = Annotated[int | None, Query(ge=0, le=SLOT_MAX, description="Its number.")]
+Slot = Annotated[
+    int | None, Query(ge=0, le=SLOT_MAX, description="Its number.", examples=[1_958_027])
+]
 Address = Annotated[
-    str, Path(pattern="^cw[0-9a-f]{40}$", description="Account: cw and 40 hexadecimal digits.")
+    str,
+    Path(
+        pattern="^cw[0-9a-f]{40}$",
+        description="Account: cw and 40 hexadecimal digits.",
+        examples=["cw" + "0f" * 20],
+    ),
 ]
 Account = Annotated[
     str,
@@ -36,11 +43,14 @@ Account = Annotated[
         min_length=1,
         max_length=NAME_CHARS_MAX,
         description="An address, a home's name, or `regulator`.",
+        examples=["home-01"],
     ),
 ]
-TransactionId = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="64 hexadecimal digits.")]
+TransactionId = Annotated[
+    str, Path(pattern="^[0-9a-f]{64}$", description="64 hexadecimal digits.", examples=["0f" * 32])
+]
 Height = Annotated[int, Path(ge=0, le=HEIGHT_MAX)]
-ContractName = Annotated[str, Path(pattern="^[a-z][a-z0-9_]{0,31}$")]
+ContractName = Annotated[str, Path(pattern="^[a-z][a-z0-9_]{0,31}$", examples=["market"])]
 
 _FAILED: Final[dict[int | str, dict[str, Any]]] = {
     "4XX": {"model": Problem, "description": "Why not: the code is for programs."},
@@ -57,6 +67,7 @@ class Submission(BaseModel):
         pattern="^([0-9a-f]{2})+$",
         max_length=2 * TRANSACTION_BYTES_MAX,
         description="Its canonical bytes, hexadecimal.",
+        examples=["0f" * 100],
     )
 
 
