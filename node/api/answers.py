@@ -12,6 +12,7 @@ submit_many {transactions}  hand in several: which were refused and why, and how
 transaction {id}            where a transaction is, what it asked, how it ended (`node.api.explain`)
 transactions {count}        the same of the last ones that were handed in here, newest first
 block      {height}         a decided block's hash, roots and time
+blocks     {before, count}  the same of the last ones below a height, newest first
 bill       {address, slot}  a home's bill; slot null: of the last settled slot
 receipt_proof {id}          how it ended as a `ReceiptProof`, hexadecimal, for who trusts no node
 bill_proof {address, slot}  the same as a `BillProof`, hexadecimal, for who trusts no node
@@ -46,6 +47,8 @@ from wire.keys import is_address
 from wire.transaction import Refused
 
 SLOTS_MAX: Final = 200
+BLOCKS_MAX: Final = 50
+HEIGHT_MAX: Final = 2**62
 
 
 class Answers:
@@ -92,6 +95,7 @@ class Answers:
             "transaction": self._explainer.transaction,
             "transactions": self._explainer.transactions,
             "block": self.block,
+            "blocks": self.blocks,
             "bill": self.bill,
             "receipt_proof": self.receipt_proof,
             "bill_proof": self.bill_proof,
@@ -210,15 +214,39 @@ class Answers:
 
     async def block(self, question: Mapping[str, Any]) -> Any:
         """A decided block's header, in short."""
-        stored = await self._store.block(integer(question, "height", 0, 2**62))
+        return await self._block(integer(question, "height", 0, HEIGHT_MAX))
+
+    async def blocks(self, question: Mapping[str, Any]) -> Any:
+        """The last decided blocks below the height `before`, or at all; newest first."""
+        count = integer(question, "count", 1, BLOCKS_MAX)
+        height = self._store.height
+        if question.get("before") is not None:
+            height = min(height, integer(question, "before", 0, HEIGHT_MAX) - 1)
+        rows: list[dict[str, Any]] = []
+        while height >= 0 and len(rows) < count:
+            row = await self._block(height)
+            if row is None:
+                # A snapshot has jumped over what is below.
+                break
+            rows.append(row)
+            height -= 1
+        return {"blocks": rows, "next_before": height + 1 if len(rows) == count else None}
+
+    async def _block(self, height: int) -> dict[str, Any] | None:
+        stored = await self._store.block(height)
         if stored is None:
             return None
-        header = decode(stored.block, Block, BLOCK_BYTES_MAX).header
+        block = decode(stored.block, Block, BLOCK_BYTES_MAX)
+        header = block.header
         return {
             "height": header.height,
             "hash": stored.block_hash.hex(),
+            "parent_hash": header.parent_hash.hex(),
+            "epoch": header.epoch,
             "time_ms": header.time_ms,
             "proposer": header.proposer,
+            "transactions": len(block.txs),
+            "evidence": len(block.evidence),
             "state_root": header.state_root.hex(),
             "receipts_root": header.receipts_root.hex(),
         }

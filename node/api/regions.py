@@ -15,7 +15,7 @@ from market.errors import QueryError
 from node.anchoring import NUMBER_MAX, Anchors
 from node.api.control import Answer, integer
 from node.bill import to_hex
-from node.errors import ControlError
+from node.errors import AbsentError, ControlError
 
 REGIONS_MAX: Final = 1_000
 _PAGE: Final = 100
@@ -72,7 +72,7 @@ class Regions:
         if self._main is None:
             found = self._inside()
             if found["number"] != number:
-                raise ControlError(
+                raise AbsentError(
                     f"this home keeps region {found['number']} only: ask a node that keeps the "
                     "main chain, such as an authority's"
                 )
@@ -106,7 +106,7 @@ class Regions:
         """What the region's own state says of itself and of the main chain."""
         own, member = self._own, self._own.params.region
         if member is None:
-            raise ControlError("this chain is no region of a main chain: it is a street by itself")
+            raise AbsentError("this chain is no region of a main chain: it is a street by itself")
         try:
             with own.at_rest():
                 closed = own.query("export", "closed", {})
@@ -139,7 +139,7 @@ class Regions:
 
     def _need_anchors(self) -> Anchors:
         if self._anchors is None:
-            raise ControlError(
+            raise AbsentError(
                 "this node does not keep its region's main chain: ask an authority of the region"
             )
         return self._anchors

@@ -21,7 +21,7 @@ from market.client.finality import finality_of_slot
 from market.errors import QueryError
 from market.genesis import MECHANISMS_WITH_ORDERS
 from node.api.control import Answer, integer
-from node.errors import ControlError
+from node.errors import AbsentError, UnknownError
 from wire.keys import is_address
 
 SLOT_MAX: Final = 10**9
@@ -340,7 +340,7 @@ class Views:
         if mechanism in mechanisms:
             return
         other = instead if mechanism != "sharing" else "market trades"
-        raise ControlError(
+        raise AbsentError(
             f"this market has no {what}: its mechanism is {mechanism}; see `commonwatt {other}`"
         )
 
@@ -363,11 +363,11 @@ class Views:
         if len(found) == 1:
             return found[0]
         if found:
-            raise ControlError(
+            raise UnknownError(
                 f"{len(found)} homes are called {str(name)[:64]!r}; name one by its account: "
                 f"{_some(home.address for home in found)}"
             )
-        raise ControlError(
+        raise UnknownError(
             f"no home is called {str(name)[:64]!r}; there are {_some(home.name for home in homes)}"
         )
 
