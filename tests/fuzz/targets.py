@@ -107,7 +107,6 @@ PARSED: Final[dict[tuple[str, str], str]] = {
     ("node/setup.py", "bytes.fromhex"): "key-file",
     ("testnet/chaos/journal.py", "msgspec.json.decode"): "chaos-journal",
     ("testnet/chaos/scenario.py", "msgspec.convert"): "chaos-scenario",
-    ("testnet/chaos/scenario.py", "tomllib.loads"): "chaos-scenario",
     ("testnet/street.py", "json.loads"): "street-file",
     ("testnet/street.py", "msgspec.convert"): "street-file",
 }
