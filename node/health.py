@@ -34,12 +34,18 @@ def answers(directory: str) -> str:
                 line += piece
     except OSError as error:
         return f"no node answers in {directory} ({error})"
+    problem = problem_of(line)
+    return f"the node in {directory} {problem}" if problem else ""
+
+
+def problem_of(line: bytes) -> str:
+    """Return what is wrong with an answer, as the end of a sentence; empty if nothing is."""
     try:
         told = json.loads(line)
     except (ValueError, RecursionError):
-        return f"the node in {directory} gave no answer that can be read"
+        return "gave no answer that can be read"
     if not isinstance(told, dict) or "ok" not in told:
-        return f"the node in {directory} answers, and is not well: {line[:200]!r}"
+        return f"answers, and is not well: {line[:200]!r}"
     return ""
 
 
