@@ -200,16 +200,16 @@ class _Founding:
         return Street(directory, plan, names, neighbourhood.notes)
 
     def _main_genesis(self) -> Genesis:
-        interval_ms = _within(self._slot_ms // MAIN_BLOCKS_PER_SLOT, MAIN_INTERVAL_MS)
+        interval_ms = main_interval_ms(self._plan)
         sponsors = tuple((key.address, SPONSOR_MICRO) for key in self._sponsors.values())
         rules = MainRules(
             bond_micro=BOND_MICRO,
             hold_ms=HOLD_MS,
             halt_ms=self._halt_ms,
             sponsors=sponsors,
-            # Until the slot's delivery ends: from its gate on an offer has to be decided, anchored
-            # and shown; what comes of it is shown while readings are still taken.
-            exchange=ExchangeRules(close_ms=self._plan.slot_minutes * 60_000),
+            # Until half of the slot is delivered: from its gate on an offer has to be decided,
+            # anchored and shown; what comes of it has to be known while it can be delivered.
+            exchange=ExchangeRules(close_ms=self._plan.slot_minutes * 30_000),
         )
         market = market_of(
             self._plan,
@@ -283,6 +283,12 @@ class _Founding:
             give(home, self._owner)
 
 
+def main_interval_ms(plan: StreetPlan) -> int:
+    """Return how far apart the main chain's blocks are. [ms of real time]"""
+    slot_ms = plan.slot_minutes * 60_000 // plan.time_lapse
+    return _within(slot_ms // MAIN_BLOCKS_PER_SLOT, MAIN_INTERVAL_MS)
+
+
 def sponsor_file(number: int) -> str:
     """Return the name of the file with a sponsor's key."""
     return f"sponsor-{number}.key"
@@ -295,14 +301,16 @@ def _within(value: int, bounds: tuple[int, int]) -> int:
 # -- letting the regions in -----------------------------------------------------------------------
 
 
-async def admit(street: Street) -> None:
+async def admit(street: Street, data: Path | None = None) -> None:
     """Have all regions registered by their sponsors and let in; returns when they are.
 
-    Whatever has been done before stays as it is; what a stop has cut short is taken up again.
+    `data` is the data directory of the node to ask; that of a neutral authority if None. Whatever
+    has been done before stays as it is; what a stop has cut short is taken up again.
     """
+    data = data or main_data(street)
     while True:
         try:
-            if not await _admit_some(street):
+            if not await _admit_some(street, data):
                 return
         except ControlError:
             # Nodes that start, or a transaction that another block has overtaken.
@@ -310,9 +318,8 @@ async def admit(street: Street) -> None:
         await asyncio.sleep(ADMIT_POLL_S)
 
 
-async def _admit_some(street: Street) -> bool:
+async def _admit_some(street: Street, data: Path) -> bool:
     """Hand in what is missing; return whether anything is."""
-    data = main_data(street)
     asked = {"first": 1, "count": 100}
     rows = await ask(data, "query", contract="regions", entry="regions", args=asked)
     known = {row["number"]: row["status"] for row in rows}
@@ -321,11 +328,11 @@ async def _admit_some(street: Street) -> bool:
         status = known.get(group.number)
         if status is None:
             missing = True
-            await _submit(street, _sponsor(street, group.number), _registration(street, group))
+            await _submit(data, _sponsor(street, group.number), _registration(street, group))
         elif status == "proposed":
             missing = True
             for key in _approvers(street):
-                await _submit(street, key, regions.approve(group.number))
+                await _submit(data, key, regions.approve(group.number))
     return missing
 
 
@@ -348,8 +355,7 @@ def _sponsor(street: Street, number: int) -> SigningKey:
     return read_key(street.directory / sponsor_file(number))
 
 
-async def _submit(street: Street, key: SigningKey, call: Call) -> None:
-    data = main_data(street)
+async def _submit(data: Path, key: SigningKey, call: Call) -> None:
     status = await ask(data, "status")
     now_ms = time.time_ns() // 1_000_000
     signed = sign_call(call, key, status["chain_id"], now_ms, now_ms + VALID_MS)
