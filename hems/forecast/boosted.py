@@ -24,16 +24,30 @@ FEATURE_SHARE: Final = 0.5
 LEAF_PULL: Final = 20.0
 NODE_ROWS_MIN: Final = 40.0
 SEED: Final = 1
+# A unit is no less than this, so that a step of nothing has one.
+UNIT_MIN_WH: Final = 0.1
 # Rows forecast at once: each holds a number for every level of every tree.
 _CHUNK_ROWS: Final = 512
 
 _LEAVES: Final = 1 << DEPTH
 
 
+class Unit(NamedTuple):
+    """Which feature all energies are taken as multiples of: the first `energies` features are."""
+
+    feature: int
+    energies: int
+
+    def sizes(self, features: FloatArray) -> FloatArray:
+        """Return the unit of each row, shape (rows,), never nothing. [Wh]"""
+        return np.asarray(np.maximum(features[:, self.feature], UNIT_MIN_WH))
+
+
 class Trees(NamedTuple):
     """Trees of one target; `root` if they were grown on the square root of energy.
 
-    `features` and `thresholds` have shape (trees, DEPTH), `leaves` (trees, 2^DEPTH).
+    `features` and `thresholds` have shape (trees, DEPTH), `leaves` (trees, 2^DEPTH). With a `unit`
+    they know no watt-hours, only multiples of it.
     """
 
     start: float
@@ -41,6 +55,7 @@ class Trees(NamedTuple):
     thresholds: FloatArray
     leaves: FloatArray
     root: bool = False
+    unit: Unit | None = None
 
     def predict(self, features: FloatArray) -> FloatArray:
         """Return forecasts, shape (...,) of features (..., features); never negative. [Wh]"""
@@ -48,28 +63,43 @@ class Trees(NamedTuple):
         trees = np.arange(len(self.leaves))
         found = np.empty(len(flat))
         for low in range(0, len(flat), _CHUNK_ROWS):
-            above = flat[low : low + _CHUNK_ROWS][:, self.features] > self.thresholds
+            part = flat[low : low + _CHUNK_ROWS]
+            if self.unit is not None:
+                per = np.ones(part.shape)
+                per[:, : self.unit.energies] = self.unit.sizes(part)[:, None]
+                part = part / per
+            above = part[:, self.features] > self.thresholds
             leaf = above @ (1 << np.arange(DEPTH))
             found[low : low + _CHUNK_ROWS] = self.leaves[trees, leaf].sum(axis=1)
         energy = np.maximum(self.start + found, 0.0)
         energy = energy**2 if self.root else energy
+        if self.unit is not None:
+            energy *= self.unit.sizes(flat)
         return np.asarray(energy.reshape(features.shape[:-1]))
 
 
 class Binned(NamedTuple):
-    """Features as bins: shape (features, rows); bin b of a feature ends with its b-th edge."""
+    """Features as bins: shape (features, rows); bin b of a feature ends with its b-th edge.
+
+    `sizes` are the rows' units, shape (rows,), where energies are multiples of one. [Wh]
+    """
 
     edges: list[FloatArray]
     bins: NDArray[np.uint8]
+    unit: Unit | None = None
+    sizes: FloatArray | None = None
 
 
-def binned(features: FloatArray) -> Binned:
+def binned(features: FloatArray, unit: Unit | None = None) -> Binned:
     """Sort each feature of rows (rows, features) into `BINS` bins of about as many rows."""
-    edges = [
-        np.unique(np.quantile(column, np.linspace(0, 1, BINS + 1)[1:-1])) for column in features.T
-    ]
-    bins = [np.searchsorted(of, column) for of, column in zip(edges, features.T, strict=True)]
-    return Binned(edges, np.array(bins, np.uint8))
+    sizes = None if unit is None else unit.sizes(features)
+    edges, bins = [], np.empty(features.T.shape, np.uint8)
+    for place, column in enumerate(features.T):
+        if unit is not None and place < unit.energies:
+            column = column / sizes
+        edges.append(np.unique(np.quantile(column, np.linspace(0, 1, BINS + 1)[1:-1])))
+        bins[place] = np.searchsorted(edges[-1], column)
+    return Binned(edges, bins, unit, sizes)
 
 
 def grow(
@@ -78,8 +108,9 @@ def grow(
     row_weights: FloatArray,
     level: float | None = None,
     root: bool = False,
+    seed: int = SEED,
 ) -> Trees:
-    """Grow trees.
+    """Grow trees; of rows in a unit, so that an error counts as much as its energy.
 
     Parameters
     ----------
@@ -89,8 +120,12 @@ def grow(
         The quantile to forecast; the mean if left out.
     root : bool
         Grow them on the square root, where a few large loads weigh less.
+    seed : int
+        Of the rows and features each tree sees.
     """
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(seed)
+    if rows.sizes is not None:
+        energy_wh, row_weights = energy_wh / rows.sizes, row_weights * rows.sizes
     target = np.sqrt(energy_wh) if root else energy_wh
     weights = row_weights / row_weights.mean()
     all_in_one = np.zeros(len(target), np.int64)
@@ -113,7 +148,7 @@ def grow(
         for place, (feature, edge) in splits.items():
             features[tree, place] = feature
             thresholds[tree, place] = rows.edges[feature][edge]
-    return Trees(start, features, thresholds, leaves, root)
+    return Trees(start, features, thresholds, leaves, root, rows.unit)
 
 
 def _splits(

@@ -42,6 +42,7 @@ MARGIN: Final = 0.01
 # Of all quantiles, the one that loses no energy has the least absolute error among the forecasts
 # that lose none; for skewed loads it is about this.
 ABOVE_LEVEL: Final = 0.65
+MEDIAN_SEEDS: Final = (1, 2)
 
 
 class Fitted(Protocol):
@@ -310,17 +311,27 @@ def _fit(names: Collection[str], rows: Table) -> dict[str, Pair]:
         Average(((1.0, median), (1.0, sample_median))),
     )
     if "boosted" in names:
-        bins = boosted.binned(x)
-        squares, roots = (boosted.grow(bins, y, weights, root=root) for root in (False, True))
-        trees_above = boosted.grow(bins, y, weights, level=ABOVE_LEVEL)
-        unbiased = (_smeared(of, x, y, weights) for of in (roots, trees_above))
-        mean: tuple[Fitted, ...] = (squares, *unbiased, ridge, above_at_level)
-        trees = boosted.grow(bins, y, weights, level=0.5)
-        pairs["boosted"] = Pair(
-            Average(tuple((1.0, part) for part in mean)),
-            Average(((2.0, trees), (2.0, median), (1.0, sample_median))),
-        )
+        pairs["boosted"] = _with_trees(x, y, weights, (ridge, above_at_level), median)
     return pairs
+
+
+def _with_trees(
+    x: FloatArray, y: FloatArray, weights: FloatArray, means: tuple[Fitted, Fitted], median: Fitted
+) -> Pair:
+    """Return equal parts of trees and linear models, which differ most in what they get wrong."""
+    roots = boosted.grow(boosted.binned(x), y, weights, root=True)
+    # In units of the sample's mean a home's level is no matter: what was learnt in spring holds in
+    # summer, and the trees ask for what departs from the usual.
+    bins = boosted.binned(x, boosted.Unit(features.SAMPLE_MEAN, features.FEATURES))
+    above = boosted.grow(bins, y, weights, level=ABOVE_LEVEL, root=True)
+    unbiased = tuple(_smeared(of, x, y, weights) for of in (roots, above))
+    medians = (
+        boosted.grow(bins, y, weights, level=0.5, root=True, seed=seed) for seed in MEDIAN_SEEDS
+    )
+    return Pair(
+        Average(tuple((1.0, part) for part in (*unbiased, *means))),
+        Average(tuple((1.0, part) for part in (*medians, median))),
+    )
 
 
 def _smeared(of: Fitted, x: FloatArray, y: FloatArray, weights: FloatArray) -> Scaled:

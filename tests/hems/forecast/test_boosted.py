@@ -93,3 +93,42 @@ def test_the_same_rows_give_the_same_trees() -> None:
     energy = steps_of(X)
     first, second = (boosted.grow(boosted.binned(X), energy, ONES) for _ in range(2))
     assert np.array_equal(first.predict(X), second.predict(X))
+
+
+def test_in_units_a_home_of_any_size_is_forecast() -> None:
+    sizes = RNG.uniform(50, 100, ROWS)
+    late = X[:, 0] > 0.3
+    rows = np.column_stack((sizes, np.where(late, 2, 1) * sizes, X[:, 1]))
+    energy = sizes * np.where(late, 5.0, 1.0)
+    unit = boosted.Unit(0, 2)
+    for root in (False, True):
+        trees = boosted.grow(boosted.binned(rows, unit), energy, ONES, root=root)
+        assert trees.predict(rows) == pytest.approx(energy, rel=0.1)
+        # Ten times the home: trees in watt-hours would tell the largest they have seen.
+        larger = rows * [10, 10, 1]
+        assert trees.predict(larger) == pytest.approx(10 * trees.predict(rows))
+
+
+def test_in_units_the_calendar_is_as_it_is() -> None:
+    sizes = RNG.uniform(10, 1000, ROWS)
+    hours = RNG.integers(0, 24, ROWS)
+    energy = sizes * np.where(hours > 12, 3.0, 1.0)
+    rows = np.column_stack((sizes, hours))
+    trees = boosted.grow(boosted.binned(rows, boosted.Unit(0, 1)), energy, ONES)
+    assert trees.predict(rows) == pytest.approx(energy, rel=0.1)
+
+
+def test_a_unit_of_nothing_forecasts_nothing_much() -> None:
+    sizes = np.where(np.arange(ROWS) % 10, 100.0, 0.0)
+    trees = boosted.grow(boosted.binned(sizes[:, None], boosted.Unit(0, 1)), sizes, ONES)
+    told = trees.predict(sizes[:, None])
+    assert np.isfinite(told).all()
+    assert told[sizes == 0].max() <= 1.0
+
+
+def test_another_seed_grows_other_trees() -> None:
+    energy = steps_of(X) + RNG.normal(0, 5, ROWS)
+    rows = boosted.binned(X)
+    first, again, other = (boosted.grow(rows, energy, ONES, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(first.predict(X), again.predict(X))
+    assert not np.array_equal(first.predict(X), other.predict(X))
