@@ -350,7 +350,7 @@ def show(
     return got
 
 
-def drawn(names: list[str], homes: list[dict[str, Bill]]) -> str:
+def drawn(names: list[str], homes: list[dict[str, Bill]], days: int) -> str:
     """Return the homes' bills as a drawing."""
     shown = {
         "no battery": "none",
@@ -359,7 +359,7 @@ def drawn(names: list[str], homes: list[dict[str, Bill]]) -> str:
         "perfect foresight": "foresight",
     }
     series = {words: [of[name].energy_micro / 1e6 for of in homes] for words, name in shown.items()}
-    title = "A year's bill of each home, in dollars"
+    title = f"Each home's bill of {days} days, in dollars"
     return bars_svg(title, names, series, lambda value: f"{value:,.0f}")
 
 
@@ -380,12 +380,12 @@ def main() -> None:
     except DataError as error:
         raise SystemExit(f"{error}\ngive a load file with --data and a PV file with --pv") from None
     print(describe())
-    print("a year's bill, dollars; share of the saving of perfect foresight")
+    print(f"bills of {arguments.days} days, dollars; share of the saving of perfect foresight")
     slots = {year.name: year.slots for year in found}
     with Pool(arguments.jobs) as pool:
         homes = show(pool.imap(bills, [(year, arguments.parts) for year in found]), slots)
     if arguments.picture:
-        arguments.picture.write_text(drawn(list(slots), homes))
+        arguments.picture.write_text(drawn(list(slots), homes, arguments.days))
 
 
 if __name__ == "__main__":

@@ -500,7 +500,7 @@ class HomeEnergyManager:
         load_ahead = load_forecast(
             trained, load, steps_per_day, int(first) - len(load), offsets, typical
         )
-        pv_ahead = forecast.same_time_mean(pv, steps_per_day, offsets, fallback_wh=dark)
+        pv_ahead = forecast.pv_blend(pv, steps_per_day, offsets, fallback_wh=dark)
         pv_ahead = self._weather.pv(pv_ahead, pv, now_ms, slot_ms, offsets)
         if not self._weather.knows_clouds:
             pv_ahead = intraday.persist_pv(pv_ahead, pv, steps_per_day, offsets)

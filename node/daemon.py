@@ -28,6 +28,7 @@ from node.api.answers import Answers
 from node.api.control import ControlServer
 from node.api.regions import Regions
 from node.audits import Auditor, RegionServer
+from node.beginning import Beginning, await_beginning
 from node.chain import Chain
 from node.config import Config, MainSection, NetworkSection
 from node.errors import NodeError, StartError
@@ -86,11 +87,21 @@ async def _main(config: Config, until_stdin_closes: bool) -> None:
     key = read_key(config.path(config.node.key))
     data = data_directory(config)
     with DirectoryLock(data):
+        if not await await_beginning(_beginnings(config, genesis, data), now_ms, stop):
+            return
         async with Node(config, genesis, key, data) as node:
             collect_seldom()
             if until_stdin_closes:
                 node.start_task(_stdin_closed(stop))
             await node.run(stop)
+
+
+def _beginnings(config: Config, genesis: Genesis, data: Path) -> list[Beginning]:
+    found = [Beginning(genesis.market.genesis_ms, data)]
+    if config.main is not None:
+        main = read_genesis(config.path(config.main.genesis))
+        found.append(Beginning(main.market.genesis_ms, data / MAIN_NAME))
+    return found
 
 
 async def _stdin_closed(stop: asyncio.Event) -> None:

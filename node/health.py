@@ -4,6 +4,7 @@ An engine asks this of every container, over and over: it loads nothing but what
 where the command `status` takes a second of a core.
 """
 
+import json
 import os
 import socket
 import sys
@@ -12,7 +13,6 @@ from typing import Final
 # As `node.api.control`, which is too much to load.
 SOCKET_NAME: Final = "control.sock"
 ANSWER_BYTES_MAX: Final = 8 * 1_048_576
-WELL: Final = b'{"ok":'
 TIMEOUT_S: Final = 10.0
 PIECE_BYTES: Final = 65_536
 
@@ -34,8 +34,18 @@ def answers(directory: str) -> str:
                 line += piece
     except OSError as error:
         return f"no node answers in {directory} ({error})"
-    if not (line.startswith(WELL) and line.endswith(b"\n")):
-        return f"the node in {directory} is not well: it says {line[:200]!r}"
+    problem = problem_of(line)
+    return f"the node in {directory} {problem}" if problem else ""
+
+
+def problem_of(line: bytes) -> str:
+    """Return what is wrong with an answer, as the end of a sentence; empty if nothing is."""
+    try:
+        told = json.loads(line)
+    except (ValueError, RecursionError):
+        return "gave no answer that can be read"
+    if not isinstance(told, dict) or "ok" not in told:
+        return f"answers, and is not well: {line[:200]!r}"
     return ""
 
 

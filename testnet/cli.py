@@ -118,6 +118,9 @@ def street_create(
     regions: Annotated[
         int, typer.Option(help="Over how many regions, under a main chain; 1: without.")
     ] = 1,
+    begins_in: Annotated[
+        int, typer.Option(help="So long after this the first block is made: time to deploy. [s]")
+    ] = 0,
     joining: Annotated[
         int, typer.Option(help="With --containers: how many more homes this machine shall run.")
     ] = 0,
@@ -140,6 +143,7 @@ def street_create(
         mechanism=mechanism,
         speculators=speculators,
         regions=regions,
+        begins_in_s=begins_in,
         **agents_asked(agent or ()),
     )
     if containers:
@@ -153,16 +157,23 @@ def street_create(
 @testnet_app.command("operate")
 def street_operate(
     directory: Annotated[Path, typer.Option("--dir", help="Where the street is.")],
+    office: Annotated[
+        Path | None,
+        typer.Option(
+            help="Follow its chains by nodes of one's own, kept here, and take newcomers in there: "
+            "for homes on other hosts."
+        ),
+    ] = None,
 ) -> None:
     """Let the regions of a running street in, and every home that asks to join. Ctrl-C stops it."""
+    from testnet.office import operate_from_office
     from testnet.operate import operate
-    from testnet.street import StreetError, open_street
+    from testnet.street import the_street
 
-    street = open_street(directory)
-    if street is None:
-        raise StreetError(f"{directory}: there is no street; testnet create makes one")
+    street = the_street(directory)
+    work = operate_from_office(street, office, typer.echo) if office else None
     try:
-        asyncio.run(operate(street, typer.echo))
+        asyncio.run(work or operate(street, typer.echo))
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)
 
@@ -185,3 +196,31 @@ def street_compose(
     typer.echo(
         compose_file(StreetPlan(homes=homes, authorities=authorities, regions=regions), build)
     )
+
+
+StreetOption = Annotated[
+    Path, typer.Option("--dir", help="The street that testnet create --containers has made.")
+]
+JoiningOption = Annotated[
+    int, typer.Option("--joining", help="How many homes more make their own keys and join.")
+]
+ImageOption = Annotated[
+    str, typer.Option("--image", help="The image, by a name that all hosts can pull.")
+]
+
+
+@testnet_app.command("stack")
+def street_stack(
+    directory: StreetOption,
+    host: Annotated[
+        list[str],
+        typer.Option(help="A host of the swarm, as `docker node ls` calls it. Repeatable."),
+    ],
+    joining: JoiningOption = 0,
+    image: ImageOption = "commonwatt",
+) -> None:
+    """Print a Docker Swarm stack of a street over several hosts."""
+    from testnet.stack import stack_file
+    from testnet.street import the_street
+
+    typer.echo(stack_file(the_street(directory), host, joining, image), nl=False)

@@ -7,29 +7,53 @@ takes in a home (`commonwatt community admit`). A testnet has all their keys.
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from node.api.registrar import admit as admit_home
 from node.api.registrar import applications
 from node.config import load_config
 from node.errors import ControlError
-from node.setup import CONFIG_NAME, read_key
-from testnet.regions import admit, regions_of
+from node.setup import CONFIG_NAME, DATA_NAME, read_key
+from testnet.regions import admit, neutral_names, regions_of
 from testnet.street import BALANCE_MICRO, REGULATOR_NAME, Street
 
 WATCH_EVERY_S: Final = 2.0
 
 
-async def operate(street: Street, tell: Callable[[str], None]) -> None:
+class Desk(NamedTuple):
+    """By which nodes it is done: home directories of one that keeps the main chain, if there is
+    one, and of one per region, in their order."""
+
+    main: Path | None
+    regions: list[Path]
+
+
+def beside(street: Street) -> Desk:
+    """Return the nodes on this host: a neutral authority, and each region's first, to whose
+    address newcomers come."""
+    neutral = neutral_names(street.plan)
+    return Desk(
+        street.home(neutral[0]) if neutral else None,
+        [street.home(group.names[0]) for group in regions_of(street.plan)],
+    )
+
+
+async def operate(street: Street, tell: Callable[[str], None], desk: Desk | None = None) -> None:
     """Let regions and homes in until cancelled; `tell` is told of each.
 
-    Asked are the first authority of each region, to whose address newcomers come.
+    Parameters
+    ----------
+    street : Street
+        Whose keys sign.
+    tell : callable
+    desk : Desk, optional
+        Whom to ask; those beside, if None.
     """
-    if street.plan.regions > 1:
-        await admit(street)
+    desk = desk or beside(street)
+    if desk.main is not None:
+        await admit(street, desk.main / DATA_NAME)
         tell(f"all {street.plan.regions} regions are let in")
-    homes = [street.home(group.names[0]) for group in regions_of(street.plan)]
-    await asyncio.gather(*(_admit_homes(street, home, tell) for home in homes))
+    await asyncio.gather(*(_admit_homes(street, home, tell) for home in desk.regions))
 
 
 async def _admit_homes(street: Street, home: Path, tell: Callable[[str], None]) -> None:

@@ -301,14 +301,16 @@ def _within(value: int, bounds: tuple[int, int]) -> int:
 # -- letting the regions in -----------------------------------------------------------------------
 
 
-async def admit(street: Street) -> None:
+async def admit(street: Street, data: Path | None = None) -> None:
     """Have all regions registered by their sponsors and let in; returns when they are.
 
-    Whatever has been done before stays as it is; what a stop has cut short is taken up again.
+    `data` is the data directory of the node to ask; that of a neutral authority if None. Whatever
+    has been done before stays as it is; what a stop has cut short is taken up again.
     """
+    data = data or main_data(street)
     while True:
         try:
-            if not await _admit_some(street):
+            if not await _admit_some(street, data):
                 return
         except ControlError:
             # Nodes that start, or a transaction that another block has overtaken.
@@ -316,9 +318,8 @@ async def admit(street: Street) -> None:
         await asyncio.sleep(ADMIT_POLL_S)
 
 
-async def _admit_some(street: Street) -> bool:
+async def _admit_some(street: Street, data: Path) -> bool:
     """Hand in what is missing; return whether anything is."""
-    data = main_data(street)
     asked = {"first": 1, "count": 100}
     rows = await ask(data, "query", contract="regions", entry="regions", args=asked)
     known = {row["number"]: row["status"] for row in rows}
@@ -327,11 +328,11 @@ async def _admit_some(street: Street) -> bool:
         status = known.get(group.number)
         if status is None:
             missing = True
-            await _submit(street, _sponsor(street, group.number), _registration(street, group))
+            await _submit(data, _sponsor(street, group.number), _registration(street, group))
         elif status == "proposed":
             missing = True
             for key in _approvers(street):
-                await _submit(street, key, regions.approve(group.number))
+                await _submit(data, key, regions.approve(group.number))
     return missing
 
 
@@ -354,8 +355,7 @@ def _sponsor(street: Street, number: int) -> SigningKey:
     return read_key(street.directory / sponsor_file(number))
 
 
-async def _submit(street: Street, key: SigningKey, call: Call) -> None:
-    data = main_data(street)
+async def _submit(data: Path, key: SigningKey, call: Call) -> None:
     status = await ask(data, "status")
     now_ms = time.time_ns() // 1_000_000
     signed = sign_call(call, key, status["chain_id"], now_ms, now_ms + VALID_MS)

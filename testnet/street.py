@@ -7,6 +7,7 @@
     home-01/ ...    one directory per home (`node.setup`)
 """
 
+import functools
 import itertools
 import json
 import os
@@ -46,6 +47,7 @@ PUBLIC_NAME: Final = "public"
 JOIN_NAME: Final = "join"
 CONTAINER_PORT: Final = 4600
 HOMES_MAX: Final = 200
+BEGINS_IN_S_MAX: Final = 86_400
 REGIONS_MAX: Final = 16
 # As the main chain takes them (`contracts/regions.star`).
 REGION_AUTHORITIES_MAX: Final = 24
@@ -86,7 +88,8 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     that can be moved, too (`hems.neighbourhood.built_in`). Every `intraday_minutes` of the market's
     day a round clears what is open, before the gates; 0: only the gates do. With more than one of
     `regions` the homes are spread over them, each with so many `authorities`, under a main chain
-    (`testnet/regions.py`).
+    (`testnet/regions.py`). The chains begin `begins_in_s` after they were made: until then homes on
+    other hosts get their files, and start (`node.beginning`).
     """
 
     homes: int = 12
@@ -104,6 +107,7 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     flexible: bool = False
     intraday_minutes: int = 0
     regions: int = 1
+    begins_in_s: int = 0
 
     @property
     def region_sizes(self) -> list[int]:
@@ -147,6 +151,10 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 f"{self.speculators} speculators: 0 to {last - self.authorities}, of the "
                 "homes that are no authorities"
             )
+        if not 0 <= self.begins_in_s <= BEGINS_IN_S_MAX:
+            raise StreetError(
+                f"a beginning in {self.begins_in_s} s: 0 (now) to {BEGINS_IN_S_MAX} (a day)"
+            )
         unknown = sorted(set(self.agents) - set(home_names(self.homes)))
         if unknown:
             raise StreetError(
@@ -189,6 +197,14 @@ def open_street(directory: Path) -> Street | None:
         return Street(directory, plan, names, [])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StreetError(f"{file}: not a street's description ({error})") from None
+
+
+def the_street(directory: Path) -> Street:
+    """Return the street that lies in a directory. Raises `StreetError` if there is none."""
+    street = open_street(directory)
+    if street is None:
+        raise StreetError(f"{directory}: there is no street; testnet create makes one")
+    return street
 
 
 def create_street(
@@ -315,7 +331,7 @@ def market_of(plan: StreetPlan, **fields: Any) -> MarketParams:
     """Return the market of a plan that begins now; `fields` are those that no plan names."""
     start_ms = _market_start_ms(plan.zone)
     usual = {
-        "genesis_ms": time.time_ns() // 1_000_000,
+        "genesis_ms": time.time_ns() // 1_000_000 + plan.begins_in_s * 1_000,
         "market_start_ms": start_ms,
         "time_lapse": plan.time_lapse,
         "mechanism": plan.mechanism,
@@ -346,6 +362,7 @@ def _market_start_ms(zone: str) -> int:
     return int(MARKET_START.replace(tzinfo=ZoneInfo(zone)).timestamp()) * 1000
 
 
+@functools.cache
 def utc_offsets(zone: str, start_ms: int) -> tuple[tuple[int, int], ...]:
     """Return the zone's dated offsets from UTC, for the contract, which knows no zones.
 
