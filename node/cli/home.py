@@ -181,8 +181,11 @@ def _home_of(source: SourceKind, pv_w: int, battery_wh: int, zone: str) -> Any:
 
 def run(config: ConfigOption) -> None:
     """Run one home's daemon until it is stopped."""
+    from node.host import check_memory
     from node.launch import command, environment
 
+    # The daemon's libraries are most of what it takes: it would be killed before it could say so.
+    check_memory()
     line = command(config)
     os.execve(line[0], line, environment())  # noqa: S606 - our own interpreter and module
 

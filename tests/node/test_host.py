@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+import cli
 from node.errors import StartError
 from node.host import check_memory, memory_mib
 
@@ -56,3 +58,10 @@ def test_a_node_without_room_is_not_started(tmp_path: Path) -> None:
     small = machine(tmp_path, **{"sys/fs/cgroup/memory.max": "67108864\n"})
     with pytest.raises(StartError, match="64 MiB of memory for this node, and it needs 128"):
         check_memory(small)
+
+
+def test_the_command_run_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.host.memory_mib", lambda root: 64)
+    monkeypatch.setattr("node.launch.command", lambda config: ["/does-not-exist"])
+    refused = CliRunner().invoke(cli.app, ["run", "--config", "node.toml"])
+    assert isinstance(refused.exception, StartError)
