@@ -33,6 +33,6 @@ WORKDIR /home-data
 STOPSIGNAL SIGTERM
 EXPOSE 4600
 HEALTHCHECK --interval=20s --timeout=20s --start-period=180s --retries=5 \
-    CMD ["commonwatt", "status", "--config", "/home-data/node.toml", "--quiet"]
+    CMD ["python", "-m", "node.health", "/home-data/data"]
 ENTRYPOINT ["commonwatt"]
 CMD ["run", "--config", "/home-data/node.toml"]

@@ -1,6 +1,7 @@
 """What each agent earns: a street of homes trades by the real contracts, one agent at a time.
 
-    uv run python -m bench.agents [--homes 12] [--days 1] [--seeds 1] [--only ce,mpc]
+    uv run python -m bench.agents [--homes 12] [--days 1] [--seeds 1,2] [--only ce,mpc] [--jobs 2]
+        [--picture FILE]
 
 Homes post orders to `market.app` two slots ahead, as in a running street; the contracts clear at
 the gate, and settle on what the homes' meters then read. In process and in virtual time: no
@@ -13,6 +14,9 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import date
+from multiprocessing import Pool
+from pathlib import Path
+from textwrap import wrap
 from typing import Final, NamedTuple
 
 import msgspec
@@ -21,7 +25,8 @@ from bench.machine import describe
 from hems import civil
 from hems.agents.base import Outcome, Prior
 from hems.bid import Band, Suggested
-from hems.config import ConstantHome, HomeConfig
+from hems.config import ConstantHome, HomeConfig, PlanSettings
+from hems.forecast.plots import bars_svg
 from hems.home import HomeEnergyManager, MarketView
 from hems.neighbourhood import built_in, with_storage
 from market import client
@@ -45,6 +50,9 @@ LEAD_SLOTS: Final = 2
 VALID_MS: Final = 3_600_000
 REGULATOR_PRICE: Final = 200_000
 PLANT_W: Final = 2_000
+LINE_LETTERS: Final = 14
+# A plan takes milliseconds. The limit is of wall time: on a busy machine rules would trade.
+UNHURRIED: Final = PlanSettings(time_limit_ms=60_000)
 
 
 class Run(NamedTuple):
@@ -80,7 +88,10 @@ class Street:
         self.clock = self.params.clock()
         self.app = Application(self.params)
         self.app.commit(self.app.genesis())
-        self.homes = [HomeEnergyManager(config) for config in configs]
+        self.homes = [
+            HomeEnergyManager(msgspec.structs.replace(config, planning=UNHURRIED))
+            for config in configs
+        ]
         self._tariffs: dict[int, int] = {}
         self._height = 0
         self._time_ms = start_ms
@@ -235,8 +246,9 @@ def runs(homes: int, seed: int) -> list[Run]:
     return found
 
 
-def measure(run: Run, days: int) -> tuple[list[client.Total], Counter[str], float]:
-    """Let a street live; return homes' sums, what was refused, and the CPU seconds it took."""
+def measure(task: tuple[Run, int]) -> tuple[list[client.Total], Counter[str], float]:
+    """Let a street live some days; return homes' sums, what was refused, and its CPU seconds."""
+    run, days = task
     begin = time.process_time()
     street = Street(run.homes)
     street.live(days)
@@ -250,8 +262,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--homes", type=int, default=12)
     parser.add_argument("--days", type=int, default=1)
-    parser.add_argument("--seeds", default="1")
+    parser.add_argument("--seeds", default="1,2")
     parser.add_argument("--only", default="", help="rows that begin with one of these")
+    parser.add_argument("--jobs", type=int, default=2, help="streets at a time")
+    parser.add_argument("--picture", type=Path, help="draw the savings: an SVG file")
     arguments = parser.parse_args()
     print(describe())
     print(f"{arguments.homes} homes, {arguments.days} days; saving per day, all homes")
@@ -260,25 +274,48 @@ def main() -> None:
         "  the agent's  CPU s  refused",
         flush=True,
     )
-    for seed in map(int, arguments.seeds.split(",")):
-        base = None
-        for run in runs(arguments.homes, seed):
-            if arguments.only and not run.name.startswith(tuple(arguments.only.split(","))):
-                continue
-            totals, refused, spent = measure(run, arguments.days)
-            saved = [total.saved_micro / 1e6 / arguments.days for total in totals]
-            base = base or sum(saved)
-            sunny = [s for s, home in zip(saved, run.homes, strict=True) if home.battery]
-            print(
-                f"{seed:4} {run.name:30}"
-                f" {sum(total.sold_wh for total in totals) / 1000:10.1f}"
-                f" {sum(total.penalty_micro for total in totals) / 1e6:8.2f}"
-                f" {sum(saved):7.2f} {sum(saved) / base:6.2f} {sum(sunny):8.2f}"
-                f" {sum(saved) - sum(sunny):8.2f} {min(saved):6.2f}"
-                f" {sum(saved[place] for place in run.about):12.2f} {spent:6.1f}"
-                f"  {dict(refused) or ''}",
-                flush=True,
-            )
+    begins = tuple(arguments.only.split(","))
+    tasks = [
+        (seed, run)
+        for seed in map(int, arguments.seeds.split(","))
+        for run in runs(arguments.homes, seed)
+        if run.name.startswith(begins)
+    ]
+    saved: dict[int, dict[str, float]] = {}
+    with Pool(arguments.jobs) as pool:
+        measured = pool.imap(measure, [(run, arguments.days) for _, run in tasks])
+        for (seed, run), (totals, refused, spent) in zip(tasks, measured, strict=True):
+            of = saved.setdefault(seed, {})
+            of[run.name] = sum(total.saved_micro for total in totals) / 1e6 / arguments.days
+            base = next(iter(of.values()))
+            show(seed, run, arguments.days, totals, base)
+            print(f" {spent:6.1f}  {dict(refused) or ''}", flush=True)
+    if arguments.picture:
+        arguments.picture.write_text(drawn(saved))
+
+
+def show(seed: int, run: Run, days: int, totals: list[client.Total], base: float) -> None:
+    """Print most of a row; `base` is the saving of the seed's first one."""
+    saved = [total.saved_micro / 1e6 / days for total in totals]
+    sunny = [s for s, home in zip(saved, run.homes, strict=True) if home.battery]
+    print(
+        f"{seed:4} {run.name:30}"
+        f" {sum(total.sold_wh for total in totals) / 1000:10.1f}"
+        f" {sum(total.penalty_micro for total in totals) / 1e6:8.2f}"
+        f" {sum(saved):7.2f} {sum(saved) / base:6.2f} {sum(sunny):8.2f}"
+        f" {sum(saved) - sum(sunny):8.2f} {min(saved):6.2f}"
+        f" {sum(saved[place] for place in run.about):12.2f}",
+        end="",
+    )
+
+
+def drawn(saved: dict[int, dict[str, float]]) -> str:
+    """Return the streets' savings, by seed and agent, as a drawing."""
+    agents = list(next(iter(saved.values())))
+    names = ["\n".join(wrap(agent.replace("_", " "), LINE_LETTERS)) for agent in agents]
+    series = {f"seed {seed}": [of[agent] for agent in agents] for seed, of in saved.items()}
+    title = "What all homes save in a day by trading, in dollars"
+    return bars_svg(title, names, series, lambda value: f"{value:.1f}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import numpy as np
 from bench.machine import describe
 from hems.civil import FloatArray
 from hems.errors import DataError
-from hems.forecast import HISTORY_DAYS, Forecast, blend, model, same_time_mean
+from hems.forecast import HISTORY_DAYS, Forecast, blend, model, pv_blend
 from hems.forecast.data import read_series, without_nothing
 from hems.forecast.report import (
     RETRAIN_DAYS,
@@ -115,6 +115,19 @@ def city_loads(folder: Path) -> list[Series]:
     return series
 
 
+def city_productions(folder: Path) -> list[Series]:
+    """Return the production of 1 kWp on each of the CityLearn buildings. [Wh]"""
+    return [
+        Series(
+            f"building {home}",
+            city_column(folder, home, "solar_generation"),
+            24,
+            CITY_FIRST_DAY,
+        )
+        for home in CITY_LOADS
+    ]
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -140,12 +153,9 @@ def main() -> None:
             if arguments.city.is_dir():
                 city = city_loads(arguments.city)
                 show_load("CityLearn 2022", city, name, arguments.retrain_days)
-        for series in productions:
-            of = pv_skill(series)
-            print(
-                f"PV (7-day mean) of {series.name} over yesterday: MAE {of.skill_mae:.3f}, "
-                f"RMSE {of.skill_rmse:.3f}, bias {of.bias:+.1%}"
-            )
+        show_pv(arguments.pv.name, productions)
+        if arguments.city.is_dir():
+            show_pv("CityLearn 2022", city_productions(arguments.city))
     if not arguments.day_ahead:
         show_intraday(loads, productions, arguments.city)
 
@@ -176,6 +186,17 @@ def show_load(file: str, loads: list[Series], name: model.ModelName, retrain_day
     )
 
 
+def show_pv(file: str, productions: list[Series]) -> None:
+    """Print the PV forecast's skill over yesterday."""
+    skills = [pv_skill(series) for series in productions]
+    print(f"PV, day-ahead against yesterday: {file}\n{'':16}      MAE   RMSE    bias")
+    for name, of in (
+        *((series.name, of) for series, of in zip(productions, skills, strict=True)),
+        ("median home", median_skill(skills)),
+    ):
+        print(f"{name:16} {of.skill_mae:8.3f} {of.skill_rmse:6.3f} {of.bias:+7.1%}", flush=True)
+
+
 def show(name: str, mean: Skill, median: Skill, rest: tuple[float, float, float]) -> None:
     """Print one line."""
     coverage, ratio, seconds = rest
@@ -200,7 +221,7 @@ def show_intraday(loads: list[Series], productions: list[Series], city: Path) ->
         "load, worst home", Intraday(*(np.min(s, axis=0) for s in zip(*scores, strict=True)))
     )
     for series in productions:
-        score = step_forward(series.energy_wh, series.steps_per_day, same_time_mean, persist_pv)
+        score = step_forward(series.energy_wh, series.steps_per_day, pv_blend, persist_pv)
         show_leads(f"PV, {series.name} ({1440 // series.steps_per_day} min)", score)
     if not city.is_dir():
         print(f"no folder {city}; give CityLearn's with --city for homes of another place")
@@ -209,7 +230,7 @@ def show_intraday(loads: list[Series], productions: list[Series], city: Path) ->
         pv = city_column(city, home, "solar_generation")
         show_leads(
             f"PV, CityLearn building {home} (60 min)",
-            step_forward(pv, 24, same_time_mean, persist_pv),
+            step_forward(pv, 24, pv_blend, persist_pv),
         )
 
 

@@ -1,6 +1,6 @@
 """What the energy manager is worth: a home's yearly bill with it, against the best and the least.
 
-    uv run python -m bench.worth [--days 364] [--homes a,b] [--parts]
+    uv run python -m bench.worth [--days 364] [--homes a,b] [--parts] [--jobs 2] [--picture FILE]
 
 Ten NSW homes with the Ausgrid home's PV scaled to 5 kWp and the default battery; tariffs of CE's
 table 2, feed-in 10 c; slots of half an hour; nothing is traded. Each home lives through the last
@@ -33,10 +33,11 @@ import numpy as np
 from bench.machine import describe
 from hems import civil, control
 from hems.civil import DAY_MS, BoolArray, FloatArray, IntArray
-from hems.config import CommunityHome, HomeConfig
+from hems.config import CommunityHome, HomeConfig, PlanSettings
 from hems.devices import Battery
 from hems.errors import DataError
 from hems.forecast import Forecast
+from hems.forecast.plots import bars_svg
 from hems.home import HomeEnergyManager, MarketView
 from hems.plan import PlanInput, Planner
 from hems.sources.base import Measurements, check_window
@@ -54,8 +55,10 @@ SLOT_MS: Final = DAY_MS // STEPS
 WEEK: Final = 7 * STEPS
 FORESIGHT_DAYS: Final = 5
 KEPT_DAYS: Final = 2
-PROCESSES: Final = 2
+JOBS: Final = 2
 MANAGED: Final = "managed"
+# A plan takes milliseconds. The limit is of wall time: on a busy machine rules would be billed.
+UNHURRIED: Final = PlanSettings(time_limit_ms=60_000)
 PARTS: Final = ("knows both", "knows load", "knows PV")
 
 
@@ -191,7 +194,9 @@ def _pv_of(by_date: dict[tuple[int, int], FloatArray], month: int, day: int) -> 
 
 def config() -> HomeConfig:
     """Return the home that is billed. Its civil day is UTC's: labels are civil time."""
-    return HomeConfig(source=CommunityHome(home=0), zone="UTC", battery=Battery())
+    return HomeConfig(
+        source=CommunityHome(home=0), zone="UTC", battery=Battery(), planning=UNHURRIED
+    )
 
 
 def local_tariff(at_ms: int) -> int:
@@ -313,9 +318,11 @@ def _with_wear(bill: Bill) -> int:
     return sum(bill)
 
 
-def show(rows: Iterable[tuple[str, dict[str, Bill], float]], slots: dict[str, int]) -> None:
-    """Print a line per home as it comes, then the medians."""
-    got = []
+def show(
+    rows: Iterable[tuple[str, dict[str, Bill], float]], slots: dict[str, int]
+) -> list[dict[str, Bill]]:
+    """Print a line per home as it comes, then the medians; return the homes' bills."""
+    got: list[dict[str, Bill]] = []
     for name, of, spent in rows:
         if not got:
             names = ["rules", MANAGED, *(part for part in PARTS if part in of)]
@@ -340,6 +347,20 @@ def show(rows: Iterable[tuple[str, dict[str, Bill], float]], slots: dict[str, in
     wear = statistics.median(share(of, MANAGED, _with_wear) for of in got)
     blank = " " * (11 * (len(names) + 2))
     print(f"{'median':14}      {blank}         {parts} {wear:10.3f}")
+    return got
+
+
+def drawn(names: list[str], homes: list[dict[str, Bill]], days: int) -> str:
+    """Return the homes' bills as a drawing."""
+    shown = {
+        "no battery": "none",
+        "rules": "rules",
+        "managed": MANAGED,
+        "perfect foresight": "foresight",
+    }
+    series = {words: [of[name].energy_micro / 1e6 for of in homes] for words, name in shown.items()}
+    title = f"Each home's bill of {days} days, in dollars"
+    return bars_svg(title, names, series, lambda value: f"{value:,.0f}")
 
 
 def main() -> None:
@@ -350,6 +371,8 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=364)
     parser.add_argument("--homes", default="", help="names, with commas; all by default")
     parser.add_argument("--parts", action="store_true", help="say what is lost to which forecast")
+    parser.add_argument("--jobs", type=int, default=JOBS, help="homes at a time")
+    parser.add_argument("--picture", type=Path, help="draw the bills: an SVG file")
     arguments = parser.parse_args()
     only = {name for name in arguments.homes.split(",") if name}
     try:
@@ -357,10 +380,12 @@ def main() -> None:
     except DataError as error:
         raise SystemExit(f"{error}\ngive a load file with --data and a PV file with --pv") from None
     print(describe())
-    print("a year's bill, dollars; share of the saving of perfect foresight")
+    print(f"bills of {arguments.days} days, dollars; share of the saving of perfect foresight")
     slots = {year.name: year.slots for year in found}
-    with Pool(PROCESSES) as pool:
-        show(pool.imap(bills, [(year, arguments.parts) for year in found]), slots)
+    with Pool(arguments.jobs) as pool:
+        homes = show(pool.imap(bills, [(year, arguments.parts) for year in found]), slots)
+    if arguments.picture:
+        arguments.picture.write_text(drawn(list(slots), homes, arguments.days))
 
 
 if __name__ == "__main__":

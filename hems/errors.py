@@ -4,6 +4,7 @@ HemsError
 ├── DataError        a file of measurements is not as it must be; says where
 ├── ConfigError      a device, a home or an input that cannot be, with what would be right
 ├── AgentError       an agent failed or answered what no market takes; the slot is the grid's
+├── SolverError      HiGHS is missing, failed, or answered no numbers; the rule plans instead
 └── InvariantError   a promise of this package to itself is broken: a bug, never the user's doing
 """
 
@@ -22,6 +23,10 @@ class ConfigError(HemsError, ValueError):
 
 class AgentError(HemsError):
     """An agent raised, or its answer cannot be meant. The text names the agent."""
+
+
+class SolverError(HemsError):
+    """The solver is not there, raised, or its answer is no plan. `Planner` goes on by the rule."""
 
 
 class InvariantError(HemsError):

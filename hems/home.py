@@ -6,7 +6,7 @@ daemon keeps the state with its other data and goes on after a restart exactly w
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -16,7 +16,7 @@ from hems import bid, civil, control, forecast, intraday
 from hems.agents.base import Outcome, Prior, Revision, Situation, Standing
 from hems.agents.desk import Desk
 from hems.bid import Band, Order, Suggested
-from hems.civil import DAY_MS, MINUTE_MS, FloatArray, IntArray
+from hems.civil import DAY_MS, MINUTE_MS, IntArray
 from hems.config import HomeConfig, open_source
 from hems.devices.flexible import FlexibleLoads, Outlook
 from hems.devices.progress import DeviceState
@@ -25,10 +25,11 @@ from hems.forecast import HISTORY_DAYS, Forecast
 from hems.forecast.model import load_forecast
 from hems.learning import HomeWeather, LoadModel, civil_history
 from hems.plan import Plan, PlanInput, Planner, grid_room_wh, left_over_micro_per_kwh
+from hems.prices import Tariff, tariff_over
 from hems.sensors import checked_soc, soc_change_max
 from hems.sources.base import Source
 from hems.sources.checked import CheckedSource
-from hems.sources.community import LOAD_TYPES, load_profile_w
+from hems.sources.community import typical_load_wh
 from hems.state import LEAD_SLOTS_MAX, HomeState
 
 SLOT_MINUTES_MIN: Final = 5
@@ -48,14 +49,15 @@ log = logging.getLogger("commonwatt.hems")
 class MarketView(NamedTuple):
     """Prices as the home sees them. [micro/kWh]
 
-    `tariff_micro_per_kwh` maps a moment (ms, UTC) to the grid's price. `suggested` is for the slot
-    to be traded. `shortfall_micro_per_kwh` is the penalty, beside the tariff, for energy sold and
-    not delivered. `prior` is what the last round traded at. `export_cap_w` is what the market lets
-    the home sell, if that is less than its own cap. [W] `strain` is how much of the defaults that
-    the market allows the home has had: at 1 it is turned away.
+    `tariff_micro_per_kwh` maps a moment (ms, UTC) to the grid's price; where it is None, the one
+    before stands in and the slot is not traded. `suggested` is for the slot to be traded.
+    `shortfall_micro_per_kwh` is the penalty, beside the tariff, for energy sold and not delivered.
+    `prior` is what the last round traded at. `export_cap_w` is what the market lets the home sell,
+    if that is less than its own cap. [W] `strain` is how much of the defaults that the market
+    allows the home has had: at 1 it is turned away.
     """
 
-    tariff_micro_per_kwh: Callable[[int], int]
+    tariff_micro_per_kwh: Tariff
     feed_in_micro_per_kwh: int
     suggested: Suggested | None = None
     shortfall_micro_per_kwh: int = 0
@@ -148,6 +150,7 @@ class HomeEnergyManager:
         more_batteries = tuple(config.more_batteries.values())
         self._planner = Planner(battery, config.limits, limit_s, more_batteries)
         self._missing: set[str] = set()
+        self._is_unplanned = False
         self._load_model = LoadModel(config, self.source, self.zone)
         self._desk = Desk(config.agent, config.agent_settings, config.bidding, self.state.agent)
 
@@ -270,9 +273,8 @@ class HomeEnergyManager:
         shortfall = market.shortfall_micro_per_kwh
         plan, segments = bid.value_curve(self._planner, given, ahead, shortfall)
         planned = SlotPlan(slot_start_ms, plan, [], load, pv)
-        band = Band(
-            max(0, market.feed_in_micro_per_kwh), market.tariff_micro_per_kwh(slot_start_ms)
-        )
+        tariff = market.tariff_micro_per_kwh(slot_start_ms)
+        band = Band(max(0, market.feed_in_micro_per_kwh), tariff or 0)
         if band.tariff_micro_per_kwh <= band.feed_in_micro_per_kwh:
             return planned, None
         errors = forecast.surplus_errors_wh(load, pv, ahead)
@@ -341,7 +343,15 @@ class HomeEnergyManager:
         missed = self._slots_ahead(slot_start_ms, slot_ms, CATCH_UP_SLOTS_MAX)
         for number in range(missed, 0, -1):
             self._let_happen(slot_start_ms - number * slot_ms, slot_ms, control.SELF_CONSUMPTION)
-        given, load, pv = self._given(slot_ms, FINE_STEPS, market)
+        try:
+            given, load, pv = self._given(slot_ms, FINE_STEPS, market)
+        except ConfigError as error:
+            # The home lives through the slot all the same, and its meter reads.
+            if not self._is_unplanned:
+                log.warning("self-consumption until there is a plan again: %s", error)
+            self._is_unplanned = True
+            return self._let_happen(slot_start_ms, slot_ms, control.SELF_CONSUMPTION)
+        self._is_unplanned = False
         expected = round(float(load.mean_wh[0])), round(float(pv.mean_wh[0]))
         if self._desk.stores_trades:
             return self._let_happen(slot_start_ms, slot_ms, control.SELF_CONSUMPTION, expected)
@@ -445,7 +455,8 @@ class HomeEnergyManager:
         slots = fine + -(-max(0, DAY_MS // slot_ms - fine) // group) * group
         load, pv = self._forecast(now_ms, slots, slot_ms)
         starts = now_ms + slot_ms * np.arange(slots, dtype=np.int64)
-        tariff = np.array([float(market.tariff_micro_per_kwh(int(at))) for at in starts])
+        tariff, is_hole = tariff_over(market.tariff_micro_per_kwh, starts)
+        self.source.faults.note("tariff", "hole", starts[is_hole])
         traded = np.array([float(self.state.committed_wh.get(int(at), 0)) for at in starts])
         edges = np.concatenate((np.arange(fine), np.arange(fine, slots, group)))
         size = np.diff(np.append(edges, slots))
@@ -489,16 +500,8 @@ class HomeEnergyManager:
         load_ahead = load_forecast(
             trained, load, steps_per_day, int(first) - len(load), offsets, typical
         )
-        pv_ahead = forecast.same_time_mean(pv, steps_per_day, offsets, fallback_wh=dark)
+        pv_ahead = forecast.pv_blend(pv, steps_per_day, offsets, fallback_wh=dark)
         pv_ahead = self._weather.pv(pv_ahead, pv, now_ms, slot_ms, offsets)
         if not self._weather.knows_clouds:
             pv_ahead = intraday.persist_pv(pv_ahead, pv, steps_per_day, offsets)
         return intraday.persist_load(load_ahead, load, steps_per_day, offsets), pv_ahead
-
-
-def typical_load_wh(positions: IntArray, steps_per_day: int) -> FloatArray:
-    """Return the mean home's load at civil positions, for homes with no history yet. [Wh]"""
-    hourly = load_profile_w(LOAD_TYPES - 1, 0)
-    hour = (positions % steps_per_day) * 24 // steps_per_day
-    typical: FloatArray = hourly[hour] * 24 / steps_per_day
-    return typical

@@ -22,6 +22,7 @@ from hems.forecast import (
     Horizon,
     blend,
     offsets_of,
+    pv_blend,
     same_time,
     same_time_mean,
 )
@@ -60,7 +61,7 @@ def persist_pv(
     Parameters
     ----------
     day_ahead : Forecast
-        `same_time_mean` of the same history and horizon.
+        `pv_blend` of the same history and horizon.
     history_wh : float array, shape (steps,)
         Civil steps up to the forecast's beginning, NaN where unknown. [Wh]
     steps_per_day : int
@@ -76,7 +77,7 @@ def persist_pv(
     steps = _steps_seen(PV, len(history_wh), steps_per_day)
     if steps == 0 or len(offsets) == 0:
         return day_ahead
-    expected = same_time_mean(history_wh[:-steps], steps_per_day, steps).mean_wh
+    expected = pv_blend(history_wh[:-steps], steps_per_day, steps).mean_wh
     best = _best(history_wh, steps_per_day)
     seen, weights = _weighed(PV, history_wh, steps, steps_per_day)
     past_best = best[np.arange(-steps, 0) % steps_per_day]

@@ -63,6 +63,7 @@ KINDS: Final = (
     "sun",
     "dead",
     "soc",
+    "hole",
 )
 REASONS: Final = {
     "missing": "there was no reading; it is forecast",
@@ -75,6 +76,7 @@ REASONS: Final = {
     "sun": "more sun than a clear sky gives; taken as usual at this time",
     "dead": "a day without production; is the inverter off?",
     "soc": "a state of charge that cannot be; the reckoned one is kept",
+    "hole": "the grid names no price; the one before stands in",
 }
 Outcome: TypeAlias = Literal["refused", "doubted", "repaired", "said"]
 GOOD: Final = -1
@@ -145,10 +147,10 @@ class Checked(NamedTuple):
 
 
 def outcome(channel: str, kind: str) -> Outcome:
-    """Return what became of the readings of a channel (`load`, `pv`, `battery`) with a fault."""
+    """Return what became of readings of `load`, `pv`, `battery` or `tariff` with a fault."""
     if kind in ("missing", "negative", "unit", "soc"):
         return "refused"
-    if channel == "pv":
+    if channel in ("pv", "tariff"):
         return "said" if kind == "dead" else "repaired"
     return "doubted"
 

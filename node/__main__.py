@@ -12,6 +12,7 @@ from pathlib import Path
 from node.config import load_config
 from node.daemon import EXIT_SETUP, run
 from node.errors import StartError
+from node.host import check_memory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         config = load_config(given.config, os.environ)
+        check_memory()
     except StartError as error:
         print(f"commonwatt: {error}", file=sys.stderr)  # noqa: T201 - for a person
         return EXIT_SETUP

@@ -10,6 +10,7 @@ certificates lead from the genesis, and the blocks end in the very block that is
 """
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -46,7 +47,7 @@ from node.certifier import natives
 from node.errors import BadBlock, BadSnapshot, GenesisError, PeerError
 from node.genesis import GENESIS_BYTES_MAX, Genesis
 from node.network.base import Network, NetworkError
-from node.replay import PROOF_BYTES_MAX, FraudProof, judge
+from node.replay import PROOF_BYTES_MAX, FraudProof, digest_of, judge
 from wire.codec import Message, decode, encode
 from wire.errors import DecodeError
 from wire.keys import peer_id_of
@@ -196,15 +197,18 @@ class Auditor:
         """Do what is due now."""
         if self._case is not None:
             self._press(*self._case)
-            return
         for duty in self.duties():
             key = (duty.region, duty.number)
             if self._now_ms() > duty.answer_by_ms or not self._may_say(key):
                 continue
+            if self._case is not None and self._case[0].region == duty.region:
+                continue
             self._say(key)
             finding = await self._audited(duty)
             if finding.proof is not None:
-                self._open_case(duty, finding.proof)
+                # One case at a time: another region's fraud is found again when this one is over.
+                if self._case is None:
+                    await self._open_case(duty, finding.proof)
                 return
             if finding.problem:
                 self.counts["failed"] += 1
@@ -252,8 +256,9 @@ class Auditor:
     def _peers_of(self, duty: Duty) -> list[RegionPeer]:
         connected = {peer.peer_id for peer in self._network.peers()}
         there = [peer_id_of(public) for public in self._set_of(duty.region, duty.epoch).publics]
-        # Not all auditors begin with the same one.
-        turn = hash((self._address, duty.number)) % max(len(there), 1)
+        # Not all auditors begin with the same one; this one does again after a restart, and so
+        # comes to the same proof, to the byte.
+        turn = _number_of(f"{self._address}/{duty.number}") % max(len(there), 1)
         found = [peer for peer in there[turn:] + there[:turn] if peer in connected]
         return [RegionPeer(self._network, peer_id) for peer_id in found]
 
@@ -349,7 +354,7 @@ class Auditor:
 
     # -- accusing
 
-    def _open_case(self, duty: Duty, proof: FraudProof) -> None:
+    async def _open_case(self, duty: Duty, proof: FraudProof) -> None:
         """Make a case of a proof, if it convinces a judge who knows what the main chain does."""
         header, data = proof.block.header, encode(proof)
         if len(data) > PROOF_BYTES_MAX:
@@ -357,7 +362,10 @@ class Auditor:
             return
         try:
             authorities = self._set_of(duty.region, header.epoch)
-            verdict = judge(data, authorities, header.chain_id, header.height, natives())
+            # It takes as long as a block, for which votes do not wait.
+            verdict = await asyncio.to_thread(
+                judge, data, authorities, header.chain_id, header.height, natives()
+            )
         except (Revert, QueryError) as refused:
             log.error("block %d of region %d: %s", header.height, duty.region, refused)
             return
@@ -387,10 +395,17 @@ class Auditor:
             return
         header = proof.block.header
         if case is None:
+            if not self._knows_set(duty.region, header.epoch):
+                log.error("block %d of region %d is too old to accuse", header.height, duty.region)
+                self._case = None
+                return
             self._hand_in_once(
                 ("accuse", header.height),
                 [regions.accuse(duty.region, header.epoch, header.height, data)],
             )
+            return
+        if case["digest"] != digest_of(data):
+            # Of a life before this one, by another certificate of the block: it has to run out.
             return
         parts = regions.evidence(data)
         folder = f"audit/part/{self._address}/"
@@ -402,7 +417,19 @@ class Auditor:
         if not missing:
             self._hand_in_once("judge", [regions.judge()])
 
+    def _knows_set(self, region: int, epoch: int) -> bool:
+        """Tell whether the main chain still knows who decided an epoch of a region."""
+        try:
+            self._set_of(region, epoch)
+        except QueryError:
+            return False
+        return True
+
     def _hand_in_once(self, key: object, calls: Sequence[Call]) -> None:
         if self._may_say(key):
             self._say(key)
             self._hand_in(calls)
+
+
+def _number_of(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])

@@ -5,10 +5,12 @@ does. Nor is the write-ahead log: a vote of before the restore is not remembered
 authority abstains until two heights have been decided without it (`node.wal`).
 """
 
+import gzip
 import io
 import os
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +25,8 @@ from node.setup import (
     HOME_NAME,
     KEY_FILE_CHARS_MAX,
     KEY_NAME,
+    MAIN_GENESIS_NAME,
+    MAIN_NAME,
     PEERS_NAME,
     check_new,
     read_key,
@@ -34,8 +38,10 @@ _PARTS: Final = {
     CONFIG_NAME: (4 * FILE_CHARS_MAX, True),
     KEY_NAME: (KEY_FILE_CHARS_MAX, True),
     GENESIS_NAME: (4 * GENESIS_BYTES_MAX, False),
+    MAIN_GENESIS_NAME: (4 * GENESIS_BYTES_MAX, False),
     f"{DATA_NAME}/{HOME_NAME}": (MEMORY_BYTES_MAX, False),
     f"{DATA_NAME}/{PEERS_NAME}": (1_048_576, False),
+    f"{DATA_NAME}/{MAIN_NAME}/{PEERS_NAME}": (1_048_576, False),
 }
 BACKUP_BYTES_MAX: Final = 32 * 1_048_576
 
@@ -50,7 +56,7 @@ def back_up(config_file: Path, file: Path) -> list[str]:
 
     Raises
     ------
-    ConfigError
+    ConfigError, GenesisError
         There is no whole home, its paths are not the usual ones, or `file` exists already.
     """
     config = load_config(config_file, {})
@@ -59,13 +65,20 @@ def back_up(config_file: Path, file: Path) -> list[str]:
     if config.path(config.node.genesis).exists():
         read_genesis(config.path(config.node.genesis))
         places[GENESIS_NAME] = config.path(config.node.genesis)
-    usual = (KEY_NAME, GENESIS_NAME, DATA_NAME)
-    if (config.node.key, config.node.genesis, config.node.data) != usual:
+    usual = [KEY_NAME, GENESIS_NAME, DATA_NAME]
+    have = [config.node.key, config.node.genesis, config.node.data]
+    if config.main is not None:
+        # Of a region's authority, which does not start without it.
+        read_genesis(config.path(config.main.genesis))
+        places[MAIN_GENESIS_NAME] = config.path(config.main.genesis)
+        usual.append(MAIN_GENESIS_NAME)
+        have.append(config.main.genesis)
+    if have != usual:
         raise ConfigError(
             f"{config_file}: key, genesis and data of a backup are {', '.join(usual)}; this home "
             "has others: keep copies of its key and settings"
         )
-    for name in (HOME_NAME, PEERS_NAME):
+    for name in (HOME_NAME, PEERS_NAME, f"{MAIN_NAME}/{PEERS_NAME}"):
         path = config.path(config.node.data) / name
         if path.exists():
             places[f"{DATA_NAME}/{name}"] = path
@@ -112,6 +125,7 @@ def _write(parts: dict[str, bytes], directory: Path) -> None:
         (directory / DATA_NAME).mkdir(parents=True, mode=0o700)
         for name, data in parts.items():
             path = directory / name
+            path.parent.mkdir(exist_ok=True, mode=0o700)
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(fd, "wb") as target:
                 target.write(data)
@@ -127,16 +141,19 @@ def _read(file: Path) -> dict[str, bytes]:
     try:
         if file.stat().st_size > BACKUP_BYTES_MAX:
             raise ConfigError(f"{file}: more than the {BACKUP_BYTES_MAX} bytes a backup has")
-        with tarfile.open(file, mode="r:gz") as archive:
+        with gzip.open(file) as raw, tarfile.open(fileobj=raw, mode="r:") as archive:
             for entry in archive:
                 bytes_max, _ = _PARTS.get(entry.name, (0, False))
                 content = archive.extractfile(entry) if entry.isreg() else None
                 if content is None or entry.name in parts or entry.size > bytes_max:
                     raise ConfigError(f"{file}: {entry.name!r} is no part of a backup")
                 parts[entry.name] = content.read(bytes_max)
+            # The checksum stands at the very end, after what fills up the archive's last record.
+            if len(raw.read(tarfile.RECORDSIZE + 1)) > tarfile.RECORDSIZE:
+                raise ConfigError(f"{file}: more is in it than a backup")
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror or error})") from None
-    except (tarfile.TarError, EOFError, ValueError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, ValueError) as error:
         raise ConfigError(f"{file}: not a backup ({error})") from None
     missing = [name for name, (_, needed) in _PARTS.items() if needed and name not in parts]
     if missing:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from consensus.checkpoint import Checkpoint
 from consensus.light import SignedHeader
+from consensus.messages import ConflictingCertificates
 from market.client import Call, regions
 from node.checkpoints import posted
 from wire.codec import encode
@@ -27,13 +28,15 @@ Ends = Callable[[int], SignedHeader | None]
 class Standing(NamedTuple):
     """How the main chain knows a region: `regions.show` and `anchor.last`.
 
-    `oldest_epoch` and `newest_epoch` are those of the sets that it keeps.
+    `oldest_epoch` and `newest_epoch` are those of the sets that it keeps; `answers` tells whether
+    money of the region is held there.
     """
 
     status: str
     anchored: int
     oldest_epoch: int
     newest_epoch: int
+    answers: bool = True
 
 
 class Shown(NamedTuple):
@@ -86,6 +89,26 @@ def due_on_main(
         number += 1
         oldest = max(oldest, epoch)
     return calls
+
+
+def conflict_due(
+    region: int, standing: Standing, conflict: ConflictingCertificates | None
+) -> list[Call]:
+    """Return the call that shows the main chain two certified blocks at one height of a region.
+
+    Parameters
+    ----------
+    region : its number.
+    standing : as the main chain's newest known state has it.
+    conflict : what is known of such blocks; None: nothing.
+    """
+    if conflict is None or standing.status not in (*TAKEN_STATUSES, "left"):
+        return []
+    epoch = conflict.first.epoch
+    kept = standing.oldest_epoch <= epoch <= standing.newest_epoch
+    if not kept or (standing.status == "left" and not standing.answers):
+        return []
+    return [regions.report_conflict(region, epoch, encode(conflict).hex())]
 
 
 def due_in_region(shown: Shown, proven: Proven, ends: Ends) -> list[Call]:

@@ -114,6 +114,9 @@ class EvidencePool:
         self._wake = asyncio.Event()
         self._sequence = time.time_ns()
         self._on_arrival = on_arrival
+        # Proof that the chain is broken, once there is any: nothing makes it less true, and it is
+        # one even where it convicts nobody (two certificates of different rounds).
+        self.conflict: ConflictingCertificates | None = None
 
     def __len__(self) -> int:
         return len(self._pieces)
@@ -185,6 +188,8 @@ class EvidencePool:
                 raise UnknownEpoch
             raise EvidenceRefused(f"height {height} is too long ago")
         conviction = conviction_of(evidence, self._epochs, self._chain_id)
+        if self.conflict is None and isinstance(evidence, ConflictingCertificates):
+            self.conflict = evidence
         if not conviction.offenders:
             raise EvidenceRefused("it convicts nobody")
         return conviction

@@ -29,7 +29,15 @@ from market.errors import QueryError
 from node.archive import SIGNED_HEADER_BYTES_MAX
 from node.certifier import proves
 from node.checkpoints import make_checkpoint
-from node.due import CALLS_MAX, Proven, Shown, Standing, due_in_region, due_on_main
+from node.due import (
+    CALLS_MAX,
+    Proven,
+    Shown,
+    Standing,
+    conflict_due,
+    due_in_region,
+    due_on_main,
+)
 from node.epochs import set_of
 from node.errors import InvariantError
 from node.exchange import Offer, make_offers, still_open, unresolved
@@ -207,12 +215,14 @@ class Poster:
             with app.at_rest():
                 shown = app.query("regions", "show", {"region": self.region})
                 last = app.query("anchor", "last", {"region": self.region})
+                funds = app.query("regions", "funds", {"region": self.region})
         except QueryError:
             return None
         if shown["chain_id"] != self._own.genesis.chain_id:
             return None
         newest = shown["epoch"]
-        return Standing(shown["status"], last["number"], min(last["epoch"], newest), newest)
+        oldest, answers = min(last["epoch"], newest), any(funds.values())
+        return Standing(shown["status"], last["number"], oldest, newest, answers)
 
     def shown(self) -> Shown:
         """Return what the region knows of the main chain."""
@@ -228,6 +238,12 @@ class Poster:
         await self.shelf.save(standing.anchored if standing is not None else 0)
         if standing is None or self._own.chain.index is None or self._main.sync.behind:
             return IDLE_S
+        broken = conflict_due(self.region, standing, self._own.evidence.conflict)
+        if broken:
+            wait_s = self._wait_s(self._turns_on_main, "conflict", standing.anchored, self._main)
+            if wait_s <= 0:
+                self.counts["posted"] += self._on_main.hand_in(broken)
+            return max(wait_s, GRACE_MS / 1000)
         first = standing.anchored + 1
         closed = self._own.app.query("export", "closed", {})["number"]
         if first not in self.shelf and first <= closed:

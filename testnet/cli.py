@@ -121,8 +121,13 @@ def street_create(
     begins_in: Annotated[
         int, typer.Option(help="So long after this the first block is made: time to deploy. [s]")
     ] = 0,
+    joining: Annotated[
+        int, typer.Option(help="With --containers: how many more homes this machine shall run.")
+    ] = 0,
 ) -> None:
     """Make the genesis, keys and settings of a street without starting it."""
+    from node.host import memory_mib
+    from testnet.manifests import check_room
     from testnet.regions import create
     from testnet.street import StreetPlan, open_street
     from testnet.up import agents_asked
@@ -141,6 +146,8 @@ def street_create(
         begins_in_s=begins_in,
         **agents_asked(agent or ()),
     )
+    if containers:
+        check_room(plan, joining, memory_mib())
     create(directory, plan, containers, owner)
     each = "" if regions == 1 else f" in {regions} regions"
     what = "of them" if regions == 1 else "of each region"

@@ -1,9 +1,10 @@
 """What the main chain says of its regions: shown while they run, reported at the end."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from node.api.control import ask
 from node.errors import ControlError
@@ -15,6 +16,16 @@ from testnet.street import Street
 
 POLL_TIMEOUT_S: Final = 5.0
 REGIONS_ASKED_MAX: Final = 100
+# A record that is anchored later than so many blocks is counted as anchored in this one.
+BLOCKS_COUNTED_MAX: Final = 100
+
+
+class _Record(NamedTuple):
+    """When a record's header was decided, and when and in which block it was anchored."""
+
+    header_ms: int
+    anchored_ms: int
+    anchored_height: int
 
 
 class MainObservations:
@@ -33,8 +44,10 @@ class MainObservations:
         self.lasts: dict[int, dict[str, Any]] = {}
         self.inside: dict[int, dict[str, Any]] = {}
         self.audits: dict[int, dict[str, Any]] = {}
-        # From a record's block to the main chain's that anchored it, by region and number. [ms]
-        self._took_ms: dict[tuple[int, int], int] = {}
+        # Records seen to be anchored, by region and number.
+        self._records: dict[tuple[int, int], _Record] = {}
+        # From a record's block to the main chain's in which it was audited, by the same. [ms]
+        self._audited_ms: dict[tuple[int, int], int] = {}
 
     @property
     def groups(self) -> list[Neighbours]:
@@ -53,7 +66,7 @@ class MainObservations:
                 last = await _query(data, "anchor", "last", {"region": group.number})
                 self._take_last(group.number, last)
                 audit = await _query(data, "audit", "status", {"region": group.number})
-                self.audits[group.number] = audit
+                self._take_audit(group.number, audit)
         except ControlError:
             # It starts, or is busy; the next poll may do.
             pass
@@ -73,8 +86,17 @@ class MainObservations:
     def _take_last(self, region: int, last: dict[str, Any]) -> None:
         self.lasts[region] = last
         if last["number"] > 0:
-            took_ms = last["anchored_ms"] - last["header_ms"]
-            self._took_ms[region, last["number"]] = took_ms
+            self._records[region, last["number"]] = _Record(
+                last["header_ms"], last["anchored_ms"], last["anchored_height"]
+            )
+
+    def _take_audit(self, region: int, audit: dict[str, Any]) -> None:
+        """Note when records were audited: if a poll has missed an audit, by the one after it."""
+        self.audits[region] = audit
+        for (whose, number), record in self._records.items():
+            if whose == region and number <= audit["number"]:
+                took_ms = audit["time_ms"] - record.header_ms
+                self._audited_ms.setdefault((whose, number), took_ms)
 
     def have_anchored(self, slots: Sequence[int]) -> bool:
         """Tell whether each region's given slot, or a later one, is anchored."""
@@ -97,10 +119,40 @@ class MainObservations:
             "audited": sum(row["audited"] for row in rows),
             "exported_wh": sum(row["exported_wh"] for row in rows),
             "imported_wh": sum(row["imported_wh"] for row in rows),
-            "anchoring_ms": summary_ms([float(took) for took in self._took_ms.values()]),
+            "anchoring_ms": summary_ms(
+                [float(one.anchored_ms - one.header_ms) for one in self._records.values()]
+            ),
+            "anchoring_blocks": await self._anchoring_blocks(),
+            "auditing_ms": summary_ms([float(took) for took in self._audited_ms.values()]),
             "main": await self._main_row(),
             "neutral": neutral,
         }
+
+    async def _anchoring_blocks(self) -> dict[str, int]:
+        """Count in which block of the main chain after its region's decision a record was anchored.
+
+        Returns
+        -------
+        dict
+            How many records by that number, as text: "1" is the first block decided later.
+        """
+        times_ms: dict[int, int] = {}
+
+        async def is_later(height: int, header_ms: int) -> bool:
+            if height not in times_ms:
+                block = await _ask(main_data(self._street), "block", height=height)
+                times_ms[height] = -1 if block is None else block["time_ms"]
+            return times_ms[height] > header_ms
+
+        found: Counter[int] = Counter()
+        for record in self._records.values():
+            count = 1
+            while count < BLOCKS_COUNTED_MAX and await is_later(
+                record.anchored_height - count, record.header_ms
+            ):
+                count += 1
+            found[count] += 1
+        return {str(count): found[count] for count in sorted(found)}
 
     def _row(self, group: Neighbours, seen: Observations) -> dict[str, Any]:
         known, last = self.regions.get(group.number, {}), self.lasts.get(group.number, {})

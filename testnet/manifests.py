@@ -7,6 +7,8 @@ from testnet.regions import neutral_names, regions_of
 from testnet.street import HOMES_MAX, StreetError, StreetPlan
 
 OWNER: Final = 10_001
+# What a node's container takes beside the pages that all of them share, once it trades.
+NODE_MIB: Final = 100
 
 _COMPOSE_HEAD: Final = """\
 # A community grid: `docker compose up`. {summary}
@@ -30,7 +32,8 @@ x-node: &node
   depends_on:
     genesis:
       condition: service_completed_successfully
-  restart: unless-stopped
+  # A node that cannot start as it is set up says why, and stays down.
+  restart: on-failure:5
   read_only: true
   tmpfs: [/tmp]
   cap_drop: [ALL]
@@ -52,6 +55,7 @@ services:
       - --slot-minutes=${{SLOT_MINUTES:-15}}
       - --time-lapse=${{TIME_LAPSE:-60}}
       - --containers
+      - --joining=${{HOMES:-{joining}}}
       - --owner={owner}
     network_mode: none
     volumes:
@@ -85,6 +89,21 @@ services:
       - public:/public:ro
 
 """
+
+
+def check_room(plan: StreetPlan, joining: int, have_mib: int | None) -> None:
+    """Raise `StreetError` where a grid's containers cannot all be in the memory of one machine.
+
+    `joining` homes come beside the plan's; `have_mib` is None where nobody knows.
+    """
+    nodes = plan.homes + joining + len(neutral_names(plan))
+    need_mib = nodes * NODE_MIB
+    if have_mib is not None and have_mib < need_mib:
+        raise StreetError(
+            f"{nodes} nodes take about {need_mib} MiB of memory, and this machine has {have_mib}: "
+            "ask for fewer homes (HOMES=4 docker compose up), or for a smaller grid "
+            "(commonwatt testnet compose --homes 8 --regions 1)"
+        )
 
 
 def compose_file(plan: StreetPlan, build: bool = True) -> str:

@@ -200,16 +200,16 @@ class _Founding:
         return Street(directory, plan, names, neighbourhood.notes)
 
     def _main_genesis(self) -> Genesis:
-        interval_ms = _within(self._slot_ms // MAIN_BLOCKS_PER_SLOT, MAIN_INTERVAL_MS)
+        interval_ms = main_interval_ms(self._plan)
         sponsors = tuple((key.address, SPONSOR_MICRO) for key in self._sponsors.values())
         rules = MainRules(
             bond_micro=BOND_MICRO,
             hold_ms=HOLD_MS,
             halt_ms=self._halt_ms,
             sponsors=sponsors,
-            # Until the slot's delivery ends: from its gate on an offer has to be decided, anchored
-            # and shown; what comes of it is shown while readings are still taken.
-            exchange=ExchangeRules(close_ms=self._plan.slot_minutes * 60_000),
+            # Until half of the slot is delivered: from its gate on an offer has to be decided,
+            # anchored and shown; what comes of it has to be known while it can be delivered.
+            exchange=ExchangeRules(close_ms=self._plan.slot_minutes * 30_000),
         )
         market = market_of(
             self._plan,
@@ -281,6 +281,12 @@ class _Founding:
             write_genesis(main, home / MAIN_GENESIS_NAME)
         if self._owner is not None:
             give(home, self._owner)
+
+
+def main_interval_ms(plan: StreetPlan) -> int:
+    """Return how far apart the main chain's blocks are. [ms of real time]"""
+    slot_ms = plan.slot_minutes * 60_000 // plan.time_lapse
+    return _within(slot_ms // MAIN_BLOCKS_PER_SLOT, MAIN_INTERVAL_MS)
 
 
 def sponsor_file(number: int) -> str:

@@ -7,13 +7,16 @@ fetched and added up again, and what the homes hold is compared at one height.
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from node.api.control import ask
 from node.errors import ControlError
 from node.setup import DATA_NAME
 from node.status import summary_ms
 from testnet.street import Street
+
+# Of a report: each must be true, or something is broken.
+PROMISES: Final = ("money_conserved", "state_roots_equal", "energy_balanced", "bills_add_up")
 
 
 class Observations:
@@ -153,6 +156,15 @@ async def final_report(
         ],
         "nodes": [node_row(name, status.get(name), at, restarts) for name in street.names],
     }
+
+
+def is_sound(report: dict[str, Any]) -> bool:
+    """Tell whether a report shows no broken promise, of the regions or of their main chain."""
+    promises = [report[name] for name in PROMISES]
+    main = report.get("main")
+    if main is not None:
+        promises.append(main["state_roots_equal"])
+    return all(promises)
 
 
 def node_row(

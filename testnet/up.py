@@ -21,7 +21,7 @@ from testnet.live import LiveView
 from testnet.main import MainObservations
 from testnet.processes import GridError, HomeProcess, start_all, stop_all
 from testnet.regions import admit, create, neutral_names, regions_of
-from testnet.report import Observations, final_report
+from testnet.report import Observations, final_report, is_sound
 from testnet.street import Street, StreetError, StreetPlan, open_street
 
 POLL_S: Final = 1.0
@@ -83,8 +83,7 @@ async def up(options: Options) -> int:
             await stop_all(processes)
     if options.as_json and report is not None:
         print(json.dumps(report, indent=1))  # noqa: T201 - the command's output
-    sound = report is None or (report["money_conserved"] and report["state_roots_equal"])
-    return EXIT_OK if sound else EXIT_BROKEN
+    return EXIT_OK if report is None or is_sound(report) else EXIT_BROKEN
 
 
 def _prepare(options: Options, directory: Path) -> Street:

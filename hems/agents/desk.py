@@ -24,7 +24,8 @@ from hems.errors import AgentError, ConfigError
 
 MEMORY_BYTES_MAX: Final = 65_536
 ENERGY_WH_MAX: Final = 1_000_000_000
-PRICE_MICRO_PER_KWH_MAX: Final = 10_000_000
+# As the market's: a kWh costs some hundreds in some currencies.
+PRICE_MICRO_PER_KWH_MAX: Final = 10**10
 
 _NAME: Final = "name"
 _MEMORY: Final = "memory"

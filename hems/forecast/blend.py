@@ -18,10 +18,15 @@ from hems.forecast.base import (
     Forecast,
     Horizon,
     days_ahead,
+    offsets_of,
     same_time,
 )
 
-PV_DAYS: Final = 7
+PV_DAYS: Final = 14
+# Quantiles of PV are those of fewer days: the sun's path moves on.
+PV_QUANTILE_DAYS: Final = 7
+# A day's sky departs from the mean half as far as the day's before it did.
+PV_PERSISTENCE: Final = 0.5
 
 # Load: half the 28-day mean of the same time, a quarter the same weekday, a quarter yesterday.
 WEIGHT_MONTH: Final = 0.5
@@ -75,17 +80,40 @@ def blend(
     return _with_quantiles(filled(mean, history_wh, fallback_wh), lagged)
 
 
+def pv_blend(
+    history_wh: FloatArray,
+    steps_per_day: int,
+    horizon: Horizon,
+    fallback_wh: FloatArray | None = None,
+) -> Forecast:
+    """Forecast PV: the mean of 14 days at the same time, drawn to the last 24 hours. As `blend`.
+
+    Skies persist: an overcast day follows an overcast one more often than not, but its clouds come
+    at other hours. So yesterday is half itself, half the mean day at yesterday's total; it counts
+    for `PV_PERSISTENCE`, and for half as much with each day ahead. In its gaps the mean stands.
+    """
+    offsets = offsets_of(horizon)
+    day = same_time(history_wh, steps_per_day, steps_per_day, PV_DAYS)
+    usual = _mean(day)
+    seen = np.isfinite(day[0])
+    total = float(usual[seen].sum())
+    clearness = float(day[0][seen].sum()) / total if total > 0 else 1.0
+    at = offsets % steps_per_day
+    lagged, mean = day[:, at], usual[at]
+    yesterday = np.where(seen[at], (lagged[0] + clearness * mean) / 2, mean)
+    share = PV_PERSISTENCE ** (1 + days_ahead(steps_per_day, horizon))
+    drawn = mean + share * (yesterday - mean)
+    return _with_quantiles(filled(drawn, history_wh, fallback_wh), lagged[:PV_QUANTILE_DAYS])
+
+
 def same_time_mean(
     history_wh: FloatArray,
     steps_per_day: int,
     horizon: Horizon,
-    days: int = PV_DAYS,
+    days: int,
     fallback_wh: FloatArray | None = None,
 ) -> Forecast:
-    """Forecast PV: the mean of the same time over the last `days` days. Otherwise as `blend`.
-
-    Without weather no learned model has beaten it; see docs/hems.md.
-    """
+    """Forecast the mean of the same time over the last `days` days. Otherwise as `blend`."""
     lagged = same_time(history_wh, steps_per_day, horizon, days)
     return _with_quantiles(filled(_mean(lagged), history_wh, fallback_wh), lagged)
 

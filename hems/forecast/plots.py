@@ -1,6 +1,6 @@
-"""Drawings of a forecast report, as SVG written by hand: bars per home, and a week of one home."""
+"""Drawings as SVG written by hand: bars per home, and a week of one home's forecasts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Final
 
@@ -17,6 +17,7 @@ TOP: Final = 56
 BOTTOM: Final = 64
 WEEK_DAYS: Final = 7
 HOMES_DRAWN_MAX: Final = 60
+LINES_MAX: Final = 2
 # Width of a letter, about.
 LETTER: Final = 7.0
 
@@ -24,25 +25,60 @@ _MEAN: Final = "#2563a8"
 _MEDIAN: Final = "#d9822b"
 _ACTUAL: Final = "#333333"
 _BAND: Final = "#bcd4ec"
+COLOURS: Final = (_MEAN, _MEDIAN, "#6b9a3b", "#8a8a8a")
 
 
 def skills_svg(homes: list[HomeReport]) -> str:
     """Return bars of each home's MAE skill, of the mean and of the median forecast."""
     shown = homes[:HOMES_DRAWN_MAX]
-    values = [(home.mean.skill_mae, home.median.skill_mae) for home in shown]
-    most = max(0.1, max(max(pair) for pair in values))
-    least = min(0.0, min(min(pair) for pair in values))
-    canvas = _Canvas("MAE skill over the 7-day naive, day-ahead", least, most)
-    canvas.grid(lambda value: f"{value:.2f}")
-    slot = (WIDTH - LEFT - RIGHT) / len(shown)
-    for place, (home, pair) in enumerate(zip(shown, values, strict=True)):
-        for bar, (value, colour) in enumerate(zip(pair, (_MEAN, _MEDIAN), strict=True)):
-            x = LEFT + slot * (place + 0.14 + 0.36 * bar)
-            canvas.bar(x, slot * 0.34, value, colour)
-        room = max(3, int(slot / LETTER))
-        name = home.name if len(home.name) <= room else "…" + home.name[-room + 1 :]
-        canvas.text(LEFT + slot * (place + 0.5), HEIGHT - BOTTOM + 20, name, "middle")
-    canvas.legend((("mean forecast", _MEAN), ("median forecast", _MEDIAN)))
+    return bars_svg(
+        "MAE skill over the 7-day naive, day-ahead",
+        [home.name for home in shown],
+        {
+            "mean forecast": [home.mean.skill_mae for home in shown],
+            "median forecast": [home.median.skill_mae for home in shown],
+        },
+        lambda value: f"{value:.2f}",
+        axis_min=0.1,
+    )
+
+
+def bars_svg(
+    title: str,
+    names: Sequence[str],
+    series: dict[str, list[float]],
+    label: Callable[[float], str],
+    axis_min: float = 0.0,
+) -> str:
+    """Return bars beside each other, a group for each name.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Shortened where they do not fit; lines end where they say so.
+    series : dict of str to list of float
+        Up to `len(COLOURS)`, a value for each name.
+    label : callable
+        Of a value on the axis.
+    axis_min : float
+        The axis reaches at least so high.
+    """
+    every = [value for values in series.values() for value in values]
+    least = min(0.0, *every)
+    canvas = _Canvas(title, least, max(axis_min, least + 1e-9, *every))
+    canvas.grid(label)
+    slot = (WIDTH - LEFT - RIGHT) / len(names)
+    pitch = 0.72 / len(series)
+    room = max(3, int(slot / LETTER))
+    for place, name in enumerate(names):
+        for bar, (values, colour) in enumerate(zip(series.values(), COLOURS, strict=False)):
+            x = LEFT + slot * (place + 0.14 + pitch * bar)
+            canvas.bar(x, slot * pitch * 0.94, values[place], colour)
+        for line, words in enumerate(name.splitlines()[:LINES_MAX]):
+            short = words if len(words) <= room else "…" + words[-room + 1 :]
+            y = HEIGHT - BOTTOM + 20 + 15 * line
+            canvas.text(LEFT + slot * (place + 0.5), y, short, "middle")
+    canvas.legend(tuple(zip(series, COLOURS, strict=False)))
     return canvas.finish()
 
 

@@ -17,7 +17,7 @@ from hems.civil import BoolArray, FloatArray
 from hems.errors import DataError
 from hems.forecast import model as models
 from hems.forecast.base import HISTORY_DAYS, WEEK_DAYS, Forecast
-from hems.forecast.blend import blend, same_time_mean
+from hems.forecast.blend import blend, pv_blend, same_time_mean
 from hems.forecast.model import ModelName, Table, Trained
 
 TEST_SHARE: Final = 0.3
@@ -175,7 +175,7 @@ def pv_skill(series: Series) -> Skill:
         )
     first = round(days * (1 - TEST_SHARE))
     actual = series.energy_wh.reshape(days, steps)
-    test = _daily(series, first, lambda history: same_time_mean(history, steps, steps))
+    test = _daily(series, first, lambda history: pv_blend(history, steps, steps))
     naive = actual[first - 1 : days - 1]
     use = np.isfinite(actual[first:]) & np.isfinite(naive)
     return skill(actual[first:], test.mean_wh, naive, use)

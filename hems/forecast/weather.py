@@ -22,7 +22,7 @@ from hems import civil
 from hems.civil import MINUTE_MS, BoolArray, FloatArray, IntArray
 from hems.errors import ConfigError, DataError
 from hems.forecast.base import HISTORY_DAYS, Forecast, Horizon, offsets_of, same_time
-from hems.forecast.blend import same_time_mean
+from hems.forecast.blend import pv_blend
 
 ROWS_MAX: Final = 500_000
 LINE_CHARS_MAX: Final = 4_096
@@ -278,7 +278,7 @@ def helps(history_wh: FloatArray, past_w_m2: FloatArray, steps_per_day: int) -> 
             continue
         before, actual = history_wh[:cut], history_wh[cut : cut + steps_per_day]
         light = past_w_m2[cut : cut + steps_per_day]
-        plain = same_time_mean(before, steps_per_day, steps_per_day)
+        plain = pv_blend(before, steps_per_day, steps_per_day)
         moved = pv_by_irradiance(
             plain, before, past_w_m2[:cut], light, steps_per_day, steps_per_day
         )

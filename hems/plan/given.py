@@ -12,7 +12,8 @@ from hems.errors import ConfigError
 
 STEPS_MAX: Final = 400
 NEEDS_MAX: Final = 16
-PRICE_MICRO_PER_KWH_MAX: Final = 1_000_000_000
+# As the market's: a kWh costs some hundreds in some currencies.
+PRICE_MICRO_PER_KWH_MAX: Final = 10**10
 
 # What is not kept costs this much more than the dearest energy of the horizon, so that no plan is
 # infeasible: energy wanted in the battery at the end, energy a device misses, import above the cap.

@@ -20,6 +20,7 @@ what one more kWh would be worth to this home in that step. A solver is kept bet
 next differs in bounds and costs only and starts from the last basis.
 """
 
+import logging
 from typing import Final
 
 import numpy as np
@@ -27,7 +28,7 @@ import numpy as np
 from hems.civil import HOUR_MS, FloatArray, IntArray
 from hems.devices import MICRO, Battery
 from hems.devices.needs import reach_wh
-from hems.errors import ConfigError
+from hems.errors import ConfigError, SolverError
 from hems.plan.blocks import Block, add_block
 from hems.plan.given import BatteryPlan, Limits, Plan, PlanInput, check_given, storable_wh
 from hems.plan.program import (
@@ -54,6 +55,8 @@ RELATIVE_GAP: Final = 1e-3
 RUNS_MAX: Final = 80
 # From these shares of its least on, a load is thought to be on at first.
 ON_SHARES: Final = (0.5, 0.1, 0.75)
+
+log = logging.getLogger("commonwatt.hems")
 
 
 class Planner:
@@ -86,12 +89,14 @@ class Planner:
         self.limits = limits
         self._time_limit_s = TIME_LIMIT_S if time_limit_s is None else time_limit_s
         self._model: _Model | None = None
+        self._is_ruled = False
 
     def solve(self, given: PlanInput, keep_choices: bool = False) -> Plan:
         """Return the cheapest plan.
 
-        With `keep_choices` what is on or off stays as in the last plan, if that had the same
-        devices and steps: quicker, and the cost is convex in what is traded.
+        Where the solver fails or finds none in time it is the rule's, which is logged once until
+        the solver is well again. With `keep_choices` what is on or off stays as in the last plan,
+        if that had the same devices and steps: quicker, and the cost is convex in what is traded.
 
         Raises
         ------
@@ -101,13 +106,28 @@ class Planner:
         check_given(given, len(self.batteries))
         if not self.batteries and not given.needs:
             return rule_plan(given, None, self.limits)
-        if self._model is None or self._model.core.steps != len(given.step_ms):
-            self._model = _Model(self.batteries, len(given.step_ms), self._time_limit_s)
-        plan = self._model.solve(given, self.limits, keep_choices)
-        if plan is not None and (plan.method == "lp" or self._model.proven):
+        plan, is_best = self._solved(given, keep_choices)
+        if plan is not None and is_best:
             return plan
         rule = rule_plan(given, self.battery, self.limits, self.batteries[1:])
         return rule if plan is None or rule.total_micro < plan.total_micro else plan
+
+    def _solved(self, given: PlanInput, keep_choices: bool) -> tuple[Plan | None, bool]:
+        """Return the solver's plan, None if it has none, and whether none is better."""
+        problem = f"no plan within {self._time_limit_s:g} s"
+        try:
+            if self._model is None or self._model.core.steps != len(given.step_ms):
+                self._model = _Model(self.batteries, len(given.step_ms), self._time_limit_s)
+            plan = self._model.solve(given, self.limits, keep_choices)
+            is_best = plan is not None and (plan.method == "lp" or self._model.proven)
+        except SolverError as error:
+            # The next plan gets a new one.
+            self._model = None
+            plan, is_best, problem = None, False, str(error)
+        if plan is None and not self._is_ruled:
+            log.warning("%s; planned by plain rules until the solver is well again", problem)
+        self._is_ruled = plan is None
+        return plan, is_best
 
     def reach_wh(self, plan: Plan, step: int) -> tuple[float, float]:
         """Return how much more than planned the home could take, and do without, in a step. [Wh]

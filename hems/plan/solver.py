@@ -5,6 +5,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from hems.civil import FloatArray
+from hems.errors import SolverError
 from hems.plan.program import Columns, Program, Rows
 
 # The simplex method need not shake costs so as not to go in circles: acting early breaks ties
@@ -26,11 +27,18 @@ class Solution(NamedTuple):
 
 
 class Solver:
-    """One instance of HiGHS, for linear programmes of one shape or another."""
+    """One instance of HiGHS, for linear programmes of one shape or another.
+
+    Raises `SolverError` if it cannot be loaded.
+    """
 
     def __init__(self) -> None:
         # Its 20 MiB are loaded by the first home that has something to choose.
-        import highspy
+        try:
+            import highspy
+        # A library built for another machine raises OSError.
+        except (ImportError, OSError) as error:
+            raise SolverError(f"highspy cannot be loaded: {error}") from error
 
         self._highspy = highspy
         self._highs: Any = highspy.Highs()
@@ -44,7 +52,23 @@ class Solver:
         return float(self._highs.getRunTime())
 
     def solve(self, program: Program, time_limit_s: float) -> Solution | None:
-        """Return the optimum, or None if there is none within the limit."""
+        """Return the optimum, or None if there is none within the limit.
+
+        Raises
+        ------
+        SolverError
+            It raised, or what it calls an optimum are no numbers. It must not be used again.
+        """
+        try:
+            solution = self._run(program, time_limit_s)
+        # Whatever the library raises: no home goes without a plan for it.
+        except Exception as error:
+            raise SolverError(f"HiGHS failed: {type(error).__name__}: {error}") from error
+        if solution is not None and not all(np.isfinite(part).all() for part in solution):
+            raise SolverError("HiGHS answers an optimum that is no numbers")
+        return solution
+
+    def _run(self, program: Program, time_limit_s: float) -> Solution | None:
         highs, passed = self._highs, self._passed
         # A home's core keeps its matrix: the same object, most of the time.
         if passed is not None and (

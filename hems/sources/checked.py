@@ -34,7 +34,7 @@ class Faults:
         self._last_ms: dict[str, int] = {}
 
     def note(self, channel: str, kind: str, starts_ms: IntArray) -> None:
-        """Take note of the steps at which a channel (`load`, `pv`, `battery`) has a fault."""
+        """Note the steps at which a channel (`load`, `pv`, `battery`, `tariff`) has a fault."""
         key = f"{channel}_{kind}"
         last_ms = self._last_ms.get(key)
         fresh = starts_ms if last_ms is None else starts_ms[starts_ms > last_ms]

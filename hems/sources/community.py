@@ -117,3 +117,11 @@ def five_minute_profile(hourly_w: FloatArray) -> FloatArray:
 
 def _energy_uwh(power_w: FloatArray) -> IntArray:
     return np.rint(power_w * (MICRO * _STEP_MINUTES / 60)).astype(np.int64)
+
+
+def typical_load_wh(positions: IntArray, steps_per_day: int) -> FloatArray:
+    """Return the mean home's load at civil positions, for homes with no history yet. [Wh]"""
+    hourly = load_profile_w(LOAD_TYPES - 1, 0)
+    hour = (positions % steps_per_day) * 24 // steps_per_day
+    typical: FloatArray = hourly[hour] * 24 / steps_per_day
+    return typical

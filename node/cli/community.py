@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from node.cli.options import CONFIG, ConfigOption, JsonOption, money, print_json, settings
+from node.cli.options import CONFIG, ConfigOption, JsonOption, micro_of, money, print_json, settings
 
 community_app = typer.Typer(
     help="Who belongs to the community: see who asks to join, and take them in.",
@@ -44,7 +44,7 @@ def community_admit(
         bool, typer.Option("--watch", help="Go on with who asks later, until stopped.")
     ] = False,
     balance: Annotated[
-        float, typer.Option(min=0, help="Money each begins with, in the currency's unit.")
+        float, typer.Option(help="Money each begins with, in the currency's unit.")
     ] = 200.0,
     config: ConfigOption = CONFIG,
     as_json: JsonOption = False,
@@ -56,7 +56,12 @@ def community_admit(
     if bool(addresses) == everybody:
         raise ConfigError("say which accounts, or --all")
     work = _admit(
-        settings(config), read_key(key), addresses or [], round(balance * 1e6), watch, as_json
+        settings(config),
+        read_key(key),
+        addresses or [],
+        micro_of(balance, "--balance"),
+        watch,
+        as_json,
     )
     try:
         asyncio.run(work)

@@ -19,6 +19,8 @@ NodeOption = Annotated[
     Path | None, typer.Option("--node", help="Ask the node of this data directory instead.")
 ]
 CONFIG: Final = Path("node.toml")
+# As contracts take them (`AMOUNT_MAX`), in the currency's unit.
+AMOUNT_MAX: Final = 1e9
 
 
 def settings(config: Path) -> "Config":
@@ -52,6 +54,22 @@ def print_json(value: Any) -> None:
 def money(amount_micro: int) -> str:
     """Return an amount in the currency's unit."""
     return f"{amount_micro / 1e6:,.6f}"
+
+
+def micro_of(amount: float, what: str) -> int:
+    """Return what was typed in the currency's unit, in micro.
+
+    Raises
+    ------
+    ConfigError
+        It is negative, too much, or no number.
+    """
+    from node.errors import ConfigError
+
+    # Written so that what is no number is refused, too.
+    if not 0 <= amount <= AMOUNT_MAX:
+        raise ConfigError(f"{what} {amount:g}: an amount is 0 to {AMOUNT_MAX:g}")
+    return round(amount * 1_000_000)
 
 
 def price(micro_per_kwh: int) -> str:

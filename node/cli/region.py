@@ -15,6 +15,7 @@ from node.cli.options import (
     JsonOption,
     NodeOption,
     data_of,
+    micro_of,
     money,
     print_json,
     settings,
@@ -82,6 +83,7 @@ def region_show(
 
 
 SponsorOption = Annotated[Path, typer.Option("--key", help="The sponsor's key file.")]
+AmountArgument = Annotated[float, typer.Argument(help="In the currency's unit.")]
 
 
 @region_app.command("prove")
@@ -104,7 +106,7 @@ def region_create(
     proof: Annotated[list[str], typer.Option(help="What each authority's `region prove` printed.")],
     name: Annotated[str, typer.Option(help="What the region shall be called.")],
     escrow: Annotated[
-        float, typer.Option(min=0, help="Put up for trade with others, in the currency's unit.")
+        float, typer.Option(help="Put up for trade with others, in the currency's unit.")
     ] = 0.0,
     config: ConfigOption = CONFIG,
     node: NodeOption = None,
@@ -118,7 +120,7 @@ def region_create(
     from node.registration import proofs_of, registration
 
     region = read_genesis(genesis)
-    call = registration(region, name, proofs_of(proof), round(escrow * 1_000_000))
+    call = registration(region, name, proofs_of(proof), micro_of(escrow, "--escrow"))
     done = _decide(config, node, call, key)
     number = call.args["region"]
     print_done(done, as_json, f"region {number} is proposed; authorities of the main chain approve")
@@ -141,7 +143,7 @@ def region_approve(
 @region_app.command("deposit")
 def region_deposit(
     number: Annotated[int, typer.Argument(help="The region's number.")],
-    amount: Annotated[float, typer.Argument(min=0, help="In the currency's unit.")],
+    amount: AmountArgument,
     key: SponsorOption,
     config: ConfigOption = CONFIG,
     node: NodeOption = None,
@@ -150,14 +152,14 @@ def region_deposit(
     """Put more into a region's escrow, by its sponsor."""
     from market.client import regions
 
-    call = regions.deposit(number, round(amount * 1_000_000))
+    call = regions.deposit(number, micro_of(amount, "AMOUNT"))
     print_done(_decide(config, node, call, key), as_json, f"the escrow of region {number} is more")
 
 
 @region_app.command("withdraw")
 def region_withdraw(
     number: Annotated[int, typer.Argument(help="The region's number.")],
-    amount: Annotated[float, typer.Argument(min=0, help="In the currency's unit.")],
+    amount: AmountArgument,
     key: SponsorOption,
     config: ConfigOption = CONFIG,
     node: NodeOption = None,
@@ -166,7 +168,7 @@ def region_withdraw(
     """Take something out of a region's escrow, by its sponsor."""
     from market.client import regions
 
-    call = regions.withdraw(number, round(amount * 1_000_000))
+    call = regions.withdraw(number, micro_of(amount, "AMOUNT"))
     print_done(_decide(config, node, call, key), as_json, f"the escrow of region {number} is less")
 
 

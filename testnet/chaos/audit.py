@@ -40,7 +40,9 @@ async def audit(
     `wiped` nodes may have begun again at a snapshot and lack what was before.
     """
     names = target.roster.names
-    times, different = await _chain(target, names[0], first_height, last)
+    # One that was wiped may lack what was before its snapshot.
+    whole = next((name for name in names if name not in wiped), names[0])
+    times, different = await _chain(target, whole, first_height, last)
     heights = _spread(sorted(times), HEIGHTS_COMPARED_MAX)
     for name in names:
         different += await _compare(target, name, heights, times, name in wiped)

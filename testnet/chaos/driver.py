@@ -176,8 +176,8 @@ def slow_disk(driven: Driven) -> None:
 
 
 def bend_network(driven: Driven, chain_id: str) -> None:
-    """Put a `Liar` between the daemon and its network."""
-    from node import daemon
+    """Put a `Liar` between the daemon and its networks."""
+    from node import tiers
     from node.network.libp2p import Libp2pNetwork
 
     class LyingNetwork(Libp2pNetwork):
@@ -192,7 +192,8 @@ def bend_network(driven: Driven, chain_id: str) -> None:
             # Each is sent, whatever became of the one before.
             return all([Libp2pNetwork.send(self, peer_id, protocol, each) for each in said])  # noqa: C419
 
-    setattr(daemon, Libp2pNetwork.__name__, LyingNetwork)
+    # Here the networks of all of the daemon's chains are made.
+    tiers.Libp2pNetwork = LyingNetwork  # type: ignore[attr-defined]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -95,6 +95,7 @@ def as_page(seen: Seen, report: dict[str, Any]) -> str:
                 for p in report["phases"]
             ],
         ),
+        *_checkpoints(seen),
         "<h2>Memory</h2>",
         _memory(seen),
         "<h2>Strikes</h2>",
@@ -222,6 +223,21 @@ def _memory(seen: Seen) -> str:
         for place, (name, samples) in enumerate(seen.samples.items())
     ]
     return frame.draw("Memory of each node over time", *paths)
+
+
+def _checkpoints(seen: Seen) -> list[str]:
+    """Draw what the region has closed and what the main chain has anchored, where there is one."""
+    if seen.main is None or not seen.main.checkpoints:
+        return []
+    looks = seen.main.checkpoints
+    looks = looks[:: max(len(looks) // POINTS_MAX, 1)]
+    frame = _Frame(seen, looks[0].anchored, looks[-1].closed)
+    paths = [
+        frame.path([(one.at_s, one.closed) for one in looks], 0, "closed by the region"),
+        frame.path([(one.at_s, one.anchored) for one in looks], 1, "anchored by the main chain"),
+    ]
+    label = "Checkpoints: closed by the region, anchored by the main chain"
+    return [f"<h2>{label}</h2>", frame.draw(label, *paths)]
 
 
 def _latencies(seen: Seen) -> str:

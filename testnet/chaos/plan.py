@@ -25,6 +25,7 @@ from testnet.chaos.scenario import (
     Random,
     Restart,
     Scenario,
+    Silencing,
     Stop,
     Wipe,
 )
@@ -37,8 +38,6 @@ REST: Final = "rest"
 
 # Faults of the process itself: a node can have one of them at a time.
 OF_PROCESS: Final = (Kill, Wipe, Restart, Stop)
-# Those under which a node says nothing.
-SILENT: Final = (*OF_PROCESS, Disconnect)
 Pair = tuple[str, str]
 
 
@@ -154,7 +153,7 @@ class Plan(NamedTuple):
         for strike in self.strikes:
             if not any(begin <= moment_s < end for begin, end in strike.spans()):
                 continue
-            if isinstance(strike.fault, (*SILENT, Byzantine)):
+            if isinstance(strike.fault, Silencing | Byzantine):
                 well -= set(strike.nodes)
             cuts |= strike.cuts(self.roster.names)
         for one in well:
@@ -175,12 +174,15 @@ def make_plan(scenario: Scenario, roster: Roster) -> Plan:
     """
     grid = scenario.grid
     for what, have, need in (
-        ("homes", len(roster.names), grid.homes),
+        ("regions", roster.regions, grid.regions),
+        ("homes", len(roster.names), grid.homes // grid.regions),
         ("authorities", len(roster.authorities), grid.authorities),
     ):
         if have < need:
             raise ScenarioError(f"the scenario needs {need} {what}; this grid has {have}")
     roster = with_groups(roster, scenario.groups)
+    if roster.regions > 1 and any(isinstance(fault, Burst) for fault in scenario.fault):
+        raise ScenarioError("burst: made-up homes trade on a street by itself only, not on regions")
     strikes: list[Strike] = []
     for number, fault in enumerate(scenario.fault, 1):
         strikes += _strikes(number, fault, roster, scenario.run.seed)
@@ -221,10 +223,10 @@ def _strikes(number: int, fault: AnyFault, roster: Roster, seed: int) -> Iterato
     if isinstance(fault, Link):
         if not (fault.delay_ms or fault.jitter_ms or fault.loss_percent or fault.rate_kbit):
             raise ScenarioError(f"{where}: a link with no delay, jitter, loss or rate is as it was")
-        others = roster.select(fault.to, draw, where)
+        others = roster.select(fault.to, draw, where, outside=True)
         yield Strike(number, fault, nodes, fault.at_s, end_s, (nodes, others))
         return
-    stagger_s = getattr(fault, "stagger_s", 0.0)
+    stagger_s = fault.stagger_s if isinstance(fault, Silencing) else 0.0
     if not stagger_s:
         yield Strike(number, fault, nodes, fault.at_s, end_s)
         return
@@ -239,7 +241,7 @@ def _partition(
     sides: list[tuple[str, ...]] = []
     for words in fault.sides:
         named = [word for word in words if word != REST]
-        sides.append(roster.select(named, draw, where) if named else ())
+        sides.append(roster.select(named, draw, where, outside=True) if named else ())
     counts = Counter(name for side in sides for name in side)
     if both := [name for name, count in counts.items() if count > 1]:
         raise ScenarioError(f"{where}: {both[0]} is on two sides")
@@ -252,7 +254,10 @@ def _partition(
         raise ScenarioError(f"{where}: nobody is left for the side {REST!r}")
     if fault.flap_s and fault.for_s / fault.flap_s > TOGGLES_MAX:
         raise ScenarioError(f"{where}: flaps more than {TOGGLES_MAX} times")
+    # Who is outside is not watched, and has nothing to recover that could be seen.
     nodes = tuple(name for name in roster.names if any(name in side for side in sides))
+    if not nodes:
+        raise ScenarioError(f"{where}: all of its sides are outside the chain that is watched")
     return Strike(number, fault, nodes, fault.at_s, fault.at_s + fault.for_s, tuple(sides))
 
 

@@ -37,11 +37,22 @@ def as_json(seen: Seen, verdict: Verdict, target: str) -> dict[str, Any]:
         "blocks": len(seen.blocks_s),
         "bursts": list(seen.bursts),
         "problems": list(seen.problems),
+        "checkpoints": _checkpoints(seen),
         "heights": {
             name: [[round(s.at_s, 1), s.height] for s in thinned(samples)]
             for name, samples in seen.samples.items()
         },
     }
+
+
+def _checkpoints(seen: Seen) -> list[list[float]]:
+    """Return [seconds, last closed, last anchored] whenever one of them has changed."""
+    found: list[list[float]] = []
+    for one in seen.main.checkpoints if seen.main is not None else ():
+        row = [round(one.at_s, 1), one.closed, one.anchored]
+        if not found or found[-1][1:] != row[1:]:
+            found.append(row)
+    return found
 
 
 def _strike(recovery: Recovery) -> dict[str, Any]:

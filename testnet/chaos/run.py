@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from node.errors import NodeError
+from testnet.chaos.anchoring import MainWatch
 from testnet.chaos.audit import audit
 from testnet.chaos.errors import PrivilegeError, TargetError
 from testnet.chaos.plan import Plan, Strike, make_plan, wires
@@ -33,7 +34,7 @@ from testnet.chaos.scenario import (
     Wipe,
 )
 from testnet.chaos.targets.base import Drive, Target
-from testnet.chaos.verdict import WAY_S, Seen, Struck
+from testnet.chaos.verdict import WAY_S, Seen, Struck, owed
 from testnet.chaos.watch import Heads, Watch
 from testnet.load import Load, LoadPlan
 
@@ -101,6 +102,8 @@ class Runner:
         watch, scenario = self._watch, self._plan.scenario
         self._say(f"{scenario.name}: waiting until {len(watch.samples)} nodes are up")
         await self._until_up()
+        if watch.main is not None and scenario.grid.regions > 1:
+            await self._until_anchored(watch.main)
         await self._prepare_bursts()
         self._say(f"undisturbed for {scenario.run.warm_up_s:g} s")
         first_height = self._head()
@@ -111,7 +114,7 @@ class Runner:
         over_s = watch.now_s
         self._say(f"all is healed; {scenario.run.cool_down_s:g} s more")
         await asyncio.sleep(scenario.run.cool_down_s)
-        level = await self._until_level()
+        level = await self._until_level(over_s)
         finished_s = watch.now_s
         self._say("comparing the nodes' books")
         books = await audit(
@@ -139,6 +142,7 @@ class Runner:
             books,
             self._target.quiet_s,
             self._told,
+            watch.main.seen if watch.main is not None else None,
         )
 
     async def _prepare_bursts(self) -> None:
@@ -179,16 +183,30 @@ class Runner:
                 )
             await asyncio.sleep(POLL_S)
 
-    async def _until_level(self) -> bool:
-        """Wait until every node is where the furthest was a moment ago."""
-        watch = self._watch
+    async def _until_anchored(self, main: MainWatch) -> None:
+        """Wait until the region is let in, and its checkpoints come."""
+        end_s = self._watch.now_s + START_PATIENCE_S
+        while main.seen.at(self._watch.now_s).anchored < 1:
+            if self._watch.now_s > end_s:
+                raise TargetError(
+                    f"the main chain has anchored nothing of the region in {START_PATIENCE_S:.0f} s"
+                )
+            await asyncio.sleep(POLL_S)
+
+    async def _until_level(self, over_s: float) -> bool:
+        """Wait until every node is where the furthest was a moment ago, and anchored what is due.
+
+        Returns whether all nodes got there; what is anchored is another matter.
+        """
+        watch, level = self._watch, False
         end_s = watch.now_s + LEVEL_PATIENCE_S
         while watch.now_s < end_s:
             head = Heads(watch.samples).at(watch.now_s - WAY_S)
-            if all(watch.last(name).height >= head for name in watch.samples):
+            level = level or all(watch.last(name).height >= head for name in watch.samples)
+            if level and (watch.main is None or not owed(watch.main.seen, over_s)):
                 return True
             await asyncio.sleep(POLL_S)
-        return False
+        return level
 
     # -- striking
 

@@ -37,53 +37,46 @@ class Fault(Table, frozen=True, tag_field="kind"):
     """One `[[fault]]`: `at_s` after the warm-up it begins, `for_s` later it is undone. [s]
 
     `nodes` are names, groups, or `all`, `authorities`, `followers`, `f` (as many authorities as may
-    fail), `f+1`, `authorities:N`, `random:N`.
+    fail), `f+1`, `authorities:N`, `followers:N`, `random:N`.
     """
 
     at_s: Seconds
     for_s: Span
 
 
-class Kill(Fault, frozen=True, tag="kill"):
-    """The daemon dies as by a power cut, and is started again. `stagger_s`: one after another."""
+class Silencing(Fault, frozen=True):
+    """Base of faults under which a node says nothing. `stagger_s`: one node after another."""
 
     nodes: Nodes
     stagger_s: Seconds = 0.0
 
 
-class Wipe(Fault, frozen=True, tag="wipe"):
+class Kill(Silencing, frozen=True, tag="kill"):
+    """The daemon dies as by a power cut, and is started again."""
+
+
+class Wipe(Silencing, frozen=True, tag="wipe"):
     """As `kill`, and its data directory is empty when it is started again; key and genesis stay."""
 
-    nodes: Nodes
-    stagger_s: Seconds = 0.0
 
-
-class Restart(Fault, frozen=True, tag="restart"):
+class Restart(Silencing, frozen=True, tag="restart"):
     """The daemon is stopped in order and started again at the end."""
 
-    nodes: Nodes
-    stagger_s: Seconds = 0.0
 
-
-class Stop(Fault, frozen=True, tag="stop"):
+class Stop(Silencing, frozen=True, tag="stop"):
     """The daemon stands still (SIGSTOP, a paused container), then goes on."""
 
-    nodes: Nodes
-    stagger_s: Seconds = 0.0
 
-
-class Disconnect(Fault, frozen=True, tag="disconnect"):
+class Disconnect(Silencing, frozen=True, tag="disconnect"):
     """The node's network cable is pulled."""
-
-    nodes: Nodes
-    stagger_s: Seconds = 0.0
 
 
 class Partition(Fault, frozen=True, tag="partition"):
     """Nodes of different `sides` do not hear each other; packets vanish silently.
 
     `one_way`: the first side is not heard by the others, but hears them. `flap_s`: cut and healed
-    in turn for so long each. One side may have the word `rest`: all nodes that no side names.
+    in turn for so long each. One side may have the word `rest`: all nodes that no side names. Where
+    there are several regions, `outside` is every node that is not of the one that is watched.
     """
 
     sides: Annotated[tuple[Nodes, ...], msgspec.Meta(min_length=2, max_length=10)]
@@ -93,6 +86,8 @@ class Partition(Fault, frozen=True, tag="partition"):
 
 class Link(Fault, frozen=True, tag="link"):
     """What `nodes` send `to` the others is late, lost or slow; `both_ways`: what they get, too.
+
+    `to` may be `outside`, as a partition's side.
 
     delay_ms, jitter_ms : mean delay each way and its standard deviation, order kept
     loss_percent : of packets
@@ -168,11 +163,14 @@ class Grid(Table, frozen=True):
     """`[grid]`: the street that is started for the run, or what one that runs must have.
 
     homes, authorities : how many; a running street may have more
+    regions : more than one: under a main chain, with so many authorities each, and `homes` of all;
+        the first is the chain that is watched and disturbed
     time_lapse, slot_minutes : as of `commonwatt testnet up`
     """
 
     homes: Annotated[int, msgspec.Meta(ge=4, le=200)] = 8
     authorities: Annotated[int, msgspec.Meta(ge=4, le=32)] = 4
+    regions: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
     time_lapse: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 60
     slot_minutes: int = 15
 
@@ -191,6 +189,8 @@ class Demands(Table, frozen=True):
     gap_s : the longest time without a block while a quorum can work, beside the chain's heartbeat
     recovery_s : from when a fault's nodes answer again until they are at the head
     wiped_s : the same for nodes that were wiped
+    anchored_s : of a region: from the last fault's end until the main chain has anchored what the
+        region had closed by then
     finality_p95_ms : of transactions that were decided while disturbed; 0: not asked
     block_rate_percent : of blocks while disturbed, over those before, at least; 0: not asked
     rss_mib_per_h : how fast a node's memory may grow while it is not started anew; 0: not asked
@@ -199,6 +199,7 @@ class Demands(Table, frozen=True):
     gap_s: Span = 15.0
     recovery_s: Span = 15.0
     wiped_s: Span = 60.0
+    anchored_s: Span = 60.0
     finality_p95_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
     block_rate_percent: Percent = 0.0
     rss_mib_per_h: Annotated[float, msgspec.Meta(ge=0)] = 0.0

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from node.status import summary_ms
+from testnet.chaos.anchoring import Main
 from testnet.chaos.audit import Audit
 from testnet.chaos.plan import Plan, Strike
 from testnet.chaos.scenario import Demands, Wipe
@@ -77,7 +78,8 @@ class Seen(NamedTuple):
     """All that a run has shown. Times are seconds since its start; blocks' by the run's clock.
 
     `calm_s`: when the grid was up; `began_s`, `over_s`: the disturbed time's beginning and end;
-    `quiet_s`: so long no block need come when there is nothing to say.
+    `quiet_s`: so long no block need come when there is nothing to say; `main`: None on a grid of
+    one chain.
     """
 
     plan: Plan
@@ -94,6 +96,7 @@ class Seen(NamedTuple):
     books: Audit
     quiet_s: float
     bursts: Sequence[dict[str, Any]] = ()
+    main: Main | None = None
 
 
 class Verdict(NamedTuple):
@@ -122,11 +125,12 @@ def judge(seen: Seen) -> Verdict:
     books = seen.books
     checks = [
         _none("agreement", [*seen.problems, *books.different], f"{books.compared} heights equal"),
-        _liveness(seen, demands),
+        _liveness("liveness", seen, seen.plan, list(seen.blocks_s.values()), seen.quiet_s),
         _none("nothing lost", books.lost, f"{books.sought} decided transactions in every chain"),
         _none("money", books.money, "conserved at every node"),
         _none("energy", books.energy, f"{books.slots} slots balance"),
         _recovered(seen, recoveries),
+        *_tiers(seen, demands),
         *_bursts(seen),
         *_finality(phases, demands),
         *_rate(phases, demands),
@@ -146,26 +150,28 @@ def _none(name: str, problems: Sequence[str], well: str) -> Check:
 # -- liveness
 
 
-def _liveness(seen: Seen, demands: Demands) -> Check:
+def _liveness(
+    name: str, seen: Seen, plan: Plan, moments_s: Sequence[float], quiet_s: float
+) -> Check:
     """Blocks must come while a quorum can work; while none can, there is nothing to ask."""
     longest, where = 0.0, 0.0
     lived_s = 0.0
-    for begin_s, end_s in _must_live(seen):
+    for begin_s, end_s in _must_live(seen, plan, moments_s):
         lived_s += end_s - begin_s
-        gap_s, at_s = longest_gap(list(seen.blocks_s.values()), begin_s, end_s)
+        gap_s, at_s = longest_gap(moments_s, begin_s, end_s)
         if gap_s > longest:
             longest, where = gap_s, at_s
     said = f"longest gap {longest:.1f} s (at {where:.0f} s) in {lived_s:.0f} s with a quorum"
-    allowed_s = demands.gap_s + seen.quiet_s
-    return Check("liveness", longest <= allowed_s, f"{said}; at most {allowed_s:g} s")
+    allowed_s = plan.scenario.demands.gap_s + quiet_s
+    return Check(name, longest <= allowed_s, f"{said}; at most {allowed_s:g} s")
 
 
-def _must_live(seen: Seen) -> list[tuple[float, float]]:
+def _must_live(seen: Seen, plan: Plan, moments_s: Sequence[float]) -> list[tuple[float, float]]:
     """Return the spans in which a quorum can work. After one without, a recovery's time is left."""
-    demands = seen.plan.scenario.demands
-    patience_s = max(demands.recovery_s, demands.wiped_s if seen.plan.uses(Wipe) else 0.0)
+    demands = plan.scenario.demands
+    patience_s = max(demands.recovery_s, demands.wiped_s if plan.uses(Wipe) else 0.0)
     spans = [(seen.calm_s, seen.began_s, True)]
-    spans += [(seen.began_s + b, seen.began_s + e, works) for b, e, works in seen.plan.able()]
+    spans += [(seen.began_s + b, seen.began_s + e, works) for b, e, works in plan.able()]
     # What is done takes a moment longer than planned.
     spans[-1] = (spans[-1][0], seen.over_s, spans[-1][2])
     spans.append((seen.over_s, seen.finished_s, True))
@@ -177,7 +183,7 @@ def _must_live(seen: Seen) -> list[tuple[float, float]]:
             continue
         if halted:
             # The first block after a halt is the recovery's matter: so long is no gap.
-            first = [s for s in seen.blocks_s.values() if s >= begin_s]
+            first = [s for s in moments_s if s >= begin_s]
             begin_s = min([begin_s + patience_s, *first])
             halted = False
         if found and found[-1][1] >= begin_s - 1e-6:
@@ -237,6 +243,69 @@ def _recovered(seen: Seen, recoveries: Sequence[Recovery]) -> Check:
     if took_s:
         said += f", median {statistics.median(took_s):.1f} s"
     return Check("recovery", True, said)
+
+
+# -- the main chain
+
+
+def _tiers(seen: Seen, demands: Demands) -> list[Check]:
+    """What the second tier promises: it goes on, its keepers catch up, and checkpoints arrive."""
+    main, roster = seen.main, seen.plan.roster
+    if main is None:
+        return []
+    everybody = (*roster.names, *roster.outside)
+    theirs = roster._replace(names=everybody, authorities=main.authorities)
+    plan = seen.plan._replace(roster=theirs)
+    return [
+        _liveness("main chain", seen, plan, main.rises_s(), main.quiet_s),
+        _main_recovery(seen, main, demands),
+        *_anchored(seen, main, demands),
+    ]
+
+
+def _main_recovery(seen: Seen, main: Main, demands: Demands) -> Check:
+    """Hold when the region's nodes that keep the main chain were at its head after all faults."""
+    allowed_s = demands.wiped_s if seen.plan.uses(Wipe) else demands.recovery_s
+    heads, longest_s, count = Heads(main.heights), 0.0, 0
+    for name in seen.plan.roster.names:
+        if name not in main.heights:
+            continue
+        count += 1
+        after = [one for one in main.heights[name] if one.at_s > seen.over_s]
+        level = (one.at_s for one in after if one.height >= heads.at(one.at_s - WAY_S))
+        if (level_s := next(level, None)) is None:
+            return Check("main recovery", False, f"{name} never came to the main chain's head")
+        longest_s = max(longest_s, level_s - after[0].at_s)
+    said = f"{count} of the region's nodes at the head after {longest_s:.1f} s"
+    return Check("main recovery", longest_s <= allowed_s, f"{said}; at most {allowed_s:g} s")
+
+
+def owed(main: Main, over_s: float) -> bool:
+    """Tell whether the main chain has still to anchor what the region had closed by a moment.
+
+    Nothing is owed for a region that it had not anchored anything of yet.
+    """
+    then, now = main.at(over_s), main.checkpoints[-1:]
+    return then.anchored > 0 and any(one.anchored < then.closed for one in now)
+
+
+def _anchored(seen: Seen, main: Main, demands: Demands) -> list[Check]:
+    """Hold how soon after all faults the region's checkpoints were anchored."""
+    began, over = main.at(seen.began_s), main.at(seen.over_s)
+    if not began.anchored:
+        return []
+    allowed_s = demands.anchored_s
+    said = (
+        f"{over.closed - began.closed} closed and {over.anchored - began.anchored} anchored while "
+        "disturbed"
+    )
+    arrived_s = main.anchored_s(over.closed, seen.over_s)
+    if arrived_s is None:
+        said += f"; {over.closed} never came, {main.checkpoints[-1].anchored} is the last"
+        return [Check("checkpoints", False, said)]
+    took_s = arrived_s - seen.over_s
+    said += f", the last of them {took_s:.1f} s after the end"
+    return [Check("checkpoints", took_s <= allowed_s, f"{said}; at most {allowed_s:g} s")]
 
 
 # -- figures

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from node.errors import ControlError
+from testnet.chaos.anchoring import Height, MainWatch
 from testnet.chaos.targets.base import Target
 
 SAMPLE_S: Final = 0.5
@@ -61,6 +62,10 @@ class Watch:
         self.problems: list[str] = []
         # Block hash and state root by height, and who said so first.
         self._blocks: dict[int, tuple[str, str, str]] = {}
+        keepers, names = target.keepers(), target.roster.names
+        self.main: MainWatch | None = None
+        if keepers is not None:
+            self.main = MainWatch(keepers, names, target, lambda: self.now_s, self.problem)
 
     @property
     def now_s(self) -> float:
@@ -76,7 +81,8 @@ class Watch:
     async def run(self) -> None:
         """Watch for ever."""
         nodes = (self._sample_for_ever(name) for name in self.samples)
-        await asyncio.gather(*nodes, self._look_for_ever())
+        beside = [self._look_for_ever(), *([self.main.run()] if self.main is not None else [])]
+        await asyncio.gather(*nodes, *beside)
 
     async def _sample_for_ever(self, name: str) -> None:
         """Each node by itself: one that is slow to answer does not keep the others waiting."""
@@ -165,13 +171,14 @@ def appended(before: Sequence[float], now: Sequence[float]) -> Sequence[float]:
 class Heads:
     """The greatest height that any node has shown, by time."""
 
-    def __init__(self, samples: Mapping[str, Sequence[Sample]]) -> None:
+    def __init__(self, samples: Mapping[str, Sequence[Sample | Height]]) -> None:
         self._times: list[float] = []
         self._heights: list[int] = []
-        for sample in sorted(sample for node in samples.values() for sample in node):
-            if not self._heights or sample.height > self._heights[-1]:
-                self._times.append(sample.at_s)
-                self._heights.append(sample.height)
+        looks = ((sample.at_s, sample.height) for node in samples.values() for sample in node)
+        for at_s, height in sorted(looks):
+            if not self._heights or height > self._heights[-1]:
+                self._times.append(at_s)
+                self._heights.append(height)
 
     def at(self, moment_s: float) -> int:
         """Return the head at a moment, -1 before there was one."""

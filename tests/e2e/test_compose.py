@@ -146,21 +146,22 @@ def test_containers_run_with_little_power(grid: None) -> None:
 
 SCENARIOS = {
     "one-lost": 'kind = "kill"\nnodes = ["f"]\nfor_s = 4',
-    "split": 'kind = "partition"\nsides = [["authorities:2"], ["rest"]]\nfor_s = 5',
+    "region-cut": 'kind = "partition"\nsides = [["all"], ["outside"]]\nfor_s = 8',
     "slow-links": 'kind = "link"\nnodes = ["all"]\ndelay_ms = 50\nloss_percent = 1\nfor_s = 6',
 }
 
 
-@pytest.mark.long
+@pytest.mark.containers
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_short_scenario_is_survived(grid: None, tmp_path: Path, name: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("the containers' volumes and namespaces are root's")
     file = tmp_path / f"{name}.toml"
     file.write_text(
-        f'about = "{name}"\n[grid]\nhomes = 4\n[run]\nwarm_up_s = 2\ncool_down_s = 1\n'
+        f'about = "{name}"\n[grid]\nhomes = 12\nregions = 3\n'
+        "[run]\nwarm_up_s = 2\ncool_down_s = 1\n"
         # These bite on failure only.
-        "[demands]\ngap_s = 300\nrecovery_s = 300\n"
+        "[demands]\ngap_s = 300\nrecovery_s = 300\nanchored_s = 300\n"
         f"[[fault]]\nat_s = 0\n{SCENARIOS[name]}\n"
     )
     out = LOGS / f"chaos-{name}"
@@ -179,4 +180,5 @@ def test_a_short_scenario_is_survived(grid: None, tmp_path: Path, name: str) -> 
     report = json.loads(done.stdout)
     assert report["passed"]
     assert report["blocks"] > 0
+    assert "main recovery" in {check["name"] for check in report["checks"]}
     assert not list(tmp_path.rglob("*.jsonl"))

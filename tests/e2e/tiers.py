@@ -70,6 +70,7 @@ class Trial:
         self._clock = clock
         self._say = say
         self._begun = time.monotonic()
+        self._lost_ms = 0
         self.told: dict[str, Any] = {}
 
     def say(self, sentence: str) -> None:
@@ -99,6 +100,7 @@ class Trial:
         before = {group.number: await self.last(group) for group in self.groups}
         await asyncio.gather(*(home.kill() for home in gone))
         begun_s = time.monotonic()
+        self._lost_ms = time.time_ns() // 1_000_000
         self.say(f"region {lost.number} has lost {', '.join(home.name for home in gone)}")
         await self.until(lambda: self.is_status(lost, "halted"), "the region is marked halted")
         halted_s = time.monotonic() - begun_s
@@ -106,8 +108,18 @@ class Trial:
         for group in others:
             number = before[group.number]["number"] + slots
             await self.until(lambda g=group, n=number: self.has(g, n), "others go on")  # type: ignore[misc]
+        self.say(f"region {lost.number} is marked halted; the others are anchored further")
+        begun_slot = self._clock.slot_at(self._lost_ms)
+        traded_wh = {}
+        for group in others:
+
+            async def trades(group: Neighbours = group) -> bool:
+                traded_wh[group.number] = await self.traded_since(group, begun_slot)
+                return traded_wh[group.number] > 0
+
+            await self.until(trades, f"homes of region {group.number} trade meanwhile")
         assert (await self.last(lost))["number"] == stood["number"]
-        self.say(f"region {lost.number} is marked halted; the others have gone on")
+        self.say(f"homes of the other regions have traded meanwhile: {traded_wh} Wh")
         begun_s = time.monotonic()
         await start_all(gone)
         await self.until(lambda: self.is_status(lost, "live"), "the region is live again")
@@ -120,7 +132,7 @@ class Trial:
             "lost": len(gone),
             "halted_s": round(halted_s, 1),
             "back_s": round(back_s, 1),
-            "others_went_on": slots,
+            "others_traded_wh": traded_wh,
         }
 
     # -- asking
@@ -144,6 +156,11 @@ class Trial:
             return newest >= self._first_slot + slots
 
         await self.until(reached, f"{slots} slots of region {group.number} are anchored")
+
+    async def traded_since(self, group: Neighbours, first: int) -> int:
+        """Return what homes of a region have traded with each other after slot `first`. [Wh]"""
+        slots = await self.home(group, "slots", count=SLOTS_MAX)
+        return sum(slot["traded_wh"] for slot in slots if slot["slot"] > first)
 
     async def has(self, group: Neighbours, number: int) -> bool:
         return bool((await self.last(group))["number"] >= number)
@@ -194,7 +211,7 @@ class Trial:
             sums[seller]["got_micro"] += cost_micro
         for group in self.groups:
             found += await self._region_problems(group, sums[group.number], flows)
-        account = await self.main("ledger", "account", address=self._regulator())
+        account = await self.main("ledger", "balance", address=self._regulator())
         fees_micro = sum(one["fees_micro"] for one in sums.values())
         if account["balance_micro"] != fees_micro:
             found.append(f"the grid got {account['balance_micro']}, fees were {fees_micro}")
@@ -258,13 +275,21 @@ class Trial:
             expected_micro += slot["feed_in_micro"] + slot["got_micro"]
             expected_micro -= slot["grid_micro"] + slot["penalty_micro"]
             expected_micro -= slot["fees_micro"] + slot["paid_micro"]
-        after = await self.home(group, "money")
+        after = (await self.home(group, "money"), await self.home(group, "slots", count=SLOTS_MAX))
         held_micro = money["balances_micro"] + money["held_micro"]
         if not money_conserved(money):
             found.append(f"region {number}: {money} is not conserved")
-        if money == after and held_micro != expected_micro:
+        if after != (money, slots):
+            found.append(f"region {number} settled a slot while its accounts were added up")
+        elif held_micro != expected_micro:
             found.append(f"region {number}: accounts hold {held_micro}, bills say {expected_micro}")
+        if len(slots) >= SLOTS_MAX:
+            found.append(f"region {number}: more than {SLOTS_MAX} slots, not all are added up")
+        settled = {slot["slot"] for slot in slots}
+        left_out = sorted(set(range(min(settled), max(settled))) - settled)
         self.told.setdefault("slots", {})[number] = len(slots)
+        self.told.setdefault("slots_left_out", {})[number] = left_out
+        self.told.setdefault("traded_wh", {})[number] = sum(slot["traded_wh"] for slot in slots)
         return found
 
 

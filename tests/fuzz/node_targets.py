@@ -35,6 +35,7 @@ from node.api.control import ControlServer, _line, answer_of
 from node.bill import QUESTION_BYTES_MAX as PROVE_BYTES_MAX
 from node.bill import BillReader, ProveBill
 from node.errors import ConfigError, ControlError, ProofError
+from node.health import problem_of
 from node.light import _bytes as served_bytes
 from node.mempool import Mempool
 from node.messages import TransactionBatch
@@ -398,6 +399,7 @@ def control_answer() -> Target:
     )
 
     def answered(data: bytes) -> Any:
+        problem_of(data)
         value = answer_of(data)
         # What carries a proof is hexadecimal.
         served_bytes(value)

@@ -98,6 +98,7 @@ PARSED: Final[dict[tuple[str, str], str]] = {
     ("node/genesis.py", "bytes.fromhex"): "genesis-file",
     ("node/genesis.py", "json.loads"): "genesis-file",
     ("node/genesis.py", "msgspec.convert"): "genesis-file",
+    ("node/health.py", "json.loads"): "control-answer",
     ("node/memory.py", "msgspec.convert"): "home-memory",
     ("node/memory.py", "msgspec.json.decode"): "home-memory",
     ("node/network/_book.py", "msgspec.json.decode"): "peer-book",

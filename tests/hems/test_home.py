@@ -199,6 +199,52 @@ def test_nothing_is_offered_where_the_grid_leaves_no_room() -> None:
     assert manager(0, 200).plan_slot(START_MS, SLOT_MS, below).orders == []
 
 
+def holed(at_ms: int) -> int | None:
+    """The tariff without its dear hours."""
+    price = tariff(at_ms)
+    return None if price == 541_100 else price
+
+
+def test_a_hole_in_the_tariff_is_mended_said_once_and_not_traded(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    home = manager(300, 0, Battery())
+    market = MARKET._replace(tariff_micro_per_kwh=holed)
+    at_ms = START_MS + 13 * civil.HOUR_MS
+    for _ in range(8):
+        planned = home.plan_slot(at_ms, SLOT_MS, market)
+        # Until eight in the evening the price of one o'clock stands in.
+        assert planned.plan.given.import_micro_per_kwh[:8].tolist() == [277_100] * 8
+        assert (planned.orders == []) is (holed(at_ms) is None)
+        before = home.state.stored_uwh
+        check_physics(home, before, home.deliver(at_ms, SLOT_MS, market))
+        at_ms += SLOT_MS
+    # Six hours, and as far as the last plan has seen of the next day's.
+    assert home.faults == {"tariff_hole": 24 + 3}
+    assert len([one for one in caplog.records if "names no price" in one.getMessage()]) == 1
+
+
+def test_without_any_price_a_home_serves_itself(caplog: pytest.LogCaptureFixture) -> None:
+    home = manager(300, 0, Battery(soc_end=0.8))
+    market = MARKET._replace(tariff_micro_per_kwh=lambda _: None)
+    with pytest.raises(ConfigError, match="the tariff has no price for any of 96 slots"):
+        home.plan_slot(START_MS, SLOT_MS, market)
+    for slot in range(2):
+        before = home.state.stored_uwh
+        delivery = home.deliver(START_MS + slot * SLOT_MS, SLOT_MS, market)
+        check_physics(home, before, delivery)
+        assert delivery.discharge_wh == 300
+    said = [one.getMessage() for one in caplog.records if "self-consumption" in one.getMessage()]
+    assert len(said) == 1
+
+
+def test_trade_goes_on_in_a_currency_with_large_numbers() -> None:
+    yen = MarketView(lambda at_ms: 100 * tariff(at_ms), 10_000_000)
+    orders = manager(300, 0).plan_slot(START_MS, SLOT_MS, yen).orders
+    assert [order.side for order in orders] == ["bid"]
+    assert 10_000_000 < orders[0].price_micro_per_kwh <= 17_700_000
+
+
 def test_a_home_that_kept_little_of_what_it_sold_offers_less() -> None:
     home = neighbourhood.built_in(1, pv_share=1.0, battery=None).homes[0]
     noon = START_MS + 12 * civil.HOUR_MS

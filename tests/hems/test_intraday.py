@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hems.forecast import Forecast, blend, same_time_mean
+from hems.forecast import Forecast, blend, pv_blend
 from hems.intraday import persist_load, persist_pv
 
 STEPS = 96
@@ -17,7 +17,7 @@ def sunny_days(days: int, steps_per_day: int = STEPS) -> np.ndarray:
 
 
 def pv(history: np.ndarray, steps_per_day: int, horizon: int) -> tuple[Forecast, Forecast]:
-    before = same_time_mean(history, steps_per_day, horizon)
+    before = pv_blend(history, steps_per_day, horizon)
     return before, persist_pv(before, history, steps_per_day, horizon)
 
 
@@ -40,9 +40,10 @@ def test_an_overcast_morning_lowers_the_afternoon_whatever_the_slot(minutes: int
 
 def test_a_day_like_its_forecast_changes_nothing() -> None:
     past = sunny_days(28)
-    today = same_time_mean(past, STEPS, STEPS).mean_wh
+    today = pv_blend(past, STEPS, STEPS).mean_wh
     before, after = pv(np.concatenate((past, today[:50])), STEPS, 30)
-    assert after.mean_wh.tolist() == pytest.approx(before.mean_wh.tolist())
+    # The total of the last 24 hours has moved on a little since the last steps were forecast.
+    assert after.mean_wh.tolist() == pytest.approx(before.mean_wh.tolist(), rel=0.02)
 
 
 def test_night_and_the_first_light_leave_the_day_ahead_forecast() -> None:
@@ -70,7 +71,7 @@ def test_gaps_today_and_no_history_say_nothing() -> None:
         np.full(STEPS, np.nan),
         past[:40],
     ):
-        for day_ahead, correct in ((same_time_mean, persist_pv), (blend, persist_load)):
+        for day_ahead, correct in ((pv_blend, persist_pv), (blend, persist_load)):
             before = day_ahead(history, STEPS, 8)
             after = correct(before, history, STEPS, 8)
             assert after.mean_wh.tolist() == before.mean_wh.tolist()
@@ -96,7 +97,7 @@ def test_any_history_gives_finite_ordered_energy(
     values: list[float], steps_per_day: int, horizon: int
 ) -> None:
     history = np.array(values, float)
-    for day_ahead, correct in ((blend, persist_load), (same_time_mean, persist_pv)):
+    for day_ahead, correct in ((blend, persist_load), (pv_blend, persist_pv)):
         after = correct(day_ahead(history, steps_per_day, horizon), history, steps_per_day, horizon)
         assert all(part.shape == (horizon,) for part in after)
         assert all(np.isfinite(part).all() for part in after)

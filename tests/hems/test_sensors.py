@@ -194,4 +194,5 @@ def test_every_kind_has_an_outcome_and_a_reason() -> None:
         "said",
     ]
     assert sensors.outcome("battery", "soc") == "refused"
+    assert sensors.outcome("tariff", "hole") == "repaired"
     assert set(sensors.REASONS) == set(sensors.KINDS)

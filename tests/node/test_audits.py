@@ -2,11 +2,14 @@
 
 import contextlib
 import hashlib
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 import msgspec
 import pytest
 
+from consensus.authorities import AuthoritySet
 from consensus.light import SignedHeader, ends_epoch
 from consensus.snapshot import chunks_of, manifest_of
 from consensus.sync_messages import (
@@ -24,13 +27,17 @@ from consensus.sync_messages import (
     Status,
 )
 from market.client import Call, regions
+from market.errors import QueryError
+from node import audits
+from node.auditor import Duty, Finding
 from node.audits import PROTOCOL, Auditor, RegionServer
 from node.epochs import set_of
 from node.network.base import NetworkError
 from node.network.memory import Hub, MemoryNetwork
+from node.replay import Verdict, judge
 from tests.node.network.homes import until
 from tests.regions.cheat import CHEATS, Cheating
-from tests.regions.grid import SLOT, Certified, Main, Region, key
+from tests.regions.grid import SLOT, Certified, Main, Region, certify, key
 from tests.regions.test_fraud import trade
 from wire.codec import encode
 from wire.keys import SigningKey
@@ -224,6 +231,113 @@ async def test_a_captured_region_is_accused_and_convicted() -> None:
         assert await world.step() == []
     assert world.audited() == 0
     assert world.main.query("audit", "case_of", {"address": AUDITOR.address}) is None
+
+
+async def test_votes_do_not_wait_for_the_judgement(monkeypatch: pytest.MonkeyPatch) -> None:
+    region = Cheating(1)
+    world = World(region)
+    region.cheat(CHEATS["a wrong bill"])
+    trade(region)
+    world.anchor()
+    where: list[threading.Thread] = []
+
+    def judged(*given: Any) -> Verdict:
+        where.append(threading.current_thread())
+        return judge(*given)
+
+    monkeypatch.setattr(audits, "judge", judged)
+    async with world.shown_by(Shown(region)):
+        assert await world.step() == ["accuse"]
+    assert where
+    assert threading.current_thread() not in where
+
+
+async def accusing(world: World) -> None:
+    """Let the auditor accuse its region; the main chain has not heard of it yet."""
+    await world.auditor.step()
+    assert [call.entry for call in world.waiting] == ["accuse"]
+
+
+async def test_an_open_case_keeps_an_auditor_from_no_other_duty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    region = Cheating(1)
+    world = World(region)
+    region.cheat(CHEATS["a wrong bill"])
+    trade(region)
+    world.anchor()
+    async with world.shown_by(Shown(region)):
+        await accusing(world)
+        (duty,) = world.auditor.duties()
+        other = duty._replace(region=2, number=7)
+        newer = duty._replace(number=duty.number + 1)
+        looked: list[Duty] = []
+
+        async def audited(one: Duty) -> Finding:
+            looked.append(one)
+            return Finding(None, "")
+
+        monkeypatch.setattr(world.auditor, "duties", lambda: [newer, other])
+        monkeypatch.setattr(world.auditor, "_audited", audited)
+        await world.auditor.step()
+    assert looked == [other]
+    assert world.waiting[1:] == [regions.audit_ok(2, 7)]
+
+
+async def test_a_case_that_nobody_can_judge_any_more_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    region = Cheating(1)
+    world = World(region)
+    region.cheat(CHEATS["a wrong bill"])
+    trade(region)
+    world.anchor()
+    async with world.shown_by(Shown(region)):
+        await accusing(world)
+        known = world.auditor._set_of
+
+        def forgotten(region: int, epoch: int) -> AuthoritySet:
+            raise QueryError("stale_set", "no set of that epoch is kept")
+
+        monkeypatch.setattr(world.auditor, "_set_of", forgotten)
+        monkeypatch.setattr(world.auditor, "duties", list)
+        world.waiting.clear()
+        await world.auditor.step()
+        monkeypatch.setattr(world.auditor, "_set_of", known)
+        await world.auditor.step()
+    assert world.waiting == []
+
+
+async def test_a_case_of_a_life_before_is_left_to_run_out() -> None:
+    """Its parts are those of another certificate, and would never make up the proof named."""
+    region = Cheating(1)
+    world = World(region)
+    region.cheat(CHEATS["a wrong bill"])
+    trade(region)
+    world.anchor()
+    async with world.shown_by(Shown(region)):
+        assert await world.step() == ["accuse"]
+    case = world.main.query("audit", "case_of", {"address": AUDITOR.address})
+    liar = Shown(region)
+    seated = AuthoritySet(0, tuple(region.genesis.authorities))
+
+    def other(question: Question, answer: Answer) -> Answer:
+        if not isinstance(answer, Headers):
+            return answer
+        certified = [certify(signed.header, region.seated, seated, 1) for signed in answer.headers]
+        return Headers(
+            tuple(
+                msgspec.structs.replace(signed, certificate=one)
+                for signed, one in zip(answer.headers, certified, strict=True)
+            )
+        )
+
+    liar.bend = other
+    async with world.shown_by(liar):
+        assert await world.step() == []
+        assert await world.step() == []
+        assert world.auditor.counts["accused"] == 1
+    assert world.main.query("audit", "case_of", {"address": AUDITOR.address}) == case
 
 
 async def test_lies_of_one_authority_convict_nobody_and_another_is_asked() -> None:

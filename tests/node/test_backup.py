@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 import cli
 from node.backup import BACKUP_BYTES_MAX, back_up, restore
-from node.config import Config, NetworkSection, NodeSection, settings_text
-from node.errors import ConfigError
+from node.config import Config, MainSection, NetworkSection, NodeSection, settings_text
+from node.errors import ConfigError, GenesisError
 from node.genesis import read_genesis, write_genesis
 from node.setup import create_home, read_key
 from node.wal import Wal
@@ -46,6 +46,41 @@ def test_a_home_is_made_again(tmp_path: Path) -> None:
     wal = Wal.open(tmp_path / "new" / "data" / "wal")
     assert wal.damage == "the file is missing"
     wal.close()
+
+
+def test_a_regions_authority_comes_back_with_its_main_chain(tmp_path: Path) -> None:
+    config = home(tmp_path / "home")
+    config.write_text(settings_text(Config(node=NodeSection(name="attic"), main=MainSection())))
+    file = tmp_path / "home.tar.gz"
+    with pytest.raises(GenesisError, match=r"main\.json"):
+        back_up(config, file)
+    write_genesis(make_genesis(chain_id="main"), tmp_path / "home" / "main.json")
+    (tmp_path / "home" / "data" / "main").mkdir()
+    (tmp_path / "home" / "data" / "main" / "peers.json").write_text("[]")
+    kept = back_up(config, file)
+    assert {"main.json", "data/main/peers.json"} <= set(kept)
+    restore(file, tmp_path / "new")
+    for name in kept:
+        assert (tmp_path / "new" / name).read_bytes() == (tmp_path / "home" / name).read_bytes()
+
+
+def test_a_damaged_backup_is_refused_and_never_another_home(tmp_path: Path) -> None:
+    file = tmp_path / "home.tar.gz"
+    back_up(home(tmp_path / "home"), file)
+    whole = file.read_bytes()
+    # What is before is gzip's header, in which the time of making stands.
+    for place in range(10, len(whole), max(len(whole) // 30, 1)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x01
+        file.write_bytes(damaged)
+        with pytest.raises(ConfigError):
+            restore(file, tmp_path / "new")
+    for size in (len(whole) // 2, len(whole) - 4):
+        file.write_bytes(whole[:size])
+        with pytest.raises(ConfigError):
+            restore(file, tmp_path / "new")
+    file.write_bytes(whole)
+    assert restore(file, tmp_path / "new").address == key_of(1).address
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

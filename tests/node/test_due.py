@@ -1,12 +1,22 @@
 """What is due between the tiers: nothing is left out, nothing is said twice."""
 
 from consensus.light import SignedHeader, ends_epoch
+from consensus.messages import ConflictingCertificates
 from market.client import regions
 from node.checkpoints import posted
-from node.due import CALLS_MAX, Proven, Shown, Standing, due_in_region, due_on_main
+from node.due import (
+    CALLS_MAX,
+    Proven,
+    Shown,
+    Standing,
+    conflict_due,
+    due_in_region,
+    due_on_main,
+)
 from node.epochs import set_of
+from tests.regions.forge import Captured
 from tests.regions.grid import Main, Region
-from wire.codec import encode
+from wire.codec import decode, encode
 
 
 def ends_of(chain):
@@ -68,6 +78,25 @@ def test_of_a_region_that_is_out_nothing_is_due():
     closed = dict(enumerate(region.checkpoints, 1))
     for status, count in (("live", 1), ("halted", 1), ("proposed", 0), ("frozen", 0), ("left", 0)):
         assert len(due_on_main(1, Standing(status, 0, 0, 0), closed.get, {}.get)) == count
+
+
+def test_two_blocks_at_one_height_are_shown_until_the_region_is_frozen():
+    captured = Captured(1)
+    main = Main([captured.sponsor])
+    main.admit(captured)
+    conflict = decode(bytes.fromhex(captured.conflict(5)), ConflictingCertificates, 4_096)
+    assert conflict_due(1, standing_of(main, 1), None) == []
+    for standing in (
+        Standing("proposed", 0, 0, 0),
+        Standing("live", 9, 1, 2),
+        Standing("left", 0, 0, 0, answers=False),
+    ):
+        assert conflict_due(1, standing, conflict) == []
+    assert len(conflict_due(1, Standing("left", 0, 0, 0, answers=True), conflict)) == 1
+    (call,) = conflict_due(1, standing_of(main, 1), conflict)
+    main.ok(captured.seated[3], call)
+    assert main.query("regions", "show", {"region": 1})["status"] == "frozen"
+    assert conflict_due(1, standing_of(main, 1), conflict) == []
 
 
 def test_a_region_learns_what_is_anchored_over_epochs_of_the_main_chain():

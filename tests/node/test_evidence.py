@@ -355,3 +355,13 @@ async def test_what_is_found_is_said_and_said_again(
     # Each time anew: gossip forwards the same bytes once only.
     assert len(set(chain.published)) == len(chain.published)
     assert all(chain.pool.gossip_check("peer", data) for data in chain.published)
+
+
+def test_a_broken_chain_is_known_to_be_even_where_nobody_is_convicted(chain: MiniChain) -> None:
+    assert chain.pool.conflict is None
+    chain.pool.report(two_votes())
+    assert chain.pool.conflict is None
+    broken = two_certificates(round_=1)
+    chain.pool.report(broken)
+    assert chain.pool.conflict == broken
+    assert len(chain.pool) == 1

@@ -3,14 +3,17 @@
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from consensus.checkpoint import RECORD_BYTES_MAX, Record
+from consensus.evidence import conflicting_certificates
 from market.client.finality import finality_of_slot
 from node.daemon import now_ms
 from node.shelf import number_of
 from tests.node.grid import until
 from tests.node.tiers import BOND, ESCROW, TierGrid, TierNode, running
+from tests.regions.grid import certify
 from wire.codec import decode
 
 pytestmark = pytest.mark.slow
@@ -119,6 +122,24 @@ async def test_a_region_that_falls_silent_is_halted_by_block_time_and_comes_back
             await node.start()
         await until(lambda: grid.status(1) == "live", "it is live with its next checkpoint")
         assert grid.last(1)["number"] > number
+
+
+async def test_a_region_with_two_blocks_at_one_height_is_frozen(tmp_path: Path) -> None:
+    grid = TierGrid(tmp_path, checkpoint_ms=500)
+    async with running(grid):
+        nodes = grid.regions[1]
+        await grid.admit(1)
+        await until(lambda: nodes[0].node.chain.height > 2, "the region goes on")
+        captured = [node.key for node in nodes[1:]]
+        authorities = nodes[0].node.chain.authorities
+        heads = [nodes[0].node.chain.head.header]
+        heads.append(msgspec.structs.replace(heads[0], state_root=b"\x07" * 32))
+        pair = (certify(head, captured, authorities) for head in heads)
+        # Found by one who was not in it, and told to the others.
+        nodes[0].node.evidence.report(conflicting_certificates(*pair))
+        await until(lambda: grid.status(1) == "frozen", "the main chain is shown both")
+        funds = grid.neutral[0].main.app.query("regions", "funds", {"region": 1})
+        assert funds == {"escrow_micro": ESCROW, "bond_micro": 0, "due_micro": 0}
 
 
 async def test_records_are_audited_by_another_region(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ class Lane:
             lambda: self.street.time_ms,
             lambda: 0,
         )
-        household.manager.source = Fixed(self.load_wh, 0)
+        household.manager.source = CheckedSource(Fixed(self.load_wh, 0))
         self.household = household
         return household
 
@@ -77,7 +77,7 @@ class Lane:
     def needs(self, load_wh: int) -> None:
         """Let the home's load be this in every slot, past ones too."""
         self.load_wh = load_wh
-        self.household.manager.source = Fixed(load_wh, 0)
+        self.household.manager.source = CheckedSource(Fixed(load_wh, 0))
 
     async def think(self) -> list[CheckedTransaction]:
         """Let the household trade as its clock and its events say; return what it says."""
@@ -329,7 +329,7 @@ async def test_a_restart_offers_nothing_twice(tmp_path: Path) -> None:
     lane.block((2, client.post_request(start_ms, start_ms + SLOT_MS, 500)))
 
     async def offered() -> list[CheckedTransaction]:
-        lane.household.manager.source = Fixed(0, 200)
+        lane.household.manager.source = CheckedSource(Fixed(0, 200))
         assert await lane.think() == []
         lane.household._offer_due()
         return lane.said

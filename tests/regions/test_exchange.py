@@ -1,4 +1,4 @@
-"""Trade across regions: offered, cleared, claimed or refunded; every rule of X1 to X9 once."""
+"""Trade across regions: offered, cleared, claimed or refunded; every rule of X1 to X10 once."""
 
 import msgspec
 import pytest
@@ -341,6 +341,67 @@ def test_what_is_shown_too_late_is_the_regulators() -> None:
     world.check()
     # The main chain takes a slot as traded, or as not, and nothing between.
     world.anchor()
+    world.check()
+
+
+@pytest.mark.parametrize(
+    ("shown_at_ms", "given_wh", "kept"),
+    [
+        (SLOT * SLOT_MS - 60_000, 300, [[False], [False]]),
+        (SLOT * SLOT_MS + 60_000, 300, [[True], []]),
+        (SLOT * SLOT_MS + 60_000, 200, [[False], []]),
+    ],
+    ids=["known", "unforeseen", "short at home too"],
+)
+def test_what_was_learned_during_delivery_is_no_promise(
+    shown_at_ms: int, given_wh: int, kept: list[list[bool]]
+) -> None:
+    """X10: of what is sold to others, only what a home knew of counts as kept or not."""
+    world = World(twin=CPythonEngine)
+    sunny = world.regions[0]
+    traded(world)
+    for region in world.regions:
+        region.block(at_ms=shown_at_ms)
+    world.show()
+    read = [(0, given_wh), (0, 0), (300, 0), (0, 0)]
+    world.meter(SLOT, {1: read, 2: DARK_READ})
+    found = [client.record(sunny.query, home).history for home in (1, 2)]
+    assert [[was_kept for _, was_kept in history] for history in found] == kept
+    # It is billed all the same, and the buyer's region has what it paid for.
+    bills = client.bills_of_slot(sunny.query, SLOT)
+    assert [(bill.sold_wh, bill.shortfall_wh) for bill in bills[:2]] == [
+        (900, 900 - given_wh),
+        (100, 100),
+    ]
+    world.check()
+
+
+@pytest.mark.slow
+def test_a_main_chain_that_was_away_for_a_day_is_told_all_of_it() -> None:
+    """max_unanchored of consensus.md: regions go on for 24 h, and nothing of it is lost."""
+    world = World(balance_micro=10**9)
+    slots = range(SLOT, SLOT + 96, 2)
+    for slot in slots:
+        world.trade(slot, {1: SUNNY, 2: DARK})
+        world.meter(slot, {1: SUNNY_READ, 2: DARK_READ})
+    for region in world.regions:
+        region.block(at_ms=(slots[-1] + 4) * SLOT_MS)
+        assert world.main.query("anchor", "last", {"region": region.number})["number"] == 0
+    world.main.block(at_ms=world.regions[0].time_ms)
+    shown = world.main.query("regions", "regions", {"first": 1, "count": 2})
+    assert [row["status"] for row in shown] == ["halted"] * 2
+    world.anchor()
+    world.show()
+    world.anchor()
+    for region in world.regions:
+        last = world.main.query("anchor", "last", {"region": region.number})
+        assert last["number"] == len(region.checkpoints) > 64
+        assert world.main.query("regions", "show", {"region": region.number})["status"] == "live"
+        for slot in slots:
+            asked = {"region": region.number, "slot": slot}
+            assert world.main.query("anchor", "settled_by", asked) is not None
+            assert client.slot_summary(region.query, slot).imported_wh == 0
+            assert world.status(region, slot) == "refunded"
     world.check()
 
 

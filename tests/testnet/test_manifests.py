@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 import cli
-from testnet.manifests import compose_file
+from testnet.manifests import check_room, compose_file
 from testnet.street import StreetError, StreetPlan
 
 ROOT = Path(__file__).parents[2]
@@ -40,3 +40,16 @@ def test_a_grid_of_another_size() -> None:
 def test_a_size_that_cannot_be_is_refused(plan: StreetPlan, said: str) -> None:
     with pytest.raises(StreetError, match=said):
         compose_file(plan)
+
+
+def test_a_grid_has_room_or_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = StreetPlan(homes=12, regions=3)
+    check_room(plan, 12, 2_500)
+    check_room(plan, 12, None)
+    with pytest.raises(StreetError, match=r"25 nodes take about 2500 MiB .* has 2499"):
+        check_room(plan, 12, 2_499)
+    monkeypatch.setattr("node.host.memory_mib", lambda: 500)
+    asked = ["testnet", "create", "--dir", str(tmp_path / "street"), "--containers"]
+    refused = CliRunner().invoke(cli.app, asked)
+    assert isinstance(refused.exception, StreetError)
+    assert not (tmp_path / "street").exists()

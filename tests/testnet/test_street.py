@@ -9,6 +9,7 @@ import pytest
 from node.config import load_config
 from node.genesis import read_genesis
 from node.setup import GENESIS_NAME
+from testnet.report import PROMISES, is_sound
 from testnet.street import STREET_NAME, StreetError, StreetPlan, create_street, open_street
 from testnet.up import agents_asked
 
@@ -100,3 +101,13 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
     with pytest.raises(StreetError, match=words):
         create_street(tmp_path / "street", plan)
     assert not (tmp_path / "street").exists()
+
+
+def test_any_broken_promise_is_told_by_the_exit_code() -> None:
+    kept = dict.fromkeys(PROMISES, True)
+    assert is_sound(kept)
+    assert is_sound({**kept, "main": None})
+    assert is_sound({**kept, "main": {"state_roots_equal": True}})
+    assert not is_sound({**kept, "main": {"state_roots_equal": False}})
+    for name in PROMISES:
+        assert not is_sound({**kept, name: False})

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from testnet.chaos.anchoring import Keepers
 from testnet.chaos.plan import Pair, Plan, Wire
 from testnet.chaos.roster import Roster
 from testnet.street import Street
@@ -58,6 +59,9 @@ class Target(Protocol):
 
     def street(self) -> Street | None:
         """Return the street with its regulator's key, None if that is not at hand."""
+
+    def keepers(self) -> Keepers | None:
+        """Return who keeps the main chain of the watched region, None if it has none."""
 
     async def save_logs(self, directory: Path) -> None:
         """Write what each node has said into a directory; also after the target is left."""

@@ -20,8 +20,9 @@ import msgspec
 from node.api.control import ask
 from node.durable import replace_file
 from node.errors import ControlError, GenesisError
-from node.genesis import read_genesis
-from node.setup import CONFIG_NAME, DATA_NAME, GENESIS_NAME
+from node.genesis import Genesis, read_genesis
+from node.setup import CONFIG_NAME, DATA_NAME, GENESIS_NAME, MAIN_GENESIS_NAME, MAIN_NAME
+from testnet.chaos.anchoring import Keepers
 from testnet.chaos.errors import TargetError
 from testnet.chaos.journal import Command, Journal, Signal, born
 from testnet.chaos.plan import Pair, Plan, Wire
@@ -98,10 +99,21 @@ class Containers:
         authorities: Sequence[str],
         quiet_s: float,
         journal: Journal,
+        outside: Sequence[Container] = (),
+        main: Keepers | None = None,
+        regions: int = 1,
     ) -> None:
         self._containers = {one.name: one for one in sorted(found, key=lambda one: one.name)}
+        self._outside = {one.name: one for one in sorted(outside, key=lambda one: one.name)}
         names = tuple(self._containers)
-        self.roster = Roster(names, tuple(n for n in names if n in authorities), {})
+        self.roster = Roster(
+            names,
+            tuple(n for n in names if n in authorities),
+            {},
+            outside=tuple(self._outside),
+            regions=regions,
+        )
+        self._main = main
         self.quiet_s = quiet_s
         self._journal = journal
         self._wiring = Wiring(journal)
@@ -146,11 +158,20 @@ class Containers:
             )
         most = max(chosen, key=lambda name: len(members[name]))
         mine = members[most]
-        try:
-            params = read_genesis(mine[0].home / GENESIS_NAME).chain
-        except GenesisError as error:
-            raise TargetError(f"{mine[0].name}: {error}") from None
-        return cls(mine, authorities, params.heartbeat_ms / 1000, journal)
+        genesis = _genesis(mine[0], GENESIS_NAME)
+        outside = [one for name, all_ in members.items() if name != most for one in all_]
+        region, main = genesis.market.region, None
+        if region is not None:
+            main = _keepers(region.region, region.main_chain_id, members)
+        return cls(
+            mine,
+            authorities,
+            genesis.chain.heartbeat_ms / 1000,
+            journal,
+            outside,
+            main,
+            len(members) - (main is not None),
+        )
 
     async def lacking(self, plan: Plan) -> list[str]:
         """Return what is missing for a plan."""
@@ -243,6 +264,10 @@ class Containers:
         """There is none: the regulator's key is in a volume of the operator's."""
         return None
 
+    def keepers(self) -> Keepers | None:
+        """Return who keeps the main chain of the watched region."""
+        return self._main
+
     async def save_logs(self, directory: Path) -> None:
         """Write what each container has said into a directory."""
         for name, one in self._containers.items():
@@ -322,7 +347,7 @@ class Containers:
             return
         up = {
             name: one
-            for name, one in self._containers.items()
+            for name, one in (self._containers | self._outside).items()
             if one.running and name not in self._down
         }
         places = {
@@ -391,6 +416,29 @@ async def _members(
     if not members:
         raise TargetError(f"{found[0].name} is not set up yet: wait until all are healthy")
     return members, authorities
+
+
+def _genesis(one: Container, name: str) -> Genesis:
+    try:
+        return read_genesis(one.home / name)
+    except GenesisError as error:
+        raise TargetError(f"{one.name}: {error}") from None
+
+
+def _keepers(
+    region: int, main_chain_id: str, members: Mapping[str, Sequence[Container]]
+) -> Keepers | None:
+    """Return who keeps the main chain: alone, or beside a region's. None if nobody here does."""
+    alone = members.get(main_chain_id, ())
+    directories = {one.name: one.home / DATA_NAME for one in alone}
+    genesis = [_genesis(one, GENESIS_NAME) for one in alone[:1]]
+    for one in (one for all_ in members.values() for one in all_):
+        if (one.home / MAIN_GENESIS_NAME).exists():
+            directories[one.name] = one.home / DATA_NAME / MAIN_NAME
+            genesis = genesis or [_genesis(one, MAIN_GENESIS_NAME)]
+    if not genesis:
+        return None
+    return Keepers(region, directories, genesis[0].chain.heartbeat_ms / 1000)
 
 
 async def _inspect(ids: Sequence[str]) -> list[Container]:

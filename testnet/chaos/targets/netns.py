@@ -11,11 +11,11 @@ made; removing them removes all that is in them.
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
-from node.config import load_config, settings_text
+from node.config import MainSection, NetworkSection, load_config, settings_text
 from node.setup import CONFIG_NAME
 from testnet.chaos.errors import TargetError
 from testnet.chaos.journal import Command, Journal
@@ -29,6 +29,7 @@ RUN_DIRECTORY: Final = Path("/run/netns")
 PREFIX: Final = "commonwatt-"
 BRIDGE: Final = "bridge"
 PORT: Final = 4600
+MAIN_PORT: Final = 4700
 # Addresses that only the namespaces know.
 NETWORK: Final = "10.77"
 
@@ -58,7 +59,7 @@ class Namespaces(Processes):
         self._made: dict[str, int] = {}
         self.addresses = {
             name: f"{NETWORK}.{place // 250}.{place % 250 + 1}"
-            for place, name in enumerate(self.roster.names)
+            for place, name in enumerate(self._everybody())
         }
 
     async def lacking(self, plan: Plan) -> list[str]:
@@ -71,6 +72,9 @@ class Namespaces(Processes):
             lacking = await missing_queues()
         return lacking
 
+    def _everybody(self) -> tuple[str, ...]:
+        return (*self.roster.names, *self.roster.outside)
+
     def _namespace(self, name: str) -> str:
         return f"{self._prefix}{name}"
 
@@ -79,7 +83,7 @@ class Namespaces(Processes):
         await self._add(self._hub)
         await self._in(self._hub, "link", "add", BRIDGE, "type", "bridge")
         await self._in(self._hub, "link", "set", BRIDGE, "up")
-        for place, name in enumerate(street.names, 1):
+        for place, name in enumerate(self._everybody(), 1):
             mine, port = self._namespace(name), f"p{place}"
             await self._add(mine)
             await self._in(
@@ -90,19 +94,20 @@ class Namespaces(Processes):
             await self._in(mine, "address", "add", f"{self.addresses[name]}/16", "dev", "eth0")
             await self._in(mine, "link", "set", "lo", "up")
             await self._in(mine, "link", "set", "eth0", "up")
-        configs = {name: load_config(street.home(name) / CONFIG_NAME, {}) for name in street.names}
-        moved = {
-            config.network.listen: f"/ip4/{self.addresses[name]}/tcp/{PORT}"
-            for name, config in configs.items()
-        }
+        homes = {name: street.home(name) / CONFIG_NAME for name in self._everybody()}
+        configs = {name: load_config(file, {}) for name, file in homes.items()}
+        moved: dict[str, str] = {}
         for name, config in configs.items():
-            network = msgspec.structs.replace(
-                config.network,
-                listen=moved[config.network.listen],
-                bootstrap=tuple(_moved(address, moved) for address in config.network.bootstrap),
+            moved[config.network.listen] = f"/ip4/{self.addresses[name]}/tcp/{PORT}"
+            if config.main is not None:
+                moved[config.main.listen] = f"/ip4/{self.addresses[name]}/tcp/{MAIN_PORT}"
+        for name, config in configs.items():
+            there = msgspec.structs.replace(
+                config,
+                network=_settled(config.network, moved),
+                main=None if config.main is None else _settled(config.main, moved),
             )
-            text = settings_text(msgspec.structs.replace(config, network=network))
-            (street.home(name) / CONFIG_NAME).write_text(text)
+            homes[name].write_text(settings_text(there))
 
     async def _add(self, namespace: str) -> None:
         undo = Command(["ip", "netns", "delete", namespace], GONE)
@@ -141,12 +146,24 @@ class Namespaces(Processes):
         await self._in(self._hub, "link", "set", self._port(name), "up")
 
     def _port(self, name: str) -> str:
-        return f"p{self.roster.names.index(name) + 1}"
+        return f"p{self._everybody().index(name) + 1}"
 
     async def wire(self, wires: Mapping[Pair, Wire]) -> None:
         """Make the links these."""
-        places = {n: Place(str(RUN_DIRECTORY / self._namespace(n))) for n in self.roster.names}
+        places = {n: Place(str(RUN_DIRECTORY / self._namespace(n))) for n in self._everybody()}
         await self._wiring.make(wires, places, self.addresses)
+
+
+Section = TypeVar("Section", NetworkSection, MainSection)
+
+
+def _settled(section: Section, moved: Mapping[str, str]) -> Section:
+    """Return how a home listens and dials where it is now."""
+    return msgspec.structs.replace(
+        section,
+        listen=moved[section.listen],
+        bootstrap=tuple(_moved(address, moved) for address in section.bootstrap),
+    )
 
 
 def _moved(address: str, moved: Mapping[str, str]) -> str:

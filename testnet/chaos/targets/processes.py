@@ -19,8 +19,9 @@ import msgspec
 from node.api.control import ask
 from node.durable import replace_file
 from node.errors import ControlError
-from node.genesis import ChainParams
-from node.setup import DATA_NAME
+from node.genesis import ChainParams, read_genesis
+from node.setup import DATA_NAME, GENESIS_NAME, MAIN_GENESIS_NAME
+from testnet.chaos.anchoring import Keepers
 from testnet.chaos.errors import TargetError
 from testnet.chaos.journal import Journal, Signal, born
 from testnet.chaos.plan import Pair, Plan, Wire
@@ -28,7 +29,8 @@ from testnet.chaos.roster import Roster
 from testnet.chaos.scenario import Byzantine, Clock, Disconnect, Disk, Grid, Link, Partition
 from testnet.chaos.targets.base import Drive
 from testnet.processes import HomeProcess, stop_all
-from testnet.street import Street, StreetPlan, create_street, home_names, open_street
+from testnet.regions import admit, create, main_directory, neutral_names, regions_of
+from testnet.street import Street, StreetPlan, create_street, open_street
 
 ASK_TIMEOUT_S: Final = 5.0
 DRIVE_NAME: Final = "chaos.json"
@@ -58,7 +60,6 @@ class Processes:
     """The target `processes`: see `testnet.chaos.targets.base.Target`."""
 
     name = "processes"
-    quiet_s = HEARTBEAT_MS / 1000
 
     def __init__(self, directory: Path, grid: Grid, journal: Journal) -> None:
         self.directory = directory
@@ -68,8 +69,21 @@ class Processes:
         self._frozen: dict[str, int] = {}
         self._limits: dict[str, asyncio.Task[None]] = {}
         self.driven: set[str] = set()
-        names = tuple(home_names(grid.homes))
-        self._roster = Roster(names, names[: grid.authorities], {})
+        self._admitting: asyncio.Task[None] | None = None
+        self.plan = StreetPlan(
+            homes=grid.homes,
+            authorities=grid.authorities,
+            regions=grid.regions,
+            time_lapse=grid.time_lapse,
+            slot_minutes=grid.slot_minutes,
+        )
+        self.plan.check()
+        mine, *others = (tuple(group.names) for group in regions_of(self.plan))
+        outside = (*(name for names in others for name in names), *neutral_names(self.plan))
+        self._roster = Roster(mine, mine[: grid.authorities], {}, outside, grid.regions)
+        # A region's blocks come when there is reason for one; a street's faster than that.
+        alone = grid.regions == 1
+        self.quiet_s = (HEARTBEAT_MS if alone else ChainParams().heartbeat_ms) / 1000
 
     @property
     def roster(self) -> Roster:
@@ -89,24 +103,23 @@ class Processes:
     # -- the grid
 
     async def __aenter__(self) -> "Processes":
-        grid = self._grid
-        plan = StreetPlan(
-            homes=grid.homes,
-            authorities=grid.authorities,
-            time_lapse=grid.time_lapse,
-            slot_minutes=grid.slot_minutes,
-        )
-        street = create_street(
-            self.directory / "street", plan, chain=ChainParams(heartbeat_ms=HEARTBEAT_MS)
-        )
+        directory, plan = self.directory / "street", self.plan
+        if plan.regions == 1:
+            chain = ChainParams(heartbeat_ms=HEARTBEAT_MS)
+            street = create_street(directory, plan, chain=chain)
+        else:
+            street = create(directory, plan)
         try:
             await self.prepare(street)
-            self._homes = {name: self.make(name, street.home(name)) for name in street.names}
+            names = (*self._roster.names, *self._roster.outside)
+            self._homes = {name: self.make(name, street.home(name)) for name in names}
             for name, home in self._homes.items():
                 home.driven = name in self.driven
                 if home.driven:
                     await self.drive(name, Drive())
                 await home.start()
+            if plan.regions > 1:
+                self._admitting = asyncio.create_task(admit(street))
         except BaseException as error:
             await self.__aexit__()
             if isinstance(error, OSError):
@@ -115,6 +128,9 @@ class Processes:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        if self._admitting is not None:
+            self._admitting.cancel()
+            await asyncio.gather(self._admitting, return_exceptions=True)
         for name in list(self._limits):
             await self.limit_cpu(name, None)
         for name in list(self._frozen):
@@ -151,6 +167,21 @@ class Processes:
     def street(self) -> Street | None:
         """Return the street, once it is made."""
         return open_street(self.directory / "street")
+
+    def keepers(self) -> Keepers | None:
+        """Return who keeps the main chain: the neutral nodes first."""
+        street = self.street()
+        if street is None or street.plan.regions == 1:
+            return None
+        neutral = neutral_names(street.plan)
+        found = {name: street.home(name) / DATA_NAME for name in neutral}
+        found |= {
+            name: main_directory(street, name)
+            for name in street.names
+            if (street.home(name) / MAIN_GENESIS_NAME).exists()
+        }
+        main = read_genesis(street.home(neutral[0]) / GENESIS_NAME)
+        return Keepers(regions_of(street.plan)[0].number, found, main.chain.heartbeat_ms / 1000)
 
     async def save_logs(self, directory: Path) -> None:
         """Copy the homes' logs."""

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hems.errors import ConfigError
-from hems.forecast import HORIZON_STEPS_MAX, blend, same_time_mean
+from hems.forecast import HORIZON_STEPS_MAX, blend, pv_blend, same_time_mean
 
 NONE = np.zeros(0)
 
@@ -70,9 +70,32 @@ def test_times_never_seen_take_the_typical_shape_at_this_homes_level() -> None:
     assert plain.mean_wh.tolist() == pytest.approx([30, 30, 20, 40])
 
 
-def test_pv_is_the_seven_day_mean() -> None:
+def test_a_mean_of_days_is_of_that_many() -> None:
     days = [100.0] * 3 + [float(day) for day in range(7)]
-    assert same_time_mean(history(days), 4, 4).mean_wh.tolist() == pytest.approx([3.0] * 4)
+    assert same_time_mean(history(days), 4, 4, 7).mean_wh.tolist() == pytest.approx([3.0] * 4)
+
+
+def test_pv_is_a_fortnights_mean_drawn_to_yesterday_and_less_each_day_ahead() -> None:
+    days = [500.0] * 6 + [10.0] * 13 + [24.0]  # a fortnight's mean is 11
+    ahead = pv_blend(history(days), 4, np.array([0, 4, 8])).mean_wh
+    assert ahead.tolist() == pytest.approx([11 + 13 / 2, 11 + 13 / 4, 11 + 13 / 8])
+
+
+def test_pv_takes_yesterdays_total_for_more_than_its_hours() -> None:
+    past = history([10.0] * 14)
+    past[-4:] = [0, 0, 10, 10]  # the usual day has 10 - 10/14 at the first two times
+    usual = np.array([10 - 10 / 14, 10 - 10 / 14, 10, 10])
+    yesterday = (past[-4:] + usual * 20 / usual.sum()) / 2
+    assert pv_blend(past, 4, 4).mean_wh.tolist() == pytest.approx(
+        ((usual + yesterday) / 2).tolist()
+    )
+
+
+def test_pv_is_the_mean_where_yesterday_has_a_gap() -> None:
+    past = history([10.0] * 13 + [24.0])
+    past[-4:-2] = np.nan
+    drawn = 11 + 13 / 2
+    assert pv_blend(past, 4, 4).mean_wh.tolist() == pytest.approx([10, 10, drawn, drawn])
 
 
 def test_quantiles_are_those_of_the_same_time() -> None:
@@ -90,7 +113,7 @@ def test_quantiles_are_those_of_the_same_time() -> None:
 def test_any_history_gives_finite_ordered_energy(
     values: list[float], steps_per_day: int, horizon: int
 ) -> None:
-    for method in (blend, same_time_mean):
+    for method in (blend, pv_blend):
         forecast = method(np.array(values, float), steps_per_day, horizon)
         assert all(part.shape == (horizon,) for part in forecast)
         assert np.isfinite(forecast.mean_wh).all()

@@ -92,6 +92,22 @@ def test_drawings_are_whole_svg(judged: report.HomeReport) -> None:
         assert "nan" not in text
 
 
+def test_bars_are_as_high_as_their_values() -> None:
+    text = plots.bars_svg(
+        "Bills", ["a home\nof two lines", "h" * 80], {"one": [4.0, -2.0], "two": [2.0, 1.0]}, str
+    )
+    root = ElementTree.fromstring(text)
+    bars = [one for one in root.iter() if one.get("fill") in plots.COLOURS and one.get("height")]
+    heights = [float(one.attrib["height"]) for one in bars]
+    # In groups; the legend's two boxes come last.
+    assert [height / heights[1] for height in heights[:4]] == pytest.approx([2, 1, 1, 0.5], 0.01)
+    bottom = float(bars[0].attrib["y"]) + heights[0]
+    assert float(bars[2].attrib["y"]) == pytest.approx(bottom, abs=0.2)
+    words = [one.text for one in root.iter() if one.tag.endswith("text")]
+    assert {"a home", "of two lines", "one", "two"} <= set(words)
+    assert any((one or "").startswith("…h") for one in words)
+
+
 def test_a_file_with_gaps_and_production_is_read(tmp_path: Path) -> None:
     lines = ["time,a,b,b_pv,dead"]
     for step in range(4 * STEPS):

@@ -7,7 +7,7 @@ import pytest
 from hems import civil
 from hems.errors import ConfigError, DataError
 from hems.forecast import weather
-from hems.forecast.blend import same_time_mean
+from hems.forecast.blend import pv_blend
 
 STEPS = 24
 ZONE = civil.zone_of("Australia/Sydney")
@@ -26,7 +26,7 @@ def test_a_dark_day_to_come_is_forecast_dark() -> None:
     light = cloudy(29)
     made = (light.reshape(-1, STEPS) * YIELD).ravel()
     light[28 * STEPS :] = BELL * 0.1
-    plain = same_time_mean(made[: 28 * STEPS], STEPS, STEPS)
+    plain = pv_blend(made[: 28 * STEPS], STEPS, STEPS)
     moved = weather.pv_by_irradiance(
         plain, made[: 28 * STEPS], light[: 28 * STEPS], light[28 * STEPS :], STEPS, STEPS
     )
@@ -38,7 +38,7 @@ def test_a_dark_day_to_come_is_forecast_dark() -> None:
 def test_where_the_weather_is_unknown_the_forecast_stands() -> None:
     light = cloudy(28)
     made = light * 2
-    plain = same_time_mean(made, STEPS, STEPS)
+    plain = pv_blend(made, STEPS, STEPS)
     ahead = np.full(STEPS, np.nan)
     ahead[12] = 100.0
     moved = weather.pv_by_irradiance(plain, made, light, ahead, STEPS, STEPS)

@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 
 from hems.civil import HOUR_MS, FloatArray
 from hems.devices import Battery
+from hems.devices.needs import Job, Window
 from hems.errors import ConfigError
 from hems.plan import STEPS_MAX, Limits, Plan, PlanInput, Planner, rule_plan
+from hems.plan.given import PRICE_MICRO_PER_KWH_MAX
+from hems.plan.program import Program
+from hems.plan.solver import Solution, Solver
 
 IDEAL = Battery(
     capacity_wh=2000,
@@ -268,6 +272,71 @@ def test_a_solver_that_gives_up_leaves_the_rule() -> None:
     assert planner.solve(given).method == "lp"
 
 
+def failing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the solver fail in one of its ways."""
+    if kind == "missing":
+        monkeypatch.setitem(sys.modules, "highspy", None)
+    elif kind == "raises":
+        monkeypatch.setattr(Solver, "_run", lambda *_: 1 // 0)
+    else:
+        whole = Solver._run
+
+        def broken(self: Solver, program: Program, time_limit_s: float) -> Solution | None:
+            found = whole(self, program, time_limit_s)
+            return found and found._replace(values=found.values * np.nan)
+
+        monkeypatch.setattr(Solver, "_run", broken)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("missing", "highspy cannot be loaded"),
+        ("raises", "HiGHS failed: ZeroDivisionError"),
+        ("no numbers", "an optimum that is no numbers"),
+    ],
+)
+@pytest.mark.parametrize("on_or_off", [False, True])
+def test_a_solver_that_fails_leaves_the_rule_and_is_said_once(
+    kind: str,
+    words: str,
+    on_or_off: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    battery = Battery()
+    given = given_of([300] * 24, [500] * 12 + [0] * 12, [300_000] * 24, stored_wh=2000)
+    if on_or_off:
+        room = np.full(24, 1000.0)
+        pump = Job("pump", (Window(1500.0, 1500.0, room),), least_w=400)
+        given = given._replace(needs=(pump,))
+    planner = Planner(battery)
+    with monkeypatch.context() as broken:
+        failing(kind, broken)
+        for _ in range(3):
+            plan = planner.solve(given)
+            assert plan.method == "rule"
+            assert plan.stored_wh.min() >= battery.min_uwh / 1e6 - 1e-3
+            if not on_or_off:
+                check_physical(plan, battery)
+    assert [words in record.getMessage() for record in caplog.records] == [True]
+    assert planner.solve(given).method in ("lp", "milp")
+
+
+def test_a_currency_with_large_numbers_plans_alike() -> None:
+    given = given_of([300] * 4, [800, 500, 0, 0], [200_000, 300_000, 500_000, 100_000], 100_000)
+    battery = Battery(capacity_wh=2000, wear_micro_per_kwh=0)
+    first = Planner(battery).solve(given)
+    times = PRICE_MICRO_PER_KWH_MAX / 500_000
+    dear = given._replace(
+        import_micro_per_kwh=given.import_micro_per_kwh * times,
+        export_micro_per_kwh=given.export_micro_per_kwh * times,
+    )
+    plan = Planner(battery).solve(dear)
+    assert plan.method == "lp"
+    assert plan.cost_micro == pytest.approx(first.cost_micro * times, rel=1e-6)
+
+
 def test_what_is_worth_as_much_later_is_done_now() -> None:
     battery = Battery(soc_min=0, soc_end=0)
     given = given_of([500] * 3, [0] * 3, [300_000] * 3, stored_wh=527)
@@ -298,7 +367,7 @@ def array(*values: float) -> FloatArray:
         (bad(pv_wh=array(0, -1)), "pv_wh must not be negative"),
         (bad(import_micro_per_kwh=array(1, np.nan)), "import_micro_per_kwh must be 2 finite"),
         (bad(export_micro_per_kwh=array(0, 400_000)), "step 1: export pays 400000"),
-        (bad(import_micro_per_kwh=array(2e9, 2e9)), "prices are at most"),
+        (bad(import_micro_per_kwh=array(2e10, 2e10)), "prices are at most"),
         (bad(step_ms=np.array([0, 1])), "step_ms must be positive"),
         (bad(stored_wh=-1.0), "stored_wh -1.0"),
         (bad(stored_wh=float("nan")), "stored_wh nan"),

@@ -260,7 +260,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     "bond kept": _of_captured(_Contract(("regions", "    money[BOND] = 0\n", "    pass\n"))),
     "posts out of order": Mutant(_PosterMutation(_NewestOnly), "cuts,reorder", 20),
     "forgets rotation": Mutant(_PosterMutation(_ForgetsSets), "epochs,reorder", 20),
-    "gives up after refusal": Mutant(_PosterMutation(_GivesUp), "loss,halts", 40),
+    "gives up after refusal": Mutant(_PosterMutation(_GivesUp), "loss,halts,crashes,cuts", 20),
     "leaves it to one": Mutant(_PosterMutation(_OnlyTheFirst), "crashes,drops", 40),
     "never claims": Mutant(_PosterMutation(_NeverClaims), "reorder", 20, regions=2),
     "checkpoints in memory": Mutant(_KeptInMemory(), "halts,crashes,cuts", 40),

@@ -20,8 +20,11 @@ from consensus.messages import (
     proposal_signed_bytes,
     vote_signed_bytes,
 )
-from testnet.chaos.driver import FLOOD_COPIES, Driven, Liar
+from node import tiers
+from node.network.libp2p import Libp2pNetwork
+from testnet.chaos.driver import FLOOD_COPIES, Driven, Liar, bend_network
 from testnet.chaos.targets.base import Drive
+from tests.node.grid import make_genesis
 from wire.codec import encode
 from wire.keys import SigningKey, verify
 
@@ -136,6 +139,26 @@ def test_it_is_told_by_a_file(tmp_path: Path) -> None:
     file.write_text("{")
     driven.read()
     assert driven.now == told
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "protocol", "count"),
+    [("withhold", "consensus", 0), ("", "consensus", 1), ("withhold", "sync", 1)],
+)
+def test_the_daemons_network_is_the_one_that_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str, protocol: str, count: int
+) -> None:
+    monkeypatch.setattr(tiers, "Libp2pNetwork", Libp2pNetwork)
+    sent: list[bytes] = []
+    monkeypatch.setattr(
+        Libp2pNetwork, "send", lambda _self, _peer, _protocol, data: sent.append(data) or True
+    )
+    driven = Driven(tmp_path / "chaos.json")
+    driven.now = Drive(behaviour=behaviour)
+    bend_network(driven, CHAIN)
+    network = tiers.libp2p_of(make_genesis(), KEY, tmp_path, "/ip4/127.0.0.1/tcp/0", ())
+    network.send("a", protocol, encode(vote()))
+    assert sent == [encode(vote())] * count
 
 
 def test_the_daemon_knows_nothing_of_it() -> None:

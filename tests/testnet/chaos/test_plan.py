@@ -12,6 +12,9 @@ from testnet.street import home_names
 
 NAMES = tuple(home_names(8))
 ROSTER = Roster(NAMES, NAMES[:4], {"north": NAMES[4:6]})
+# The first of two regions under a main chain.
+REGION = Roster(NAMES[:4], NAMES[:4], {}, (*NAMES[4:], "neutral-01"), 2)
+REGIONS = {"homes": 8, "regions": 2}
 
 
 def planned(*faults: dict[str, Any], roster: Roster = ROSTER, **tables: Any) -> Plan:
@@ -35,6 +38,7 @@ def test_words_mean_nodes() -> None:
     assert nodes_of("f") == ("home-04",)
     assert nodes_of("f+1") == ("home-03", "home-04")
     assert nodes_of("authorities:2", "north") == ("home-01", "home-02", "home-05", "home-06")
+    assert nodes_of("followers:1") == ("home-05",)
     drawn = nodes_of("random:3")
     assert len(drawn) == 3
     assert drawn == nodes_of("random:3")
@@ -47,6 +51,8 @@ def test_words_mean_nodes() -> None:
         ("home-09", r"unknown node 'home-09'; known are .*north, home-01 to home-08"),
         ("random:9", "there are 8 to choose from"),
         ("authorities:0", "there are 4 to choose from"),
+        ("followers:5", "there are 4 to choose from"),
+        ("outside", "this grid has one chain"),
         ("random:x", "unknown node"),
         ("south", "unknown node"),
     ],
@@ -66,9 +72,45 @@ def test_a_grid_that_is_too_small_is_refused() -> None:
 def test_a_scenarios_groups_have_names_of_their_own() -> None:
     plan = planned(fault("kill", nodes=["ends"]), groups={"ends": ["home-01", "home-08"]})
     assert plan.strikes[0].nodes == ("home-01", "home-08")
-    for taken in ("north", "home-01", "all", "rest", "a:1"):
+    for taken in ("north", "home-01", "all", "rest", "outside", "a:1"):
         with pytest.raises(ScenarioError, match="the name is taken"):
             planned(fault("kill", nodes=["all"]), groups={taken: ["home-01"]})
+
+
+def test_a_region_is_cut_from_all_others() -> None:
+    cut = planned(fault("partition", sides=[["all"], ["outside"]]), roster=REGION, grid=REGIONS)
+    (strike,) = cut.strikes
+    assert strike.nodes == NAMES[:4]
+    assert strike.sides == (NAMES[:4], (*NAMES[4:], "neutral-01"))
+    found = wires([strike], cut.roster)
+    assert found["home-01", "neutral-01"] == found["neutral-01", "home-01"] == Wire(cut=True)
+    assert len(found) == 2 * 4 * 5
+    # Its own authorities hear each other.
+    assert cut.able() == [(0.0, 10.0, True)]
+    late = fault("link", nodes=["home-01"], to=["neutral-01"], delay_ms=5)
+    assert planned(late, roster=REGION, grid=REGIONS).strikes[0].sides == (
+        ("home-01",),
+        ("neutral-01",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (fault("kill", nodes=["neutral-01"]), "neutral-01: only the sides of a partition"),
+        (fault("link", nodes=["outside"], delay_ms=5), "outside: only the sides of a partition"),
+        (fault("partition", sides=[["home-05"], ["neutral-01"]]), "all of its sides are outside"),
+        (fault("burst", homes=4), "burst: made-up homes trade on a street by itself"),
+    ],
+)
+def test_what_cannot_be_asked_of_others_is_refused(bad: dict[str, Any], words: str) -> None:
+    with pytest.raises(ScenarioError, match=words):
+        planned(bad, roster=REGION, grid=REGIONS)
+
+
+def test_a_grid_of_one_chain_has_no_regions() -> None:
+    with pytest.raises(ScenarioError, match="needs 2 regions; this grid has 1"):
+        planned(fault("kill", nodes=["all"]), grid=REGIONS)
 
 
 def test_staggered_strikes_follow_each_other() -> None:

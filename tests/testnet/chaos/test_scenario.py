@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from testnet.chaos.errors import ScenarioError
+from testnet.chaos.journal import Journal
 from testnet.chaos.plan import make_plan
-from testnet.chaos.roster import Roster
 from testnet.chaos.scenario import (
     Kill,
     Link,
@@ -16,7 +16,7 @@ from testnet.chaos.scenario import (
     read_scenario,
     shipped,
 )
-from testnet.street import home_names
+from testnet.chaos.targets.processes import Processes
 
 KILL = {"kind": "kill", "nodes": ["home-01"], "at_s": 0, "for_s": 5}
 
@@ -90,8 +90,8 @@ def test_a_shipped_scenario_is_found_by_its_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", shipped(), ids=lambda file: file.stem)
-def test_shipped_scenarios_fit_the_grid_they_ask_for(file: Path) -> None:
+def test_shipped_scenarios_fit_the_grid_they_ask_for(file: Path, tmp_path: Path) -> None:
     scenario = load_scenario(file)
-    names = tuple(home_names(scenario.grid.homes))
-    plan = make_plan(scenario, Roster(names, names[: scenario.grid.authorities], {}))
+    journal = Journal(tmp_path / "journal.jsonl")
+    plan = make_plan(scenario, Processes(tmp_path, scenario.grid, journal).roster)
     assert plan.strikes

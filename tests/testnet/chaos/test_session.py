@@ -13,6 +13,8 @@ from testnet.chaos.scenario import Grid, find_scenario, load_scenario
 from testnet.chaos.session import JSON_NAME, Options, session
 from testnet.chaos.targets.netns import Namespaces
 from testnet.chaos.targets.processes import Processes
+from testnet.regions import create
+from testnet.street import StreetError, home_names
 
 
 @pytest.fixture(autouse=True)
@@ -69,4 +71,30 @@ async def test_namespaces_are_named_apart(tmp_path: Path) -> None:
     names = {t.make(name, tmp_path).command()[1] for t in (one, two) for name in t.roster.names}
     assert len(names) == 400
     assert len(set(one.addresses.values())) == 200
+    journal.close()
+
+
+async def test_regions_have_others_beside_them(tmp_path: Path) -> None:
+    journal = Journal.begin()
+    target = Namespaces(tmp_path, Grid(homes=9, regions=2), journal)
+    assert target.roster.names == tuple(home_names(5))
+    assert target.roster.authorities == tuple(home_names(4))
+    assert target.roster.outside == (*home_names(9)[5:], "neutral-01", "neutral-02")
+    assert target.keepers() is None
+    assert len(set(target.addresses.values())) == 11
+    with pytest.raises(StreetError, match="3 homes of a region"):
+        Processes(tmp_path, Grid(homes=6, regions=2), journal)
+    journal.close()
+
+
+async def test_who_keeps_the_main_chain_is_known(tmp_path: Path) -> None:
+    journal = Journal.begin()
+    target = Processes(tmp_path, Grid(homes=8, regions=2), journal)
+    create(tmp_path / "street", target.plan)
+    keepers = target.keepers()
+    assert keepers is not None
+    assert keepers.region == 1
+    assert set(keepers.directories) == {*home_names(8), "neutral-01", "neutral-02"}
+    assert keepers.directories["home-03"] == tmp_path / "street/home-03/data/main"
+    assert keepers.directories["neutral-01"] == tmp_path / "street/neutral-01/data"
     journal.close()

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from testnet.chaos.anchoring import Checkpoints, Height, Main
 from testnet.chaos.audit import Audit
 from testnet.chaos.page import as_page
 from testnet.chaos.plan import make_plan
 from testnet.chaos.report import as_json, thinned
 from testnet.chaos.roster import Roster
 from testnet.chaos.scenario import read_scenario
-from testnet.chaos.verdict import Seen, Struck, Verdict, judge, longest_gap, mib_per_h
+from testnet.chaos.verdict import Seen, Struck, Verdict, judge, longest_gap, mib_per_h, owed
 from testnet.chaos.watch import DOWN, Heads, Latency, Sample, appended
 
 NAMES = ("home-01", "home-02", "home-03", "home-04")
@@ -148,6 +149,89 @@ def test_what_was_accepted_in_a_burst_must_be_committed() -> None:
     assert "50 of 50 accepted orders committed, 2 refused" in {c.said for c in verdict.checks}
     for bad in ({"committed": 49}, {"accepted": 0, "committed": 0}):
         assert list(failed(judge(seen(bursts=[told | bad])))) == ["burst"]
+
+
+SEATS = ("home-01", "neutral-01", "neutral-02", "neutral-03")
+REGION = Roster(NAMES, NAMES, {}, SEATS[1:], 2)
+CUT = {"kind": "partition", "sides": [["all"], ["outside"]], "at_s": 0, "for_s": 20}
+
+
+def cut_off(anchored_s: float = 45.0, level_s: float = 44.0, main_gap_s: float = 0.0) -> Seen:
+    """The run of a region cut from the main chain from 20 to 40; both make a block a second.
+
+    Checkpoints are closed every 5 s and anchored 2 s later, those of the cut at `anchored_s`; the
+    region's keeper is at the head again at `level_s`; the others decide nothing for `main_gap_s`.
+    """
+    tree = {"about": "a cut", "grid": {"homes": 8, "regions": 2}, "fault": [CUT]}
+    plan = make_plan(read_scenario(tree | {"demands": {"gap_s": 5, "recovery_s": 5}}, "x"), REGION)
+
+    def head(second: float) -> int:
+        return int(min(second, 25) if second < 25 + main_gap_s else second)
+
+    def anchored(second: float) -> int:
+        closed = int(second - 2) // 5
+        return min(closed, 3) if 20 <= second < anchored_s else closed
+
+    heights = {name: [Height(float(s), head(s)) for s in range(100)] for name in SEATS}
+    heights["home-01"] = [
+        Height(float(s), 20 if 20 <= s < level_s else head(s)) for s in range(100)
+    ]
+    looks = [Checkpoints(float(s), s // 5, anchored(s)) for s in range(100)]
+    level = {name: node({}) for name in NAMES}
+    main = Main(0.0, SEATS, heights, looks)
+    struck = [Struck(strike, 20.0, 40.0) for strike in plan.strikes]
+    return seen()._replace(plan=plan, samples=level, strikes=struck, main=main)
+
+
+def test_a_region_that_was_cut_catches_up() -> None:
+    verdict = judge(cut_off())
+    assert verdict.passed
+    said = {check.name: check.said for check in verdict.checks}
+    assert "longest gap 1.0 s" in said["main chain"]
+    assert "1 of the region's nodes at the head after 3.0 s" in said["main recovery"]
+    assert (
+        "4 closed and 0 anchored while disturbed, the last of them 5.0 s after the end"
+        in said["checkpoints"]
+    )
+    assert "main chain" not in {check.name for check in judge(seen()).checks}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "words"),
+    [
+        ({"anchored_s": 101.0}, "checkpoints", "8 never came, 3 is the last"),
+        # A mere minute is what is left to it.
+        ({"anchored_s": 99.0}, "", ""),
+        ({"level_s": 48.0}, "main recovery", "at the head after 7.0 s; at most 5 s"),
+        ({"level_s": 101.0}, "main recovery", "home-01 never came to the main chain's head"),
+        ({"main_gap_s": 12.0}, "main chain", "longest gap 12.0 s"),
+    ],
+)
+def test_what_the_main_chain_owes_is_asked(
+    changes: dict[str, float], name: str, words: str
+) -> None:
+    found = failed(judge(cut_off(**changes)))
+    assert list(found) == ([name] if name else [])
+    assert words in found.get(name, "")
+
+
+def test_checkpoints_are_waited_for_where_there_were_any() -> None:
+    main = cut_off(anchored_s=101.0).main
+    assert main is not None
+    assert owed(main, 40.0)
+    assert not owed(main._replace(checkpoints=[]), 40.0)
+    # It was not let in when all was over.
+    assert not owed(main, 3.0)
+    late = cut_off(anchored_s=45.0).main
+    assert late is not None
+    assert not owed(late, 40.0)
+
+
+def test_the_page_draws_checkpoints() -> None:
+    run = cut_off()
+    report = as_json(run, judge(run), "netns")
+    assert [40.0, 8, 3] in report["checkpoints"]
+    assert "anchored by the main chain" in as_page(run, report)
 
 
 def test_memory_that_grows_is_found() -> None:
