@@ -12,7 +12,7 @@ empty, and its authority abstains until others have gone on (`node.beginning`).
 from collections.abc import Sequence
 from typing import Any, Final
 
-from node.setup import CONFIG_NAME, GENESIS_NAME, KEY_NAME, MAIN_GENESIS_NAME
+from node.setup import CONFIG_NAME, DATA_NAME, GENESIS_NAME, KEY_NAME, MAIN_GENESIS_NAME
 from testnet.manifests import OWNER
 from testnet.office import OPERATOR, check_hosts, entrances, operator_files
 from testnet.regions import neutral_names, regions_of
@@ -120,14 +120,19 @@ class _Cluster:
             "node",
             ["commonwatt", "run", "--config", config],
             [*mounts, _mount("own", KEYS), _mount("work", WORK, read_only=False)],
-            {"COMMONWATT_NODE_DATA": f"{WORK}/data", "COMMONWATT_NODE_KEY": f"{KEYS}/{KEY_NAME}"},
+            {
+                "COMMONWATT_NODE_DATA": f"{WORK}/{DATA_NAME}",
+                "COMMONWATT_NODE_KEY": f"{KEYS}/{KEY_NAME}",
+            },
         )
         volumes = [
             {"name": "keys", "secret": {"secretName": called, "defaultMode": 0o400}},
             {"name": "settings", "configMap": {"name": called}},
             {"name": "own", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         ]
-        self._set(called, len(names), [take_key], self._probed(node, config), volumes)
+        self._set(
+            called, len(names), [take_key], self._probed(node, f"{WORK}/{DATA_NAME}"), volumes
+        )
         budget = {
             # As many as may be missing without a pause.
             "maxUnavailable": (authorities - 1) // 3,
@@ -159,7 +164,7 @@ class _Cluster:
             {"name": "files", "secret": secret},
             {"name": "street", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
         ]
-        probed = self._probed(office, f"{WORK}/office-1/{CONFIG_NAME}")
+        probed = self._probed(office, f"{WORK}/office-1/{DATA_NAME}")
         self._set(OPERATOR, 1, [copy], probed, volumes)
 
     def joiners(self, count: int) -> None:
@@ -175,7 +180,7 @@ class _Cluster:
         config = f"{WORK}/{CONFIG_NAME}"
         node = self._container("node", ["commonwatt", "run", "--config", config], [work])
         volumes = [{"name": "join", "secret": {"secretName": "join", "defaultMode": 0o400}}]
-        self._set("homes", count, [join], self._probed(node, config), volumes)
+        self._set("homes", count, [join], self._probed(node, f"{WORK}/{DATA_NAME}"), volumes)
 
     # -- their parts
 
@@ -232,8 +237,8 @@ class _Cluster:
             "volumeMounts": [*mounts, _mount("tmp", "/tmp", read_only=False)],  # noqa: S108
         }
 
-    def _probed(self, container: Manifest, config: str) -> Manifest:
-        asked = {"exec": {"command": ["commonwatt", "status", "--config", config, "--quiet"]}}
+    def _probed(self, container: Manifest, data: str) -> Manifest:
+        asked = {"exec": {"command": ["python", "-m", "node.health", data]}}
         starting_s = self._street.plan.begins_in_s + START_S
         probe = {**asked, "timeoutSeconds": 20}
         return {
