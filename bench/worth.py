@@ -57,6 +57,8 @@ FORESIGHT_DAYS: Final = 5
 KEPT_DAYS: Final = 2
 JOBS: Final = 2
 MANAGED: Final = "managed"
+# The NSW homes begin alike.
+NAME_LETTERS: Final = 4
 # A plan takes milliseconds. The limit is of wall time: on a busy machine rules would be billed.
 UNHURRIED: Final = PlanSettings(time_limit_ms=60_000)
 PARTS: Final = ("knows both", "knows load", "knows PV")
@@ -360,7 +362,8 @@ def drawn(names: list[str], homes: list[dict[str, Bill]], days: int) -> str:
     }
     series = {words: [of[name].energy_micro / 1e6 for of in homes] for words, name in shown.items()}
     title = f"Each home's bill of {days} days, in dollars"
-    return bars_svg(title, names, series, lambda value: f"{value:,.0f}")
+    short = [name[-NAME_LETTERS:] for name in names]
+    return bars_svg(title, short, series, lambda value: f"{value:,.0f}")
 
 
 def main() -> None:

@@ -67,13 +67,17 @@ class MarketView(NamedTuple):
 
 
 class SlotPlan(NamedTuple):
-    """A plan from the next undelivered slot on, and the orders for one slot in it."""
+    """A plan from the next undelivered slot on (`begins_ms`), and the orders for one slot in it.
+
+    The forecasts are slot by slot, the plan's later steps are longer.
+    """
 
     slot_start_ms: int
     plan: Plan
     orders: list[Order]
     load: Forecast
     pv: Forecast
+    begins_ms: int
 
 
 class Delivery(NamedTuple):
@@ -148,6 +152,8 @@ class HomeEnergyManager:
         limit_ms = config.planning.time_limit_ms
         limit_s = limit_ms / 1000 if limit_ms is not None else None
         more_batteries = tuple(config.more_batteries.values())
+        # The last plan, for who wants to see it.
+        self.planned: SlotPlan | None = None
         self._planner = Planner(battery, config.limits, limit_s, more_batteries)
         self._missing: set[str] = set()
         self._is_unplanned = False
@@ -272,7 +278,8 @@ class HomeEnergyManager:
         given, load, pv = self._given(slot_ms, max(FINE_STEPS, ahead + 1), market)
         shortfall = market.shortfall_micro_per_kwh
         plan, segments = bid.value_curve(self._planner, given, ahead, shortfall)
-        planned = SlotPlan(slot_start_ms, plan, [], load, pv)
+        begins_ms = self.state.next_slot_ms or 0
+        planned = self.planned = SlotPlan(slot_start_ms, plan, [], load, pv, begins_ms)
         tariff = market.tariff_micro_per_kwh(slot_start_ms)
         band = Band(max(0, market.feed_in_micro_per_kwh), tariff or 0)
         if band.tariff_micro_per_kwh <= band.feed_in_micro_per_kwh:

@@ -239,7 +239,12 @@ class Auditor:
     async def _audited(self, duty: Duty) -> Finding:
         """Audit by whichever of the region's authorities shows it."""
         problems = []
-        for peer in self._peers_of(duty):
+        try:
+            peers = self._peers_of(duty)
+        except QueryError as error:
+            # Others have done it meanwhile, and the set is forgotten.
+            return Finding(None, f"{error.code}: {error.message}")
+        for peer in peers:
             try:
                 return await self._audited_by(duty, peer)
             except (PeerError, BadBlock, BadSnapshot, ConsensusError) as error:
@@ -385,11 +390,13 @@ class Auditor:
         """Do the next thing of a case: open it, show what is missing, have it judged."""
         try:
             status = self._app.query("regions", "show", {"region": duty.region})["status"]
+            funds = self._app.query("regions", "funds", {"region": duty.region})
             case = self._app.query("audit", "case_of", {"address": self._address})
         except MarketError as error:
             log.warning("the case against region %d: %s", duty.region, error)
             return
-        if status not in ("live", "halted"):
+        # A region does not save its bond by leaving.
+        if status not in ("live", "halted") and not (status == "left" and any(funds.values())):
             log.warning("region %d is %s: the case is over", duty.region, status)
             self._case = None
             return

@@ -154,6 +154,11 @@ class Chain:
         return self.head.hash
 
     @property
+    def round(self) -> int:
+        """Round in which the next height is being decided; -1 before it has begun."""
+        return -1 if self._core is None else self._core.round
+
+    @property
     def next_authorities(self) -> AuthoritySet:
         """The set that decides the height after the head."""
         return self.epochs.of_height(self.height + 1) or self.authorities

@@ -1,12 +1,13 @@
 """One settings tree: a TOML file, then the environment, then flags; later ones win.
 
-`[node]`, `[network]`, `[sync]` and `[main]` stand below with their defaults and meanings; `[main]`
-is absent for a node that keeps one chain only; `[home]` is `hems.config.HomeConfig`, or absent for
-a node that only replicates. In the environment a setting of the former is
-`COMMONWATT_<SECTION>_<NAME>` (a list is separated by commas); the command line passes flags as
-`{"network.listen": ...}`. Relative paths are relative to the file.
+`[node]`, `[network]`, `[sync]`, `[main]` and `[web]` stand below with their defaults and meanings;
+`[main]` is absent for a node that keeps one chain only, `[web]` for one without an HTTP API;
+`[home]` is `hems.config.HomeConfig`, or absent for a node that only replicates. In the environment
+a setting of the former is `COMMONWATT_<SECTION>_<NAME>` (a list is separated by commas); the
+command line passes flags as `{"network.listen": ...}`. Relative paths are relative to the file.
 """
 
+import ipaddress
 import itertools
 import re
 import tomllib
@@ -24,7 +25,13 @@ ENVIRONMENT_PREFIX: Final = "COMMONWATT_"
 SNAPSHOT_HEIGHTS_MAX: Final = 10**9
 FILE_CHARS_MAX: Final = 16_384
 KEY_PARTS_MAX: Final = 64
+PORT_MAX: Final = 65_535
+HOSTS_MAX: Final = 16
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+_PORT: Final = re.compile("[0-9]{1,5}")
+_HOST: Final = re.compile(r"[0-9A-Za-z.-]{1,253}|\[[0-9a-fA-F:.]{2,45}\]")
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -86,6 +93,32 @@ class SyncSection(Section, frozen=True):
     snapshot_behind: int = 150
 
 
+class WebSection(Section, frozen=True):
+    """`[web]`: the HTTP API of this home; without this section there is none.
+
+    listen : IP address and port, such as 127.0.0.1:4680 or [::1]:4680
+    token_file : file of the token that changes ask for; made at the first start
+    hosts : names by which programs may call it, beside the address and localhost
+    open_reads : whether anybody may read without the token where listen is no loopback address
+    """
+
+    listen: str = "127.0.0.1:4680"
+    token_file: str = "web.token"  # noqa: S105 - a file's name
+    hosts: tuple[str, ...] = ()
+    open_reads: bool = False
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """IP address and port to listen on. Raises `ValueError` if it is none."""
+        host, _, port = self.listen.rpartition(":")
+        host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        if ":" in host and not self.listen.startswith("["):
+            raise ValueError("an IPv6 address stands in brackets")
+        if not _PORT.fullmatch(port) or int(port) > PORT_MAX:
+            raise ValueError("a port is 0 to 65535")
+        return str(ipaddress.ip_address(host)), int(port)
+
+
 class Config(Section, frozen=True):
     """The whole tree. `directory` is where the file lies; it is no setting."""
 
@@ -93,6 +126,7 @@ class Config(Section, frozen=True):
     network: NetworkSection = NetworkSection()
     sync: SyncSection = SyncSection()
     main: MainSection | None = None
+    web: WebSection | None = None
     home: HomeConfig | None = None
     directory: Path = Path()
 
@@ -102,7 +136,7 @@ class Config(Section, frozen=True):
 
 
 # tomllib takes time by the square of a dotted key's parts; a setting's has three.
-LONG_KEY: Final = re.compile(
+_LONG_KEY: Final = re.compile(
     rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{KEY_PARTS_MAX}}}"""
 )
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
@@ -111,6 +145,7 @@ _SECTIONS: Final[dict[str, Any]] = {
     "network": NetworkSection,
     "sync": SyncSection,
     "main": MainSection,
+    "web": WebSection,
 }
 
 
@@ -129,16 +164,7 @@ def load_config(
     tree: dict[str, Any] = {}
     origin = str(file) if file else "settings"
     if file is not None:
-        try:
-            with file.open(encoding="utf-8") as text:
-                tree = tomllib.loads(_bounded(text.read(FILE_CHARS_MAX + 1), file))
-        except OSError as error:
-            raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
-        except RecursionError:
-            raise ConfigError(f"{file}: not TOML: nested too deep") from None
-        # Not only TOMLDecodeError: an integer of thousands of digits is another ValueError.
-        except ValueError as error:
-            raise ConfigError(f"{file}: not TOML: {error}") from None
+        tree = read_toml(file)
     _check_names(tree, origin)
     _add_environment(tree, environment)
     for path, value in (flags or {}).items():
@@ -153,10 +179,30 @@ def load_config(
     return msgspec.structs.replace(config, directory=file.parent if file else Path())
 
 
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return what a file of settings says, of at most `FILE_CHARS_MAX` characters.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, is too large, or is no TOML. The text is one line.
+    """
+    try:
+        with file.open(encoding="utf-8") as text:
+            return tomllib.loads(_bounded(text.read(FILE_CHARS_MAX + 1), file))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
+    except RecursionError:
+        raise ConfigError(f"{file}: not TOML: nested too deep") from None
+    # Not only TOMLDecodeError: an integer of thousands of digits is another ValueError.
+    except ValueError as error:
+        raise ConfigError(f"{file}: not TOML: {error}") from None
+
+
 def _bounded(text: str, file: Path) -> str:
     if len(text) > FILE_CHARS_MAX:
         raise ConfigError(f"{file}: more than the {FILE_CHARS_MAX} characters that are read")
-    if LONG_KEY.search(text):
+    if _LONG_KEY.search(text):
         raise ConfigError(f"{file}: not TOML of ours: a key of more than {KEY_PARTS_MAX} parts")
     return text
 
@@ -182,6 +228,8 @@ def _add_environment(tree: dict[str, Any], environment: Mapping[str, str]) -> No
                 value = [part.strip() for part in text.split(",") if part.strip()]
             elif field.type is int and _WHOLE_NUMBER.fullmatch(text):
                 value = int(text)
+            elif field.type is bool and text in ("true", "false"):
+                value = text == "true"
             tree.setdefault(section, {})[field.name] = value
 
 
@@ -263,6 +311,9 @@ def check_values(config: Config, origin: str) -> None:
     paths = {f"node.{name}": getattr(config.node, name) for name in ("genesis", "data", "key")}
     if config.main is not None:
         paths["main.genesis"] = config.main.genesis
+    if config.web is not None:
+        paths["web.token_file"] = config.web.token_file
+        _check_web(config.web, origin)
     for name, path in paths.items():
         if not path or "\0" in path:
             raise ConfigError(f"{origin}: {name} is the path of a file, not {path!r}")
@@ -276,6 +327,23 @@ def check_values(config: Config, origin: str) -> None:
         if not address.startswith(("/ip4/", "/ip6/", "/dns4/", "/dns6/", "/dns/")):
             raise ConfigError(
                 f"{origin}: {address!r} is not a multiaddress like /ip4/127.0.0.1/tcp/4600"
+            )
+
+
+def _check_web(web: WebSection, origin: str) -> None:
+    try:
+        web.address  # noqa: B018 - raises
+    except ValueError as error:
+        raise ConfigError(
+            f"{origin}: web.listen is an IP address and a port such as 127.0.0.1:4680, "
+            f"not {web.listen!r} ({error})"
+        ) from None
+    if len(web.hosts) > HOSTS_MAX:
+        raise ConfigError(f"{origin}: web.hosts has {len(web.hosts)} names, at most {HOSTS_MAX}")
+    for host in web.hosts:
+        if not _HOST.fullmatch(host):
+            raise ConfigError(
+                f"{origin}: web.hosts has {host!r}; a host's name stands without scheme and port"
             )
 
 

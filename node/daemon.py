@@ -1,6 +1,6 @@
 """One home's daemon: builds the parts, starts them in order, stops them in the reverse.
 
-    lock ─ one chain or two (`node.tiers`) ─ household ─ poster ─ auditor ─ control
+    lock ─ one chain or two (`node.tiers`) ─ household ─ poster ─ auditor ─ control ─ web
 
 What cannot start raises a `StartError`. What fails while running ends the daemon: a node that no
 longer knows what is true must not go on, and whoever runs it starts it again from its disk.
@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
@@ -25,13 +25,14 @@ from market.app import Application
 from market.errors import MarketError
 from node.anchoring import Anchors
 from node.api.answers import Answers
-from node.api.control import ControlServer
+from node.api.control import Answer, ControlServer
+from node.api.outlook import Outlook
 from node.api.regions import Regions
 from node.audits import Auditor, RegionServer
 from node.beginning import Beginning, await_beginning
 from node.chain import Chain
-from node.config import Config, MainSection, NetworkSection
-from node.errors import NodeError, StartError
+from node.config import Config, MainSection, NetworkSection, WebSection
+from node.errors import ConfigError, NodeError, StartError
 from node.evidence import EvidencePool
 from node.genesis import Genesis, read_genesis
 from node.household import Household
@@ -47,6 +48,9 @@ from node.status import NodeStatus
 from node.sync import Sync
 from node.tiers import Tier, check_main, libp2p_of
 from wire.keys import SigningKey
+
+if TYPE_CHECKING:
+    from node.web.server import WebServer
 
 log = logging.getLogger("commonwatt.daemon")
 
@@ -135,6 +139,11 @@ class Node:
         network: Network | None = None,
         main_network: Network | None = None,
     ) -> None:
+        if config.home is not None and genesis.market.main is not None:
+            raise ConfigError(
+                f"[home] is for a home of a region or a street; chain {genesis.chain_id} is a main "
+                "chain, which has none"
+            )
         self._config = config
         self._data = data
         self._key = key
@@ -151,6 +160,7 @@ class Node:
         self._anchors: Anchors | None = None
         self.auditor: Auditor | None = None
         self.household: Household | None = None
+        self.web: WebServer | None = None
         self._stack = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -254,14 +264,45 @@ class Node:
         elif self.tier.genesis.market.main is not None:
             # The main chain's own authorities are drawn where there is no other region.
             self.auditor = self._auditor(self.tier, Signatory(self.tier, now_ms))
+        tables = [self._table(tier) for tier in tiers]
+        if self._config.web is not None:
+            self.web = self._web(self._config.web, tiers, tables)
         for tier in tiers:
             await tier.start()
-        for tier in tiers:
-            household = self.household if tier is self.tier else None
-            answers = self._answers(tier, household).table() | self._regions(tier).table()
-            control = ControlServer(tier.data, answers)
+        for tier, table in zip(tiers, tables, strict=True):
+            control = ControlServer(tier.data, table)
             await control.start()
             self._stack.push_async_callback(control.stop)
+        if self.web is not None:
+            self._stack.push_async_callback(self.web.stop)
+            await self.web.start()
+
+    def _table(self, tier: Tier) -> dict[str, Answer]:
+        household = self.household if tier is self.tier else None
+        outlook = Outlook(None if household is None else household.manager)
+        answers = self._answers(tier, household)
+        return answers.table() | self._regions(tier).table() | outlook.table()
+
+    def _web(
+        self, web: WebSection, tiers: list[Tier], tables: list[dict[str, Answer]]
+    ) -> "WebServer":
+        # Its libraries take memory that a node without it has better uses for.
+        from node.web.app import Served, build_app
+        from node.web.metrics import Metrics
+        from node.web.server import WebServer, access_of
+        from node.web.stream import Stream
+
+        streams = [Stream() for _ in tiers]
+        for tier, stream in zip(tiers, streams, strict=True):
+            tier.chain.on_applied(stream.applied)
+        app = build_app(
+            [Served(table, stream) for table, stream in zip(tables, streams, strict=True)],
+            tables[0],
+            lambda: self.tier.sync.behind,
+            Metrics(tiers, self.household).render,
+            access_of(web, self._config.path(web.token_file)),
+        )
+        return WebServer(web, app, streams)
 
     def _household(self, home: HomeConfig) -> Household:
         tier = self.tier
@@ -323,6 +364,8 @@ class Node:
         if self.household is not None and self._config.home is not None:
             works.append(self.household.run())
             works.append(self._applicant(self._config.home).run())
+        if self.web is not None:
+            works.append(self.web.run())
         for work in works:
             self.start_task(work)
         stopped = asyncio.create_task(stop.wait())

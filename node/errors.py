@@ -7,6 +7,8 @@ NodeError
 │   ├── GenesisError       the genesis is unreadable, or another one than the data's
 │   └── StoreError         the database is damaged or of another version
 ├── ControlError       the daemon's control socket refused, or nobody answers there
+│   ├── UnknownError       nothing of that name or number is here
+│   └── AbsentError        this node, or its market, has nothing of that kind
 ├── PeerError          a neighbour that was asked cannot be reached, or does not answer
 ├── ProofError         what was served does not prove what it claims
 ├── BadBlock           a neighbour's block or certificate cannot be; it is to blame
@@ -41,6 +43,14 @@ class StoreError(StartError):
 
 class ControlError(NodeError):
     """The control socket refused the question, or nobody answers."""
+
+
+class UnknownError(ControlError):
+    """Nothing of the name or number that was asked for is here."""
+
+
+class AbsentError(ControlError):
+    """This node, or its market, has nothing of the kind that was asked for."""
 
 
 class PeerError(NodeError):

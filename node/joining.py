@@ -233,10 +233,9 @@ class Doorkeeper:
         if market.main is not None or asked.chain_id != market.chain_id or not asked.is_genuine():
             return "refused"
         address = asked.address
-        if registered(self._query, address):
-            self._waiting.pop(address, None)
-            return "registered"
         self._forget()
+        if registered(self._query, address):
+            return "registered"
         others = [one for held, one in self._waiting.items() if held != address]
         if len(others) >= WAITING_MAX:
             return "full"
@@ -252,7 +251,7 @@ class Doorkeeper:
         self._waiting = {
             address: one
             for address, one in self._waiting.items()
-            if one.at_s >= oldest_s and not registered(self._query, address)
+            if one.at_s >= oldest_s and not _taken_in(self._query, address)
         }
 
     def waiting(self) -> list[Application]:
@@ -265,6 +264,20 @@ def registered(query: Callable[[str, str, dict[str, Plain]], Plain], address: st
     """Tell whether an account is a home of the region, at the committed state."""
     try:
         client.home(query, address)
+    except QueryError:
+        return False
+    return True
+
+
+def _taken_in(query: Callable[[str, str, dict[str, Plain]], Plain], address: str) -> bool:
+    """Tell whether nothing is left to be done for a home: it is registered and has its account.
+
+    A regulator that was interrupted between the two sees it again.
+    """
+    if not registered(query, address):
+        return False
+    try:
+        client.account(query, address)
     except QueryError:
         return False
     return True

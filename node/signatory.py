@@ -7,7 +7,9 @@ from typing import Final
 from consensus.messages import Block, Certificate
 from market.app import BlockResult
 from market.client import Call, sign_call
+from node.mempool import PER_SENDER_MAX
 from node.tiers import Tier
+from node.trading import CALLS_AT_ONCE_MAX
 from wire.transaction import Refused
 
 log = logging.getLogger("commonwatt.signatory")
@@ -16,6 +18,8 @@ log = logging.getLogger("commonwatt.signatory")
 VALID_MS: Final = 60_000
 # Calls that were handed in and of which no receipt has come.
 WAITING_MAX: Final = 64
+# Beside a household, so many may wait for a block; the rest of its account's places are its own.
+PENDING_MAX: Final = PER_SENDER_MAX - CALLS_AT_ONCE_MAX
 
 
 class Signatory:
@@ -39,6 +43,7 @@ class Signatory:
         self._there = there
         self._now_ms = now_ms
         self._next_nonce = next_nonce or self._rise
+        self._pending_max = PER_SENDER_MAX if next_nonce is None else PENDING_MAX
         self._nonce = 0
         self._waiting: dict[bytes, str] = {}
         # Calls that came to nothing, by the reason.
@@ -48,7 +53,10 @@ class Signatory:
     def hand_in(self, calls: Sequence[Call]) -> int:
         """Sign calls and hand them in, in their order; return how many were taken."""
         there = self._there
+        room = self._pending_max - sum(map(self._pends, self._waiting))
         for done, call in enumerate(calls):
+            if done >= room:
+                return done
             until_ms = self._now_ms() + VALID_MS
             signed = sign_call(
                 call, there.key, there.genesis.chain_id, self._next_nonce(), until_ms
@@ -63,6 +71,10 @@ class Signatory:
             while len(self._waiting) > WAITING_MAX:
                 del self._waiting[next(iter(self._waiting))]
         return len(calls)
+
+    def _pends(self, tx_id: bytes) -> bool:
+        found = self._there.mempool.find(tx_id)
+        return found is not None and found[1] is None
 
     def _rise(self) -> int:
         # They need only rise: by the clock they do so over restarts, too. The account's owner may

@@ -127,12 +127,14 @@ class _Canvas:
     def grid(self, label: Callable[[float], str]) -> None:
         step = _round_step((self.most - self.least) / 5)
         for tick in np.arange(np.ceil(self.least / step), np.floor(self.most / step) + 1) * step:
-            y = self.y(float(tick))
+            # Not "-0".
+            value = 0.0 if abs(tick) < step / 2 else float(tick)
+            y = self.y(value)
             self.parts.append(
                 f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" '
-                f'stroke="{"#888888" if abs(tick) < step / 2 else "#dddddd"}"/>'
+                f'stroke="{"#dddddd" if value else "#888888"}"/>'
             )
-            self.text(LEFT - 8, y + 4, label(float(tick)), "end")
+            self.text(LEFT - 8, y + 4, label(value), "end")
 
     def bar(self, x: float, width: float, value: float, colour: str) -> None:
         top, bottom = sorted((self.y(value), self.y(0.0)))

@@ -12,6 +12,7 @@ submit_many {transactions}  hand in several: which were refused and why, and how
 transaction {id}            where a transaction is, what it asked, how it ended (`node.api.explain`)
 transactions {count}        the same of the last ones that were handed in here, newest first
 block      {height}         a decided block's hash, roots and time
+blocks     {before, count}  the same of the last ones below a height, newest first
 bill       {address, slot}  a home's bill; slot null: of the last settled slot
 receipt_proof {id}          how it ended as a `ReceiptProof`, hexadecimal, for who trusts no node
 bill_proof {address, slot}  the same as a `BillProof`, hexadecimal, for who trusts no node
@@ -30,7 +31,7 @@ from consensus.messages import BLOCK_BYTES_MAX, Block
 from market import client, governance
 from market.app import Application
 from market.errors import QueryError
-from node.api.control import Answer
+from node.api.control import Answer, integer
 from node.api.explain import Explainer
 from node.api.views import Views
 from node.bill import Bills, to_hex
@@ -46,6 +47,8 @@ from wire.keys import is_address
 from wire.transaction import Refused
 
 SLOTS_MAX: Final = 200
+BLOCKS_MAX: Final = 50
+HEIGHT_MAX: Final = 2**62
 
 
 class Answers:
@@ -92,6 +95,7 @@ class Answers:
             "transaction": self._explainer.transaction,
             "transactions": self._explainer.transactions,
             "block": self.block,
+            "blocks": self.blocks,
             "bill": self.bill,
             "receipt_proof": self.receipt_proof,
             "bill_proof": self.bill_proof,
@@ -116,13 +120,13 @@ class Answers:
 
     async def slots(self, question: Mapping[str, Any]) -> Any:
         """Summaries of the last settled slots."""
-        count = _integer(question, "count", 1, SLOTS_MAX)
+        count = integer(question, "count", 1, SLOTS_MAX)
         numbers = client.settled_slots(self._app.query, count)
         return [client.slot_summary(self._app.query, number) for number in numbers]
 
     async def slot(self, question: Mapping[str, Any]) -> Any:
         """One slot, whole."""
-        number = _integer(question, "slot", 0, 10**9)
+        number = integer(question, "slot", 0, 10**9)
         return {
             "summary": client.slot_summary(self._app.query, number),
             "trades": client.trades_of_slot(self._app.query, number),
@@ -134,7 +138,7 @@ class Answers:
         return [
             {
                 "home": home,
-                "account": client.account(self._app.query, home.address),
+                "account": self._account(home.address),
                 "total": client.total(self._app.query, home.number),
             }
             for home in client.homes(self._app.query)
@@ -151,13 +155,22 @@ class Answers:
         addresses = {home.address for home in client.homes(self._app.query)}
         addresses |= {member.address for member in governance.members(self._app.query)}
         addresses |= {self._app.params.regulator}
-        accounts = [client.account(self._app.query, address) for address in addresses]
+        accounts = [self._account(address) for address in addresses]
         return {
             "minted_micro": supply.minted_micro,
             "redeemed_micro": supply.redeemed_micro,
             "balances_micro": sum(account.balance_micro for account in accounts),
             "held_micro": sum(account.held_micro for account in accounts),
         }
+
+    def _account(self, address: str) -> client.Account:
+        """Return an account; an empty one of a home that was given no first money yet."""
+        try:
+            return client.account(self._app.query, address)
+        except QueryError as error:
+            if error.code != "unknown_account":
+                raise
+            return client.Account(address, 0, 0, 0)
 
     async def query(self, question: Mapping[str, Any]) -> Any:
         """A contract's query."""
@@ -201,15 +214,39 @@ class Answers:
 
     async def block(self, question: Mapping[str, Any]) -> Any:
         """A decided block's header, in short."""
-        stored = await self._store.block(_integer(question, "height", 0, 2**62))
+        return await self._block(integer(question, "height", 0, HEIGHT_MAX))
+
+    async def blocks(self, question: Mapping[str, Any]) -> Any:
+        """The last decided blocks below the height `before`, or at all; newest first."""
+        count = integer(question, "count", 1, BLOCKS_MAX)
+        height = self._store.height
+        if question.get("before") is not None:
+            height = min(height, integer(question, "before", 0, HEIGHT_MAX) - 1)
+        rows: list[dict[str, Any]] = []
+        while height >= 0 and len(rows) < count:
+            row = await self._block(height)
+            if row is None:
+                # A snapshot has jumped over what is below.
+                break
+            rows.append(row)
+            height -= 1
+        return {"blocks": rows, "next_before": height + 1 if len(rows) == count else None}
+
+    async def _block(self, height: int) -> dict[str, Any] | None:
+        stored = await self._store.block(height)
         if stored is None:
             return None
-        header = decode(stored.block, Block, BLOCK_BYTES_MAX).header
+        block = decode(stored.block, Block, BLOCK_BYTES_MAX)
+        header = block.header
         return {
             "height": header.height,
             "hash": stored.block_hash.hex(),
+            "parent_hash": header.parent_hash.hex(),
+            "epoch": header.epoch,
             "time_ms": header.time_ms,
             "proposer": header.proposer,
+            "transactions": len(block.txs),
+            "evidence": len(block.evidence),
             "state_root": header.state_root.hex(),
             "receipts_root": header.receipts_root.hex(),
         }
@@ -234,8 +271,8 @@ class Answers:
 
     async def path(self, question: Mapping[str, Any]) -> Any:
         """Signed headers from an epoch to a height."""
-        epoch = _integer(question, "epoch", 0, 2**62)
-        return to_hex(await self._bills.path(epoch, _integer(question, "height", 0, 2**62)))
+        epoch = integer(question, "epoch", 0, 2**62)
+        return to_hex(await self._bills.path(epoch, integer(question, "height", 0, 2**62)))
 
 
 def _address(question: Mapping[str, Any]) -> str:
@@ -249,17 +286,7 @@ def _bill_of(question: Mapping[str, Any]) -> tuple[str, int | None]:
     address = _address(question)
     if question.get("slot") is None:
         return address, None
-    return address, _integer(question, "slot", 0, 10**9)
-
-
-def _integer(question: Mapping[str, Any], name: str, low: int, high: int) -> int:
-    try:
-        value = msgspec.convert(question.get(name), int)
-    except msgspec.ValidationError:
-        raise ControlError(f"{name} is a whole number") from None
-    if not low <= value <= high:
-        raise ControlError(f"{name} is {value}, allowed are {low} to {high}")
-    return value
+    return address, integer(question, "slot", 0, 10**9)
 
 
 def _tx_id(question: Mapping[str, Any]) -> bytes:

@@ -188,3 +188,13 @@ def _short(directory: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{fd}/{SOCKET_NAME}"
     finally:
         os.close(fd)
+
+
+def integer(question: Mapping[str, Any], name: str, low: int, high: int) -> int:
+    """Return a whole number that a question needs. Raises `ControlError` for what is none."""
+    value = question.get(name)
+    if type(value) is not int:
+        raise ControlError(f"{name} is a whole number")
+    if not low <= value <= high:
+        raise ControlError(f"{name} is {value}, allowed are {low} to {high}")
+    return value

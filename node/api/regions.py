@@ -13,9 +13,9 @@ from typing import Any, Final
 from market.app import Application
 from market.errors import QueryError
 from node.anchoring import NUMBER_MAX, Anchors
-from node.api.control import Answer
+from node.api.control import Answer, integer
 from node.bill import to_hex
-from node.errors import ControlError
+from node.errors import AbsentError, ControlError
 
 REGIONS_MAX: Final = 1_000
 _PAGE: Final = 100
@@ -72,7 +72,7 @@ class Regions:
         if self._main is None:
             found = self._inside()
             if found["number"] != number:
-                raise ControlError(
+                raise AbsentError(
                     f"this home keeps region {found['number']} only: ask a node that keeps the "
                     "main chain, such as an authority's"
                 )
@@ -106,7 +106,7 @@ class Regions:
         """What the region's own state says of itself and of the main chain."""
         own, member = self._own, self._own.params.region
         if member is None:
-            raise ControlError("this chain is no region of a main chain: it is a street by itself")
+            raise AbsentError("this chain is no region of a main chain: it is a street by itself")
         try:
             with own.at_rest():
                 closed = own.query("export", "closed", {})
@@ -129,24 +129,17 @@ class Regions:
 
     async def checkpoint_proof(self, question: Mapping[str, Any]) -> Any:
         """What has become of a checkpoint, with proof."""
-        number = _integer(question, "number", 1, NUMBER_MAX)
+        number = integer(question, "number", 1, NUMBER_MAX)
         return to_hex(await self._need_anchors().proof(number))
 
     async def main_path(self, question: Mapping[str, Any]) -> Any:
         """Signed headers of the main chain."""
-        epoch, height = (_integer(question, name, 0, 2**62) for name in ("epoch", "height"))
+        epoch, height = (integer(question, name, 0, 2**62) for name in ("epoch", "height"))
         return to_hex(await self._need_anchors().path(epoch, height))
 
     def _need_anchors(self) -> Anchors:
         if self._anchors is None:
-            raise ControlError(
+            raise AbsentError(
                 "this node does not keep its region's main chain: ask an authority of the region"
             )
         return self._anchors
-
-
-def _integer(question: Mapping[str, Any], name: str, low: int, high: int) -> int:
-    value = question.get(name)
-    if type(value) is not int or not low <= value <= high:
-        raise ControlError(f"{name} is a whole number from {low} to {high}")
-    return value

@@ -20,8 +20,8 @@ from market.app import Application
 from market.client.finality import finality_of_slot
 from market.errors import QueryError
 from market.genesis import MECHANISMS_WITH_ORDERS
-from node.api.control import Answer
-from node.errors import ControlError
+from node.api.control import Answer, integer
+from node.errors import AbsentError, UnknownError
 from wire.keys import is_address
 
 SLOT_MAX: Final = 10**9
@@ -340,7 +340,7 @@ class Views:
         if mechanism in mechanisms:
             return
         other = instead if mechanism != "sharing" else "market trades"
-        raise ControlError(
+        raise AbsentError(
             f"this market has no {what}: its mechanism is {mechanism}; see `commonwatt {other}`"
         )
 
@@ -363,11 +363,11 @@ class Views:
         if len(found) == 1:
             return found[0]
         if found:
-            raise ControlError(
+            raise UnknownError(
                 f"{len(found)} homes are called {str(name)[:64]!r}; name one by its account: "
                 f"{_some(home.address for home in found)}"
             )
-        raise ControlError(
+        raise UnknownError(
             f"no home is called {str(name)[:64]!r}; there are {_some(home.name for home in homes)}"
         )
 
@@ -393,11 +393,4 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _integer(question: Mapping[str, Any], name: str, low: int, high: int) -> int | None:
-    value = question.get(name)
-    if value is None:
-        return None
-    if type(value) is not int:
-        raise ControlError(f"{name} is a whole number")
-    if not low <= value <= high:
-        raise ControlError(f"{name} is {value}, allowed are {low} to {high}")
-    return value
+    return None if question.get(name) is None else integer(question, name, low, high)

@@ -75,7 +75,7 @@ async def _admit(
     from node.api.registrar import admit, applications
     from node.errors import ControlError
 
-    done = []
+    done: list[dict[str, Any]] = []
     wanted = set(addresses)
     while True:
         try:
@@ -85,6 +85,9 @@ async def _admit(
                 raise ControlError(f"{min(unknown)} does not ask at this node to be registered")
             for one in asking:
                 if addresses and one["address"] not in wanted:
+                    continue
+                # One without first money goes on being shown for a while.
+                if any(one["address"] == before["address"] for before in done):
                     continue
                 admitted = await admit(config, one, key, balance_micro)
                 wanted.discard(admitted.address)

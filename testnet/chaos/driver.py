@@ -33,7 +33,7 @@ from consensus.messages import (
     proposal_signed_bytes,
     vote_signed_bytes,
 )
-from testnet.chaos.targets.base import Drive
+from testnet.chaos.targets.base import LIES_NAME, Drive
 from wire.codec import encode
 from wire.keys import SigningKey
 
@@ -49,6 +49,9 @@ class Driven:
     def __init__(self, file: Path) -> None:
         self._file = file
         self.now = Drive()
+        # Messages that were changed on their way out, and how many of them the file tells of.
+        self.lies = 0
+        self._told = 0
         self.read()
 
     def read(self) -> None:
@@ -58,11 +61,18 @@ class Driven:
         except (OSError, msgspec.MsgspecError):
             return
 
+    def tell(self) -> None:
+        """Write how many messages were changed, for the verdict: a fault must have been there."""
+        if self.lies != self._told:
+            self._told = self.lies
+            self._file.with_name(LIES_NAME).write_text(str(self._told))
+
     def follow(self) -> None:
-        """Read for ever."""
+        """Read, and tell, for ever."""
         while True:
             time.sleep(READ_EVERY_S)
             self.read()
+            self.tell()
 
 
 class Liar:
@@ -189,6 +199,7 @@ def bend_network(driven: Driven, chain_id: str) -> None:
 
         def send(self, peer_id: str, protocol: str, data: bytes) -> bool:
             said = self._liar.outgoing(peer_id, data) if protocol == CONSENSUS else [data]
+            driven.lies += said != [data]
             # Each is sent, whatever became of the one before.
             return all([Libp2pNetwork.send(self, peer_id, protocol, each) for each in said])  # noqa: C419
 

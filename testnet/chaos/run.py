@@ -33,7 +33,7 @@ from testnet.chaos.scenario import (
     Stop,
     Wipe,
 )
-from testnet.chaos.targets.base import Drive, Target
+from testnet.chaos.targets.base import Drive, Target, lies_told
 from testnet.chaos.verdict import WAY_S, Seen, Struck, owed
 from testnet.chaos.watch import Heads, Watch
 from testnet.load import Load, LoadPlan
@@ -143,6 +143,7 @@ class Runner:
             self._target.quiet_s,
             self._told,
             watch.main.seen if watch.main is not None else None,
+            {name: lies_told(self._target, name) for name in self._plan.struck(Byzantine)},
         )
 
     async def _prepare_bursts(self) -> None:

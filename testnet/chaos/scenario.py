@@ -5,16 +5,15 @@ number of `[[fault]]`. Each table is a struct below, which gives its keys, units
 is not known is refused; whether it fits a grid is `testnet.chaos.plan`'s to say.
 """
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from node.config import KEY_PARTS_MAX, LONG_KEY
+from node.config import read_toml
+from node.errors import ConfigError
 from testnet.chaos.errors import ScenarioError
 
-FILE_CHARS_MAX: Final = 16_384
 FAULTS_MAX: Final = 200
 SECONDS_MAX: Final = 86_400.0
 DELAY_MS_MAX: Final = 5_000
@@ -244,20 +243,9 @@ def load_scenario(file: Path) -> Scenario:
         It cannot be read, or says what is not known. The text is one line.
     """
     try:
-        with file.open(encoding="utf-8") as text:
-            content = text.read(FILE_CHARS_MAX + 1)
-    except OSError as error:
-        raise ScenarioError(f"{file}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise ScenarioError(f"{file}: not text in UTF-8") from None
-    if len(content) > FILE_CHARS_MAX:
-        raise ScenarioError(f"{file}: more than the {FILE_CHARS_MAX} characters that are read")
-    if LONG_KEY.search(content):
-        raise ScenarioError(f"{file}: a key of more than {KEY_PARTS_MAX} parts")
-    try:
-        tree = tomllib.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ScenarioError(f"{file}: not TOML: {_one_line(error)}") from None
+        tree = read_toml(file)
+    except ConfigError as error:
+        raise ScenarioError(str(error)) from None
     if "name" in tree:
         raise ScenarioError(f"{file}: name is the file's own; leave it out")
     return msgspec.structs.replace(read_scenario(tree, str(file)), name=file.stem)

@@ -1,7 +1,7 @@
 """From what was seen to what it means: one check per promise, each passed or not, with figures."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
@@ -80,6 +80,8 @@ class Seen(NamedTuple):
     `calm_s`: when the grid was up; `began_s`, `over_s`: the disturbed time's beginning and end;
     `quiet_s`: so long no block need come when there is nothing to say; `main`: None on a grid of
     one chain.
+    `quiet_s`: so long no block need come when there is nothing to say; `lies`: how many messages
+    each byzantine node has changed.
     """
 
     plan: Plan
@@ -97,6 +99,7 @@ class Seen(NamedTuple):
     quiet_s: float
     bursts: Sequence[dict[str, Any]] = ()
     main: Main | None = None
+    lies: Mapping[str, int] = {}
 
 
 class Verdict(NamedTuple):
@@ -131,6 +134,7 @@ def judge(seen: Seen) -> Verdict:
         _none("energy", books.energy, f"{books.slots} slots balance"),
         _recovered(seen, recoveries),
         *_tiers(seen, demands),
+        *_lies(seen),
         *_bursts(seen),
         *_finality(phases, demands),
         *_rate(phases, demands),
@@ -327,6 +331,15 @@ def _bursts(seen: Seen) -> list[Check]:
         said = f"{committed} of {accepted} accepted orders committed, {refused} refused"
         checks.append(Check("burst", 0 < accepted == committed, said))
     return checks
+
+
+def _lies(seen: Seen) -> list[Check]:
+    """An authority that was to lie must have lied, or nothing was tried."""
+    honest = sorted(name for name, count in seen.lies.items() if not count)
+    if honest:
+        return [Check("byzantine", False, f"{honest[0]} has told nothing but the truth")]
+    count = sum(seen.lies.values())
+    return [Check("byzantine", True, f"{count} messages changed")] if seen.lies else []
 
 
 def _finality(phases: Sequence[Phase], demands: Demands) -> list[Check]:

@@ -214,7 +214,8 @@ async def test_a_snapshot_spares_what_is_audited_already() -> None:
     assert world.audited() == len(world.region.checkpoints)
 
 
-async def test_a_captured_region_is_accused_and_convicted() -> None:
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_captured_region_is_accused_and_convicted(leaves: bool) -> None:
     region = Cheating(1)
     world = World(region)
     region.cheat(CHEATS["a wrong bill"])
@@ -222,9 +223,12 @@ async def test_a_captured_region_is_accused_and_convicted() -> None:
     world.anchor()
     async with world.shown_by(None, Shown(region)):
         assert await world.step() == ["accuse"]
+        if leaves:
+            world.main.ok(region.sponsor, regions.leave(1))
         said = []
-        while world.main.query("regions", "show", {"region": 1})["status"] == "live":
+        while world.main.query("regions", "show", {"region": 1})["status"] != "frozen":
             said += await world.step()
+            assert world.auditor._case is not None, "the auditor has given up"
         assert set(said[:-1]) == {"evidence"}
         assert said[-1] == "judge"
         assert await world.step() == []

@@ -247,3 +247,37 @@ def test_a_misspelt_setting_of_a_named_device_is_named(tmp_path: Path) -> None:
 def test_sync_takes_heights_only(tmp_path: Path) -> None:
     line = refused(tmp_path, "[sync]\nsnapshot_every = -1")
     assert "sync.snapshot_every is -1, allowed are 0 to" in line
+
+
+def test_the_web_section_by_file_and_environment(tmp_path: Path) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text("[node]\n")
+    assert load_config(file, {}).web is None
+    environment = {
+        "COMMONWATT_WEB_LISTEN": "[::1]:80",
+        "COMMONWATT_WEB_HOSTS": "house, [::2]",
+        "COMMONWATT_WEB_OPEN_READS": "true",
+    }
+    web = load_config(file, environment).web
+    assert web is not None
+    assert (web.address, web.hosts, web.open_reads) == (("::1", 80), ("house", "[::2]"), True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ('listen = "4680"', "web.listen is an IP address and a port such as"),
+        ('listen = "localhost:4680"', "web.listen is an IP address and a port such as"),
+        ('listen = "::1:4680"', "an IPv6 address stands in brackets"),
+        ('listen = "127.0.0.1:70000"', "a port is 0 to 65535"),
+        ('hosts = ["http://house"]', "a host's name stands without scheme and port"),
+        ('token_file = ""', "web.token_file is the path of a file"),
+        ("open_reads = 1", "web.open_reads: Expected `bool`"),
+        ("port = 1", "unknown key 'port' in .web.; known are listen, token_file, hosts"),
+    ],
+)
+def test_a_web_section_that_cannot_be(tmp_path: Path, setting: str, said: str) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text(f"[web]\n{setting}\n")
+    with pytest.raises(ConfigError, match=said):
+        load_config(file, {})

@@ -12,6 +12,7 @@ import cli
 import node.light
 from market.errors import QueryError
 from node import joining
+from node.api.control import ask
 from node.api.registrar import admit, applications
 from node.config import Config, NetworkSection, NodeSection, load_config, settings_text
 from node.daemon import Node
@@ -31,6 +32,7 @@ from node.joining import (
 from node.light import fetch_genesis, fetch_patiently
 from node.network.memory import Hub, MemoryNetwork
 from node.setup import DATA_NAME, create_home
+from testnet.report import money_conserved
 from tests.node.grid import (
     REGULATOR,
     Grid,
@@ -149,11 +151,16 @@ class Keeper:
 
     def __init__(self) -> None:
         self.homes: set[str] = set()
+        self.accounts: set[str] = set()
         self.now_s = 0.0
         network = MemoryNetwork(key_of(0).peer_id, Hub())
         self.keeper = Doorkeeper(make_genesis(), self.query, network, lambda: self.now_s)
 
     def query(self, contract: str, entry: str, args: dict[str, Any]) -> Any:
+        if contract == "ledger":
+            if args["address"] not in self.accounts:
+                raise QueryError("unknown_account", "no account")
+            return {**args, "balance_micro": 1, "held_micro": 0, "arrears_micro": 0}
         if args["address"] not in self.homes:
             raise QueryError("not_a_home", "no home")
         entry_of = application().registration().args
@@ -170,6 +177,10 @@ async def test_an_application_waits_until_it_is_registered() -> None:
     assert await here.ask(application(name="renamed")) == "refused"
     assert here.keeper.waiting() == [application()]
     here.homes.add(NEWCOMER.address)
+    assert await here.ask(application()) == "registered"
+    # The regulator may have been interrupted before it gave the first money.
+    assert here.keeper.waiting() == [application()]
+    here.accounts.add(NEWCOMER.address)
     assert await here.ask(application()) == "registered"
     assert here.keeper.waiting() == []
 
@@ -241,6 +252,15 @@ async def test_a_newcomer_is_taken_in_and_has_its_home(tmp_path: Path) -> None:
                 await asyncio.sleep(0.05)
             (asked,) = asking
             assert (asked["address"], asked["name"]) == (key.address, "new")
+            # A regulator that dies after the first half is shown the home again, and all others
+            # are told of it meanwhile.
+            half = await admit(neighbour, asked, REGULATOR, 0)
+            assert (half.name, half.balance_micro) == ("new", 0)
+            data = neighbour.path(neighbour.node.data)
+            accounts = [row["account"] for row in await ask(data, "homes")]
+            assert [one["balance_micro"] == 0 for one in accounts] == [False] * 4 + [True]
+            assert money_conserved(await ask(data, "money"))
+            assert await applications(neighbour) == [asked]
             done = await admit(neighbour, asked, REGULATOR, 5_000_000)
             assert (done.name, done.balance_micro) == ("new", 5_000_000)
             # Said twice, it changes nothing.

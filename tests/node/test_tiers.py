@@ -9,6 +9,8 @@ from consensus.light import SignedHeader
 from market.agenda import Agenda
 from market.client import regions
 from market.tiers import MainRules, Membership
+from node.config import Config
+from node.daemon import Node
 from node.due import Proven, Shown, due_in_region
 from node.errors import ConfigError, GenesisError
 from node.genesis import Genesis
@@ -16,7 +18,7 @@ from node.poster import Turns, up_to_head
 from node.registration import proofs_of, prove_possession, registration
 from node.shelf import ANCHORED_KEPT, Shelf, number_of
 from node.tiers import check_main
-from tests.node.grid import key_of, make_genesis
+from tests.node.grid import home_config, key_of, make_genesis
 from tests.regions.grid import HALT_MS, Main, Region
 from wire.codec import decode, encode
 
@@ -44,6 +46,11 @@ def test_a_region_belongs_to_its_main_chain_and_to_no_other() -> None:
         with pytest.raises(GenesisError, match=words) as caught:
             check_main(region, main, here)
         assert str(caught.value).startswith("main.json: ")
+
+
+def test_a_main_chain_has_no_homes(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\[home\] is for .* main is a main chain"):
+        Node(Config(home=home_config(0)), main_of(), key_of(0), tmp_path)
 
 
 def test_who_registers_needs_each_authoritys_proof() -> None:

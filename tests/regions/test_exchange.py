@@ -380,7 +380,7 @@ def test_what_was_learned_during_delivery_is_no_promise(
 def test_a_main_chain_that_was_away_for_a_day_is_told_all_of_it() -> None:
     """max_unanchored of consensus.md: regions go on for 24 h, and nothing of it is lost."""
     world = World(balance_micro=10**9)
-    slots = range(SLOT, SLOT + 96, 2)
+    slots = range(SLOT, SLOT + 96, 4)
     for slot in slots:
         world.trade(slot, {1: SUNNY, 2: DARK})
         world.meter(slot, {1: SUNNY_READ, 2: DARK_READ})

@@ -43,6 +43,21 @@ def offered_twice() -> None:
     tests.test_a_captured_region_offers_nothing_that_is_no_offer(GOOD, "")
 
 
+def learned_before() -> None:
+    at_ms = tests.SLOT * tests.SLOT_MS - 60_000
+    tests.test_what_was_learned_during_delivery_is_no_promise(at_ms, 300, [[False], [False]])
+
+
+def learned_during() -> None:
+    at_ms = tests.SLOT * tests.SLOT_MS + 60_000
+    tests.test_what_was_learned_during_delivery_is_no_promise(at_ms, 300, [[True], []])
+
+
+def short_at_home_too() -> None:
+    at_ms = tests.SLOT * tests.SLOT_MS + 60_000
+    tests.test_what_was_learned_during_delivery_is_no_promise(at_ms, 200, [[False], []])
+
+
 # Which contract, what stands there, what is put there, and which test then fails.
 MUTANTS: Final[dict[str, tuple[str, str, str, Callable[[], None]]]] = {
     "X1 the grid's part stays": (
@@ -159,6 +174,24 @@ MUTANTS: Final[dict[str, tuple[str, str, str, Callable[[], None]]]] = {
         "if over or (s in ready and s not in awaited):",
         "if over or s in ready:",
         tests.test_what_is_shown_too_late_is_the_regulators,
+    ),
+    "X10 all is a promise": (
+        "settlement",
+        "sold_wh = contract[3] - unforeseen_wh",
+        "sold_wh, unforeseen_wh = contract[3], 0",
+        learned_during,
+    ),
+    "X10 nothing elsewhere is": (
+        "export",
+        'entry.get("shown_ms", 0) <= slot * kv_get("rules")["slot_ms"]',
+        "False",
+        learned_before,
+    ),
+    "X10 nothing at all is": (
+        "settlement",
+        '(bill_now["shortfall_wh"] - unforeseen_wh) * 100 > sold_wh',
+        "unforeseen_wh == 0 and 100 > sold_wh",
+        short_at_home_too,
     ),
     "M13": (
         "exchange",

@@ -1,11 +1,13 @@
 """Files for engines: those that lie here are those that are made; impossible sizes are said."""
 
+import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 import cli
+from node.config import load_config
 from testnet.manifests import check_room, compose_file
 from testnet.street import StreetError, StreetPlan
 
@@ -53,3 +55,21 @@ def test_a_grid_has_room_or_is_not_begun(tmp_path: Path, monkeypatch: pytest.Mon
     refused = CliRunner().invoke(cli.app, asked)
     assert isinstance(refused.exception, StreetError)
     assert not (tmp_path / "street").exists()
+
+
+def test_the_first_home_s_api_is_where_prometheus_looks_for_it(tmp_path: Path) -> None:
+    overlay = (ROOT / "deploy" / "compose.metrics.yml").read_text()
+    environment = dict(re.findall(r"^ +(COMMONWATT_WEB_\w+): \"(.*)\"$", overlay, re.MULTILINE))
+    settings = tmp_path / "node.toml"
+    settings.touch()
+    web = load_config(settings, environment).web
+    assert web is not None
+    (host, port) = re.findall(
+        r"targets: \[\"(.*):(\d+)\"\]", (ROOT / "deploy" / "prometheus.yml").read_text()
+    )[0]
+    assert host in web.hosts
+    assert web.address == ("0.0.0.0", int(port))
+    # Prometheus has no token.
+    assert web.open_reads
+    assert f'"127.0.0.1:${{API_PORT:-4680}}:{port}"' in overlay
+    assert f"\n  {host}:" in compose_file(StreetPlan(homes=4))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -23,6 +23,11 @@ class Drive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     skew_ms: int = 0
     fsync_ms: int = 0
     behaviour: str = ""
+
+
+# Beside the file that says what to do: how many messages the test build has changed.
+LIES_NAME: Final = "chaos-lies.txt"
+LIES_CHARS_MAX: Final = 20
 
 
 class Target(Protocol):
@@ -100,3 +105,13 @@ class Target(Protocol):
 
     async def drive(self, name: str, drive: Drive) -> None:
         """Tell the test build what to do."""
+
+
+def lies_told(target: Target, name: str) -> int:
+    """Return how many consensus messages a node's test build has changed; 0 if it says nothing."""
+    try:
+        with (target.data(name).parent / LIES_NAME).open() as file:
+            text = file.read(LIES_CHARS_MAX)
+    except (OSError, ValueError):
+        return 0
+    return int(text) if text.isdecimal() else 0

@@ -1,6 +1,8 @@
 """The test build lies as it is told, and the production daemon never becomes it."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
@@ -23,7 +25,7 @@ from consensus.messages import (
 from node import tiers
 from node.network.libp2p import Libp2pNetwork
 from testnet.chaos.driver import FLOOD_COPIES, Driven, Liar, bend_network
-from testnet.chaos.targets.base import Drive
+from testnet.chaos.targets.base import Drive, lies_told
 from tests.node.grid import make_genesis
 from wire.codec import encode
 from wire.keys import SigningKey, verify
@@ -159,6 +161,9 @@ def test_the_daemons_network_is_the_one_that_lies(
     network = tiers.libp2p_of(make_genesis(), KEY, tmp_path, "/ip4/127.0.0.1/tcp/0", ())
     network.send("a", protocol, encode(vote()))
     assert sent == [encode(vote())] * count
+    driven.tell()
+    grid: Any = SimpleNamespace(data=lambda name: tmp_path / "data")
+    assert lies_told(grid, "home-01") == driven.lies == (0 if count else 1)
 
 
 def test_the_daemon_knows_nothing_of_it() -> None:

@@ -68,7 +68,7 @@ def test_what_is_not_known_is_refused(tree: dict[str, Any], words: str) -> None:
     ("content", "words"),
     [
         (b"about = ", "not TOML"),
-        (b"\xff", "not text in UTF-8"),
+        (b"\xff", "not TOML: 'utf-8' codec"),
         (b"#" * 40_000, "more than the"),
         (b'name = "x"\nabout = "y"', "leave it out"),
     ],

@@ -71,6 +71,18 @@ def seen(**changes: Any) -> Seen:
     return base._replace(**changes)
 
 
+def test_a_liar_that_did_not_lie_is_no_trial() -> None:
+    fault = [
+        {
+            "kind": "byzantine", "nodes": ["home-04"], "behaviour": "nil", "at_s": 0, "for_s": 20
+        }
+    ]  # fmt: skip
+    assert "byzantine" not in [check.name for check in judge(seen()).checks]
+    assert "byzantine" not in failed(judge(seen(fault=fault, lies={"home-04": 3})))
+    told = failed(judge(seen(fault=fault, lies={"home-04": 0})))
+    assert told["byzantine"] == "home-04 has told nothing but the truth"
+
+
 def failed(verdict: Verdict) -> dict[str, str]:
     return {check.name: check.said for check in verdict.checks if not check.passed}
 

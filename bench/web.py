@@ -1,0 +1,146 @@
+"""What the HTTP API of a node that trades takes: time per read, and memory.
+
+    uv run python -m bench.web [--homes 12] [--rounds 40]
+
+A street of real processes trades; its first home has the API, all others have none. The time of a
+read is a client's, on a connection that is kept. The baseline is the same question on the control
+socket of the same node; that of memory are the street's other authorities.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from bench.machine import describe
+from node.api.control import ask
+from node.errors import ControlError
+from node.setup import CONFIG_NAME, DATA_NAME
+from testnet.processes import HomeProcess, start_all, stop_all
+from testnet.street import Street, StreetPlan, create_street, free_ports
+
+AUTHORITIES: Final = 4
+START_S: Final = 300
+PAUSE_S: Final = 0.02
+TIMEOUT_S: Final = 30.0
+# Path, and the same question on the control socket.
+READS: Final[dict[str, tuple[str, dict[str, Any]] | None]] = {
+    "/v1/status": ("status", {}),
+    "/v1/blocks": ("blocks", {"count": 20}),
+    "/v1/market/book": ("market_book", {}),
+    "/v1/market/trades": ("market_trades", {}),
+    "/v1/market/prices": ("market_prices", {"slots": 8}),
+    "/v1/homes": ("homes", {}),
+    "/v1/accounts/home-01": ("account", {"account": "home-01"}),
+    "/v1/governance": None,
+    "/v1/home/plan": ("plan", {}),
+    "/metrics": None,
+}
+
+
+def p95(values: list[float]) -> float:
+    """Return the 95th percentile."""
+    return sorted(values)[min(len(values) - 1, len(values) * 95 // 100)]
+
+
+async def timed(work: Callable[[], Awaitable[Any]]) -> float:
+    """Return how long something took. [ms]"""
+    begun = time.perf_counter()
+    await work()
+    return 1_000 * (time.perf_counter() - begun)
+
+
+async def trading(data: Path) -> None:
+    """Wait until a slot is settled and a plan is made."""
+    async with asyncio.timeout(START_S):
+        while True:
+            await asyncio.sleep(1)
+            try:
+                if await ask(data, "slots", count=1) and await ask(data, "plan"):
+                    return
+            except ControlError:
+                continue
+
+
+async def read_all(
+    url: str, data: Path, rounds: int
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Return the times of each path by HTTP and by the control socket. [ms]"""
+    by_http: dict[str, list[float]] = {path: [] for path in READS}
+    by_socket: dict[str, list[float]] = {path: [] for path, asked in READS.items() if asked}
+
+    async def get(path: str) -> None:
+        (await http.get(path)).raise_for_status()
+
+    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S) as http:
+        for _ in range(rounds):
+            for path, asked in READS.items():
+                by_http[path].append(await timed(lambda path=path: get(path)))  # type: ignore[misc]
+                await asyncio.sleep(PAUSE_S)
+                if asked is None:
+                    continue
+                name, args = asked
+                by_socket[path].append(
+                    await timed(lambda name=name, args=args: ask(data, name, **args))  # type: ignore[misc]
+                )
+                await asyncio.sleep(PAUSE_S)
+    return by_http, by_socket
+
+
+async def measure(street: Street, rounds: int) -> None:
+    first = street.names[0]
+    port = free_ports(1)[0]
+    with (street.home(first) / CONFIG_NAME).open("a") as settings:
+        settings.write(f'\n[web]\nlisten = "127.0.0.1:{port}"\n')
+    processes = [HomeProcess(name, street.home(name)) for name in street.names]
+    data = street.home(first) / DATA_NAME
+    try:
+        await start_all(processes)
+        await trading(data)
+        by_http, by_socket = await read_all(f"http://127.0.0.1:{port}", data, rounds)
+        authorities = street.names[:AUTHORITIES]
+        rss = [
+            (await ask(street.home(name) / DATA_NAME, "status"))["rss_mib"] for name in authorities
+        ]
+    finally:
+        await stop_all(processes)
+    print(f"{'':24}{'median':>8}{'min':>8}{'max':>8}{'p95':>8}  over the socket's median")
+    for path, took in by_http.items():
+        ratio = ""
+        if path in by_socket:
+            ratio = f"{statistics.median(took) / statistics.median(by_socket[path]):.2f}"
+        print(
+            f"{path:24}{statistics.median(took):8.1f}{min(took):8.1f}{max(took):8.1f}"
+            f"{p95(took):8.1f}  {ratio}"
+        )
+    reads = [one for path, took in by_http.items() if path != "/metrics" for one in took]
+    sockets = [one for took in by_socket.values() for one in took]
+    print(f"all reads: p95 {p95(reads):.1f} ms; by the control socket {p95(sockets):.1f} ms")
+    print(f"/metrics: p95 {p95(by_http['/metrics']):.1f} ms")
+    others = rss[1:]
+    usual = statistics.median(others)
+    print(
+        f"memory: {rss[0]:.1f} MiB with the API, median {usual:.1f} ({min(others):.1f} .. "
+        f"{max(others):.1f}) without: {rss[0] - usual:+.1f}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--homes", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=40)
+    options = parser.parse_args()
+    print(describe())
+    with tempfile.TemporaryDirectory() as directory:
+        plan = StreetPlan(homes=options.homes, time_lapse=60)
+        asyncio.run(measure(create_street(Path(directory) / "street", plan), options.rounds))
+
+
+if __name__ == "__main__":
+    main()

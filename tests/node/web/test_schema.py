@@ -1,0 +1,62 @@
+"""Requests made from the API's own description, good and bad, against a running node."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+
+from tests.node.grid import Grid, at_height, make_genesis, running
+from tests.node.web.test_node import with_api
+
+EXAMPLES = 6
+
+
+def probe(url: str, token: str) -> int:
+    """Ask every path in good and bad form; return how many requests it took."""
+    asked = 0
+    headers = {"authorization": f"Bearer {token}"}
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        if operation.path.endswith("/events"):
+            # An answer without an end; it has a test of its own.
+            continue
+        for mode in GenerationMode.all():
+
+            @settings(
+                max_examples=EXAMPLES,
+                deadline=None,
+                derandomize=True,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(case=operation.as_strategy(generation_mode=mode))
+            def check(case: Any) -> None:
+                nonlocal asked
+                asked += 1
+                case.call_and_validate(headers=headers)
+
+            try:
+                check()
+            except Unsatisfiable:
+                # A path without parameters has no bad form.
+                assert mode is GenerationMode.NEGATIVE
+    return asked
+
+
+@pytest.mark.slow
+async def test_what_the_description_says_holds(tmp_path: Path) -> None:
+    grid = Grid(tmp_path, make_genesis(4, 4), households=True)
+    member = with_api(grid.members[0])
+    async with running(grid, range(4)) as members:
+        await at_height(members, 1)
+        assert member.node.web is not None
+        token = (member.directory / "web.token").read_text().strip()
+        assert await asyncio.to_thread(probe, member.node.web.url, token) > 100
+        # It still lives, and still agrees.
+        await at_height(members, member.height + 1)
