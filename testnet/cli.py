@@ -224,3 +224,17 @@ def street_stack(
     from testnet.street import the_street
 
     typer.echo(stack_file(the_street(directory), host, joining, image), nl=False)
+
+
+@testnet_app.command("kubernetes")
+def street_kubernetes(
+    directory: StreetOption,
+    joining: JoiningOption = 0,
+    image: ImageOption = "commonwatt",
+    namespace: Annotated[str, typer.Option(help="Where all of it shall be.")] = "commonwatt",
+) -> None:
+    """Print Kubernetes manifests of a street over a cluster's hosts. They hold its keys."""
+    from testnet.kubernetes import manifest_file
+    from testnet.street import the_street
+
+    typer.echo(manifest_file(the_street(directory), joining, image, namespace), nl=False)

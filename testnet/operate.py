@@ -59,12 +59,17 @@ async def operate(street: Street, tell: Callable[[str], None], desk: Desk | None
 async def _admit_homes(street: Street, home: Path, tell: Callable[[str], None]) -> None:
     config = load_config(home / CONFIG_NAME, {})
     key = read_key(street.directory / REGULATOR_NAME)
+    said = ""
     while True:
         try:
             for asked in await applications(config):
                 done = await admit_home(config, asked, key, BALANCE_MICRO)
                 tell(f"{config.node.name}: {done.name} ({done.address}) is a home")
         except ControlError as error:
-            # Nodes start and stop, and blocks take their time.
-            tell(f"{config.node.name}: {error}")
+            # Nodes start and stop, and blocks take their time: it is said once.
+            if str(error) != said:
+                tell(f"{config.node.name}: {error}")
+            said = str(error)
+        else:
+            said = ""
         await asyncio.sleep(WATCH_EVERY_S)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from node.setup import CONFIG_NAME, GENESIS_NAME, KEY_NAME, MAIN_GENESIS_NAME
+from node.setup import CONFIG_NAME, DATA_NAME, GENESIS_NAME, KEY_NAME, MAIN_GENESIS_NAME
 from testnet.manifests import OWNER
 from testnet.office import OPERATOR, check_hosts, entrances, operator_files
 from testnet.regions import neutral_names
@@ -114,7 +114,7 @@ class _Stack:
             hostname=name,
             command=["run", "--config", f"{SETTINGS}/{CONFIG_NAME}"],
             environment={
-                "COMMONWATT_NODE_DATA": f"{WORK}/data",
+                "COMMONWATT_NODE_DATA": f"{WORK}/{DATA_NAME}",
                 "COMMONWATT_NODE_KEY": f"{SECRETS}/{KEY_NAME}",
             },
             configs=[
@@ -122,7 +122,7 @@ class _Stack:
                 for file in files
             ],
             secrets=[self._secret(home / KEY_NAME, f"{SECRETS}/{KEY_NAME}")],
-            healthcheck=self._health(f"{SETTINGS}/{CONFIG_NAME}"),
+            healthcheck=self._health(f"{WORK}/{DATA_NAME}"),
         )
 
     def _operator(self, place: int) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class _Stack:
             secrets=[
                 self._secret(self._street.directory / file, f"{STREET}/{file}") for file in files
             ],
-            healthcheck=self._health(f"{WORK}/office-1/{CONFIG_NAME}"),
+            healthcheck=self._health(f"{WORK}/office-1/{DATA_NAME}"),
             memory="2G",
         )
 
@@ -156,7 +156,7 @@ class _Stack:
                 f' --name "$$(hostname)" --source drawn && exec commonwatt run --config {config}'
             ],
             secrets=[self._secret(file, f"{SECRETS}/join")],
-            healthcheck=self._health(config),
+            healthcheck=self._health(f"{WORK}/{DATA_NAME}"),
             replicas=self._joining,
         )
 
@@ -196,10 +196,10 @@ class _Stack:
             "deploy": deploy,
         }
 
-    def _health(self, config: str) -> dict[str, Any]:
+    def _health(self, data: str) -> dict[str, Any]:
         # A name is found as soon as its container is healthy, so it is asked soon.
         return {
-            "test": ["CMD", "commonwatt", "status", "--config", config, "--quiet"],
+            "test": ["CMD", "python", "-m", "node.health", data],
             "interval": "10s",
             "timeout": "20s",
             "retries": 6,
