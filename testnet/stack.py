@@ -87,7 +87,7 @@ class _Stack:
         if self._joining:
             services["home"] = self._joiner()
             # Of each replica its own; one that the engine moves is a new home there.
-            volumes["home"] = {"name": PREFIX + "_home-{{.Task.Slot}}"}
+            volumes["home"] = {"name": PREFIX + "_joined-{{.Task.Slot}}"}
         tree = {
             "version": "3.8",
             "services": services,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-STACK = "commonwatt-e2e"
+STACK = "commonwatt-swarm"
 IMAGE = "commonwatt-stack-e2e"
 BEGINS_IN_S = 40
 JOINING = 2
@@ -91,7 +91,7 @@ def remove() -> None:
         time.sleep(1)
     docker("swarm", "leave", "--force", check=False)
     left = docker("volume", "ls", "-q", "-f", f"name={STACK}_").split()
-    left += docker("volume", "ls", "-q", "-f", "name=commonwatt_home-").split()
+    left += docker("volume", "ls", "-q", "-f", "name=commonwatt_joined-").split()
     if left:
         docker("volume", "rm", *left, check=False)
 
