@@ -26,6 +26,9 @@ from hems.forecast.blend import pv_blend
 
 ROWS_MAX: Final = 500_000
 LINE_CHARS_MAX: Final = 4_096
+# So many times its rows a file may be long, by its first and last time; short ones may be sparser.
+SPARSE_MAX: Final = 10
+SPARSE_STEPS: Final = 20_000
 IRRADIANCE_W_M2_MAX: Final = 1_500.0
 TEMPERATURE_C_MAX: Final = 70.0
 STEP_MINUTES_MAX: Final = 60
@@ -149,8 +152,11 @@ class FileWeather:
             )
         first = minutes[0] // step
         places = np.array(minutes, np.int64) // step - first
-        if places[-1] >= 4 * ROWS_MAX:
-            raise DataError(f"{self._path}: {places[-1]} steps from first to last row; too far")
+        if places[-1] >= max(SPARSE_STEPS, SPARSE_MAX * len(minutes)):
+            raise DataError(
+                f"{self._path}: {places[-1]} steps from first to last row, {len(minutes)} of them "
+                f"there; give a file with at least one in {SPARSE_MAX}"
+            )
         columns = {}
         for name, column in values.items():
             grid = np.full(int(places[-1]) + 1, np.nan)

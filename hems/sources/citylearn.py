@@ -29,6 +29,8 @@ from hems.sources.grid import FILE_BYTES_MAX, Column, HomeSeries, WideData
 FIRST_YEAR: Final = 2016
 ROWS_MAX: Final = 100_000
 FILES_MAX: Final = 1_000
+# Of one kWp in one hour; no sun gives as much.
+PV_WH_MAX: Final = 3_000
 _YEARS: Final = 28
 _LOADS: Final = ("non_shiftable_load", "dhw_demand", "cooling_demand", "heating_demand")
 _PV: Final = "solar_generation"
@@ -104,7 +106,12 @@ def _read(path: Path, rows: "csv.DictReader[str]") -> WideData:
             load[-1] = math.nan
         if load[-1] > POWER_KW_MAX:
             raise DataError(f"{path}: line {line}: {load[-1]:g} kWh in one hour; is the unit kWh?")
-        pv.append(_number(path, line, row, _PV) / 1000 if has_pv else math.nan)
+        made_wh = _number(path, line, row, _PV) if has_pv else math.nan
+        if made_wh > PV_WH_MAX:
+            raise DataError(
+                f"{path}: line {line}: {made_wh:g} of one kWp in one hour; is the unit Wh?"
+            )
+        pv.append(made_wh / 1000)
     if len(hours) < 48:
         raise DataError(f"{path}: {len(hours)} rows of data; two days are needed")
     first_minute = _first_minute(path, hours)

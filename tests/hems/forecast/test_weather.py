@@ -82,6 +82,10 @@ def test_a_file_is_read_on_the_homes_clock(tmp_path: Path) -> None:
         ("time,temperature_c\n2024-01-01 00:00,5\n2024-01-01 01:00,warm\n", "not a number"),
         ("time,temperature_c\n2024-01-01 00:00,5\n2024-01-01 01:00,5,6\n", "3 fields"),
         ("time,temperature_c\n2024-01-01 00:00,5\n2024-01-01 00:07,5\n", "step of 7 minutes"),
+        (
+            "time,temperature_c\n2024-01-01 00:00,5\n2024-01-01 00:30,5\n2224-01-01 00:30,5\n",
+            "3 of them there",
+        ),
     ],
 )
 def test_a_bad_file_is_refused_with_its_place(tmp_path: Path, text: str, says: str) -> None:

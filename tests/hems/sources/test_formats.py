@@ -198,6 +198,7 @@ def test_a_folder_of_buildings_is_a_street(tmp_path: Path) -> None:
         (("8,3,1,0,1.03", "8,3,1,0,-1"), "column 'non_shiftable_load': -1 cannot be"),
         (("8,3,1,0,1.03", "8,3,1,0,1030"), "line 5: 1030.25 kWh in one hour"),
         (("8,3,1,0", "8,x,1,0"), "column 'hour': 'x' is not a whole number"),
+        ((",0.0,30.0", ",0.0,1e19"), "line 5: 1e\\+19 of one kWp in one hour"),
     ],
 )
 def test_a_wrong_building_is_refused(tmp_path: Path, change: tuple[str, str], named: str) -> None:
