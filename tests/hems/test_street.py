@@ -21,7 +21,8 @@ def check(seed: int, battery: Battery | None, days: int, slot_minutes: int, loss
     assert sum(total.saved_micro for total in totals) >= 500_000 * days
     traded_wh = sum(total.sold_wh for total in totals)
     assert traded_wh == sum(total.bought_wh for total in totals)
-    assert traded_wh >= 5_000 * days
+    # Days as dark as the ones before are forecast dark: about 3.5 kWh a day without batteries.
+    assert traded_wh >= 3_000 * days
     # Caution is no use if nothing were sold, nor selling if a third of it did not come.
     assert sum(total.shortfall_wh for total in totals) <= traded_wh / 3
 
