@@ -37,7 +37,7 @@ def start(directory: Path, file: Path, *more: str) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, "XDG_STATE_HOME": str(directory / "state"), "TMPDIR": str(directory)},
         # Whoever runs tests in the background may have told them to ignore it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
