@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from node.api.answers import BLOCKS_MAX, SLOTS_MAX
@@ -143,7 +143,7 @@ def home_routes(answers: Mapping[str, Answer]) -> APIRouter:
     return router
 
 
-class Json(Response):
+class Json(JSONResponse):
     """An answer that is JSON already; for OpenAPI."""
 
     media_type = JSON

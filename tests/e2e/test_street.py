@@ -51,7 +51,8 @@ def check_report(report: dict[str, Any], homes: int, slots: int) -> None:
     assert report["energy_balanced"]
     assert report["bills_add_up"]
     assert len(report["nodes"]) == homes
-    assert len({node["state_root"] for node in report["nodes"]}) == 1
+    # A home that is a block behind when asked has none of that height.
+    assert len({node["state_root"] for node in report["nodes"]} - {None}) == 1
     assert all(node["restarts"] == 0 for node in report["nodes"])
 
 

@@ -9,6 +9,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests.node.grid import Grid, at_height, make_genesis, running
 from tests.node.web.test_node import with_api
@@ -26,7 +27,9 @@ def probe(url: str, token: str) -> int:
         if operation.path.endswith("/events"):
             # An answer without an end; it has a test of its own.
             continue
-        for mode in GenerationMode.all():
+        # No form says which hexadecimal digits are a transaction that somebody has signed.
+        excluded = [positive_data_acceptance] if operation.method == "post" else []
+        for mode in GenerationMode:
 
             @settings(
                 max_examples=EXAMPLES,
@@ -39,7 +42,7 @@ def probe(url: str, token: str) -> int:
             def check(case: Any) -> None:
                 nonlocal asked
                 asked += 1
-                case.call_and_validate(headers=headers)
+                case.call_and_validate(headers=headers, excluded_checks=excluded)
 
             try:
                 check()
