@@ -93,13 +93,10 @@ def test_a_street_of_other_agents_trades(tmp_path: Path) -> None:
 
 # The market's day begins at nine, and the homes may be up minutes later: by then it is afternoon at
 # the latest, and there is time for offers. Sharing needs a surplus: it is given a whole day.
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("mechanism", "slot_minutes", "time_lapse", "slots"),
-    [
-        pytest.param("uniform", 30, 180, 5, marks=pytest.mark.long),
-        pytest.param("request_offer", 30, 90, 4, marks=pytest.mark.slow),
-        pytest.param("sharing", 60, 1_200, 24, marks=pytest.mark.long),
-    ],
+    [("uniform", 30, 180, 5), ("request_offer", 30, 90, 4), ("sharing", 60, 1_200, 24)],
 )
 def test_the_street_trades_by_each_mechanism(
     mechanism: str, slot_minutes: int, time_lapse: int, slots: int
