@@ -77,7 +77,8 @@ async def await_beginning(
     log.info("the chain begins in %.0f s; waiting", (genesis_ms - begun_ms) / 1_000)
     while (left_ms := genesis_ms - now_ms()) > 0:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), min(left_ms / 1_000, LOOK_EVERY_S))
+            async with asyncio.timeout(min(left_ms / 1_000, LOOK_EVERY_S)):
+                await stop.wait()
         if stop.is_set():
             return False
     gained_ms = (now_ms() - begun_ms) - (steady() - begun_s) * 1_000

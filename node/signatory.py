@@ -46,8 +46,6 @@ class Signatory:
         self._pending_max = PER_SENDER_MAX if next_nonce is None else PENDING_MAX
         self._nonce = 0
         self._waiting: dict[bytes, str] = {}
-        # Calls that came to nothing, by the reason.
-        self.refused: dict[str, int] = {}
         there.chain.on_applied(self._applied)
 
     def hand_in(self, calls: Sequence[Call]) -> int:
@@ -65,7 +63,6 @@ class Signatory:
                 there.mempool.submit(signed.raw)
             except Refused as refused:
                 log.info("%s.%s is not taken: %s", call.contract, call.entry, refused)
-                self._count(refused.code)
                 return done
             self._waiting[signed.tx_id] = f"{call.contract}.{call.entry}"
             while len(self._waiting) > WAITING_MAX:
@@ -91,7 +88,3 @@ class Signatory:
                 continue
             # Most often another authority was quicker.
             log.info("%s was refused: %s; %s", entry, receipt.reason, receipt.message)
-            self._count(receipt.reason)
-
-    def _count(self, reason: str) -> None:
-        self.refused[reason] = self.refused.get(reason, 0) + 1

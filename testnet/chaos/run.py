@@ -34,7 +34,7 @@ from testnet.chaos.scenario import (
     Wipe,
 )
 from testnet.chaos.targets.base import Drive, Target, lies_told
-from testnet.chaos.verdict import WAY_S, Seen, Struck, owed
+from testnet.chaos.verdict import WAY_S, Seen, Struck, lagging, owed
 from testnet.chaos.watch import Heads, Watch
 from testnet.load import Load, LoadPlan
 
@@ -195,19 +195,25 @@ class Runner:
             await asyncio.sleep(POLL_S)
 
     async def _until_level(self, over_s: float) -> bool:
-        """Wait until every node is where the furthest was a moment ago, and anchored what is due.
+        """Wait until every node is where the furthest was a moment ago, on the main chain too, and
+        what is due is anchored.
 
-        Returns whether all nodes got there; what is anchored is another matter.
+        Returns whether all nodes got there on the chain that is watched; the rest is judged later.
         """
         watch, level = self._watch, False
         end_s = watch.now_s + LEVEL_PATIENCE_S
         while watch.now_s < end_s:
             head = Heads(watch.samples).at(watch.now_s - WAY_S)
             level = level or all(watch.last(name).height >= head for name in watch.samples)
-            if level and (watch.main is None or not owed(watch.main.seen, over_s)):
+            if level and not self._waits_for_main(over_s):
                 return True
             await asyncio.sleep(POLL_S)
         return level
+
+    def _waits_for_main(self, over_s: float) -> bool:
+        main = self._watch.main
+        names = self._plan.roster.names
+        return main is not None and (owed(main.seen, over_s) or lagging(main.seen, names, over_s))
 
     # -- striking
 

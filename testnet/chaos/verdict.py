@@ -79,9 +79,7 @@ class Seen(NamedTuple):
 
     `calm_s`: when the grid was up; `began_s`, `over_s`: the disturbed time's beginning and end;
     `quiet_s`: so long no block need come when there is nothing to say; `main`: None on a grid of
-    one chain.
-    `quiet_s`: so long no block need come when there is nothing to say; `lies`: how many messages
-    each byzantine node has changed.
+    one chain; `lies`: how many messages each byzantine node has changed.
     """
 
     plan: Plan
@@ -270,18 +268,31 @@ def _tiers(seen: Seen, demands: Demands) -> list[Check]:
 def _main_recovery(seen: Seen, main: Main, demands: Demands) -> Check:
     """Hold when the region's nodes that keep the main chain were at its head after all faults."""
     allowed_s = demands.wiped_s if seen.plan.uses(Wipe) else demands.recovery_s
-    heads, longest_s, count = Heads(main.heights), 0.0, 0
-    for name in seen.plan.roster.names:
+    longest_s, took_s = 0.0, _levelled(main, seen.plan.roster.names, seen.over_s)
+    for name, one_s in took_s.items():
+        if one_s is None:
+            return Check("main recovery", False, f"{name} never came to the main chain's head")
+        longest_s = max(longest_s, one_s)
+    said = f"{len(took_s)} of the region's nodes at the head after {longest_s:.1f} s"
+    return Check("main recovery", longest_s <= allowed_s, f"{said}; at most {allowed_s:g} s")
+
+
+def _levelled(main: Main, names: Sequence[str], over_s: float) -> dict[str, float | None]:
+    """Return how soon after a moment, once it answered, each keeper was at the main chain's head."""
+    heads, found = Heads(main.heights), dict[str, float | None]()
+    for name in names:
         if name not in main.heights:
             continue
-        count += 1
-        after = [one for one in main.heights[name] if one.at_s > seen.over_s]
+        after = [one for one in main.heights[name] if one.at_s > over_s]
         level = (one.at_s for one in after if one.height >= heads.at(one.at_s - WAY_S))
-        if (level_s := next(level, None)) is None:
-            return Check("main recovery", False, f"{name} never came to the main chain's head")
-        longest_s = max(longest_s, level_s - after[0].at_s)
-    said = f"{count} of the region's nodes at the head after {longest_s:.1f} s"
-    return Check("main recovery", longest_s <= allowed_s, f"{said}; at most {allowed_s:g} s")
+        at_s = next(level, None)
+        found[name] = None if at_s is None else at_s - after[0].at_s
+    return found
+
+
+def lagging(main: Main, names: Sequence[str], over_s: float) -> bool:
+    """Tell whether one of these has not been seen at the main chain's head since a moment."""
+    return None in _levelled(main, names, over_s).values()
 
 
 def owed(main: Main, over_s: float) -> bool:

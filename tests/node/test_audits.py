@@ -214,13 +214,19 @@ async def test_a_snapshot_spares_what_is_audited_already() -> None:
     assert world.audited() == len(world.region.checkpoints)
 
 
-@pytest.mark.parametrize("leaves", [False, True])
-async def test_a_captured_region_is_accused_and_convicted(leaves: bool) -> None:
+def captured() -> tuple[Cheating, World]:
+    """Return a region that bills wrongly, and the world in which it is anchored."""
     region = Cheating(1)
     world = World(region)
     region.cheat(CHEATS["a wrong bill"])
     trade(region)
     world.anchor()
+    return region, world
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_captured_region_is_accused_and_convicted(leaves: bool) -> None:
+    region, world = captured()
     async with world.shown_by(None, Shown(region)):
         assert await world.step() == ["accuse"]
         if leaves:
@@ -238,11 +244,7 @@ async def test_a_captured_region_is_accused_and_convicted(leaves: bool) -> None:
 
 
 async def test_votes_do_not_wait_for_the_judgement(monkeypatch: pytest.MonkeyPatch) -> None:
-    region = Cheating(1)
-    world = World(region)
-    region.cheat(CHEATS["a wrong bill"])
-    trade(region)
-    world.anchor()
+    region, world = captured()
     where: list[threading.Thread] = []
 
     def judged(*given: Any) -> Verdict:
@@ -265,11 +267,7 @@ async def accusing(world: World) -> None:
 async def test_an_open_case_keeps_an_auditor_from_no_other_duty(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    region = Cheating(1)
-    world = World(region)
-    region.cheat(CHEATS["a wrong bill"])
-    trade(region)
-    world.anchor()
+    region, world = captured()
     async with world.shown_by(Shown(region)):
         await accusing(world)
         (duty,) = world.auditor.duties()
@@ -291,11 +289,7 @@ async def test_an_open_case_keeps_an_auditor_from_no_other_duty(
 async def test_a_case_that_nobody_can_judge_any_more_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    region = Cheating(1)
-    world = World(region)
-    region.cheat(CHEATS["a wrong bill"])
-    trade(region)
-    world.anchor()
+    region, world = captured()
     async with world.shown_by(Shown(region)):
         await accusing(world)
         known = world.auditor._set_of
@@ -314,11 +308,7 @@ async def test_a_case_that_nobody_can_judge_any_more_is_over(
 
 async def test_a_case_of_a_life_before_is_left_to_run_out() -> None:
     """Its parts are those of another certificate, and would never make up the proof named."""
-    region = Cheating(1)
-    world = World(region)
-    region.cheat(CHEATS["a wrong bill"])
-    trade(region)
-    world.anchor()
+    region, world = captured()
     async with world.shown_by(Shown(region)):
         assert await world.step() == ["accuse"]
     case = world.main.query("audit", "case_of", {"address": AUDITOR.address})

@@ -32,7 +32,7 @@ def test_what_waits_for_a_block_is_not_said_again_without_end() -> None:
     calls = [regions.approve(number) for number in range(1, 9)]
     taken = [one.hand_in(calls) for _ in range(PENDING_MAX // len(calls) + 3)]
     assert sum(taken) == len(pool) == PENDING_MAX < PER_SENDER_MAX
-    assert one.refused == {}
+    assert pool.refused == {}
     # What a block has decided makes room.
     pool.decided([waiting.tx_id for waiting in pool.pending()[:3]])
     assert one.hand_in(calls) == 3

@@ -13,7 +13,16 @@ from testnet.chaos.plan import make_plan
 from testnet.chaos.report import as_json, thinned
 from testnet.chaos.roster import Roster
 from testnet.chaos.scenario import read_scenario
-from testnet.chaos.verdict import Seen, Struck, Verdict, judge, longest_gap, mib_per_h, owed
+from testnet.chaos.verdict import (
+    Seen,
+    Struck,
+    Verdict,
+    judge,
+    lagging,
+    longest_gap,
+    mib_per_h,
+    owed,
+)
 from testnet.chaos.watch import DOWN, Heads, Latency, Sample, appended
 
 NAMES = ("home-01", "home-02", "home-03", "home-04")
@@ -237,6 +246,16 @@ def test_checkpoints_are_waited_for_where_there_were_any() -> None:
     late = cut_off(anchored_s=45.0).main
     assert late is not None
     assert not owed(late, 40.0)
+
+
+def test_keepers_of_the_main_chain_are_waited_for() -> None:
+    back, never = cut_off(level_s=48.0).main, cut_off(level_s=101.0).main
+    assert back is not None
+    assert never is not None
+    assert not lagging(back, NAMES, 40.0)
+    assert lagging(never, NAMES, 40.0)
+    # Nobody has looked yet since then.
+    assert lagging(back, NAMES, 99.5)
 
 
 def test_the_page_draws_checkpoints() -> None:
