@@ -149,6 +149,11 @@ _SECTIONS: Final[dict[str, Any]] = {
 }
 
 
+def sections() -> dict[str, Any]:
+    """Return the sections that the environment can set too, each with its struct."""
+    return dict(_SECTIONS)
+
+
 def load_config(
     file: Path | None,
     environment: Mapping[str, str],
