@@ -88,7 +88,12 @@ def _argument(argument: Any) -> str:
 
 def _option(option: Any) -> str:
     names = ", ".join([*option.opts, *option.secondary_opts])
-    return names if option.is_flag else f"{names} {_asked(option.type_descriptor.annotation)}"
+    if option.is_flag:
+        return names
+    descriptor = getattr(option, "type_descriptor", None)
+    # Typer before 0.29 has click's types there.
+    hint = option.type if descriptor is None else descriptor.annotation
+    return f"{names} {_asked(hint)}"
 
 
 def _asked(hint: Any) -> str:
@@ -96,6 +101,10 @@ def _asked(hint: Any) -> str:
     members = [one for one in typing.get_args(hint) if one is not type(None)]
     if members:
         return _asked(members[0])
+    if not isinstance(hint, type):
+        name = hint.name.split()[0]
+        choices = "|".join(str(getattr(one, "value", one)) for one in getattr(hint, "choices", ()))
+        return choices or {"integer": "NUMBER", "float": "NUMBER", "path": "PATH"}.get(name, "TEXT")
     if issubclass(hint, enum.Enum):
         return "|".join(str(one.value) for one in hint)
     return {int: "NUMBER", float: "NUMBER", Path: "PATH"}.get(hint, "TEXT")
@@ -103,7 +112,8 @@ def _asked(hint: Any) -> str:
 
 def _meaning(param: Any) -> str:
     text = " ".join((param.help or "").split())
-    low, high = param.min, param.max
+    bounds = param if hasattr(param, "min") else param.type
+    low, high = getattr(bounds, "min", None), getattr(bounds, "max", None)
     if low is not None or high is not None:
         spans = f"at least {low}" if high is None else f"at most {high}" if low is None else ""
         text += f" [{spans or f'{low} to {high}'}]"
@@ -163,7 +173,8 @@ def _table_lines(name: str, kind: Any, prefix: str) -> Iterator[str]:
         hint = hints[field.name]
         cells = [f"`{field.encode_name}`", _cell(_kind_of(hint, name, field)), _default(field)]
         cells += [_cell(meanings.get(field.name, ""))] if meanings else []
-        cells += [f"`{prefix}{field.name.upper()}`"] if prefix else []
+        variable = "" if _structs(hint) else f"`{prefix}{field.name.upper()}`"
+        cells += [variable] if prefix else []
         yield f"| {' | '.join(cells)} |"
         place = f"{name}.{field.encode_name}"
         place += ".NAME" if typing.get_origin(hint) is dict else ""

@@ -68,6 +68,8 @@ def test_defaults_come_without_a_file() -> None:
         ("[home]\nzone = 'Mars/Base'\n" + HOME, ["Mars/Base"]),
         ("[node]\nname = 3", ["node.name", "str"]),
         ("[node]\nlog_level = 'loud'", ["log_level", "debug, info, warning, error"]),
+        ("[node]\nlog_levels = ['net=info']", ["node.log_levels", "'net=info' names no part"]),
+        ("[node]\nlog_format = 'xml'", ["node.log_format", "text, json"]),
         ("[network]\nlisten = 'localhost:80'", ["'localhost:80' is not a multiaddress"]),
         ("[network]\nbootstrap = ['x']", ["'x' is not a multiaddress"]),
         ("[network]\nbootstrap = '/ip4/1.2.3.4/tcp/1'", ["network.bootstrap"]),

@@ -63,10 +63,13 @@ def test_every_setting_is_there_with_its_meaning() -> None:
     for name, kind in sections().items():
         assert f"## [{name}]\n" in page
         for field in msgspec.structs.fields(kind):
-            row = next(line for line in page.splitlines() if f"_{field.name.upper()}`" in line)
+            section = page.partition(f"## [{name}]\n")[2].partition("\n## ")[0]
+            row = next(line for line in section.splitlines() if f"| `{field.name}` |" in line)
             cells = [cell.strip() for cell in row.strip("|").split(" | ")]
             assert len(cells) == 5, row
             assert cells[3], f"{name}.{field.name} has no meaning"
+            if not cells[1].startswith("table "):
+                assert cells[4] == f"`COMMONWATT_{name}_{field.name}`".upper()
     for table in ("[home]", "[home.source], kind replay", "[home.battery]"):
         assert f"## {table}\n" in page
     assert "| `capacity_wh` | whole number | `5000` | Energy it holds when full. [Wh] |" in page
