@@ -4,6 +4,7 @@ Commands are parsed by the program itself, options and values; those of other pr
 name. Settings are loaded, SQL is run, the contract is the one that is deployed by a test.
 """
 
+import itertools
 import re
 import shlex
 import sqlite3
@@ -19,7 +20,7 @@ import cli
 from node.config import load_config
 from node.logs import PARTS
 from node.store import _SCHEMA
-from testnet.chaos.scenario import read_scenario
+from testnet.chaos.scenario import load_scenario
 from tests.node.test_contracts import COUNTER
 
 ROOT = Path(__file__).parents[2]
@@ -75,9 +76,9 @@ def test_what_is_to_be_typed_can_be(page: Path) -> None:
 
 
 def test_a_wrong_option_is_noticed() -> None:
-    with pytest.raises(Exception, match="(?i)no such option"):
+    with pytest.raises(Exception, match=r"(?i)no such option"):
         parse(["status", "--jsn"])
-    with pytest.raises(Exception, match="(?i)invalid"):
+    with pytest.raises(Exception, match=r"(?i)invalid"):
         parse(["bill", "--slot", "last"])
     with pytest.raises(AssertionError, match="commonwatt has no stats"):
         parse(["stats"])
@@ -86,7 +87,7 @@ def test_a_wrong_option_is_noticed() -> None:
 def test_files_of_compose_that_are_named_are_there() -> None:
     for page in PAGES:
         for words in typed(page):
-            for option, file in zip(words, words[1:], strict=False):
+            for option, file in itertools.pairwise(words):
                 if words[0] == "docker" and option == "-f":
                     assert (ROOT / file).is_file()
 
@@ -112,7 +113,7 @@ def test_the_scenario_is_one(tmp_path: Path) -> None:
     (text,) = blocks(DOCS / "howto" / "chaos.md", "toml")
     file = tmp_path / "my.toml"
     file.write_text(text)
-    assert read_scenario(str(file)).faults[0].kind == "cpu"
+    assert load_scenario(file).faults[0].kind == "cpu"
 
 
 def test_the_contract_is_the_one_that_a_test_deploys() -> None:
@@ -148,6 +149,6 @@ def test_every_page_is_in_the_site_s_contents() -> None:
     listed = list(pages(settings["nav"]))
     there = {str(file.relative_to(DOCS)) for file in DOCS.rglob("*.md")}
     assert len(listed) == len(set(listed))
-    assert set(listed) == there
+    assert set(listed) == there, "each page has a line in the nav of mkdocs.yml"
     assert settings["strict"] is True
     assert settings["theme"]["font"] is False
