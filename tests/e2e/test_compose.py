@@ -152,14 +152,7 @@ SCENARIOS = {
 
 
 @pytest.mark.containers
-@pytest.mark.parametrize(
-    "name",
-    # Cut from the main chain, a home may need longer than so short a run to be at its head again.
-    [
-        pytest.param(name, marks=[pytest.mark.long] if name == "region-cut" else [])
-        for name in SCENARIOS
-    ],
-)
+@pytest.mark.parametrize("name", SCENARIOS)
 def test_a_short_scenario_is_survived(grid: None, tmp_path: Path, name: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("the containers' volumes and namespaces are root's")

@@ -7,6 +7,7 @@ import weakref
 import pytest
 
 from node import process
+from tests.node.network.homes import until
 
 
 class Thing:
@@ -22,8 +23,7 @@ async def test_cycles_are_collected_regularly(monkeypatch: pytest.MonkeyPatch) -
     collecting = asyncio.create_task(process.collect_regularly())
     try:
         dropped = weakref.ref(Thing())
-        while dropped() is not None:
-            await asyncio.sleep(0.001)
+        await until(lambda: dropped() is None)
     finally:
         gc.enable()
         collecting.cancel()
