@@ -89,8 +89,8 @@ services:
     entrypoint: [sh, -ec]
     command:
       - >-
-        python -m testnet.room home {nodes} &&
-        commonwatt init /home-data --if-missing --join @/public/join --patience 600
+        where=$$(python -m testnet.room home {nodes} /public/join) &&
+        commonwatt init /home-data --if-missing --join "$$where" --patience 600
         --name home-$$(hostname) --source drawn --announce-host &&
         exec commonwatt run --config /home-data/node.toml
     deploy:

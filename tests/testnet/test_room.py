@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,21 +34,57 @@ def test_the_refusal_says_what_would_be_right() -> None:
     assert "scale to 2 at most" in said
 
 
-def test_it_asks_for_its_own_name_and_the_service_s(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    names = {socket.gethostname(): ["10.0.0.2"], "home": ["10.0.0.1", "10.0.0.2"]}
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, list[str]]:
+    """What the name server says; three regions to join, and memory for 8 nodes."""
+    names = {socket.gethostname(): ["10.0.0.2"], "home": ["10.0.0.1", "10.0.0.10", "10.0.0.2"]}
     monkeypatch.setattr(room, "addresses_of", lambda name: names[name])
-    monkeypatch.setattr(room, "memory_mib", lambda: 200)
-    monkeypatch.setattr(sys, "argv", ["room", "home", "0"])
+    monkeypatch.setattr(room, "machine_mib", lambda: 800)
+    (tmp_path / "join").write_text("one\ntwo\nthree\n")
+    monkeypatch.setattr(sys, "argv", ["room", "home", "0", str(tmp_path / "join")])
+    return names
+
+
+def test_replicas_take_turns_at_the_regions(
+    asked: dict[str, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked["home"] = [f"10.0.0.{number}" for number in range(1, 8)]
+    for address in asked["home"]:
+        asked[socket.gethostname()] = [address]
+        room.main()
+    assert capsys.readouterr().out.split() == [*("one", "two", "three") * 2, "one"]
+    # Where the engine knows no names, there is nobody to take turns with.
+    asked.update({socket.gethostname(): [], "home": []})
     room.main()
-    monkeypatch.setattr(sys, "argv", ["room", "home", "1"])
+    assert capsys.readouterr().out == "one\n"
+
+
+def test_a_replica_too_many_ends_and_says_why(
+    asked: dict[str, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sys.argv[2] = "6"
+    room.main()
+    asked[socket.gethostname()] = ["10.0.0.10"]
     with pytest.raises(SystemExit) as ended:
         room.main()
     assert ended.value.code == EXIT_NO_ROOM
-    assert "scale to 1 at most" in capsys.readouterr().err
-    names[socket.gethostname()] = []
-    room.main()
+    assert "scale to 2 at most" in capsys.readouterr().err
+
+
+def test_without_a_line_to_give_it_ends(
+    asked: dict[str, list[str]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for wrong in ("", None):
+        if wrong is None:
+            (tmp_path / "join").unlink()
+        else:
+            (tmp_path / "join").write_text(wrong)
+        with pytest.raises(SystemExit) as ended:
+            room.main()
+        assert ended.value.code == EXIT_NO_ROOM
+        assert "no joining address" in capsys.readouterr().err
 
 
 def test_a_name_that_is_none_has_no_addresses() -> None:
