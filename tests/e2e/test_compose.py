@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,8 @@ STEP_S = 300.0
 BUILD_S = 1_800.0
 PATIENCE_S = 900.0
 LOGS = ROOT / ".ci" / "logs"
-ENVIRONMENT = {"TIME_LAPSE": "60", "PATH": "/usr/local/bin:/usr/bin:/bin"}
+# The engine chooses the API's port: another grid may have the usual one.
+ENVIRONMENT = {"TIME_LAPSE": "60", "API_PORT": "0", "PATH": "/usr/local/bin:/usr/bin:/bin"}
 
 
 def compose(*arguments: str, timeout_s: float) -> str:
@@ -94,6 +97,21 @@ def test_every_region_trades(grid: None) -> None:
 @pytest.mark.containers
 def test_homes_that_came_by_themselves_trade(grid: None) -> None:
     until_traded([("home", replica) for replica in range(1, JOINING + 1)])
+
+
+@pytest.mark.containers
+def test_the_first_home_s_api_is_on_this_machine(grid: None) -> None:
+    address = compose("port", "home-01", "4680", timeout_s=STEP_S).strip()
+    assert address.startswith("127.0.0.1:")
+    with urllib.request.urlopen(f"http://{address}/v1/status", timeout=STEP_S) as answer:
+        assert json.load(answer)["name"] == "home-01"
+
+
+@pytest.mark.containers
+def test_replicas_are_spread_over_the_regions(grid: None) -> None:
+    chains = Counter(status("home", replica)["chain_id"] for replica in range(1, JOINING + 1))
+    # Addresses come in the order of the starts, but for some that a start overtakes another's.
+    assert len(chains) == 3, chains
 
 
 @pytest.mark.containers
