@@ -4,7 +4,6 @@ Commands are parsed by the program itself, options and values; those of other pr
 name. Settings are loaded, SQL is run, the contract is the one that is deployed by a test.
 """
 
-import itertools
 import re
 import shlex
 import sqlite3
@@ -82,14 +81,6 @@ def test_a_wrong_option_is_noticed() -> None:
         parse(["bill", "--slot", "last"])
     with pytest.raises(AssertionError, match="commonwatt has no stats"):
         parse(["stats"])
-
-
-def test_files_of_compose_that_are_named_are_there() -> None:
-    for page in PAGES:
-        for words in typed(page):
-            for option, file in itertools.pairwise(words):
-                if words[0] == "docker" and option == "-f":
-                    assert (ROOT / file).is_file()
 
 
 def test_settings_on_the_pages_are_settings(tmp_path: Path) -> None:
