@@ -5,6 +5,7 @@ of it, also beside a daemon that goes on writing.
 """
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,11 +81,15 @@ def load_application(path: Path, genesis: Genesis) -> Application:
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Open a database for reading, in one transaction; its errors become `StoreError`."""
+    how = "mode=ro"
+    # Beside a database of a directory that one may not write SQLite cannot put its index of the log.
+    if not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+        how = "immutable=1"
     if not path.is_file():
         raise StoreError(f"{path}: there is no database; this node has not run yet")
     try:
         with contextlib.closing(
-            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, isolation_level=None)
         ) as db:
             db.execute("BEGIN")
             yield db

@@ -5,6 +5,7 @@ import os
 import socket
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,17 @@ from node.genesis import ChainParams, Genesis, write_genesis
 from node.network.memory import MemoryNetwork
 from node.offline import load_application
 from node.setup import CONFIG_NAME, GENESIS_NAME, create_home
-from tests.node.grid import Grid, address_of, at_height, key_of, make_genesis, now_ms, running
+from tests.node.grid import (
+    PATIENCE_S,
+    Grid,
+    address_of,
+    at_height,
+    key_of,
+    make_genesis,
+    now_ms,
+    running,
+    until,
+)
 
 NEIGHBOUR = f"/ip4/127.0.0.1/tcp/4600/p2p/{key_of(1).peer_id}"
 
@@ -131,6 +142,7 @@ async def test_another_genesis_is_noticed(tmp_path: Path) -> None:
     grid = Grid(tmp_path / "grid", genesis)
     async with running(grid, range(4)) as members:
         await at_height(members, 1)
+        await until(lambda: len(members[0].node.network.peers()) == 3, "all are connected")
         file = members[0].directory / "outside.toml"
         file.write_text(settings_text(Config()))
         write_genesis(genesis, members[0].directory / GENESIS_NAME)
@@ -142,7 +154,7 @@ async def test_another_genesis_is_noticed(tmp_path: Path) -> None:
     path = members[0].data / "chain.db"
     before = path.read_bytes()
     app = load_application(path, genesis)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db:
         (height,) = db.execute("SELECT MAX(height) FROM blocks").fetchone()
     assert (app.height, path.read_bytes()) == (height, before)
     write_genesis(make_genesis(homes=6), members[0].directory / GENESIS_NAME)
@@ -155,8 +167,9 @@ async def test_peers_are_visited_by_their_newest_block(tmp_path: Path) -> None:
     async with running(grid, range(4)) as members:
         await at_height(members, 2)
         visitor = MemoryNetwork(key_of(9).peer_id, grid.hub)
-        gone = address_of(4)
-        met = await meet(grid.genesis, [address_of(0), address_of(2), gone], visitor, 3.0)
+        met = await meet(grid.genesis, [address_of(0), address_of(2)], visitor, PATIENCE_S)
+        visitor = MemoryNetwork(key_of(9).peer_id, grid.hub)
+        assert await meet(grid.genesis, [address_of(4)], visitor, 0.05) == []
     assert {one.address for one in met} == {address_of(0), address_of(2)}
     assert all(one.height >= 2 and one.time_ms is not None for one in met)
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import sqlite3
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 
@@ -27,13 +28,16 @@ HOMES = 4
 
 @pytest.fixture(scope="module")
 def street() -> Street:
-    """Three slots with trades, a short delivery, and a silent meter; local days change between."""
+    """Three slots with trades, a short delivery, and a silent meter."""
     street = Street(params(HOMES, utc_offsets=((0, 600),)))
     for slot in range(SLOT, SLOT + 3):
         street.home(1, client.post_order(slot, "sell", 600, 100_000))
         street.home(2, client.post_order(slot, "buy", 500, 150_000))
         street.home(3, client.post_order(slot, "buy", 300, 200_000))
-        street.to_gate(slot)
+    street.to_gate(SLOT)
+    for slot in range(SLOT, SLOT + 3):
+        # The next slot's gate closes before this one's end.
+        street.to_gate(slot + 1)
         street.to_end(slot)
         for number, import_wh, export_wh in ((1, 0, 550), (2, 350, 0), (3, 300, 0)):
             street.read(number, slot, import_wh, export_wh)
@@ -164,7 +168,7 @@ async def test_the_command_reads_a_stopped_nodes_store(tmp_path: Path) -> None:
     file.write_text(settings_text(Config()))
     write_genesis(grid.genesis, member.directory / GENESIS_NAME)
     path = member.data / "chain.db"
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db:
         (height,) = db.execute("SELECT MAX(height) FROM blocks").fetchone()
     before = path.read_bytes()
     assert load_application(path, grid.genesis).height == height
