@@ -82,7 +82,7 @@ def load_application(path: Path, genesis: Genesis) -> Application:
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Open a database for reading, in one transaction; its errors become `StoreError`."""
     how = "mode=ro"
-    # Beside a database of a directory that one may not write SQLite cannot put its index of the log.
+    # Where one may not write SQLite cannot put its index of the log beside the database.
     if not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
         how = "immutable=1"
     if not path.is_file():
