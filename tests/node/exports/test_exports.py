@@ -12,16 +12,23 @@ from typer.testing import CliRunner
 
 import cli
 from market import client
+from market.app import Application
+from node.blocks import BlockMaker
+from node.certifier import natives
 from node.config import Config, settings_text
-from node.errors import ConfigError, StoreError, UnknownError
+from node.epochs import Epochs
+from node.errors import ConfigError, GenesisError, StoreError, UnknownError
 from node.exports.formats import to_csv, to_parquet
 from node.exports.page import to_html
 from node.exports.rows import COLUMNS, TEXTS, Book, Days, Kind, Row, days_of
-from node.genesis import write_genesis
-from node.offline import load_application
+from node.genesis import Genesis, write_genesis
+from node.offline import examine, load_application
+from node.replica import Replica
 from node.setup import GENESIS_NAME, create_home
+from node.store import Store
+from node.verifier import TransactionVerifier
 from tests.market.street import HOME_KEYS, SLOT, Street, params
-from tests.node.grid import Grid, at_height, key_of, make_genesis, running
+from tests.node.grid import key_of, make_genesis
 
 HOMES = 4
 
@@ -159,26 +166,46 @@ def export(file: Path, *arguments: str) -> "tuple[int, str, BaseException | None
     return result.exit_code, result.output, result.exception
 
 
+async def founded(path: Path, genesis: Genesis) -> None:
+    """Make the store of a node that has founded its chain, and was stopped."""
+    store = await Store.open(path, genesis.hash)
+    app = Application(genesis.market, founding=genesis.founding(), natives=natives())
+    epochs = Epochs(genesis, app)
+    maker = BlockMaker(genesis, epochs, app, TransactionVerifier(genesis.chain_id))
+    replica = Replica(genesis.chain_id, store, app, epochs, maker)
+    await replica.open()
+    replica.close()
+    await store.close()
+
+
 async def test_the_command_reads_a_stopped_nodes_store(tmp_path: Path) -> None:
-    grid = Grid(tmp_path, make_genesis())
-    async with running(grid, range(4)) as members:
-        await at_height(members, 2)
-    member = members[0]
-    file = member.directory / "outside.toml"
-    file.write_text(settings_text(Config()))
-    write_genesis(grid.genesis, member.directory / GENESIS_NAME)
-    path = member.data / "chain.db"
-    with closing(sqlite3.connect(path)) as db:
-        (height,) = db.execute("SELECT MAX(height) FROM blocks").fetchone()
+    directory, genesis = tmp_path / "home", make_genesis()
+    create_home(directory, settings_text(Config()), key_of(0))
+    write_genesis(genesis, directory / GENESIS_NAME)
+    file, path = directory / "node.toml", directory / "data" / "chain.db"
+    await founded(path, genesis)
     before = path.read_bytes()
-    assert load_application(path, grid.genesis).height == height
+    app = load_application(path, genesis)
+    assert (app.height, [home.name for home in client.homes(app.query)][:1]) == (0, ["home-0"])
+    assert examine(path, genesis.hash) == (0, genesis.market.genesis_ms)
     out = tmp_path / "slots.csv"
     code, said, error = export(file, "slots", "--out", str(out))
-    assert (code, said.strip(), error) == (0, f"{out}: 0 slots as of block {height}", None)
-    assert out.read_text() == ",".join(COLUMNS[Kind.SLOTS]) + "\r\n"
+    assert (code, said.strip(), error) == (0, f"{out}: 0 slots as of block 0", None)
+    assert out.read_text() == ",".join(COLUMNS[Kind.SLOTS]) + "\n"
     code, said, _ = export(file, "trades", "--out", "-")
     assert (code, said.strip()) == (0, ",".join(COLUMNS[Kind.TRADES]))
     assert path.read_bytes() == before
+
+
+async def test_a_state_that_its_block_does_not_prove_is_not_read(tmp_path: Path) -> None:
+    genesis, path = make_genesis(), tmp_path / "chain.db"
+    await founded(path, genesis)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DELETE FROM state WHERE key = (SELECT MAX(key) FROM state)")
+    with pytest.raises((StoreError, GenesisError), match=r"chain.db: .*state"):
+        load_application(path, genesis)
+    with pytest.raises(GenesisError, match="another genesis"):
+        load_application(path, make_genesis(homes=6))
 
 
 def test_what_cannot_be_is_said_in_one_line(tmp_path: Path) -> None:
