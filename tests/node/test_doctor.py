@@ -134,34 +134,28 @@ async def test_bad_settings_end_it(tmp_path: Path) -> None:
     assert "node.log_level is one of" in findings["settings"].says
 
 
-async def test_another_genesis_is_noticed(tmp_path: Path) -> None:
-    genesis = make_genesis()
-    grid = Grid(tmp_path / "grid", genesis)
+async def test_a_running_home_its_peers_and_another_genesis(tmp_path: Path) -> None:
+    grid = Grid(tmp_path / "grid", make_genesis())
     async with running(grid, range(4)) as members:
         await at_height(members, 1)
         await until(lambda: len(members[0].node.network.peers()) == 3, "all are connected")
         file = members[0].directory / "outside.toml"
         file.write_text(settings_text(Config()))
-        write_genesis(genesis, members[0].directory / GENESIS_NAME)
+        write_genesis(grid.genesis, members[0].directory / GENESIS_NAME)
         findings = await found(file, eyes())
         assert findings["daemon"].says.startswith("it runs, height ")
         assert findings["database"].verdict is Verdict.OK
         assert findings["peers"].says == "connected to 3"
+        # As a home that does not run asks them: as a stranger.
+        visitor = MemoryNetwork(key_of(9).peer_id, grid.hub)
+        met = await meet(grid.genesis, [address_of(0), address_of(2)], visitor, PATIENCE_S)
+        assert {one.address for one in met} == {address_of(0), address_of(2)}
+        assert all(one.height >= 1 and one.time_ms is not None for one in met)
+        visitor = MemoryNetwork(key_of(9).peer_id, grid.hub)
+        assert await meet(grid.genesis, [address_of(4)], visitor, 0.05) == []
     write_genesis(make_genesis(homes=6), members[0].directory / GENESIS_NAME)
     database = (await found(file, eyes()))["database"]
     assert (database.verdict, "another genesis" in database.says) == (Verdict.FAIL, True)
-
-
-async def test_peers_are_visited_by_their_newest_block(tmp_path: Path) -> None:
-    grid = Grid(tmp_path, make_genesis())
-    async with running(grid, range(4)) as members:
-        await at_height(members, 1)
-        visitor = MemoryNetwork(key_of(9).peer_id, grid.hub)
-        met = await meet(grid.genesis, [address_of(0), address_of(2)], visitor, PATIENCE_S)
-        visitor = MemoryNetwork(key_of(9).peer_id, grid.hub)
-        assert await meet(grid.genesis, [address_of(4)], visitor, 0.05) == []
-    assert {one.address for one in met} == {address_of(0), address_of(2)}
-    assert all(one.height >= 1 and one.time_ms is not None for one in met)
 
 
 def test_a_taken_port_names_its_holder() -> None:
