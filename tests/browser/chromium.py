@@ -77,7 +77,9 @@ class Page:
     async def open(self, url: str) -> None:
         """Go to a page and wait until it is there."""
         await self.call("Page.navigate", url=url)
-        await self.until(f"location.href === {json.dumps(url)} && document.readyState === 'complete'")
+        await self.until(
+            f"location.href === {json.dumps(url)} && document.readyState === 'complete'"
+        )
 
     async def until(self, condition: str) -> None:
         """Wait until an expression holds."""
@@ -104,9 +106,11 @@ class Page:
 
     async def picture(self, file: Path, whole: bool = False) -> None:
         """Save what is to be seen, or the whole page, as PNG."""
-        found = await self.call("Page.captureScreenshot", captureBeyondViewport=whole, **(
-            {"clip": await self._whole()} if whole else {}
-        ))
+        found = await self.call(
+            "Page.captureScreenshot",
+            captureBeyondViewport=whole,
+            **({"clip": await self._whole()} if whole else {}),
+        )
         file.write_bytes(base64.b64decode(found["data"]))
 
     async def _whole(self) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def block_told(block: Row) -> str:
     """Return a block in lines."""
     return texts.BLOCK_TIP.format(
         height=number(block["height"]),
-        transactions=plural(block["transactions"], "transaction", texts.TRANSACTIONS),
+        transactions=plural(block["transactions"], texts.TRANSACTION, texts.TRANSACTIONS),
         round=block["round"],
     )
 
@@ -149,7 +149,8 @@ def finality_chart(latencies_ms: Sequence[float]) -> Html:
                 )
         edges = [place * step for place in range(len(counts) + 1)]
         said = [
-            f"{number(place * step / 1_000, 2)} … {number((place + 1) * step / 1_000, 2)} s\n{count}"
+            f"{number(place * step / 1_000, 2)} … {number((place + 1) * step / 1_000, 2)} s\n"
+            f"{plural(count, texts.TRANSACTION, texts.TRANSACTIONS)}"
             for place, count in enumerate(counts)
         ]
         yield tips(frame, edges, said)

@@ -66,7 +66,7 @@ def legend(*entries: tuple[str, str]) -> Html:
 
 
 def hours(local: Local, low_ms: float, high_ms: float, every: int) -> list[tuple[float, str]]:
-    """Return the full hours of a range that the local hour divides by `every`, with their labels."""
+    """Return those full hours of a range that `every` divides, with their labels."""
     first = -int(-low_ms // HOUR_MS) * HOUR_MS
     # Zones may be half an hour off.
     found = []

@@ -20,9 +20,13 @@ from node.web.dashboard.parts import (
     stats,
     trade_path,
 )
-from node.web.dashboard.words import Local, energy, money, number, percent, price, price_unit
+from node.web.dashboard.words import Local, energy, money, percent, price, price_unit
 
 ORDERS_SHOWN: Final = 8
+# Of so many settled slots those with trades are looked at, so many of them.
+TRADED_SLOTS: Final = 32
+SLOTS_ASKED: Final = 6
+CLOCK_CHARS: Final = 5
 
 
 async def home_page(asks: Asks) -> Html:
@@ -70,7 +74,7 @@ async def home_page(asks: Asks) -> Html:
         columns(
             _bill(home, currency),
             await _orders(asks, status["address"], local, currency),
-            await _trades(asks, status["address"], currency),
+            await _trades(asks, status["address"]),
             class_="three",
         ),
     )
@@ -179,20 +183,27 @@ def _order(order: Row, clock: str, currency: str) -> Html:
     )
 
 
-async def _trades(asks: Asks, address: str, currency: str) -> Html:
-    found = await asks("market_trades", home=address)
-    trades = [] if found is None else [t for t in found["trades"] if t["seller"]]
+async def _trades(asks: Asks, address: str) -> Html:
+    summaries = await asks("slots", count=TRADED_SLOTS) or ()
+    numbers = [slot["slot"] for slot in summaries if slot["trades"]][: -SLOTS_ASKED - 1 : -1]
+    trades: list[tuple[str, Row]] = []
+    for slot in (None, *numbers):
+        found = await asks("market_trades", slot=slot, home=address)
+        if found is not None:
+            clock = found["starts"][-CLOCK_CHARS:]
+            trades += [(clock, trade) for trade in found["trades"] if trade["seller"]]
+        if len(trades) >= ORDERS_SHOWN:
+            break
     if not trades:
         return card(texts.MY_TRADES, el("p", texts.NO_MY_TRADES, class_="why"))
     own = (await asks("account", account=address))["home"]["number"]
-    clock = found["starts"][-5:]
     return card(
         texts.MY_TRADES,
-        rows(_trade(trade, own, clock, currency) for trade in trades[:ORDERS_SHOWN]),
+        rows(_trade(trade, own, clock) for clock, trade in trades[:ORDERS_SHOWN]),
     )
 
 
-def _trade(trade: Row, own: int, clock: str, currency: str) -> Html:
+def _trade(trade: Row, own: int, clock: str) -> Html:
     sells = trade["seller"] == own
     partner = trade["buyer_name"] if sells else trade["seller_name"]
     return el(
@@ -203,7 +214,7 @@ def _trade(trade: Row, own: int, clock: str, currency: str) -> Html:
             badge(texts.SELL if sells else texts.BUY, "sell" if sells else "buy"),
             el("span", partner, class_="grow"),
             el("span", energy(trade["energy_wh"])),
-            el("span", number(trade["price_micro_per_kwh"] / 10_000, 1), class_="dim"),
+            el("span", price(trade["price_micro_per_kwh"]), class_="dim"),
             class_="row",
         ),
         class_="linked",

@@ -17,7 +17,7 @@ class Html(str):
     __slots__ = ()
 
 
-Child: TypeAlias = "str | int | Html | None | Iterable[str | Html | None]"
+Child: TypeAlias = "str | int | Html | Iterable[str | Html | None] | None"
 Value: TypeAlias = "str | int | float | bool | None"
 
 
