@@ -84,7 +84,7 @@ class Page:
     async def until(self, condition: str) -> None:
         """Wait until an expression holds."""
         async with asyncio.timeout(PATIENCE_S):
-            while not await self.evaluate(condition):
+            while not await self.evaluate(condition):  # noqa: ASYNC110 - it is in another process
                 await asyncio.sleep(0.02)
 
     async def press(self, key: str, code: int) -> None:
@@ -111,7 +111,8 @@ class Page:
             captureBeyondViewport=whole,
             **({"clip": await self._whole()} if whole else {}),
         )
-        file.write_bytes(base64.b64decode(found["data"]))
+        data = base64.b64decode(found["data"])
+        await asyncio.to_thread(file.write_bytes, data)
 
     async def _whole(self) -> dict[str, Any]:
         size = (await self.call("Page.getLayoutMetrics"))["cssContentSize"]

@@ -84,9 +84,9 @@ FORECAST_LABEL: Final = (
     "Forecast of sun and load for the next day, each with its band of 80 percent."
 )
 ORDERS: Final = "My orders"
-NO_ORDERS: Final = "None open. The home posts its next ones before the next gate."
+NO_ORDERS: Final = "No open ones. The home posts its next ones before the next gate."
 MY_TRADES: Final = "My trades"
-NO_MY_TRADES: Final = "None in the last hours."
+NO_MY_TRADES: Final = "No trade in the last hours."
 AUTHORITIES: Final = "Authorities"
 BACKSTOP: Final = "{energy} from the grid by the gate"
 SELL: Final = "sell"
