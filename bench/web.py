@@ -1,8 +1,8 @@
-"""What the HTTP API of a node that trades takes: time per read, and memory.
+"""What the HTTP API and the dashboard of a node that trades take: time per read, and memory.
 
     uv run python -m bench.web [--homes 12] [--rounds 40]
 
-A street of real processes trades; its first home has the API, all others have none. The time of a
+A street of real processes trades; its first home has API and dashboard, all others have none. The time of a
 read is a client's, on a connection that is kept. The baseline is the same question on the control
 socket of the same node; that of memory are the street's other authorities.
 """
@@ -41,7 +41,12 @@ READS: Final[dict[str, tuple[str, dict[str, Any]] | None]] = {
     "/v1/governance": None,
     "/v1/home/plan": ("plan", {}),
     "/metrics": None,
+    "/": None,
+    "/community": None,
+    "/market": None,
+    "/chain": None,
 }
+PAGES: Final = ("/", "/community", "/market", "/chain")
 
 
 def p95(values: list[float]) -> float:
@@ -97,7 +102,7 @@ async def measure(street: Street, rounds: int) -> None:
     first = street.names[0]
     port = free_ports(1)[0]
     with (street.home(first) / CONFIG_NAME).open("a") as settings:
-        settings.write(f'\n[web]\nlisten = "127.0.0.1:{port}"\n')
+        settings.write(f'\n[web]\nlisten = "127.0.0.1:{port}"\ndashboard = true\n')
     processes = [HomeProcess(name, street.home(name)) for name in street.names]
     data = street.home(first) / DATA_NAME
     try:
@@ -119,14 +124,17 @@ async def measure(street: Street, rounds: int) -> None:
             f"{path:24}{statistics.median(took):8.1f}{min(took):8.1f}{max(took):8.1f}"
             f"{p95(took):8.1f}  {ratio}"
         )
-    reads = [one for path, took in by_http.items() if path != "/metrics" for one in took]
+    other = {"/metrics", *PAGES}
+    reads = [one for path, took in by_http.items() if path not in other for one in took]
+    pages = [one for path in PAGES for one in by_http[path]]
     sockets = [one for took in by_socket.values() for one in took]
     print(f"all reads: p95 {p95(reads):.1f} ms; by the control socket {p95(sockets):.1f} ms")
+    print(f"the dashboard's pages: p95 {p95(pages):.1f} ms")
     print(f"/metrics: p95 {p95(by_http['/metrics']):.1f} ms")
     others = rss[1:]
     usual = statistics.median(others)
     print(
-        f"memory: {rss[0]:.1f} MiB with the API, median {usual:.1f} ({min(others):.1f} .. "
+        f"memory: {rss[0]:.1f} MiB with API and dashboard, median {usual:.1f} ({min(others):.1f} .. "
         f"{max(others):.1f}) without: {rss[0] - usual:+.1f}"
     )
 

@@ -18,12 +18,12 @@ from node.web.dashboard.plot import (
     reach,
     tips,
 )
-from node.web.dashboard.words import number, plural
+from node.web.dashboard.words import cut, number, plural
 
 BAR: Final = 0.7
 NARROW_BLOCKS: Final = 16
 ROW: Final = 30
-NAME_CHARS: Final = 10
+NAME_CHARS: Final = 12
 
 
 def blocks_chart(blocks: Sequence[Row]) -> Html:
@@ -82,7 +82,7 @@ def votes_chart(blocks: Sequence[Row], names: Sequence[str]) -> Html:
         dot = min(7.0, (size.width - size.left) / len(shown) * 0.3)
         for place, name in enumerate(names):
             y = 20 + ROW * place
-            yield el("text", _cut(name), x=0, y=y + 4, class_="label")
+            yield el("text", cut(name, NAME_CHARS), x=0, y=y + 4, class_="label")
             for block in shown:
                 signed = place in block["signers"]
                 yield el(
@@ -109,10 +109,6 @@ def votes_chart(blocks: Sequence[Row], names: Sequence[str]) -> Html:
         wide=Size(1_040, height, left=110, top=2, bottom=2),
         narrow=Size(350, height, left=84, top=2, bottom=2),
     )
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= NAME_CHARS + 2 else name[:NAME_CHARS] + "…"
 
 
 def _signed(block: Row, names: Sequence[str]) -> str:

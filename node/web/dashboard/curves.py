@@ -148,7 +148,7 @@ def _mark(frame: Frame, met: Meeting, is_cleared: bool) -> Html:
             "text",
             f"{word} {energy(met.energy_wh)}",
             x=x - 12 if at_end else x + 12,
-            y=round(middle - 10, 1),
+            y=round(min(low, high) - 16, 1),
             class_="tick strong",
             text_anchor="end" if at_end else "start",
         ),
@@ -185,7 +185,7 @@ def volume_chart(slots: Sequence[Row], slot_ms: int, local: Local, currency: str
 
     def draw(size: Size) -> Iterable[Html | None]:
         upper = size._replace(bottom=size.height * (1 - PRICES_SHARE) + 8)
-        lower = size._replace(top=size.height * PRICES_SHARE + 20)
+        lower = size._replace(top=size.height * PRICES_SHARE + 28)
         prices = Frame(upper, edges[0], edges[-1], 0, top)
         volumes = Frame(lower, edges[0], edges[-1], 0, most)
         yield axis_y(prices, number, price_unit(currency))

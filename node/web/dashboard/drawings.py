@@ -7,11 +7,12 @@ from typing import Final, NamedTuple
 from node.web.dashboard import texts
 from node.web.dashboard.flows import Flow
 from node.web.dashboard.html import Html, el, join
-from node.web.dashboard.words import energy, power
+from node.web.dashboard.words import cut, energy, power
 
 FLOW_LEAST_W: Final = 5.0
 FLOW_FULL_W: Final = 5_000.0
 LABELS_MAX: Final = 40
+NAME_CHARS: Final = 12
 
 
 class Node(NamedTuple):
@@ -125,7 +126,7 @@ def trade_map(names: Sequence[str], marks: Mapping[int, str], lines: Sequence[Li
         ],
         _abroad(middle) if abroad else None,
         (
-            _house(place, names[place], at, middle, sums.get(place, 0), marks.get(place, ""))
+            _house(names[place], at, middle, sums.get(place, 0), marks.get(place, ""))
             for place, at in enumerate(places)
         ),
         viewBox="0 0 400 400",
@@ -159,9 +160,7 @@ def _chord(begin: tuple[float, float], end: tuple[float, float], line: Line, wid
     )
 
 
-def _house(
-    place: int, name: str, at: tuple[float, float], middle: float, sum_wh: int, mark: str
-) -> Html:
+def _house(name: str, at: tuple[float, float], middle: float, sum_wh: int, mark: str) -> Html:
     x, y = at
     side = "seller" if sum_wh > 0 else "buyer" if sum_wh < 0 else "quiet"
     dx, dy = x - middle, y - middle
@@ -169,11 +168,17 @@ def _house(
     tx, ty = x + dx / length * 22, y + dy / length * 20 + 4
     anchor = "middle" if abs(dx) < 20 else "start" if dx > 0 else "end"
     told = f"{name}\n{energy(sum_wh)}" if sum_wh else name
-    del place
     return el(
         "g",
         el("circle", cx=round(x, 1), cy=round(y, 1), r=11, class_=f"house {side} {mark}".strip()),
-        el("text", name, x=round(tx, 1), y=round(ty, 1), class_="label", text_anchor=anchor),
+        el(
+            "text",
+            cut(name, NAME_CHARS),
+            x=round(tx, 1),
+            y=round(ty, 1),
+            class_="label",
+            text_anchor=anchor,
+        ),
         data_tip=told,
         class_=mark or None,
     )
@@ -228,14 +233,14 @@ def region_map(regions: Sequence[RegionMark]) -> Html:
 
 def _region(region: RegionMark, x: float, y: float, count: int) -> Html:
     radius = 46 if count <= 6 else 28
-    told = [f"{region.name or region.number}: {region.status}"]
+    told = [f"{region.name}: {region.status}"]
     if region.is_own:
         told[0] += f" ({texts.THIS_REGION})"
     told += [f"{texts.ANCHORED}: {region.anchored}"]
     if region.audited is not None:
         told += [f"{texts.AUDITED}: {region.audited}"]
     text: Iterable[Html] = (
-        el("text", region.name or str(region.number), x=x, y=y - 1, class_="word strong"),
+        el("text", cut(region.name, NAME_CHARS), x=x, y=y - 1, class_="word strong"),
         el(
             "text",
             _standing(region),

@@ -21,7 +21,7 @@ class Size(NamedTuple):
     height: float
     left: float = 44
     right: float = 10
-    top: float = 12
+    top: float = 22
     bottom: float = 26
 
     @property
@@ -120,7 +120,7 @@ def axis_y(
                 text_anchor="end",
             )
         )
-    parts.append(el("text", unit, x=0, y=size.top - 2, class_="tick unit"))
+    parts.append(el("text", unit, x=0, y=size.top - 10, class_="tick unit"))
     return el("g", parts)
 
 

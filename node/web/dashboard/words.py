@@ -69,6 +69,11 @@ def short(hexadecimal: str, chars: int = 8) -> str:
     return hexadecimal if len(hexadecimal) <= chars + 2 else f"{hexadecimal[:chars]}…"
 
 
+def cut(name: str, chars: int) -> str:
+    """Return a name in so many characters at most."""
+    return name if len(name) <= chars else f"{name[: chars - 1]}…"
+
+
 def plural(count: int, one: str, many: str) -> str:
     """Return a count with its noun."""
     return f"{number(count)} {one if count == 1 else many}"

@@ -392,7 +392,7 @@ def site_of(chain: Chain, main: Chain | None = None, is_main: bool = False) -> S
 def app_of(site: Site, chain: Chain, stream: Stream | None = None, access: Access = ACCESS) -> Any:
     """Return the application of a node with a dashboard."""
     table = chain.table()
-    served = [Served(table, stream or Stream())]
+    served = [Served(table, Stream() if stream is None else stream)]
     return build_app(served, table, lambda: 0, lambda: "up 1\n", access, dashboard_routes(site))
 
 
