@@ -2,8 +2,8 @@
 
     uv run python -m bench.web [--homes 12] [--rounds 40]
 
-A street of real processes trades; its first home has API and dashboard, all others have none. The time of a
-read is a client's, on a connection that is kept. The baseline is the same question on the control
+A street of real processes trades; its first home has API and dashboard, all others have none. The
+time of a read is a client's, on a connection that is kept. The baseline is the same question on the control
 socket of the same node; that of memory are the street's other authorities.
 """
 
@@ -134,7 +134,7 @@ async def measure(street: Street, rounds: int) -> None:
     others = rss[1:]
     usual = statistics.median(others)
     print(
-        f"memory: {rss[0]:.1f} MiB with API and dashboard, median {usual:.1f} ({min(others):.1f} .. "
+        f"memory: {rss[0]:.1f} MiB with both, median {usual:.1f} ({min(others):.1f} .. "
         f"{max(others):.1f}) without: {rss[0] - usual:+.1f}"
     )
 
