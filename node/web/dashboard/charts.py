@@ -41,7 +41,7 @@ class Series(NamedTuple):
 
 
 INCOMING: Final = (
-    Series("sun", texts.FROM_SUN, lambda flow: flow.sun_w),
+    Series("sun", texts.SUN, lambda flow: flow.sun_w),
     Series("battery", texts.FROM_BATTERY, lambda flow: flow.from_battery_w),
     Series("street", texts.FROM_STREET, lambda flow: flow.from_street_w),
     Series("grid", texts.FROM_GRID, lambda flow: flow.from_grid_w),
@@ -110,7 +110,10 @@ def energy_chart(flows: Sequence[Flow], now_ms: int, local: Local) -> Html:
     return join(
         figure(draw, texts.ENERGY_LABEL, wide=WIDE._replace(height=310)),
         legend(
-            *((one.kind, one.word) for one in INCOMING),
+            ("sun", texts.SUN),
+            ("battery", texts.BATTERY),
+            ("street", texts.NEIGHBOURS),
+            ("grid", texts.GRID),
             ("load", texts.LOAD),
         ),
     )

@@ -71,6 +71,10 @@ def _figures(homes: Sequence[Row], slots: Sequence[Row], currency: str) -> Html:
     drawn = sum(slot["import_wh"] for slot in slots)
     own = sum(sum(sources_of(slot)[:2]) for slot in slots)
     saved = sum(row["total"]["grid_only_micro"] - row["total"]["total_micro"] for row in homes)
+    abroad = sum(slot["imported_wh"] + slot["exported_wh"] for slot in slots)
+    over = [texts.TRADED_OVER.format(slots=plural(len(slots), texts.SLOTS_ONE, texts.SLOTS_MANY))]
+    if abroad:
+        over.append(texts.TRADED_ABROAD.format(energy=energy(abroad)))
     sunny = sum(1 for row in homes if row["home"]["pv_w"])
     stored = sum(1 for row in homes if row["home"]["battery_wh"])
     share = own / drawn if drawn else None
@@ -84,7 +88,7 @@ def _figures(homes: Sequence[Row], slots: Sequence[Row], currency: str) -> Html:
         stat(
             texts.TRADED,
             energy(traded),
-            texts.TRADED_OVER.format(slots=plural(len(slots), texts.SLOTS_ONE, texts.SLOTS_MANY)),
+            texts.DOT.join(over),
         ),
         stat(texts.SAVED_ALL, money(saved, currency)),
         stat(

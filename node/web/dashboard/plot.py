@@ -12,6 +12,8 @@ from node.web.dashboard.html import Html, el, join
 
 TICKS: Final = 5
 LABEL_DOWN: Final = 4.0
+# A label nearer to the right edge than this would reach over it.
+EDGE_ROOM: Final = 18.0
 
 
 class Size(NamedTuple):
@@ -133,6 +135,7 @@ def axis_x(frame: Frame, marks: Iterable[tuple[float, str]]) -> Html:
         [
             el("text", label, x=frame.x(value), y=y, class_="tick", text_anchor="middle")
             for value, label in marks
+            if frame.x(value) <= size.width - EDGE_ROOM
         ],
     )
 

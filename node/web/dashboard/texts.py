@@ -67,7 +67,6 @@ ENERGY_LABEL: Final = (
     "below; the house's load as a line."
 )
 LOAD: Final = "House"
-FROM_SUN: Final = "Sun"
 FROM_BATTERY: Final = "From battery"
 FROM_STREET: Final = "From neighbours"
 FROM_GRID: Final = "From grid"
@@ -107,6 +106,7 @@ SOLD: Final = "Sold"
 # Community
 TRADED: Final = "Traded between homes"
 TRADED_OVER: Final = "in {slots}"
+TRADED_ABROAD: Final = "{energy} with other regions"
 SLOTS_ONE: Final = "slot"
 SLOTS_MANY: Final = "slots"
 SELF_SUFFICIENCY: Final = "Self-sufficiency"
