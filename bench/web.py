@@ -3,8 +3,8 @@
     uv run python -m bench.web [--homes 12] [--rounds 40]
 
 A street of real processes trades; its first home has API and dashboard, all others have none. The
-time of a read is a client's, on a connection that is kept. The baseline is the same question on the control
-socket of the same node; that of memory are the street's other authorities.
+time of a read is a client's, on a connection that is kept. The baseline is the same question on the
+control socket of the same node; that of memory are the street's other authorities.
 """
 
 import argparse

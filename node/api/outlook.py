@@ -34,7 +34,7 @@ class Outlook:
     def __init__(
         self,
         manager: HomeEnergyManager | None,
-        deliveries: Callable[[], Sequence[Delivery]] = tuple,
+        deliveries: Callable[[], Sequence[Delivery]] = lambda: (),
     ) -> None:
         self._manager = manager
         self._deliveries = deliveries

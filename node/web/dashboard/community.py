@@ -110,6 +110,7 @@ def _map(homes: Sequence[Row], trades: Row, address: str) -> Html:
         places = {row["home"]["number"]: place for place, row in enumerate(homes)}
     for trade in trades["trades"]:
         if trade["seller"] in places and trade["buyer"] in places:
+            pair: tuple[int | None, int | None]
             pair = (places[trade["seller"]], places[trade["buyer"]])
             lines[pair] = lines.get(pair, 0) + trade["energy_wh"]
     for row in trades["elsewhere"]:

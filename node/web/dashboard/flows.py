@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from node.web.dashboard.words import mean_power_w
 
@@ -23,7 +23,7 @@ class Flow(NamedTuple):
     to_street_w: float
     to_grid_w: float
     stored_wh: int
-    is_planned: bool = False
+    is_planned: bool
 
     @property
     def end_ms(self) -> int:
@@ -31,32 +31,22 @@ class Flow(NamedTuple):
         return self.start_ms + self.length_ms
 
 
-def delivered(rows: Sequence[Row]) -> list[Flow]:
+def delivered(rows: Sequence[dict[str, Any]]) -> list[Flow]:
     """Return what was delivered (`node.api.outlook`: deliveries)."""
     return [_delivered(row) for row in rows]
 
 
-def _delivered(row: Row) -> Flow:
-    length_ms = int(row["slot_ms"])
-    bought = min(max(row["traded_wh"], 0), row["import_wh"])
-    sold = min(max(-row["traded_wh"], 0), row["export_wh"])
-    return Flow(
-        int(row["slot_start_ms"]),
-        length_ms,
-        *(
-            mean_power_w(wh, length_ms)
-            for wh in (
-                row["load_wh"],
-                row["pv_wh"] - row["curtail_wh"],
-                row["discharge_wh"],
-                bought,
-                row["import_wh"] - bought,
-                row["charge_wh"],
-                sold,
-                row["export_wh"] - sold,
-            )
-        ),
-        int(row["stored_wh"]),
+def _delivered(row: dict[str, Any]) -> Flow:
+    bought_wh = min(max(row["traded_wh"], 0), row["import_wh"])
+    sold_wh = min(max(-row["traded_wh"], 0), row["export_wh"])
+    return _flow(
+        row | {"start_ms": row["slot_start_ms"], "length_ms": row["slot_ms"]},
+        load_wh=row["load_wh"],
+        bought_wh=bought_wh,
+        sold_wh=sold_wh,
+        from_grid_wh=row["import_wh"] - bought_wh,
+        to_grid_wh=row["export_wh"] - sold_wh,
+        is_planned=False,
     )
 
 
@@ -69,26 +59,51 @@ def planned(plan: Row | None, from_ms: int) -> list[Flow]:
     for place, start_ms in enumerate(plan["starts_ms"]):
         if start_ms < from_ms:
             continue
-        length_ms = plan["lengths_ms"][place]
         row = {name: plan[name][place] for name in _PLANNED}
-        traded = row["traded_wh"]
-        load = row["load_wh"] + (taken[place] if taken else 0)
-        amounts = (
-            load,
-            row["pv_wh"] - row["curtail_wh"],
-            row["discharge_wh"],
-            max(traded, 0),
-            row["import_wh"],
-            row["charge_wh"],
-            max(-traded, 0),
-            row["export_wh"],
+        row |= {"start_ms": start_ms, "length_ms": plan["lengths_ms"][place]}
+        found.append(
+            _flow(
+                row,
+                load_wh=row["load_wh"] + (taken[place] if taken else 0),
+                bought_wh=max(row["traded_wh"], 0),
+                sold_wh=max(-row["traded_wh"], 0),
+                # A plan's are beside what is traded; a meter's have it in them.
+                from_grid_wh=row["import_wh"],
+                to_grid_wh=row["export_wh"],
+                is_planned=True,
+            )
         )
-        powers = (mean_power_w(wh, length_ms) for wh in amounts)
-        found.append(Flow(start_ms, length_ms, *powers, row["stored_wh"], True))
     return found
 
 
-_PLANNED = (
+def _flow(
+    row: dict[str, Any],
+    *,
+    load_wh: int,
+    bought_wh: int,
+    sold_wh: int,
+    from_grid_wh: int,
+    to_grid_wh: int,
+    is_planned: bool,
+) -> Flow:
+    length_ms = int(row["length_ms"])
+    return Flow(
+        start_ms=int(row["start_ms"]),
+        length_ms=length_ms,
+        load_w=mean_power_w(load_wh, length_ms),
+        sun_w=mean_power_w(row["pv_wh"] - row["curtail_wh"], length_ms),
+        from_battery_w=mean_power_w(row["discharge_wh"], length_ms),
+        from_street_w=mean_power_w(bought_wh, length_ms),
+        from_grid_w=mean_power_w(from_grid_wh, length_ms),
+        to_battery_w=mean_power_w(row["charge_wh"], length_ms),
+        to_street_w=mean_power_w(sold_wh, length_ms),
+        to_grid_w=mean_power_w(to_grid_wh, length_ms),
+        stored_wh=int(row["stored_wh"]),
+        is_planned=is_planned,
+    )
+
+
+_PLANNED: Final = (
     *("load_wh", "pv_wh", "curtail_wh", "discharge_wh", "traded_wh"),
     *("import_wh", "charge_wh", "export_wh", "stored_wh"),
 )
