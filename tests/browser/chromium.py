@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # Nothing is fetched, nothing is kept, and no sandbox where the tests run as root.
 FLAGS = (
