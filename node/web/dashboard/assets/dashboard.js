@@ -3,6 +3,7 @@
 "use strict";
 
 const EVERY_MS = 1000;
+const RETRY_MS = 5000;
 const state = document.getElementById("state");
 let stream = null;
 let waiting = null;
@@ -84,10 +85,17 @@ function away() {
 }
 
 function listen() {
-  if (stream !== null) return;
+  if (stream !== null || document.hidden) return;
   stream = new EventSource("/v1/events");
   stream.addEventListener("block", soon);
-  stream.addEventListener("error", away);
+  stream.addEventListener("error", () => {
+    away();
+    // Where too many listen the browser does not try again by itself.
+    if (stream !== null && stream.readyState === EventSource.CLOSED) {
+      stream = null;
+      setTimeout(listen, RETRY_MS);
+    }
+  });
   stream.addEventListener("open", () => {
     if (state.classList.contains("away")) soon();
   });
@@ -126,4 +134,4 @@ document.addEventListener("scroll", () => tip.classList.remove("shown"), { passi
 keeping(() => {});
 const current = document.querySelector(".slots [aria-current]");
 if (current) current.scrollIntoView({ block: "nearest", inline: "center" });
-if (!document.hidden) listen();
+listen();
