@@ -11,6 +11,8 @@ from typing import Final, NamedTuple
 from node.web.dashboard.html import Html, el, join
 
 TICKS: Final = 5
+# A step may be so much less than asked for: rather some values more than too few.
+ROUGHLY: Final = 0.75
 LABEL_DOWN: Final = 4.0
 # A label nearer to the right edge than this would reach over it.
 EDGE_ROOM: Final = 18.0
@@ -63,7 +65,7 @@ def nice_step(span: float, count: int = TICKS) -> float:
     """Return a step of 1, 2 or 5 times a power of ten that divides a span into about `count`."""
     rough = max(span, 1e-9) / count
     power = 10.0 ** math.floor(math.log10(rough))
-    return next(power * one for one in (1, 2, 5, 10) if power * one >= rough * 0.999)
+    return next(power * one for one in (1, 2, 5, 10) if power * one >= rough * ROUGHLY)
 
 
 def reach(values: Iterable[float], least: float, share: float = 1.06) -> float:

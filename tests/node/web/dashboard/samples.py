@@ -351,9 +351,9 @@ class Chain:
 def begun() -> Chain:
     """Return the answers of a home whose chain has made no block yet."""
     chain = Chain(height=0).without("plan", "forecast", error=UnknownError)
-    summaries = summary(NOW_SLOT, "open")
+
     nothing = dict.fromkeys(client.SlotSummary.__struct_fields__, 0)
-    del summaries
+
     empty = client.SlotSummary(**{**nothing, "slot": NOW_SLOT, "status": "open"})  # type: ignore[arg-type]
     chain.values |= {
         "slots": [],
