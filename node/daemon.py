@@ -45,7 +45,7 @@ from node.mqtt.discovery import topics
 from node.mqtt.settings import MqttSection
 from node.network.base import Network, NetworkError
 from node.poster import Poster
-from node.process import collect_seldom
+from node.process import collect_regularly, collect_seldom
 from node.setup import HOME_NAME, LIVE_NAME, MAIN_NAME, data_directory, read_key
 from node.signatory import Signatory
 from node.status import NodeStatus, version
@@ -102,6 +102,7 @@ async def _main(config: Config, until_stdin_closes: bool) -> None:
             return
         async with Node(config, genesis, key, data) as node:
             collect_seldom()
+            node.start_task(collect_regularly())
             if until_stdin_closes:
                 node.start_task(_stdin_closed(stop))
             await node.run(stop)

@@ -38,7 +38,7 @@ def number_of(payload: object, field: str = "") -> float:
         return _number(payload.decode("utf-8", "replace"))
     try:
         value: object = msgspec.json.decode(payload)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise PayloadError("text", f"no JSON, in which {field!r} would stand") from None
     for name in field.split("."):
         if not isinstance(value, dict) or name not in value:

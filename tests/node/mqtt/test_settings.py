@@ -89,6 +89,7 @@ def test_a_number_is_found(payload: bytes, field: str, number: float) -> None:
         (b"12 W", "", "text"),
         (b"\xff\xfe", "", "text"),
         (b"{", "power", "text"),
+        (b'{"power\xff": 1}', "power", "text"),
         (b"[" * 5_000, "power", "text"),
         (b"{}", "power", "absent"),
         (b"3", "power", "absent"),
