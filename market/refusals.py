@@ -134,6 +134,11 @@ REFUSALS: Final = (
     ),
     # The registry.
     Refusal("duplicate_home", ("registry",), "an account and a meter that are not registered yet"),
+    Refusal(
+        "has_left",
+        ("registry",),
+        "a home, or a slot of it, before it left; who comes back asks with a key of its own anew",
+    ),
     Refusal("too_many_homes", ("registry",), "at most 5,000 homes in a region"),
     # Carbon.
     Refusal(
