@@ -32,7 +32,7 @@ class _Values:
         rows: list[list[int]] = [] if data is None else decode_plain(data, len(data))
         return rows
 
-    def list(self, key: str) -> list[int]:
+    def integers(self, key: str) -> list[int]:
         found = self.plain(key)
         # Code that a vote brought may keep something else there.
         return [item for item in found if type(item) is int] if isinstance(found, list) else []
@@ -67,15 +67,15 @@ class MarketAgenda:
     def has_work(self, time_ms: int) -> bool:
         """Tell whether a block after the one of `time_ms` finds work left over, or due by then."""
         values, clock = self._values, self._clock
-        awaited = values.list("export/open")
-        ready = [slot for slot in values.list("settlement/ready") if slot not in awaited]
+        awaited = values.integers("export/open")
+        ready = [slot for slot in values.integers("settlement/ready") if slot not in awaited]
         if ready or values.rows("market/jobs"):
             return True
         market_ms = clock.market_ms(time_ms)
         if any(row[0] <= market_ms for row in values.rows("requests/open")[:1]):
             return True
-        gates = values.list("market/open")
-        windows = values.list("settlement/open")
+        gates = values.integers("market/open")
+        windows = values.integers("settlement/open")
         return any(clock.gate_close_real_ms(slot) <= time_ms for slot in gates) or any(
             clock.window_end_real_ms(slot) <= time_ms for slot in windows
         )
@@ -97,7 +97,7 @@ class MarketAgenda:
         moments = [row[0] for row in values.rows("market/auctions")[:1]]
         moments += [row[0] for row in values.rows("requests/open")[:1]]
         every_ms = self._intraday_every_ms
-        if every_ms and values.list("market/open"):
+        if every_ms and values.integers("market/open"):
             moments.append((clock.market_ms(after_ms) // every_ms + 1) * every_ms)
         found = [clock.real_ms(moment) for moment in moments]
         return [moment for moment in found if moment > after_ms]
@@ -146,7 +146,7 @@ class MainAgenda:
         values, clock = self._values, self._clock
         moments = [since_ms + self._halt_ms + 1 for since_ms in values.moments("anchor/seen/")]
         moments += [until_ms + 1 for until_ms in values.moments("audit/answer_by/")]
-        if values.list("audit/waiting"):
+        if values.integers("audit/waiting"):
             moments.append(after_ms + self._block_interval_ms)
         if self._close_ms is not None:
             slot = (clock.market_ms(after_ms) - self._close_ms) // clock.slot_ms + 1

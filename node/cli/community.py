@@ -74,7 +74,7 @@ def community_admit(
 def community_leave(config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
     """Take this home out of its region, once what it has traded is delivered.
 
-    Its orders go back at once. Its account stays: transfer what is in it.
+    Its orders go back at once. Its account stays: `pay-out` brings out what is in it.
     """
     from market.client import leave
     from node.api.governor import decide
@@ -97,6 +97,23 @@ def community_remove(
 
     done = asyncio.run(decide(settings(config), remove_home(address), key=read_key(key)))
     _print_left(done, as_json)
+
+
+@community_app.command("pay-out")
+def community_pay_out(
+    amount: Annotated[
+        float | None, typer.Argument(help="In the currency's unit. [default: all there is]")
+    ] = None,
+    config: ConfigOption = CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Send money of this home's account to the regulator, who pays it outside and redeems it."""
+    from node.api.registrar import pay_out
+
+    amount_micro = None if amount is None else micro_of(amount, "AMOUNT")
+    done = asyncio.run(pay_out(settings(config), amount_micro))
+    sent_micro = next(data["amount_micro"] for _, name, data in done["events"])
+    print_done(done, as_json, f"{money(sent_micro)} are the regulator's to pay out")
 
 
 def _print_left(done: dict[str, Any], as_json: bool) -> None:
