@@ -21,7 +21,7 @@ import msgspec
 from consensus.messages import Block, Certificate
 from hems.bid import Order, Suggested
 from hems.config import HomeConfig
-from hems.errors import HemsError
+from hems.errors import AgentError, HemsError
 from hems.home import CATCH_UP_SLOTS_MAX, Delivery, HomeEnergyManager, MarketView
 from market import client
 from market.app import BlockResult
@@ -261,6 +261,9 @@ class Household:
         self._begin_at(now_ms)
         try:
             self._tell_outcomes(target)
+        except AgentError as error:
+            # It may trade all the same; its orders are made by another part of it.
+            log.warning("the home's agent did not take in what rounds have brought: %s", error)
         finally:
             self._remember()
 
@@ -272,7 +275,12 @@ class Household:
                 self._open.later(slot)
                 continue
             self._open.looked_at(slot)
-            calls = await self._calls_for(slot)
+            try:
+                calls = await self._calls_for(slot)
+            except HemsError as error:
+                # What the home's mind makes of one slot is no reason to lose another.
+                log.warning("slot %d is left to the grid: %s", slot, error)
+                continue
             if len(calls) > left:
                 self._open.put_off(slot)
                 for other in slots[place + 1 :]:
