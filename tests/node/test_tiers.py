@@ -170,7 +170,9 @@ def test_blocks_come_for_what_the_second_tier_has_to_do() -> None:
     assert main.query("regions", "show", {"region": 1})["status"] == "halted"
     # Who was drawn has until then to answer; afterwards nothing happens by itself.
     (until_ms,) = (decode_plain(v, 64) for k, v in items_under(main, "audit/answer_by/"))
-    assert MainAgenda(main.app._state, main.app.clock, halt_ms=1).next_ms(until_ms) is None
+    quiet = MainAgenda(main.app._state, main.app.clock, halt_ms=1)
+    assert quiet.next_ms(main.time_ms) == until_ms + 1
+    assert quiet.next_ms(until_ms + 1) is None
 
 
 def items_under(main: Main, folder: str) -> list[tuple[str, bytes]]:

@@ -7,11 +7,6 @@ from tests.regions.grid import REGULATOR, SLOT, SLOT_MS, START_MS, Main, Region
 from tests.regions.trading import World
 
 
-def settled(region: Region, slot: int) -> None:
-    region.trade(slot, [(1, "buy", 100, 150_000)])
-    region.meter(slot, [(500, 0), (0, 200), (300, 0), (0, 0)])
-
-
 def test_grid_energy_of_anchored_slots_is_counted_once_and_by_period() -> None:
     region, other = Region(1), Region(2)
     main = Main([region.sponsor, other.sponsor])
@@ -22,7 +17,7 @@ def test_grid_energy_of_anchored_slots_is_counted_once_and_by_period() -> None:
     main.ok(REGULATOR, allot_footprint(1, [(1, 500_000), (2, 7)]))
     main.ok(REGULATOR, client.post_table("intensities", (SLOT + 2) * SLOT_MS, [[0, 10]]))
     for slot in (SLOT, SLOT + 1, SLOT + 2):
-        settled(region, slot)
+        region.meter(slot, [(500, 0), (0, 200), (300, 0), (0, 0)])
     for checkpoint in region.checkpoints:
         assert main.anchor(region, checkpoint).code == "ok"
     assert main.anchor(region, region.checkpoints[-1]).reason == "already_anchored"
