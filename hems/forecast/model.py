@@ -335,8 +335,7 @@ def _with_trees(
     plain, in_units = boosted.binned(x), boosted.binned(x, UNIT)
     squares = [boosted.grow(bins, y, weights) for bins in (plain, in_units)]
     roots = [boosted.grow(bins, y, weights, root=True) for bins in (plain, in_units)]
-    above = boosted.grow(in_units, y, weights, level=ABOVE_LEVEL, root=True)
-    unbiased = [_smeared(of, x, y, weights) for of in (*roots, above)]
+    unbiased = [_smeared(of, x, y, weights) for of in roots]
     medians = [
         boosted.grow(in_units, y, weights, level=0.5, root=True, seed=seed) for seed in MEDIAN_SEEDS
     ]

@@ -183,6 +183,23 @@ async def test_after_a_round_what_is_wrong_is_withdrawn_and_posted_anew(tmp_path
     assert [(o.energy_wh, o.residual_wh) for o in lane.mine(SLOT + 3)] == [(120, 0), (380, 380)]
 
 
+async def test_a_home_that_is_told_not_to_trade_takes_back_what_stands(tmp_path: Path) -> None:
+    lane = Lane(tmp_path / "home", intraday_every_ms=TICK_MS)
+    await lane.think()
+    lane.block()
+    lane.household.trade(False)
+    said = entries(await lane.think())
+    assert said == [("withdraw_order", slot) for slot in range(SLOT, SLOT + 9)]
+    lane.block()
+    assert not any(order.residual_wh for slot in range(SLOT, SLOT + 9) for order in lane.mine(slot))
+    assert await lane.round() == []
+    lane.household.trade(True)
+    assert {entry for entry, _ in entries(await lane.round())} == {"post_order"}
+    # A restart does not change its mind.
+    lane.household.trade(False)
+    assert not lane.wake_up().trades
+
+
 async def test_the_changes_of_a_slot_are_bounded(tmp_path: Path) -> None:
     lane = Lane(tmp_path / "home", intraday_every_ms=TICK_MS)
     await lane.think()
