@@ -94,9 +94,10 @@ def region_carbon(
     """Show what the regions' grid energy emitted, by their anchored records."""
     from node.api.control import ask
 
-    entry, args = ("totals", {}) if period is None else ("reports", {"period": period})
-    asked = {"contract": "footprint", "entry": entry, "args": args}
-    rows = asyncio.run(ask(_main_data(config, node), "query", **asked))
+    entry = "totals" if period is None else "reports"
+    args = {} if period is None else {"period": period}
+    data = _main_data(config, node)
+    rows = asyncio.run(ask(data, "query", contract="footprint", entry=entry, args=args))
     if as_json:
         print_json(rows)
         return
