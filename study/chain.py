@@ -1,0 +1,84 @@
+"""One chain in process, with a clock of its own: every transaction signed, encoded, decoded, checked.
+
+What is posted waits as bytes until a block is made. A block takes all that waits: decoded and
+verified like bytes from a neighbour (`wire.transaction.check`), executed by the contracts, the laws
+checked, the roots made (`market.app`). What the contracts refuse is counted by reason.
+"""
+
+from collections import Counter
+from typing import Final
+
+from market import client
+from market.app import Application, BlockEnv
+from market.client import Call
+from market.genesis import MarketParams
+from market.receipts import Event
+from study.errors import InvariantError
+from wire.codec import Plain
+from wire.keys import SigningKey
+from wire.transaction import Refused, check
+
+VALID_MS: Final = 3_600_000
+
+
+class Chain:
+    """A market's application, its clock, and what waits for the next block.
+
+    Parameters
+    ----------
+    params : MarketParams
+        Its genesis. The clock begins at `genesis_ms`.
+    """
+
+    def __init__(self, params: MarketParams) -> None:
+        self.params = params
+        self.app = Application(params)
+        self.app.commit(self.app.genesis())
+        self.time_ms = params.genesis_ms
+        self.refused: Counter[str] = Counter()
+        self.transactions = 0
+        self._waiting: list[bytes] = []
+        self._nonces: dict[str, int] = {}
+
+    @property
+    def height(self) -> int:
+        """Blocks after genesis."""
+        return self.app.height
+
+    def query(self, contract: str, entry: str, args: dict[str, Plain]) -> Plain:
+        """Ask a contract, at the last block."""
+        return self.app.query(contract, entry, args)
+
+    def post(self, key: SigningKey, call: Call) -> None:
+        """Sign a transaction; the next block takes it."""
+        nonce = self._nonces.get(key.address, 0) + 1
+        self._nonces[key.address] = nonce
+        chain_id, until_ms = self.params.chain_id, self.time_ms + VALID_MS
+        self._waiting.append(client.sign_call(call, key, chain_id, nonce, until_ms).raw)
+
+    def block(self, time_ms: int) -> list[Event]:
+        """Make a block of all that waits; return what its contracts said, in order.
+
+        Raises
+        ------
+        InvariantError
+            Time does not go forward, or a transaction is not what it was when it was signed.
+        """
+        if time_ms <= self.time_ms and self.app.height:
+            raise InvariantError(f"a block at {time_ms} ms after one at {self.time_ms} ms")
+        raws, self._waiting = self._waiting, []
+        checked = []
+        for found in check(raws, self.params.chain_id, time_ms):
+            if isinstance(found, Refused):
+                raise InvariantError(f"a transaction of the study's own is refused: {found}")
+            checked.append(found)
+        self.time_ms = time_ms
+        result = self.app.execute(BlockEnv(self.app.height + 1, time_ms), checked)
+        self.app.commit(result)
+        self.transactions += len(checked)
+        events = list(result.events)
+        for receipt in result.receipts:
+            if receipt.code != "ok":
+                self.refused[receipt.reason] += 1
+            events += receipt.events
+        return events
