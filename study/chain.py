@@ -1,4 +1,4 @@
-"""One chain in process, with a clock of its own: every transaction signed, encoded, decoded, checked.
+"""One chain in process, with its own clock: every transaction is signed, decoded and checked.
 
 What is posted waits as bytes until a block is made. A block takes all that waits: decoded and
 verified like bytes from a neighbour (`wire.transaction.check`), executed by the contracts, the laws

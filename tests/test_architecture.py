@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "market": {"wire"},
     "node": {"consensus", "hems", "market", "wire"},
     "testnet": {"consensus", "hems", "market", "node", "wire"},
-    "study": {"hems", "market"},
+    "study": {"hems", "market", "wire"},
     "cli": {"node", "study", "testnet"},
 }
 DETERMINISTIC = ("consensus", "market")

@@ -8,7 +8,7 @@ What a generator lacks in an interval it first takes out of its battery, what it
 (CE 3.1, 4.1). To every request it offers what its battery can give beside all it has promised.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -20,7 +20,6 @@ from hems.bid import Band, Suggested
 from market import client
 from market.client import SlotSummary
 from market.genesis import HomeEntry, MarketParams
-from market.receipts import Event
 from study.ce.setting import DAY_MINUTES, Interval, Setting, Types, User, draw_users
 from study.ce.store import AHEAD_MINUTES, Store, spread
 from study.chain import Chain
@@ -29,7 +28,6 @@ from study.money import FEED_IN_MICRO_PER_KWH, TARIFF_BANDS, key_of
 
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
-HOURS: Final = 24
 # Thursday, 1 November 2012, in New South Wales, standard time: the paper's month.
 DAY_START_MS: Final = 1_351_692_000_000
 UTC_OFFSET_MINUTES: Final = 600
@@ -98,7 +96,9 @@ class Community:
         self.meters = [key.derive("meter") for key in self.keys]
         self.chain = Chain(self._params())
         self.stores = {
-            user.number: Store(setting.storage_wh) for user in self.users if user.generates
+            user.number: Store(setting.storage_wh, 60 * setting.hours[0])
+            for user in self.users
+            if user.generates
         }
         self.agents = {
             user.number: CeAgent(
@@ -118,7 +118,8 @@ class Community:
         self._offered: dict[tuple[int, int], int] = {}
 
     def _params(self) -> MarketParams:
-        start_ms = DAY_START_MS - HOUR_MS
+        # An hour before, so that the first intervals can be asked for.
+        start_ms = _at_ms(60 * self.setting.hours[0]) - HOUR_MS
         entries = tuple(
             HomeEntry(
                 address=key.address,
@@ -154,29 +155,40 @@ class Community:
     def live(self) -> Day:
         """Trade, deliver and settle the day."""
         window = self.setting.block_minutes
-        for minute in range(-window, DAY_MINUTES, window):
-            self._request(minute)
-            self._offer(minute)
-            self._answer(minute + window)
-        for step in range(3):
-            self.chain.block(_at_ms(DAY_MINUTES) + step)
-            if step == 0:
-                self._read(DAY_MINUTES // 60 - 1)
+        first, last = (60 * hour for hour in self.setting.hours)
+        for minute in range(first - window, last, window):
+            wanted = self._request(minute)
+            if wanted:
+                self._offer(minute, wanted)
+                self._answer(minute + window)
+        self._read(self.setting.hours[1] - 1)
+        # The first takes the last readings, the next settles on them.
+        for step in range(2):
+            self.chain.block(_at_ms(last) + step)
         return self._sum()
 
-    def _request(self, minute: int) -> None:
-        """Say what is lacking in the intervals that begin in the next window; read meters."""
+    def _request(self, minute: int) -> list[Mapping[str, Any]]:
+        """Say what is lacking in the intervals that begin in the next window; read meters.
+
+        Returns the requests that were taken.
+        """
         for store in self.stores.values():
             store.pass_to(minute)
-        if minute > 0 and minute % 60 == 0:
-            self._read(minute // 60 - 1)
+        asked = 0
         for user, interval in self._starting.get(minute + self.setting.block_minutes, ()):
             lack_wh = interval.load_wh - interval.pv_wh
             if user.generates:
                 lack_wh = self._balance(user, interval, lack_wh)
             if lack_wh > 0:
                 self._ask(user, interval, lack_wh)
-        self._take(self.chain.block(_at_ms(minute)))
+                asked += 1
+        is_read = minute % 60 == 0 and minute > 60 * self.setting.hours[0]
+        if is_read:
+            self._read(minute // 60 - 1)
+        if not (asked or is_read):
+            return []
+        events = self.chain.block(_at_ms(minute))
+        return [event.data for event in events if event.name == "request_posted"]
 
     def _balance(self, user: User, interval: Interval, lack_wh: int) -> int:
         """Store what a generator has over; take what it lacks from its battery, return the rest."""
@@ -201,13 +213,9 @@ class Community:
             lack_wh, interval.end - interval.start
         )
 
-    def _take(self, events: Iterable[Event]) -> None:
-        """Note what is asked for."""
-        self._wanted = [event.data for event in events if event.name == "request_posted"]
-
-    def _offer(self, minute: int) -> None:
+    def _offer(self, minute: int, requests: Iterable[Mapping[str, Any]]) -> None:
         """Offer what batteries can give, to every request."""
-        for wanted in self._wanted:
+        for wanted in requests:
             start, end = _minute(wanted["start_ms"]), _minute(wanted["end_ms"])
             self._asked[wanted["request"]] = (start, end)
             slot = wanted["start_ms"] // HOUR_MS
@@ -216,7 +224,10 @@ class Community:
                 prices.suggested_sell_micro_per_kwh, prices.suggested_buy_micro_per_kwh
             )
             situation = Situation(
-                wanted["start_ms"], wanted["end_ms"] - wanted["start_ms"], self._band(slot), suggested
+                wanted["start_ms"],
+                wanted["end_ms"] - wanted["start_ms"],
+                self._band(slot),
+                suggested,
             )
             for number, store in self.stores.items():
                 room_wh = min(wanted["energy_wh"], store.room(start, end))
@@ -268,7 +279,9 @@ class Community:
     # -- what came of it
     def _sum(self) -> Day:
         query, first = self.chain.query, _at_ms(0) // HOUR_MS
-        summaries = [client.slot_summary(query, first + hour) for hour in range(HOURS)]
+        summaries = [
+            client.slot_summary(query, first + hour) for hour in range(*self.setting.hours)
+        ]
         unsettled = [s.slot for s in summaries if s.status != "settled"]
         if unsettled:
             raise InvariantError(f"slots {unsettled} are not settled at the day's end")
@@ -292,9 +305,7 @@ class Community:
             traded_wh=summary.traded_wh,
             grid_wh=summary.grid_wh,
             fed_in_wh=summary.fed_in_wh,
-            returned_wh=sum(
-                bill.fed_in_wh for bill in bills if not generating[bill.home - 1]
-            ),
+            returned_wh=sum(bill.fed_in_wh for bill in bills if not generating[bill.home - 1]),
             price_micro=summary.traded_micro,
         )
 
@@ -317,7 +328,7 @@ class Community:
 
     def _gross_micro(self, user: User) -> int:
         total = 0
-        for hour in range(HOURS):
+        for hour in range(*self.setting.hours):
             band = self._band(_at_ms(60 * hour) // HOUR_MS)
             load_wh = pv_wh = 0
             for interval in user.intervals:

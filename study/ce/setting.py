@@ -38,23 +38,27 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     users : how many (Ω).
     share_percent : how many of them generate (Ω²/Ω).
     seed : of who draws what, of the intervals, and of the agents' prices.
+    load_percent : what users use, of what their types do.
     pv_w : peak power of a generator. [W]
     storage_wh : what its battery holds; empty at midnight. [Wh]
     settle_minutes : the shortest and the longest interval (ST).
     block_minutes : the time from block of requests to block of requests; so long may be offered.
     spread : how far an offer lies from the suggested price at most, a fraction of it.
     feed_in : whether surplus that nobody takes is paid for, at the feed-in tariff.
+    hours : the part of the day that is lived, from and to.
     """
 
     users: int = 60
     share_percent: int = 20
     seed: int = 1
+    load_percent: int = 226
     pv_w: int = 5_000
     storage_wh: int = 5_000
     settle_minutes: tuple[int, int] = (45, 75)
     block_minutes: int = 5
     spread: float = 0.1
     feed_in: bool = True
+    hours: tuple[int, int] = (0, 24)
 
     def check(self) -> "Setting":
         """Return the setting if there can be such a community. Raises `SettingError`."""
@@ -64,8 +68,17 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             )
         if not 0 <= self.share_percent <= 100:
             raise SettingError(
-                f"share {self.share_percent} %: who generates are 0 to 100 % of the users"
+                f"share {self.share_percent} %: who generate are 0 to 100 % of the users"
             )
+        if self.share_percent and not self.generators:
+            raise SettingError(
+                f"share {self.share_percent} % of {self.users} users is nobody: at least "
+                f"{-(-50 // self.users)} %, or 0"
+            )
+        if not 1 <= self.load_percent <= 10_000:
+            raise SettingError(f"load {self.load_percent} %: 1 to 10,000 % of the types' load")
+        if not 0 <= self.hours[0] < self.hours[1] <= DAY_MINUTES // 60:
+            raise SettingError(f"hours {self.hours}: from and to, in order, within 0 and 24")
         if self.pv_w < 0 or self.storage_wh < 0:
             raise SettingError("pv_w and storage_wh: power and energy are not negative")
         low, high = self.settle_minutes
@@ -145,13 +158,14 @@ def _draw_user(number: int, generates: bool, setting: Setting, types: Types) -> 
     random = Random(f"ce-sdt/{setting.seed}/{number}")  # noqa: S311
     load_type = random.randrange(len(types.load_w))
     pv_type = random.randrange(len(types.pv_w_per_kwp))
-    load = _running_wh(types.load_w[load_type])
+    load = _running_wh([watts * setting.load_percent // 100 for watts in types.load_w[load_type]])
     peak = setting.pv_w if generates else 0
     sun = [watts * peak // 1000 for watts in types.pv_w_per_kwp[pv_type]]
     pv = _running_wh([min(watts, peak) for watts in sun])
-    intervals, start = [], 0
-    while start < DAY_MINUTES:
-        end = min(DAY_MINUTES, start + random.randint(*setting.settle_minutes))
+    first, last = (60 * hour for hour in setting.hours)
+    intervals, start = [], first
+    while start < last:
+        end = min(last, start + random.randint(*setting.settle_minutes))
         intervals.append(Interval(start, end, load[end] - load[start], pv[end] - pv[start]))
         start = end
     return User(number, generates, load_type, pv_type, tuple(intervals))

@@ -5,7 +5,7 @@ what is promised to others. The battery takes the surplus until it is full; the 
 the grid. `room` says how much more can be promised without anything being short.
 """
 
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -15,11 +15,13 @@ from study.errors import InvariantError
 # Beyond it nothing is known yet: two intervals and a block.
 AHEAD_MINUTES: Final = 512
 
+Minutes: TypeAlias = np.ndarray[tuple[int], np.dtype[np.int64]]
 
-def spread(energy_wh: int, minutes: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+
+def spread(energy_wh: int, minutes: int) -> Minutes:
     """Return energy evenly over minutes, as the contract divides it: up to each, rounded down."""
     up_to = energy_wh * np.arange(minutes + 1, dtype=np.int64) // minutes
-    result: np.ndarray[tuple[int], np.dtype[np.int64]] = np.diff(up_to)
+    result: Minutes = np.diff(up_to)
     return result
 
 
@@ -29,13 +31,15 @@ class Store:
     Parameters
     ----------
     capacity_wh : int
-        It begins the day empty.
+        It begins empty.
+    minute : int
+        When it begins, in minutes of the day.
     """
 
-    def __init__(self, capacity_wh: int) -> None:
+    def __init__(self, capacity_wh: int, minute: int = 0) -> None:
         self.capacity_wh = capacity_wh
         self.energy_wh = 0
-        self.minute = 0
+        self.minute = minute
         self._flow = np.zeros(DAY_MINUTES + AHEAD_MINUTES, np.int64)
         self.overflow = np.zeros(DAY_MINUTES, np.int64)
 
@@ -68,9 +72,7 @@ class Store:
         shares = after[:length] * length // np.arange(1, length + 1)
         return max(0, int(min(shares.min(), after[length - 1 :].min())))
 
-    def _levels(
-        self, start: int, end: int
-    ) -> tuple["np.ndarray[tuple[int], np.dtype[np.int64]]", "np.ndarray[tuple[int], np.dtype[np.int64]]"]:
+    def _levels(self, start: int, end: int) -> tuple[Minutes, Minutes]:
         """Return the state of charge after each minute, and what overflows in each. [Wh]"""
         free = self.energy_wh + np.cumsum(self._flow[start:end])
         lost = np.maximum.accumulate(np.maximum(free - self.capacity_wh, 0))
