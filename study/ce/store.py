@@ -12,7 +12,7 @@ import numpy as np
 from study.ce.setting import DAY_MINUTES
 from study.errors import InvariantError
 
-# Beyond it nothing is known yet: two intervals and a block.
+# Beyond midnight, for promises that end after it.
 AHEAD_MINUTES: Final = 512
 
 Minutes: TypeAlias = np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -40,11 +40,13 @@ class Store:
         self.capacity_wh = capacity_wh
         self.energy_wh = 0
         self.minute = minute
+        self._known = minute
         self._flow = np.zeros(DAY_MINUTES + AHEAD_MINUTES, np.int64)
         self.overflow = np.zeros(DAY_MINUTES, np.int64)
 
     def add(self, start: int, end: int, energy_wh: int) -> None:
         """Let energy flow in, or out where negative, evenly. [Wh]"""
+        self._known = max(self._known, end)
         flow = spread(abs(energy_wh), end - start)
         self._flow[start:end] += flow if energy_wh >= 0 else -flow
 
@@ -66,7 +68,7 @@ class Store:
 
     def room(self, start: int, end: int) -> int:
         """Return the most that can still flow out evenly from `start` to `end`. [Wh]"""
-        level, _ = self._levels(self.minute, end + AHEAD_MINUTES // 2)
+        level, _ = self._levels(self.minute, max(end, self._known))
         length = end - start
         after = level[start - self.minute :]
         shares = after[:length] * length // np.arange(1, length + 1)

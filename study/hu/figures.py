@@ -74,10 +74,11 @@ def assumptions(plan: Plan) -> str:
     return (
         f"Tables 2 and 3 of the paper ({supply} kWh of supply in a cycle, portions divided by "
         f"1.02); {plan.seeds} seeds: lines are means, shades reach from the lowest to the highest. "
-        f"Cycles of {base.cycle_minutes} minutes. Figure 7's demand is not in the text: the "
-        f"mean home of the built-in community, its highest hour at {base.peak_wh / 1000} kWh per cycle. Producers "
-        f"{base.mode}, Δp 0.001 USD, Δq {base.step_wh} Wh, ξ 0.0001 USD; P_regulator "
-        f"{base.regulator_micro_per_kwh / 1e6} USD per kWh; trades at the ask (high-low matching)."
+        f"Cycles of {base.cycle_minutes} minutes. Figure 7's demand is not in the text: it is the "
+        f"day of the built-in community's mean home, its highest hour at {base.peak_wh / 1000} kWh "
+        f"per cycle. Producers {base.mode}, Δp 0.001 USD, Δq {base.step_wh} Wh, ξ 0.0001 USD; "
+        f"P_regulator {base.regulator_micro_per_kwh / 1e6} USD per kWh; trades at the ask "
+        f"(high-low matching)."
     )
 
 
