@@ -28,6 +28,12 @@ JobsOption = Annotated[
 ]
 PlotsOption = Annotated[bool, typer.Option("--plots/--no-plots", help="Draw, or only tables.")]
 
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="Measurements to make the types of. [default: built-in types]"),
+]
+ZoneOption = Annotated[str, typer.Option("--zone", help="Time zone of the file's clock.")]
+
 
 @study_app.callback()
 def _study() -> None:
@@ -43,11 +49,8 @@ def ce_sdt(
     users: Annotated[int, typer.Option(help="Users of the base community.")] = 60,
     share: Annotated[int, typer.Option(help="Percent of the users who generate.")] = 20,
     seeds: SeedsOption = 10,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Measurements to make the types of. [default: built-in types]"),
-    ] = None,
-    zone: Annotated[str, typer.Option(help="Time zone of the file's clock.")] = "Australia/Sydney",
+    data: DataOption = None,
+    zone: ZoneOption = "Australia/Sydney",
     load: Annotated[
         int | None, typer.Option(help="Percent of the types' load. [default: calibrated, or 100]")
     ] = None,
@@ -100,6 +103,29 @@ def huang(
             tell=_bar(),
         )
         _print(out, written, checks)
+
+
+@study_app.command("sweep")
+def sweep(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What to vary.")],
+    out: OutOption,
+    data: DataOption = None,
+    zone: ZoneOption = "Australia/Sydney",
+    jobs: JobsOption = None,
+) -> None:
+    """Run a study over every combination of some settings; a table of what came of each."""
+    with _said(out):
+        from study.ce.data import types_of
+        from study.sweep import read_sweep, run
+
+        written = run(
+            out=out,
+            sweep=read_sweep(config),
+            types=types_of(data, zone),
+            jobs=jobs or os.cpu_count() or 1,
+            tell=_bar(),
+        )
+        _print(out, written, [])
 
 
 @contextmanager

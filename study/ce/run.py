@@ -28,6 +28,11 @@ from study.tables import markdown, write_table
 MODEL = "1"
 
 
+def digest_of(types: Types) -> str:
+    """Return what names a set of types."""
+    return f"{types.name} {hashlib.sha256(msgspec.json.encode(types)).hexdigest()[:16]}"
+
+
 def run(
     *,
     out: Path,
@@ -50,11 +55,10 @@ def run(
     settings = plan.settings()
     if plots:
         need_matplotlib()
-    digest = hashlib.sha256(msgspec.json.encode(types)).hexdigest()[:16]
     about = {
         "study": "ce-sdt",
         "model": MODEL,
-        "data": f"{types.name} {digest}",
+        "data": digest_of(types),
         "contracts": contracts.fingerprint()[:16],
     }
     results: Results[Setting, Day] = Results(out, about, Day)
