@@ -1,8 +1,9 @@
 """One chain in process, with its own clock: every transaction is signed, decoded and checked.
 
-What is posted waits as bytes until a block is made. A block takes all that waits: decoded and
-verified like bytes from a neighbour (`wire.transaction.check`), executed by the contracts, the laws
-checked, the roots made (`market.app`). What the contracts refuse is counted by reason.
+What is posted waits until a block is made. A block takes all that waits: signed and encoded, then
+decoded and verified like bytes from a neighbour (`wire.transaction.check`), executed by the
+contracts, the laws checked, the roots made (`market.app`). What the contracts refuse is counted by
+reason.
 """
 
 from collections import Counter
@@ -37,7 +38,7 @@ class Chain:
         self.time_ms = params.genesis_ms
         self.refused: Counter[str] = Counter()
         self.transactions = 0
-        self._waiting: list[bytes] = []
+        self._waiting: list[tuple[SigningKey, Call]] = []
         self._nonces: dict[str, int] = {}
 
     @property
@@ -50,11 +51,14 @@ class Chain:
         return self.app.query(contract, entry, args)
 
     def post(self, key: SigningKey, call: Call) -> None:
-        """Sign a transaction; the next block takes it."""
+        """Let somebody ask for something in the next block."""
+        self._waiting.append((key, call))
+
+    def _signed(self, key: SigningKey, call: Call, time_ms: int) -> bytes:
         nonce = self._nonces.get(key.address, 0) + 1
         self._nonces[key.address] = nonce
-        chain_id, until_ms = self.params.chain_id, self.time_ms + VALID_MS
-        self._waiting.append(client.sign_call(call, key, chain_id, nonce, until_ms).raw)
+        until_ms = time_ms + VALID_MS
+        return client.sign_call(call, key, self.params.chain_id, nonce, until_ms).raw
 
     def block(self, time_ms: int) -> list[Event]:
         """Make a block of all that waits; return what its contracts said, in order.
@@ -66,7 +70,8 @@ class Chain:
         """
         if time_ms <= self.time_ms and self.app.height:
             raise InvariantError(f"a block at {time_ms} ms after one at {self.time_ms} ms")
-        raws, self._waiting = self._waiting, []
+        raws = [self._signed(key, call, time_ms) for key, call in self._waiting]
+        self._waiting.clear()
         checked = []
         for found in check(raws, self.params.chain_id, time_ms):
             if isinstance(found, Refused):
