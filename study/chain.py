@@ -7,10 +7,11 @@ reason.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 from market import client
-from market.app import Application, BlockEnv
+from market.app import Application, BlockEnv, BlockResult
 from market.client import Call
 from market.genesis import MarketParams
 from market.receipts import Event
@@ -29,12 +30,16 @@ class Chain:
     ----------
     params : MarketParams
         Its genesis. The clock begins at `genesis_ms`.
+    app : Application, optional
+        Its application after genesis, where somebody else has made it.
     """
 
-    def __init__(self, params: MarketParams) -> None:
+    def __init__(self, params: MarketParams, app: Application | None = None) -> None:
         self.params = params
-        self.app = Application(params)
-        self.app.commit(self.app.genesis())
+        if app is None:
+            app = Application(params)
+            app.commit(app.genesis())
+        self.app = app
         self.time_ms = params.genesis_ms
         self.refused: Counter[str] = Counter()
         self.transactions = 0
@@ -72,18 +77,32 @@ class Chain:
             raise InvariantError(f"a block at {time_ms} ms after one at {self.time_ms} ms")
         raws = [self._signed(key, call, time_ms) for key, call in self._waiting]
         self._waiting.clear()
-        checked = []
-        for found in check(raws, self.params.chain_id, time_ms):
-            if isinstance(found, Refused):
-                raise InvariantError(f"a transaction of the study's own is refused: {found}")
-            checked.append(found)
         self.time_ms = time_ms
-        result = self.app.execute(BlockEnv(self.app.height + 1, time_ms), checked)
-        self.app.commit(result)
-        self.transactions += len(checked)
+        result = self._decided(raws, time_ms)
+        self.transactions += len(raws)
         events = list(result.events)
         for receipt in result.receipts:
             if receipt.code != "ok":
                 self.refused[receipt.reason] += 1
             events += receipt.events
         return events
+
+    def _decided(self, raws: Sequence[bytes], time_ms: int) -> BlockResult:
+        """Check and execute the transactions of the next block, and take it over."""
+        checked = []
+        for found in check(raws, self.params.chain_id, time_ms):
+            if isinstance(found, Refused):
+                raise InvariantError(f"a transaction of the study's own is refused: {found}")
+            checked.append(found)
+        result = self.app.execute(BlockEnv(self.app.height + 1, time_ms), checked)
+        self.app.commit(result)
+        return result
+
+
+def chain_of(params: MarketParams, authorities: int) -> Chain:
+    """Return a chain that this process executes once, or that authorities in it agree on."""
+    if not authorities:
+        return Chain(params)
+    from study.agreed import AgreedChain
+
+    return AgreedChain(params, authorities)

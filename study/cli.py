@@ -54,13 +54,16 @@ def ce_sdt(
     load: Annotated[
         int | None, typer.Option(help="Percent of the types' load. [default: calibrated, or 100]")
     ] = None,
+    consensus: Annotated[
+        str, typer.Option(help="one: executed once; full: four authorities agree in process.")
+    ] = "one",
     jobs: JobsOption = None,
     plots: PlotsOption = True,
 ) -> None:
     """CE-SDT (Wang et al. 2023), section 4: figures 5 to 10, with checks of what must show."""
     with _said(out):
         from study.ce.data import types_of
-        from study.ce.run import run
+        from study.ce.run import authorities_of, run
 
         types = types_of(data, zone)
         percent = load if load is not None else (None if data is None else 100)
@@ -68,7 +71,12 @@ def ce_sdt(
         written, checks = run(
             out=out,
             figure=figure,
-            base={"users": users, "share_percent": share, **changes},
+            base={
+                "users": users,
+                "share_percent": share,
+                "authorities": authorities_of(consensus),
+                **changes,
+            },
             seeds=seeds,
             types=types,
             jobs=jobs or os.cpu_count() or 1,

@@ -22,7 +22,7 @@ from market.client import SlotSummary
 from market.genesis import HomeEntry, MarketParams
 from study.ce.setting import DAY_MINUTES, Interval, Setting, Types, User, draw_users
 from study.ce.store import AHEAD_MINUTES, Store, spread
-from study.chain import Chain
+from study.chain import chain_of
 from study.errors import InvariantError
 from study.money import FEED_IN_MICRO_PER_KWH, TARIFF_BANDS, key_of
 
@@ -94,7 +94,7 @@ class Community:
         self.users = draw_users(setting, types)
         self.keys = [key_of("home", user.number) for user in self.users]
         self.meters = [key.derive("meter") for key in self.keys]
-        self.chain = Chain(self._params())
+        self.chain = chain_of(self._params(), setting.authorities)
         self.stores = {
             user.number: Store(setting.storage_wh, 60 * setting.hours[0])
             for user in self.users

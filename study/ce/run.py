@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -18,14 +18,23 @@ from study.ce.figures import (
     figures_of,
     table_of,
 )
-from study.ce.setting import Setting, Types
+from study.ce.setting import AUTHORITIES_MIN, Setting, Types
 from study.cells import Progress, Results, run_cells, write
+from study.errors import SettingError
 from study.plots import draw, need_matplotlib
 from study.stats import Check, checks_table
 from study.tables import markdown, write_table
 
 # Changes whenever the same setting gives another day.
 MODEL = "1"
+CONSENSUS: Final = {"one": 0, "full": AUTHORITIES_MIN}
+
+
+def authorities_of(consensus: str) -> int:
+    """Read `--consensus`. Raises `SettingError`."""
+    if consensus not in CONSENSUS:
+        raise SettingError(f"consensus {consensus!r}: one of {', '.join(CONSENSUS)}")
+    return CONSENSUS[consensus]
 
 
 def digest_of(types: Types) -> str:

@@ -15,6 +15,8 @@ from study.errors import SettingError
 DAY_MINUTES: Final = 1_440
 USERS_MIN: Final = 2
 USERS_MAX: Final = 2_000
+AUTHORITIES_MIN: Final = 4
+AUTHORITIES_MAX: Final = 32
 # With fewer there is nobody to choose among; the paper has 15 and 3.
 LOAD_TYPES_MIN: Final = 15
 PV_TYPES_MIN: Final = 3
@@ -46,6 +48,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     spread : how far an offer lies from the suggested price at most, a fraction of it.
     feed_in : whether surplus that nobody takes is paid for, at the feed-in tariff.
     hours : the part of the day that is lived, from and to.
+    authorities : how many agree on each block; 0 where one process executes it, and nobody votes.
     """
 
     users: int = 60
@@ -59,6 +62,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     spread: float = 0.1
     feed_in: bool = True
     hours: tuple[int, int] = (0, 24)
+    authorities: int = 0
 
     def check(self) -> "Setting":
         """Return the setting if there can be such a community. Raises `SettingError`."""
@@ -77,6 +81,11 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             )
         if not 1 <= self.load_percent <= 10_000:
             raise SettingError(f"load {self.load_percent} %: 1 to 10,000 % of the types' load")
+        if self.authorities and not AUTHORITIES_MIN <= self.authorities <= AUTHORITIES_MAX:
+            raise SettingError(
+                f"authorities {self.authorities}: {AUTHORITIES_MIN} to {AUTHORITIES_MAX} agree, "
+                "or 0 for none"
+            )
         if not 0 <= self.hours[0] < self.hours[1] <= DAY_MINUTES // 60:
             raise SettingError(f"hours {self.hours}: from and to, in order, within 0 and 24")
         if self.pv_w < 0 or self.storage_wh < 0:

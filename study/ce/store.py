@@ -5,23 +5,22 @@ what is promised to others. The battery takes the surplus until it is full; the 
 the grid. `room` says how much more can be promised without anything being short.
 """
 
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 
+from hems.civil import IntArray
 from study.ce.setting import DAY_MINUTES
 from study.errors import InvariantError
 
 # Beyond midnight, for promises that end after it.
 AHEAD_MINUTES: Final = 512
 
-Minutes: TypeAlias = np.ndarray[tuple[int], np.dtype[np.int64]]
 
-
-def spread(energy_wh: int, minutes: int) -> Minutes:
+def spread(energy_wh: int, minutes: int) -> IntArray:
     """Return energy evenly over minutes, as the contract divides it: up to each, rounded down."""
     up_to = energy_wh * np.arange(minutes + 1, dtype=np.int64) // minutes
-    result: Minutes = np.diff(up_to)
+    result: IntArray = np.diff(up_to)
     return result
 
 
@@ -74,7 +73,7 @@ class Store:
         shares = after[:length] * length // np.arange(1, length + 1)
         return max(0, int(min(shares.min(), after[length - 1 :].min())))
 
-    def _levels(self, start: int, end: int) -> tuple[Minutes, Minutes]:
+    def _levels(self, start: int, end: int) -> tuple[IntArray, IntArray]:
         """Return the state of charge after each minute, and what overflows in each. [Wh]"""
         free = self.energy_wh + np.cumsum(self._flow[start:end])
         lost = np.maximum.accumulate(np.maximum(free - self.capacity_wh, 0))
