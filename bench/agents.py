@@ -238,6 +238,8 @@ def runs(homes: int, seed: int) -> list[Run]:
     found.append(Run("mpc, last home hu_speculator", with_storage(street, 1).homes, [homes - 1]))
     plant = HomeConfig(
         source=ConstantHome(pv_w=PLANT_W),
+        # It asks for all its connection can give, which is what it makes.
+        export_cap_w=PLANT_W,
         zone=ZONE,
         agent="hu_regulator",
         agent_settings={"price_micro_per_kwh": REGULATOR_PRICE},

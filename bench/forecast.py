@@ -78,7 +78,7 @@ def step_forward(
         begin = time.process_time()
         after = correction(before, history, steps_per_day, LEADS)
         spent += time.process_time() - begin
-        rows.append((series[now : now + LEADS], *before, *after))
+        rows.append((series[now : now + LEADS], *before[:3], *after[:3]))
     actual, mean, low, high, moved, moved_low, moved_high = np.array(rows).transpose(1, 0, 2)
     dark = (actual == 0) & (mean == 0)
     a, f, g = (np.where(dark, np.nan, part) for part in (actual, mean, moved))

@@ -123,7 +123,18 @@ class ConstantHome(
     pv_w: int = 0
 
 
-SourceConfig: TypeAlias = CommunityHome | ReplayHome | SyntheticHome | ConstantHome
+class LiveHome(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="live",
+):
+    """A home measured as it lives; its readings come through `[mqtt]` (docs/mqtt.md)."""
+
+
+SourceConfig: TypeAlias = CommunityHome | ReplayHome | SyntheticHome | ConstantHome | LiveHome
 
 
 class PlanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -199,6 +210,11 @@ class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             value = getattr(self, name)
             if value is not None and not 0 <= value <= POWER_W_MAX:
                 raise ConfigError(f"{name} {value}: 0 to {POWER_W_MAX} W")
+        if isinstance(self.source, LiveHome) and (self.battery is not None or self.devices):
+            raise ConfigError(
+                "source: a live home's battery and devices are not steered by this version, and a "
+                "plan for them would promise what nobody does; leave them out"
+            )
         if self.more_batteries and self.battery is None:
             raise ConfigError("more_batteries: the first one is [home.battery]")
         for kind, names, most in (
@@ -231,7 +247,7 @@ def open_source(config: SourceConfig, zone: tzinfo) -> Source:
     Raises
     ------
     ConfigError
-        Its values are out of range.
+        Its values are out of range, or the home is a `LiveHome`.
     DataError
         Its file cannot be read, or does not have that home or those days.
     """
@@ -251,6 +267,8 @@ def open_source(config: SourceConfig, zone: tzinfo) -> Source:
         )
     if isinstance(config, ConstantHome):
         return ConstantSource(config.load_w, config.pv_w)
+    if isinstance(config, LiveHome):
+        raise ConfigError("source: only a running node hears a live home's meters")
     data = read_file(Path(config.path), zone, only=config.home)
     pv_from = _community(config.pv, zone) if config.pv is not None else None
     last_day = civil.day_number(config.last_date) if config.last_date else None

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
-from hems import bid, civil, control, forecast, intraday
+from hems import bid, civil, control, forecast
 from hems.agents.base import Outcome, Prior, Revision, Situation, Standing
 from hems.agents.desk import Desk
 from hems.bid import Band, Order, Suggested
@@ -21,15 +21,13 @@ from hems.config import HomeConfig, open_source
 from hems.devices.flexible import FlexibleLoads, Outlook
 from hems.devices.progress import DeviceState
 from hems.errors import ConfigError
-from hems.forecast import HISTORY_DAYS, Forecast
-from hems.forecast.model import load_forecast
-from hems.learning import HomeWeather, LoadModel, civil_history
+from hems.forecast import Forecast
+from hems.foresight import Foresight
 from hems.plan import Plan, PlanInput, Planner, grid_room_wh, left_over_micro_per_kwh
 from hems.prices import Tariff, tariff_over
 from hems.sensors import checked_soc, soc_change_max
 from hems.sources.base import Source
 from hems.sources.checked import CheckedSource
-from hems.sources.community import typical_load_wh
 from hems.state import LEAD_SLOTS_MAX, HomeState
 
 SLOT_MINUTES_MIN: Final = 5
@@ -138,8 +136,8 @@ class HomeEnergyManager:
             # Only where the battery was changed for a smaller one: it is full then.
             most_uwh = battery.capacity_wh * MICRO
             self._change(stored_uwh=min(self.state.stored_uwh, most_uwh))
-        self._weather = HomeWeather(config.forecast, self.zone)
-        self._loads = FlexibleLoads(config.devices, self.zone, self._weather.outdoor_c)
+        self._foresight = Foresight(config, self.source, self.zone)
+        self._loads = FlexibleLoads(config.devices, self.zone, self._foresight.outdoor_c)
         self._change(
             batteries={
                 name: min(self.state.batteries.get(name, more.end_uwh), more.capacity_wh * MICRO)
@@ -157,7 +155,6 @@ class HomeEnergyManager:
         self._planner = Planner(battery, config.limits, limit_s, more_batteries)
         self._missing: set[str] = set()
         self._is_unplanned = False
-        self._load_model = LoadModel(config, self.source, self.zone)
         self._desk = Desk(config.agent, config.agent_settings, config.bidding, self.state.agent)
 
     @property
@@ -171,7 +168,7 @@ class HomeEnergyManager:
         """How many readings were not as they must be, by channel and kind (`hems.sensors`)."""
         return dict(self.source.faults.counts)
 
-    def report_soc(self, soc: float, elapsed_ms: int) -> bool:
+    def report_soc(self, soc: float, elapsed_ms: int, name: str | None = None) -> bool:
         """Take over the state of charge a battery reports, if it can be.
 
         Parameters
@@ -180,24 +177,41 @@ class HomeEnergyManager:
             A fraction of the capacity.
         elapsed_ms : int
             Time since the last report that was taken over.
+        name : str, optional
+            One of `more_batteries`; the home's first battery if left out.
 
         Returns
         -------
         bool
             Whether it was; the reckoned state is kept otherwise. False without a battery.
+
+        Raises
+        ------
+        ConfigError
+            The home has no battery of that name.
         """
-        battery, reckoned = self.config.battery, self.soc
-        if battery is None or reckoned is None:
+        more = self.config.more_batteries
+        if name is not None and name not in more:
+            known = ", ".join(more) or "none beside its first"
+            raise ConfigError(f"{name!r} is not a battery of this home; it has {known}")
+        battery = self.config.battery if name is None else more[name]
+        if battery is None:
             return False
+        capacity_uwh = battery.capacity_wh * MICRO
+        reckoned_uwh = self.state.stored_uwh if name is None else self.state.batteries[name]
         power_w = max(battery.charge_limit_w, battery.discharge_limit_w)
         change = soc_change_max(power_w, battery.capacity_wh, elapsed_ms)
-        believed_soc, believed = checked_soc(soc, reckoned, change)
-        if believed:
-            self._change(stored_uwh=round(believed_soc * battery.capacity_wh * MICRO))
-        else:
+        believed_soc, believed = checked_soc(soc, reckoned_uwh / capacity_uwh, change)
+        if not believed:
             at_ms = (self.state.next_slot_ms or 0) + elapsed_ms
-            self.source.faults.note("battery", "soc", np.array([at_ms], np.int64))
-        return believed
+            self.source.faults.note(name or "battery", "soc", np.array([at_ms], np.int64))
+            return False
+        stored_uwh = round(believed_soc * capacity_uwh)
+        if name is None:
+            self._change(stored_uwh=stored_uwh)
+        else:
+            self._change(batteries={**self.state.batteries, name: stored_uwh})
+        return True
 
     def commit(self, slot_start_ms: int, net_wh: int) -> None:
         """Note what is contracted for a slot in all, bought positive; replaces an earlier note.
@@ -460,7 +474,7 @@ class HomeEnergyManager:
         now_ms = self.state.next_slot_ms or 0
         group = max(1, COARSE_STEP_MS // slot_ms)
         slots = fine + -(-max(0, DAY_MS // slot_ms - fine) // group) * group
-        load, pv = self._forecast(now_ms, slots, slot_ms)
+        load, pv = self._foresight.ahead(now_ms, slots, slot_ms)
         starts = now_ms + slot_ms * np.arange(slots, dtype=np.int64)
         tariff, is_hole = tariff_over(market.tariff_micro_per_kwh, starts)
         self.source.faults.note("tariff", "hole", starts[is_hole])
@@ -492,23 +506,3 @@ class HomeEnergyManager:
                 log.warning("%s will miss %.0f Wh by its deadline, whatever is done", name, wh)
         self._missing = set(outlook.missed_wh)
         return outlook
-
-    def _forecast(self, now_ms: int, slots: int, slot_ms: int) -> tuple[Forecast, Forecast]:
-        steps_per_day = DAY_MS // slot_ms
-        past = self.source.window(now_ms - HISTORY_DAYS * DAY_MS, now_ms, slot_ms)
-        first = civil.positions(now_ms, 1, slot_ms, self.zone)[0]
-        load, pv = civil_history(past, now_ms, slot_ms, first, self.zone)
-        ahead = civil.positions(now_ms, slots, slot_ms, self.zone)
-        # The hour that is repeated when clocks go back is forecast like its first time.
-        offsets = np.maximum(ahead - first, 0)
-        typical = typical_load_wh(ahead, steps_per_day)
-        dark = np.zeros(slots)
-        trained = self._load_model.at(now_ms, slot_ms)
-        load_ahead = load_forecast(
-            trained, load, steps_per_day, int(first) - len(load), offsets, typical
-        )
-        pv_ahead = forecast.pv_blend(pv, steps_per_day, offsets, fallback_wh=dark)
-        pv_ahead = self._weather.pv(pv_ahead, pv, now_ms, slot_ms, offsets)
-        if not self._weather.knows_clouds:
-            pv_ahead = intraday.persist_pv(pv_ahead, pv, steps_per_day, offsets)
-        return intraday.persist_load(load_ahead, load, steps_per_day, offsets), pv_ahead

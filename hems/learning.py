@@ -22,7 +22,8 @@ class LoadModel:
     """Trains every so many civil days, and keeps the model in between.
 
     Which days those are follows from the calendar alone, and what is learnt ends at their midnight:
-    a node restarted on a Thursday noon has the model of the others that week.
+    a node restarted on a Thursday noon has the model of the others that week. Its level follows
+    each day since.
     """
 
     def __init__(self, config: HomeConfig, source: Source, zone: tzinfo) -> None:
@@ -34,17 +35,31 @@ class LoadModel:
             self._name = "blend"
         self._of: tuple[int, int] | None = None
         self._trained: Trained | None = None
+        self._until: int | None = None
+        self._followed: Trained | None = None
 
     def at(self, now_ms: int, step_ms: int) -> Trained | None:
         """Return the model of a moment for steps of this length; None is the blend."""
         if self._name == "blend":
             return None
-        day = civil.day_of(now_ms, self._zone)
-        day -= day % self._settings.retrain_days
-        if self._of != (day, step_ms):
-            self._trained = self._train(day, step_ms)
-            self._of = (day, step_ms)
-        return self._trained
+        today = civil.day_of(now_ms, self._zone)
+        since = today % self._settings.retrain_days
+        if self._of != (today - since, step_ms):
+            self._trained = self._train(today - since, step_ms)
+            self._of, self._until = (today - since, step_ms), None
+        if self._until != today:
+            self._followed = self._follow(today, since, step_ms)
+            self._until = today
+        return self._followed
+
+    def _follow(self, today: int, since: int, step_ms: int) -> Trained | None:
+        """Return the model after the days since it was trained."""
+        if self._trained is None or since == 0:
+            return self._trained
+        days = HISTORY_DAYS + since
+        load_wh = self._history(today, days, step_ms)
+        rows = model.table(load_wh, DAY_MS // step_ms, today - days)
+        return self._trained.followed(rows.upto(days, since))
 
     def _train(self, day: int, step_ms: int) -> Trained | None:
         steps_per_day = DAY_MS // step_ms

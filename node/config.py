@@ -1,7 +1,8 @@
 """One settings tree: a TOML file, then the environment, then flags; later ones win.
 
-`[node]`, `[network]`, `[sync]`, `[main]` and `[web]` stand below with their defaults and meanings;
-`[main]` is absent for a node that keeps one chain only, `[web]` for one without an HTTP API;
+`[node]`, `[network]`, `[sync]`, `[main]`, `[web]` and `[mqtt]` stand below with their defaults and
+meanings; `[main]` is absent for a node that keeps one chain only, `[web]` for one without an HTTP
+API, `[mqtt]` (`node.mqtt.settings`) for one that no broker serves;
 `[home]` is `hems.config.HomeConfig`, or absent for a node that only replicates. In the environment
 a setting of the former is `COMMONWATT_<SECTION>_<NAME>` (a list is separated by commas); the
 command line passes flags as `{"network.listen": ...}`. Relative paths are relative to the file.
@@ -20,6 +21,7 @@ import msgspec
 
 from hems.config import HomeConfig
 from node.errors import ConfigError
+from node.mqtt.settings import MqttSection
 
 ENVIRONMENT_PREFIX: Final = "COMMONWATT_"
 SNAPSHOT_HEIGHTS_MAX: Final = 10**9
@@ -127,6 +129,7 @@ class Config(Section, frozen=True):
     sync: SyncSection = SyncSection()
     main: MainSection | None = None
     web: WebSection | None = None
+    mqtt: MqttSection | None = None
     home: HomeConfig | None = None
     directory: Path = Path()
 
@@ -146,6 +149,7 @@ _SECTIONS: Final[dict[str, Any]] = {
     "sync": SyncSection,
     "main": MainSection,
     "web": WebSection,
+    "mqtt": MqttSection,
 }
 
 

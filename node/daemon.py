@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 import uvloop
 
 from consensus.errors import ConsensusError
-from hems.config import HomeConfig
+from hems.civil import MINUTE_MS
+from hems.config import HomeConfig, LiveHome
 from hems.errors import HemsError
+from hems.sources.live import BIN_MS, LiveSource
 from market.app import Application
 from market.errors import MarketError
 from node.anchoring import Anchors
@@ -39,17 +41,20 @@ from node.household import Household
 from node.joining import Applicant, application_of
 from node.lock import DirectoryLock
 from node.mempool import Mempool
+from node.mqtt.discovery import topics
+from node.mqtt.settings import MqttSection
 from node.network.base import Network, NetworkError
 from node.poster import Poster
-from node.process import collect_seldom
-from node.setup import HOME_NAME, MAIN_NAME, data_directory, read_key
+from node.process import collect_regularly, collect_seldom
+from node.setup import HOME_NAME, LIVE_NAME, MAIN_NAME, data_directory, read_key
 from node.signatory import Signatory
-from node.status import NodeStatus
+from node.status import NodeStatus, version
 from node.sync import Sync
 from node.tiers import Tier, check_main, libp2p_of
 from wire.keys import SigningKey
 
 if TYPE_CHECKING:
+    from node.mqtt.bridge import Bridge
     from node.web.server import WebServer
 
 log = logging.getLogger("commonwatt.daemon")
@@ -95,6 +100,7 @@ async def _main(config: Config, until_stdin_closes: bool) -> None:
             return
         async with Node(config, genesis, key, data) as node:
             collect_seldom()
+            node.start_task(collect_regularly())
             if until_stdin_closes:
                 node.start_task(_stdin_closed(stop))
             await node.run(stop)
@@ -144,6 +150,8 @@ class Node:
                 f"[home] is for a home of a region or a street; chain {genesis.chain_id} is a main "
                 "chain, which has none"
             )
+        if config.mqtt is not None and config.home is None:
+            raise ConfigError("[mqtt] is for a home's meters, and there is no [home]")
         self._config = config
         self._data = data
         self._key = key
@@ -161,6 +169,8 @@ class Node:
         self.auditor: Auditor | None = None
         self.household: Household | None = None
         self.web: WebServer | None = None
+        self.mqtt: Bridge | None = None
+        self._live: LiveSource | None = None
         self._stack = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -244,6 +254,7 @@ class Node:
             tier.data.mkdir(exist_ok=True, mode=0o700)
             await self._stack.enter_async_context(tier)
         if self._config.home is not None:
+            self._live = self._live_source(self._config.home)
             self.household = self._household(self._config.home)
             self.chain.on_applied(self.household.applied)
         if self.main is not None:
@@ -264,6 +275,9 @@ class Node:
         elif self.tier.genesis.market.main is not None:
             # The main chain's own authorities are drawn where there is no other region.
             self.auditor = self._auditor(self.tier, Signatory(self.tier, now_ms))
+        if self._config.mqtt is not None and self.household is not None:
+            self.mqtt = self._bridge(self._config.mqtt, self.household)
+            self.chain.on_applied(self.mqtt.applied)
         tables = [self._table(tier) for tier in tiers]
         if self._config.web is not None:
             self.web = self._web(self._config.web, tiers, tables)
@@ -317,6 +331,44 @@ class Node:
             self._data / HOME_NAME,
             now_ms,
             lambda: tier.sync.behind,
+            self._live,
+        )
+
+    def _live_source(self, home: HomeConfig) -> LiveSource | None:
+        """Return where the readings of a live home's meters go; None for another home's."""
+        if not isinstance(home.source, LiveHome):
+            return None
+        mqtt, market = self._config.mqtt, self.tier.genesis.market
+        if mqtt is None or mqtt.load is None:
+            raise ConfigError("[home.source] is live: say in [mqtt.load] what its meter speaks on")
+        if market.time_lapse != 1 or market.slot_minutes * MINUTE_MS % BIN_MS:
+            raise ConfigError(
+                f"[home.source] is live: meters need a market in real time and slots of a multiple "
+                f"of {BIN_MS // MINUTE_MS} minutes; this one runs {market.time_lapse} times as "
+                f"fast, with slots of {market.slot_minutes}"
+            )
+        source = LiveSource(self._data / LIVE_NAME, mqtt.pv is not None, 1_000 * mqtt.stale_s)
+        self._stack.callback(source.close)
+        return source
+
+    def _bridge(self, mqtt: MqttSection, household: Household) -> "Bridge":
+        # Only who has a broker has its library.
+        try:
+            from node.mqtt.bridge import Bridge
+        except ImportError:
+            raise ConfigError("[mqtt] needs the extra: pip install 'commonwatt[mqtt]'") from None
+        name, params = self._config.node.name, self.tier.genesis.market
+        clock = params.clock()
+        return Bridge(
+            mqtt,
+            self._config.directory,
+            topics(mqtt.base, name, params.chain_id),
+            name,
+            params.currency,
+            version(),
+            household,
+            self._live,
+            lambda: clock.market_ms(now_ms()),
         )
 
     def _auditor(self, main: Tier, on_main: Signatory) -> Auditor:
@@ -366,6 +418,8 @@ class Node:
             works.append(self._applicant(self._config.home).run())
         if self.web is not None:
             works.append(self.web.run())
+        if self.mqtt is not None:
+            works.append(self.mqtt.run())
         for work in works:
             self.start_task(work)
         stopped = asyncio.create_task(stop.wait())

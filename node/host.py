@@ -20,6 +20,12 @@ def memory_mib(root: Path = Path("/")) -> int | None:
     return min(found) // MIB if found else None
 
 
+def machine_mib(root: Path = Path("/")) -> int | None:
+    """Return the machine's memory, whatever this process may have of it. [MiB]"""
+    have = _machine(root)
+    return None if have is None else have // MIB
+
+
 def check_memory(root: Path = Path("/")) -> None:
     """Raise `StartError` where no node can run."""
     have = memory_mib(root)

@@ -21,8 +21,9 @@ import msgspec
 from consensus.messages import Block, Certificate
 from hems.bid import Order, Suggested
 from hems.config import HomeConfig
-from hems.errors import HemsError
+from hems.errors import AgentError, HemsError
 from hems.home import CATCH_UP_SLOTS_MAX, Delivery, HomeEnergyManager, MarketView
+from hems.sources.base import Source
 from market import client
 from market.app import BlockResult
 from market.errors import QueryError
@@ -91,6 +92,7 @@ class Household:
         memory: Path,
         now_ms: Callable[[], int],
         behind: Callable[[], int],
+        source: Source | None = None,
     ) -> None:
         self._params = params
         self._clock = params.clock()
@@ -114,7 +116,7 @@ class Household:
         self._open = trading.OpenSlots()
         self.deliveries: list[Delivery] = []
         self.refused: dict[str, int] = {}
-        self.manager = HomeEnergyManager(config, self._memory.state)
+        self.manager = HomeEnergyManager(config, self._memory.state, source)
 
     def snapshot(self) -> dict[str, Any]:
         """Return what there is to tell of this home, as a plain map."""
@@ -141,7 +143,29 @@ class Household:
             "saved_micro": total.saved_micro,
             "refused": dict(self.refused),
             "sensors": self.manager.source.faults.told(),
+            "trades": self.trades,
         }
+
+    @property
+    def trades(self) -> bool:
+        """Whether it takes part in the market; its meter is read and billed all the same."""
+        return not self._memory.is_paused
+
+    def trade(self, is_on: bool) -> None:
+        """Take part in the market from the next gate on, or leave it: open orders are withdrawn.
+
+        What is contracted stays so, and the choice outlives the daemon.
+        """
+        if is_on == self.trades:
+            return
+        self._memory.is_paused = not is_on
+        self._remember()
+        self._open.moved()
+        self._wake.set()
+
+    def price_now(self) -> client.Prices:
+        """Return the prices of the slot that is traded next."""
+        return client.prices(self._query, self._clock.next_gate_slot(self._now_ms()))
 
     # -- events ------------------------------------------------------------------------------
 
@@ -260,6 +284,9 @@ class Household:
         self._begin_at(now_ms)
         try:
             self._tell_outcomes(target)
+        except AgentError as error:
+            # It may trade all the same; its orders are made by another part of it.
+            log.warning("the home's agent did not take in what rounds have brought: %s", error)
         finally:
             self._remember()
 
@@ -271,7 +298,12 @@ class Household:
                 self._open.later(slot)
                 continue
             self._open.looked_at(slot)
-            calls = await self._calls_for(slot)
+            try:
+                calls = await self._calls_for(slot)
+            except HemsError as error:
+                # What the home's mind makes of one slot is no reason to lose another.
+                log.warning("slot %d is left to the grid: %s", slot, error)
+                continue
             if len(calls) > left:
                 self._open.put_off(slot)
                 for other in slots[place + 1 :]:
@@ -289,6 +321,9 @@ class Household:
         if self._has_orders:
             number = client.home(self._query, self._key.address).number
             stands = trading.standing(self._query, slot, number)
+        if not self.trades:
+            left = [item.order_id for item in stands if item.order.energy_wh]
+            return [client.withdraw_order(order_id) for order_id in left]
         if stands:
             revision = await asyncio.to_thread(
                 self.manager.revise_slot, start_ms, slot_ms, view, stands
@@ -336,7 +371,7 @@ class Household:
 
     def _offer_due(self) -> None:
         """Offer what is to spare to the neighbours' requests."""
-        if self._requests is None or self._behind() > BEHIND_MAX:
+        if self._requests is None or not self.trades or self._behind() > BEHIND_MAX:
             return
         valid_ms = self._now_ms() + OFFER_VALID_MS
         calls = self._requests.offers()

@@ -21,10 +21,11 @@ MEMORY_BYTES_MAX: Final = 6 * 1_048_576
 # A home says a few orders and one reading per slot; what it forgets first is the oldest.
 OUTBOX_MAX: Final = 256
 _OUTBOX: Final = "outbox"
+_PAUSED: Final = "paused"
 
 
 class HomeMemory:
-    """The file of one home. `state` is None if there is none yet.
+    """The file of one home. `state` is None if there is none yet; `is_paused`: it does not trade.
 
     Parameters
     ----------
@@ -42,6 +43,7 @@ class HomeMemory:
     def __init__(self, path: Path, chain_id: str, now_ms: int) -> None:
         self._path = path
         self.state: HomeState | None = None
+        self.is_paused = False
         # By id, in the order in which they were signed.
         self.outbox: dict[bytes, CheckedTransaction] = {}
         try:
@@ -61,6 +63,7 @@ class HomeMemory:
             raise ValueError(f"more than {MEMORY_BYTES_MAX} bytes")
         content = msgspec.json.decode(data, type=dict[str, object])
         raws = msgspec.convert(content.pop(_OUTBOX, []), list[str])
+        self.is_paused = msgspec.convert(content.pop(_PAUSED, False), bool)
         self.state = HomeState.from_plain(content)
         for checked in check(map(bytes.fromhex, raws[-OUTBOX_MAX:]), chain_id, now_ms):
             if isinstance(checked, CheckedTransaction):
@@ -85,5 +88,7 @@ class HomeMemory:
             if signed.tx.valid_until_ms < now_ms:
                 del self.outbox[tx_id]
         content = state.to_plain()
+        if self.is_paused:
+            content[_PAUSED] = True
         content[_OUTBOX] = [signed.raw.hex() for signed in self.outbox.values()]
         replace_file(self._path, json.dumps(content).encode())

@@ -337,7 +337,8 @@ class Mempool:
 
     def _refuse(self, checked: CheckedTransaction, refused: Refused) -> None:
         self._count(refused)
-        self._refusals[checked.tx_id] = (checked, refused)
+        # Anew: the one that was raised has a traceback, and with it all that came in its batch.
+        self._refusals[checked.tx_id] = (checked, Refused(refused.code, refused.message))
         while len(self._refusals) > REFUSALS_KEPT_MAX:
             del self._refusals[next(iter(self._refusals))]
 

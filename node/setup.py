@@ -29,6 +29,7 @@ PEERS_NAME: Final = "peers.json"
 KEY_FILE_CHARS_MAX: Final = 1_024
 EVIDENCE_NAME: Final = "evidence"
 HOME_NAME: Final = "home.json"
+LIVE_NAME: Final = "measured.db"
 MAIN_NAME: Final = "main"
 MAIN_GENESIS_NAME: Final = "main.json"
 

@@ -189,13 +189,16 @@ def street_compose(
         bool, typer.Option("--build/--no-build", help="Build the image from this directory.")
     ] = True,
 ) -> None:
-    """Print a Compose file of a community grid of any size."""
-    from testnet.manifests import compose_file
+    """Print a Compose file of a community grid of any size, and what this machine lacks for it."""
+    from node.host import memory_mib
+    from testnet.manifests import compose_file, lacking
     from testnet.street import StreetPlan
 
-    typer.echo(
-        compose_file(StreetPlan(homes=homes, authorities=authorities, regions=regions), build)
-    )
+    plan = StreetPlan(homes=homes, authorities=authorities, regions=regions)
+    text = compose_file(plan, build)
+    for problem in lacking(plan, memory_mib()):
+        typer.echo(f"commonwatt: on this machine: {problem}", err=True)
+    typer.echo(text)
 
 
 StreetOption = Annotated[

@@ -1,14 +1,16 @@
 """Files by which existing engines run a community grid, written for a plan in their words."""
 
+import errno
+import socket
 from collections.abc import Iterable
 from typing import Final
 
 from testnet.regions import neutral_names, regions_of
+from testnet.room import NODE_MIB
 from testnet.street import HOMES_MAX, StreetError, StreetPlan
 
 OWNER: Final = 10_001
-# What a node's container takes beside the pages that all of them share, once it trades.
-NODE_MIB: Final = 100
+API_PORT: Final = 4_680
 
 _COMPOSE_HEAD: Final = """\
 # A community grid: `docker compose up`. {summary}
@@ -22,6 +24,14 @@ _COMPOSE_HEAD: Final = """\
 #
 #   HOMES=36 docker compose up        or --scale home=36
 #   SLOT_MINUTES=30 TIME_LAPSE=120    length of a slot, market time over real time
+#   API_PORT=4681 PROMETHEUS_PORT=9091   where those are taken that are published: on this machine's
+#                                     loopback address, the API of {first} and Prometheus
+#   docker compose --profile metrics up  with Prometheus, which looks at {served}
+#
+# All of these may stand in a file `.env` beside this one.
+#
+# Whoever is in the grid's network may read those homes' API; changes ask for a home's token:
+# `docker compose exec {first} cat /home-data/web.token`.
 #
 # `docker compose down` keeps the authorities' volumes, `down -v` starts afresh.
 
@@ -79,7 +89,8 @@ services:
     entrypoint: [sh, -ec]
     command:
       - >-
-        commonwatt init /home-data --if-missing --join @/public/join --patience 600
+        where=$$(python -m testnet.room home {nodes} /public/join) &&
+        commonwatt init /home-data --if-missing --join "$$where" --patience 600
         --name home-$$(hostname) --source drawn --announce-host &&
         exec commonwatt run --config /home-data/node.toml
     deploy:
@@ -88,6 +99,30 @@ services:
       - /home-data
       - public:/public:ro
 
+"""
+_PROMETHEUS: Final = """\
+
+  prometheus:
+    image: prom/prometheus:v3.5.0
+    profiles: [metrics]
+    configs:
+      - source: prometheus
+        target: /etc/prometheus/prometheus.yml
+    ports: ["127.0.0.1:${{PROMETHEUS_PORT:-9090}}:9090"]
+    networks: [grid]
+
+networks:
+  grid:
+
+configs:
+  prometheus:
+    content: |
+      global:
+        scrape_interval: 5s
+      scrape_configs:
+        - job_name: commonwatt
+          static_configs:
+            - targets: [{targets}]
 """
 
 
@@ -104,6 +139,33 @@ def check_room(plan: StreetPlan, joining: int, have_mib: int | None) -> None:
             "ask for fewer homes (HOMES=4 docker compose up), or for a smaller grid "
             "(commonwatt testnet compose --homes 8 --regions 1)"
         )
+
+
+def lacking(plan: StreetPlan, have_mib: int | None) -> list[str]:
+    """Return in sentences what the Compose grid of a plan needs and this machine has not."""
+    problems = []
+    try:
+        check_room(plan, 0, have_mib)
+    except StreetError as error:
+        problems.append(str(error))
+    if not is_free(API_PORT):
+        problems.append(
+            f"port {API_PORT} of 127.0.0.1 is taken: give another to Compose "
+            f"(API_PORT={API_PORT + 1} docker compose up, or a line of .env)"
+        )
+    return problems
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a TCP port of this machine's loopback address is not taken."""
+    with socket.socket() as tried:
+        # As the engine does: what is left of closed connections does not count.
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
+    return True
 
 
 def compose_file(plan: StreetPlan, build: bool = True) -> str:
@@ -134,16 +196,37 @@ def compose_file(plan: StreetPlan, build: bool = True) -> str:
         regions=plan.regions,
         owner=OWNER,
         joining=plan.homes - fixed,
+        first=groups[0].names[0],
+        served=", ".join(group.names[0] for group in groups),
+        nodes=len(nodes),
         genesis_volumes=_lines(f"      - {name}:/street/{name}" for name in nodes),
         operator_volumes=_lines(f"      - {name}:/street/{name}" for name in nodes),
     )
-    text += "\n".join(_node(name) for name in nodes)
+    served = [group.names[0] for group in groups]
+    text += "\n".join(_node(name, name in served, name == served[0]) for name in nodes)
+    text += _PROMETHEUS.format(targets=", ".join(f'"{name}:{API_PORT}"' for name in served))
     volumes = _lines(f"  {name}:" for name in ("street", "public", *nodes))
-    return f"{text}\nnetworks:\n  grid:\n\nvolumes:\n{volumes}"
+    return f"{text}\nvolumes:\n{volumes}"
 
 
-def _node(name: str) -> str:
-    return f'  {name}:\n    <<: *node\n    hostname: {name}\n    volumes: ["{name}:/home-data"]\n'
+def _node(name: str, served: bool, published: bool) -> str:
+    """Return a node's service; `served`: with its API, `published`: on the engine's host, too."""
+    lines = [
+        f"  {name}:",
+        "    <<: *node",
+        f"    hostname: {name}",
+        f'    volumes: ["{name}:/home-data"]',
+    ]
+    if served:
+        lines += [
+            "    environment:",
+            f'      COMMONWATT_WEB_LISTEN: "0.0.0.0:{API_PORT}"',
+            f"      COMMONWATT_WEB_HOSTS: {name}",
+            '      COMMONWATT_WEB_OPEN_READS: "true"',
+        ]
+    if published:
+        lines.append(f'    ports: ["127.0.0.1:${{API_PORT:-{API_PORT}}}:{API_PORT}"]')
+    return "\n".join(lines) + "\n"
 
 
 def _lines(lines: Iterable[str]) -> str:

@@ -64,8 +64,9 @@ TARIFF_BANDS: Final = (
     (22 * 60, 177_000),
 )
 FEED_IN_MICRO_PER_KWH: Final = 100_000
-# Roofs are not spread evenly over a city: regions have something to sell to each other.
-REGION_PV_SHARES: Final = (1.0, 0.25, 0.5)
+# Roofs are not spread evenly over a city: regions have something to sell to each other. In each of
+# them somebody has none, so that neighbours trade from the first slot on.
+REGION_PV_SHARES: Final = (0.75, 0.25, 0.5)
 # New South Wales, scope 2: Australian National Greenhouse Accounts Factors, 2023.
 INTENSITY_MG_PER_WH: Final = 680
 DAYS_REPLAYED: Final = 7

@@ -1,21 +1,25 @@
 """What a forecast got wrong on days it had not seen, put right: level, lean and intervals.
 
-All of it is measured on the validation days that training holds back, never on what was fitted.
+All of it is measured on the validation days that training holds back and on the days since, never
+on what was fitted.
 """
 
+import math
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from hems.civil import FloatArray
+from hems.civil import BoolArray, FloatArray
 from hems.forecast.base import HIGH_QUANTILE, LOW_QUANTILE
 
-# A level measured over few days is mostly chance: this many days at level 1 are added.
-LEVEL_PRIOR_DAYS: Final = 42
+# How fast a home changes its ways and the sun its height; and as a level measured over few days is
+# mostly chance, this many days at level 1 are added.
+LEVEL_MEMORY_DAYS: Final = 21.0
+LEVEL_PRIOR_DAYS: Final = 14
 LEVEL_MIN: Final = 0.5
 LEVEL_MAX: Final = 2.0
 # The mean leans towards the median until it has lost this share of its energy; see docs/hems.md.
-LEAN: Final = 0.03
+LEAN: Final = 0.035
 LEAN_MAX: Final = 0.25
 STRETCH_MIN: Final = 0.25
 STRETCH_MAX: Final = 4.0
@@ -29,13 +33,42 @@ class Stretch(NamedTuple):
     high: float = 1.0
 
 
-def level(energy_wh: FloatArray, forecast_wh: FloatArray, days: int) -> float:
-    """Return the factor that gives a forecast the energy that came, drawn towards 1."""
-    total, foretold = float(energy_wh.sum()), float(forecast_wh.sum())
-    if foretold <= 0 or days == 0:
-        return 1.0
-    prior = foretold / days * LEVEL_PRIOR_DAYS
-    return min(max((total + prior) / (foretold + prior), LEVEL_MIN), LEVEL_MAX)
+class Level(NamedTuple):
+    """How much came of what was foretold lately, by days a forecast has not learnt from.
+
+    `came_wh` and `foretold_wh` are sums over days, each weighing less the longer ago it was;
+    `prior_wh` is what is added to both.
+    """
+
+    came_wh: float = 0.0
+    foretold_wh: float = 0.0
+    prior_wh: float = 0.0
+
+    @property
+    def factor(self) -> float:
+        """What to multiply a forecast with."""
+        if self.foretold_wh + self.prior_wh <= 0:
+            return 1.0
+        factor = (self.came_wh + self.prior_wh) / (self.foretold_wh + self.prior_wh)
+        return min(max(factor, LEVEL_MIN), LEVEL_MAX)
+
+    def after(self, energy_wh: FloatArray, forecast_wh: FloatArray, use: BoolArray) -> "Level":
+        """Return the level after some days, shape (days, steps); one not measured tells nothing."""
+        came_wh, foretold_wh = self.came_wh, self.foretold_wh
+        fading = math.exp(-1 / LEVEL_MEMORY_DAYS)
+        measured = use.any(axis=1)
+        came, foretold = (np.where(use, part, 0.0).sum(axis=1) for part in (energy_wh, forecast_wh))
+        for day_came, day_foretold in zip(came[measured], foretold[measured], strict=True):
+            came_wh = came_wh * fading + float(day_came)
+            foretold_wh = foretold_wh * fading + float(day_foretold)
+        return self._replace(came_wh=came_wh, foretold_wh=foretold_wh)
+
+
+def level(energy_wh: FloatArray, forecast_wh: FloatArray, use: BoolArray) -> Level:
+    """Return the level after the days held back, shape (days, steps)."""
+    days = max(1, int(use.any(axis=1).sum()))
+    prior_wh = float(forecast_wh[use].sum()) / days * LEVEL_PRIOR_DAYS
+    return Level(prior_wh=prior_wh).after(energy_wh, forecast_wh, use)
 
 
 def smearing(energy_wh: FloatArray, forecast_wh: FloatArray) -> float:

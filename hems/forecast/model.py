@@ -3,8 +3,9 @@
 `train` holds back the last days, fits every candidate on what is before them, and takes for the
 mean the one with the least squared error and for the median the one with the least absolute error
 there (a simpler one only if it is better by `MARGIN`); level, lean and intervals are calibrated on
-the same days. Then it fits again on all. Nothing is drawn at random that has no seed: the same
-history gives the same model, so that a restarted node forecasts what it forecast before.
+the same days. Then it fits again on all; only the level goes on following the days that come.
+Nothing is drawn at random that has no seed: the same history gives the same model, so that a
+restarted node forecasts what it forecast before.
 """
 
 from collections.abc import Collection, Mapping
@@ -23,7 +24,7 @@ from hems.forecast.blend import (
     blend,
     filled,
 )
-from hems.forecast.calibration import Stretch
+from hems.forecast.calibration import Level, Stretch
 
 ModelName: TypeAlias = Literal["auto", "blend", "ridge", "boosted"]
 MODELS: Final[tuple[ModelName, ...]] = get_args(ModelName)
@@ -43,6 +44,7 @@ MARGIN: Final = 0.01
 # that lose none; for skewed loads it is about this.
 ABOVE_LEVEL: Final = 0.65
 MEDIAN_SEEDS: Final = (1, 2)
+UNIT: Final = boosted.Unit(features.SAMPLE_MEAN, features.FEATURES)
 
 
 class Fitted(Protocol):
@@ -121,7 +123,8 @@ class Scores(NamedTuple):
 class Trained(NamedTuple):
     """A home's load model.
 
-    `mean_by` and `median_by` name the candidates chosen; `scores` are all candidates'.
+    `mean_by` and `median_by` name the candidates chosen; `scores` are all candidates'. `level` is
+    that of the last day it knows of (`followed`).
     """
 
     steps_per_day: int
@@ -129,6 +132,7 @@ class Trained(NamedTuple):
     median_by: str
     mean: Fitted
     median: Fitted
+    level: Level
     lean: float
     stretch: Stretch
     scores: dict[str, Scores]
@@ -159,7 +163,7 @@ class Trained(NamedTuple):
     def energies(self, values: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """Return mean, 10 %, 50 % and 90 % quantiles of rows (..., features). [Wh]"""
         median = self.median.predict(values)
-        mean = self.mean.predict(values)
+        mean = self.mean.predict(values) * self.level.factor
         mean = mean + self.lean * (median - mean)
         low, high = calibration.stretched(
             values[..., features.SAMPLE_LOW],
@@ -168,6 +172,11 @@ class Trained(NamedTuple):
             self.stretch,
         )
         return mean, low, median, high
+
+    def followed(self, rows: Table) -> "Trained":
+        """Return the model at the level of the days after those it knows of. Loads drift."""
+        foretold_wh = self.mean.predict(rows.values)
+        return self._replace(level=self.level.after(rows.energy_wh, foretold_wh, rows.use))
 
 
 def train_days(steps_per_day: int) -> int:
@@ -240,16 +249,17 @@ def train(rows: Table, model: ModelName = "auto") -> Trained | None:
     }
     mean_by = _best({name: scores[name].rmse_mean_wh for name in names})
     median_by = _best({name: scores[name].mae_median_wh for name in names})
-    factor = calibration.level(energy_wh, means[mean_by], int(seen.any(axis=1).sum()))
+    level = calibration.level(after.energy_wh, pairs[mean_by].mean.predict(after.values), after.use)
     final = _fit({mean_by, median_by}, rows)
     low, high = (values[:, column] for column in (features.SAMPLE_LOW, features.SAMPLE_HIGH))
     return Trained(
         rows.energy_wh.shape[1],
         mean_by,
         median_by,
-        Scaled(final[mean_by].mean, factor),
+        final[mean_by].mean,
         final[median_by].median,
-        calibration.lean(means[mean_by] * factor, medians[median_by]),
+        level,
+        calibration.lean(means[mean_by] * level.factor, medians[median_by]),
         calibration.stretch(energy_wh, low, medians[median_by], high),
         scores,
     )
@@ -319,19 +329,21 @@ def _with_trees(
     x: FloatArray, y: FloatArray, weights: FloatArray, means: tuple[Fitted, Fitted], median: Fitted
 ) -> Pair:
     """Return equal parts of trees and linear models, which differ most in what they get wrong."""
-    roots = boosted.grow(boosted.binned(x), y, weights, root=True)
     # In units of the sample's mean a home's level is no matter: what was learnt in spring holds in
-    # summer, and the trees ask for what departs from the usual.
-    bins = boosted.binned(x, boosted.Unit(features.SAMPLE_MEAN, features.FEATURES))
-    above = boosted.grow(bins, y, weights, level=ABOVE_LEVEL, root=True)
-    unbiased = tuple(_smeared(of, x, y, weights) for of in (roots, above))
-    medians = (
-        boosted.grow(bins, y, weights, level=0.5, root=True, seed=seed) for seed in MEDIAN_SEEDS
-    )
-    return Pair(
-        Average(tuple((1.0, part) for part in (*unbiased, *means))),
-        Average(tuple((1.0, part) for part in (*medians, median))),
-    )
+    # summer, and the trees ask for what departs from the usual. Of both, least squares hold the
+    # level of a day's peaks, which roots round off.
+    plain, in_units = boosted.binned(x), boosted.binned(x, UNIT)
+    squares = [boosted.grow(bins, y, weights) for bins in (plain, in_units)]
+    roots = [boosted.grow(bins, y, weights, root=True) for bins in (plain, in_units)]
+    unbiased = [_smeared(of, x, y, weights) for of in roots]
+    medians = [
+        boosted.grow(in_units, y, weights, level=0.5, root=True, seed=seed) for seed in MEDIAN_SEEDS
+    ]
+    return Pair(_equal(*squares, *unbiased, *means), _equal(*medians, median))
+
+
+def _equal(*parts: Fitted) -> Average:
+    return Average(tuple((1.0, part) for part in parts))
 
 
 def _smeared(of: Fitted, x: FloatArray, y: FloatArray, weights: FloatArray) -> Scaled:

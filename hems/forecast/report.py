@@ -283,15 +283,18 @@ def _daily(series: Series, first: int, method: Callable[[FloatArray], Forecast])
 
 
 def _energies(trained: Trained, rows: Table, start: int, end: int, untrained: Forecast) -> Forecast:
-    """Return a trained model's forecasts; times of day never seen are the untrained one's."""
-    mean, low, median, high = trained.energies(rows.values[start:end])
+    """Return a trained model's forecasts, each day's by what was known at its midnight.
+
+    Times of day never seen are the untrained one's.
+    """
+    parts = []
+    for day in range(start, end):
+        parts.append(trained.energies(rows.values[day]))
+        trained = trained.followed(rows.upto(day + 1, 1))
     known = rows.known[start:end]
+    theirs = (untrained.mean_wh, untrained.low_wh, _there(untrained.median_wh), untrained.high_wh)
     mean, low, median, high = (
-        np.where(known, ours, theirs)
-        for ours, theirs in zip(
-            (mean, low, median, high),
-            (untrained.mean_wh, untrained.low_wh, _there(untrained.median_wh), untrained.high_wh),
-            strict=True,
-        )
+        np.where(known, np.array(ours), other)
+        for ours, other in zip(zip(*parts, strict=True), theirs, strict=True)
     )
     return Forecast(mean, np.minimum(low, mean), np.maximum(high, mean), median)

@@ -49,7 +49,7 @@ def counted(readings: Iterable[Reading], start_ms: int, end_ms: int, step_ms: in
     faults: list[tuple[str, int]] = []
     last: Reading | None = None
     for reading in readings:
-        fault = None if last is None else _fault(last, reading, step_ms)
+        fault = None if last is None else fault_of(last, reading, SILENCE_STEPS_MAX * step_ms)
         if fault is not None:
             faults.append((fault, reading.at_ms))
         elif last is not None:
@@ -65,7 +65,11 @@ def counted(readings: Iterable[Reading], start_ms: int, end_ms: int, step_ms: in
     return Counted(np.where(covered_ms == step_ms, energy, np.nan), faults)
 
 
-def _fault(last: Reading, reading: Reading, step_ms: int) -> str | None:
+def fault_of(last: Reading, reading: Reading, silence_ms: float) -> str | None:
+    """Return why the energy between two readings cannot be had, None if it can; see `Counted`.
+
+    `silence_ms` is the longest time between them that is none.
+    """
     elapsed_ms = reading.at_ms - last.at_ms
     if elapsed_ms <= 0:
         return "clock"
@@ -74,4 +78,4 @@ def _fault(last: Reading, reading: Reading, step_ms: int) -> str | None:
         return "reset"
     if used_wh > POWER_KW_MAX * 1000 * elapsed_ms / HOUR_MS:
         return "jump"
-    return "silence" if elapsed_ms > SILENCE_STEPS_MAX * step_ms else None
+    return "silence" if elapsed_ms > silence_ms else None

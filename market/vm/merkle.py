@@ -24,7 +24,8 @@ from wire.codec import Message
 
 EMPTY_ROOT: Final = bytes(32)
 PATH_BITS: Final = 256
-PLACES_KEPT_MAX: Final = 16_384
+# Those of a street's last few blocks: each takes 400 bytes, and most keys are a slot's, which pass.
+PLACES_KEPT_MAX: Final = 4_096
 
 _sha256 = hashlib.sha256
 

@@ -1,6 +1,7 @@
 """The grid's books after a run: asked of all nodes once more, and added up again."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -13,6 +14,9 @@ BLOCKS_MAX: Final = 20_000
 TRANSACTIONS_MAX: Final = 300
 SLOTS_MAX: Final = 100
 AT_ONCE: Final = 8
+# A machine that is busy for longer than one question may wait has lost nothing.
+ASKED_MAX: Final = 5
+ASKED_AGAIN_S: Final = 2.0
 
 
 class Audit(NamedTuple):
@@ -37,19 +41,21 @@ async def audit(
 ) -> Audit:
     """Ask all nodes for the blocks `first_height` to `last`, money, slots, and what was decided.
 
-    `wiped` nodes may have begun again at a snapshot and lack what was before.
+    `wiped` nodes may have begun again at a snapshot and lack what was before. A node that does not
+    answer is asked again, `ASKED_MAX` times in all.
     """
     names = target.roster.names
+    books = _Patient(target)
     # One that was wiped may lack what was before its snapshot.
     whole = next((name for name in names if name not in wiped), names[0])
-    times, different = await _chain(target, whole, first_height, last)
+    times, different = await _chain(books, whole, first_height, last)
     heights = _spread(sorted(times), HEIGHTS_COMPARED_MAX)
     for name in names:
-        different += await _compare(target, name, heights, times, name in wiped)
+        different += await _compare(books, name, heights, times, name in wiped)
     sought = dict(_spread(sorted(decided.items(), key=lambda item: item[1]), TRANSACTIONS_MAX))
-    lost = await _each(names, lambda name: _lost(target, name, sought, name in wiped))
-    money = await _each(names, lambda name: _money(target, name))
-    slots, energy = await _energy(target, names[0])
+    lost = await _each(names, lambda name: _lost(books, name, sought, name in wiped))
+    money = await _each(names, lambda name: _money(books, name))
+    slots, energy = await _energy(books, names[0])
     return Audit(
         {height: block["time_ms"] for height, block in times.items()},
         len(heights),
@@ -60,6 +66,20 @@ async def audit(
         slots,
         energy,
     )
+
+
+class _Patient:
+    """The questions of a target, asked again where nobody answers."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    async def ask(self, name: str, question: str, **arguments: Any) -> Any:
+        for _ in range(ASKED_MAX - 1):
+            with contextlib.suppress(ControlError):
+                return await self._target.ask(name, question, **arguments)
+            await asyncio.sleep(ASKED_AGAIN_S)
+        return await self._target.ask(name, question, **arguments)
 
 
 def _spread(items: Sequence[Any], count_max: int) -> list[Any]:
@@ -76,7 +96,7 @@ async def _each(names: Sequence[str], look: Any) -> list[str]:
 
 
 async def _chain(
-    target: Target, name: str, first: int, last: int
+    target: _Patient, name: str, first: int, last: int
 ) -> tuple[dict[int, dict[str, Any]], list[str]]:
     """Return a node's blocks in short by height, and what is wrong with them."""
     blocks: dict[int, dict[str, Any]] = {}
@@ -92,7 +112,7 @@ async def _chain(
 
 
 async def _compare(
-    target: Target,
+    target: _Patient,
     name: str,
     heights: Sequence[int],
     blocks: Mapping[int, Mapping[str, Any]],
@@ -111,7 +131,7 @@ async def _compare(
 
 
 async def _lost(
-    target: Target, name: str, sought: Mapping[str, int], wiped: bool
+    target: _Patient, name: str, sought: Mapping[str, int], wiped: bool
 ) -> list[str]:  # fmt: skip
     for tx_id, height in sought.items():
         try:
@@ -130,7 +150,7 @@ async def _lost(
     return []
 
 
-async def _money(target: Target, name: str) -> list[str]:
+async def _money(target: _Patient, name: str) -> list[str]:
     try:
         money = await target.ask(name, "money")
     except ControlError as error:
@@ -138,7 +158,7 @@ async def _money(target: Target, name: str) -> list[str]:
     return [] if money_conserved(money) else [f"{name}: money is not conserved: {money}"]
 
 
-async def _energy(target: Target, name: str) -> tuple[int, list[str]]:
+async def _energy(target: _Patient, name: str) -> tuple[int, list[str]]:
     problems = []
     try:
         slots = await target.ask(name, "slots", count=SLOTS_MAX)

@@ -278,7 +278,7 @@ def _main_recovery(seen: Seen, main: Main, demands: Demands) -> Check:
 
 
 def _levelled(main: Main, names: Sequence[str], over_s: float) -> dict[str, float | None]:
-    """Return how soon after a moment, once it answered, each keeper was at the main chain's head."""
+    """Return how soon after a moment, once it answered, each keeper was at the main head."""
     heads, found = Heads(main.heights), dict[str, float | None]()
     for name in names:
         if name not in main.heights:

@@ -267,12 +267,18 @@ class Trial:
             found.append(f"region {number}: {funds} of {ESCROW_MICRO}, spent {spent_micro}")
         return found + await self._books_problems(group)
 
+    def _first_micro(self, group: Neighbours) -> int:
+        """Return a region's first money: its homes' balances and its first authorities' bonds."""
+        genesis = read_genesis(self.street.home(group.names[0]) / GENESIS_NAME)
+        bonds_micro = len(genesis.authorities) * genesis.governance.bond_micro
+        return len(group.names) * BALANCE_MICRO + bonds_micro
+
     async def _books_problems(self, group: Neighbours) -> list[str]:
         """Add up a region's bills, and its accounts by them."""
         number, found = group.number, []
         money = await self.home(group, "money")
         slots = await self.home(group, "slots", count=SLOTS_MAX)
-        expected_micro = len(group.names) * BALANCE_MICRO
+        expected_micro = self._first_micro(group)
         for slot in slots:
             place = (number, slot["slot"])
             if place not in self._sound:

@@ -9,6 +9,7 @@ from tests.fuzz import (
     chaos_targets,
     file_targets,
     joining_targets,
+    meter_targets,
     node_targets,
     region_targets,
 )
@@ -21,6 +22,7 @@ BUILDERS: Final[dict[str, Callable[[], Target]]] = {
         *node_targets.TARGETS,
         *file_targets.TARGETS,
         *joining_targets.TARGETS,
+        *meter_targets.TARGETS,
         *region_targets.TARGETS,
         *anchor_targets.TARGETS,
         *chaos_targets.TARGETS,
@@ -99,6 +101,7 @@ PARSED: Final[dict[tuple[str, str], str]] = {
     ("node/genesis.py", "json.loads"): "genesis-file",
     ("node/genesis.py", "msgspec.convert"): "genesis-file",
     ("node/health.py", "json.loads"): "control-answer",
+    ("node/mqtt/payload.py", "msgspec.json.decode"): "meter-payload",
     ("node/memory.py", "msgspec.convert"): "home-memory",
     ("node/memory.py", "msgspec.json.decode"): "home-memory",
     ("node/network/_book.py", "msgspec.json.decode"): "peer-book",

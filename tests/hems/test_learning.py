@@ -68,6 +68,20 @@ def test_a_node_restarted_at_noon_forecasts_what_it_forecast(
         kept.deliver(slot_ms, STEP_MS, market())
 
 
+def test_the_level_of_a_day_is_that_of_a_node_restarted(config: HomeConfig) -> None:
+    ridge = msgspec.structs.replace(config, forecast=ForecastSettings(model="ridge"))
+    kept = HomeEnergyManager(ridge)._foresight._load_model
+    levels = []
+    for day in (113, 114, 117):
+        trained = kept.at(at(day, 12), STEP_MS)
+        again = HomeEnergyManager(ridge)._foresight._load_model.at(at(day, 0), STEP_MS)
+        assert trained is not None
+        assert again is not None
+        assert trained.level == again.level
+        levels.append(trained.level.factor)
+    assert len(set(levels)) == len(levels)
+
+
 def test_the_home_learns_its_weekends(config: HomeConfig) -> None:
     # The blend gives weekends a quarter of their due; a Saturday must be seen coming.
     saturday = next(
@@ -87,7 +101,7 @@ def test_training_crosses_the_change_of_clocks(config: HomeConfig) -> None:
     # Adelaide's clocks went forward on 6 October 2024, day 97.
     manager = HomeEnergyManager(config)
     for day in (96, 97, 98):
-        whole = manager._load_model._history(civil.day_number(FIRST) + day, 60, STEP_MS)
+        whole = manager._foresight._load_model._history(civil.day_number(FIRST) + day, 60, STEP_MS)
         assert whole.shape == (60 * 24,)
         expected = home(DAYS, weekend=3.0)[(day - 1) * 24 : day * 24]
         skipped = 2 if day == 98 else None
@@ -102,7 +116,7 @@ def test_the_built_in_community_is_not_learnt() -> None:
     from hems import neighbourhood
 
     manager = HomeEnergyManager(neighbourhood.built_in(1).homes[0])
-    assert manager._load_model.at(20_000 * DAY_MS, STEP_MS) is None
+    assert manager._foresight._load_model.at(20_000 * DAY_MS, STEP_MS) is None
 
 
 def test_clouds_foretold_darken_the_afternoon(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hems.civil import DAY_MS, HOUR_MS, MINUTE_MS
 from hems.config import CommunityHome, HomeConfig
 from hems.devices import Battery
+from hems.errors import ConfigError
 from hems.home import Delivery, HomeEnergyManager, MarketView
 from hems.plan import Plan
 from hems.sensors import KINDS
@@ -197,3 +198,20 @@ def test_a_battery_corrects_what_was_reckoned() -> None:
     assert home.soc == pytest.approx(0.26)
     without = HomeEnergyManager(HomeConfig(source=CommunityHome(home=0)), source=Lying(1, 0.0, []))
     assert not without.report_soc(0.5, 1)
+
+
+def test_each_of_several_batteries_reports_for_itself() -> None:
+    shed = Battery(capacity_wh=2_000, discharge_power_w=500)
+    config = HomeConfig(
+        source=CommunityHome(home=0), battery=Battery(), more_batteries={"shed": shed}
+    )
+    home = HomeEnergyManager(config, source=Lying(1, 0.0, []))
+    before = home.state.stored_uwh
+    assert home.report_soc(0.3, 60 * MINUTE_MS, "shed")
+    assert home.state.batteries == {"shed": 600_000_000}
+    # A shed's plug cannot fill a battery in a minute.
+    assert not home.report_soc(1.0, MINUTE_MS, "shed")
+    assert (home.state.batteries["shed"], home.faults) == (600_000_000, {"shed_soc": 1})
+    assert home.state.stored_uwh == before
+    with pytest.raises(ConfigError, match="'roof' is not a battery of this home; it has shed"):
+        home.report_soc(0.5, MINUTE_MS, "roof")

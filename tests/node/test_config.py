@@ -42,7 +42,10 @@ def test_defaults_come_without_a_file() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[nod]\nname = 'x'", ["unknown section [nod]", "node, network, sync, main, web, home"]),
+        (
+            "[nod]\nname = 'x'",
+            ["unknown section [nod]", "node, network, sync, main, web, mqtt, home"],
+        ),
         ("name = 'x'", ["unknown section [name]"]),
         ("[node]\nnam = 'x'", ["unknown key 'nam' in [node]", "name, genesis, data, key"]),
         ("[node]\nkind = 'x'", ["unknown key 'kind' in [node]"]),

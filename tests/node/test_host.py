@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 import cli
 from node.errors import StartError
-from node.host import check_memory, memory_mib
+from node.host import check_memory, machine_mib, memory_mib
 
 MEMINFO = "MemTotal:        2097152 kB\nMemFree:          1024 kB\n"
 
@@ -50,6 +50,7 @@ def test_memory_is_the_least_that_holds(
     tmp_path: Path, files: dict[str, str], mib: int | None
 ) -> None:
     assert memory_mib(machine(tmp_path, **files)) == mib
+    assert machine_mib(tmp_path) == (None if "proc/meminfo" in files else 2_048)
 
 
 def test_a_node_without_room_is_not_started(tmp_path: Path) -> None:

@@ -174,6 +174,16 @@ async def test_a_used_nonce_is_refused(home: Home) -> None:
     home.pool.submit(signed(6).raw)
 
 
+async def test_what_is_remembered_of_a_refusal_holds_nothing_else(home: Home) -> None:
+    home.decide(signed(5))
+    assert home.refused(signed(5)) == "bad_nonce"
+    found = home.pool.find(signed(5).tx_id)
+    assert found is not None
+    refused = found[1]
+    assert refused is not None
+    assert (refused.code, refused.__traceback__) == ("bad_nonce", None)
+
+
 async def test_one_sender_cannot_fill_the_pool(home: Home) -> None:
     for nonce in range(1, PER_SENDER_MAX + 1):
         home.pool.submit(signed(nonce).raw)

@@ -11,6 +11,8 @@ import pytest
 
 from hems.bid import BidSettings
 from hems.config import CommunityHome, HomeConfig
+from hems.errors import AgentError
+from hems.home import HomeEnergyManager, MarketView, SlotPlan
 from hems.sources.checked import CheckedSource
 from market import client
 from market.app import BlockResult
@@ -65,8 +67,8 @@ class Lane:
             lambda: self.street.time_ms,
             lambda: 0,
         )
-        household.manager.source = CheckedSource(Fixed(self.load_wh, 0))
         self.household = household
+        self.needs(self.load_wh)
         return household
 
     def _submit(self, raw: bytes) -> CheckedTransaction:
@@ -74,10 +76,12 @@ class Lane:
         self.said.append(signed)
         return signed
 
-    def needs(self, load_wh: int) -> None:
-        """Let the home's load be this in every slot, past ones too."""
+    def needs(self, load_wh: int, pv_wh: int = 0) -> None:
+        """Let the home's load and production be these in every slot, past ones too."""
         self.load_wh = load_wh
-        self.household.manager.source = CheckedSource(Fixed(load_wh, 0))
+        before = self.household.manager
+        source = CheckedSource(Fixed(load_wh, pv_wh))
+        self.household.manager = HomeEnergyManager(before.config, before.state, source)
 
     async def think(self) -> list[CheckedTransaction]:
         """Let the household trade as its clock and its events say; return what it says."""
@@ -126,6 +130,30 @@ async def test_with_intraday_rounds_the_following_slots_are_traded_too(tmp_path:
     assert all(len(lane.mine(slot)) == 1 for slot in slots)
 
 
+async def test_a_slot_the_agent_fails_at_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lane = Lane(tmp_path / "home", intraday_every_ms=TICK_MS)
+    plan = HomeEnergyManager.plan_slot
+
+    def failing(
+        home: HomeEnergyManager, slot_start_ms: int, slot_ms: int, market: MarketView
+    ) -> SlotPlan:
+        if slot_start_ms == (SLOT + 1) * SLOT_MS:
+            raise AgentError("it divided by nothing")
+        return plan(home, slot_start_ms, slot_ms, market)
+
+    def deaf(home: HomeEnergyManager, outcomes: object) -> None:
+        raise AgentError("it does not listen")
+
+    monkeypatch.setattr(HomeEnergyManager, "plan_slot", failing)
+    monkeypatch.setattr(HomeEnergyManager, "observe", deaf)
+    slots = [slot for _, slot in entries(await lane.think())]
+    assert slots == [SLOT, *range(SLOT + 2, SLOT + 1 + EARLY_SLOTS_MAX)]
+    assert f"slot {SLOT + 1} is left to the grid: it divided by nothing" in caplog.text
+    assert "it does not listen" in caplog.text
+
+
 async def test_what_a_round_has_brought_is_not_asked_for_again(tmp_path: Path) -> None:
     lane = Lane(tmp_path / "home", intraday_every_ms=TICK_MS)
     await lane.think()
@@ -153,6 +181,23 @@ async def test_after_a_round_what_is_wrong_is_withdrawn_and_posted_anew(tmp_path
     assert [(o.energy_wh, o.residual_wh) for o in lane.mine(SLOT)] == [(500, 500)]
     # What was bought stays bought; of the rest the home now wants more.
     assert [(o.energy_wh, o.residual_wh) for o in lane.mine(SLOT + 3)] == [(120, 0), (380, 380)]
+
+
+async def test_a_home_that_is_told_not_to_trade_takes_back_what_stands(tmp_path: Path) -> None:
+    lane = Lane(tmp_path / "home", intraday_every_ms=TICK_MS)
+    await lane.think()
+    lane.block()
+    lane.household.trade(False)
+    said = entries(await lane.think())
+    assert said == [("withdraw_order", slot) for slot in range(SLOT, SLOT + 9)]
+    lane.block()
+    assert not any(order.residual_wh for slot in range(SLOT, SLOT + 9) for order in lane.mine(slot))
+    assert await lane.round() == []
+    lane.household.trade(True)
+    assert {entry for entry, _ in entries(await lane.round())} == {"post_order"}
+    # A restart does not change its mind.
+    lane.household.trade(False)
+    assert not lane.wake_up().trades
 
 
 async def test_the_changes_of_a_slot_are_bounded(tmp_path: Path) -> None:
@@ -329,7 +374,7 @@ async def test_a_restart_offers_nothing_twice(tmp_path: Path) -> None:
     lane.block((2, client.post_request(start_ms, start_ms + SLOT_MS, 500)))
 
     async def offered() -> list[CheckedTransaction]:
-        lane.household.manager.source = CheckedSource(Fixed(0, 200))
+        lane.needs(0, pv_wh=200)
         assert await lane.think() == []
         lane.household._offer_due()
         return lane.said
@@ -347,7 +392,7 @@ async def test_a_restart_offers_nothing_twice(tmp_path: Path) -> None:
 async def test_a_reading_that_finds_no_room_is_signed_again(tmp_path: Path) -> None:
     lane = Lane(tmp_path / "home")
     household = lane.household
-    household.manager.source = CheckedSource(Fixed(200, 0))
+    lane.needs(200)
 
     def full(raw: bytes) -> CheckedTransaction:
         raise Refused("mempool_full", "too much is waiting for a block; try again later")

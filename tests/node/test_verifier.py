@@ -88,6 +88,34 @@ def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, verified: list[i
     assert verified == [2]
 
 
+def test_what_has_expired_is_let_go(monkeypatch: pytest.MonkeyPatch, verified: list[int]) -> None:
+    monkeypatch.setattr(node.verifier, "SWEPT_MIN", 8)
+    verifier = TransactionVerifier("grid")
+    lasting = [signed(nonce, NOW_MS + VALIDITY_MS_MAX).raw for nonce in range(1, 4)]
+    verifier.check(lasting, NOW_MS)
+    for passed_ms in range(0, 200, 2):
+        now_ms = NOW_MS + passed_ms
+        verifier.check([signed(100 + passed_ms, now_ms + 1).raw], now_ms)
+        # Of those that have not expired there are four.
+        assert len(verifier) <= 8
+    verified.clear()
+    assert codes(verifier.check(lasting, NOW_MS + 200)) == ["ok"] * 3
+    assert not any(verified)
+
+
+def test_what_is_valid_is_kept_however_much_comes(
+    monkeypatch: pytest.MonkeyPatch, verified: list[int]
+) -> None:
+    monkeypatch.setattr(node.verifier, "SWEPT_MIN", 4)
+    verifier = TransactionVerifier("grid")
+    raws = [signed(nonce).raw for nonce in range(1, 40)]
+    for raw in raws:
+        verifier.check([raw], NOW_MS)
+    verified.clear()
+    assert codes(verifier.check(raws, NOW_MS)) == ["ok"] * len(raws)
+    assert not any(verified)
+
+
 def test_threads_share_it() -> None:
     verifier = TransactionVerifier("grid")
     transactions = [signed(nonce) for nonce in range(1, 40)]

@@ -1,6 +1,7 @@
 """Files for engines: those that lie here are those that are made; impossible sizes are said."""
 
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_compose_file_here_is_the_one_that_is_made() -> None:
     made = CliRunner().invoke(cli.app, ["testnet", "compose"])
     assert made.exit_code == 0
-    assert made.output == (ROOT / "docker-compose.yml").read_text()
+    assert made.stdout == (ROOT / "docker-compose.yml").read_text()
 
 
 def test_a_grid_of_another_size() -> None:
@@ -57,19 +58,57 @@ def test_a_grid_has_room_or_is_not_begun(tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / "street").exists()
 
 
-def test_the_first_home_s_api_is_where_prometheus_looks_for_it(tmp_path: Path) -> None:
-    overlay = (ROOT / "deploy" / "compose.metrics.yml").read_text()
-    environment = dict(re.findall(r"^ +(COMMONWATT_WEB_\w+): \"(.*)\"$", overlay, re.MULTILINE))
+def services(text: str) -> dict[str, str]:
+    """Return what a Compose file says of each service, as text."""
+    body = text[text.index("\nservices:\n") + len("\nservices:") :]
+    body = body[: re.search(r"^\w", body, re.MULTILINE).start()]  # type: ignore[union-attr]
+    parts = re.split(r"^  ([\w-]+):\n", body, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_the_first_homes_apis_are_where_prometheus_and_the_host_look_for_them(
+    tmp_path: Path,
+) -> None:
+    text = compose_file(StreetPlan(homes=12, regions=3))
+    found = services(text)
+    targets = dict(re.findall(r"\"([\w-]+):(\d+)\"", re.findall(r"targets: (.*)", text)[0]))
+    assert list(targets) == ["home-01", "home-05", "home-09"]
     settings = tmp_path / "node.toml"
     settings.touch()
-    web = load_config(settings, environment).web
-    assert web is not None
-    (host, port) = re.findall(
-        r"targets: \[\"(.*):(\d+)\"\]", (ROOT / "deploy" / "prometheus.yml").read_text()
-    )[0]
-    assert host in web.hosts
-    assert web.address == ("0.0.0.0", int(port))
-    # Prometheus has no token.
-    assert web.open_reads
-    assert f'"127.0.0.1:${{API_PORT:-4680}}:{port}"' in overlay
-    assert f"\n  {host}:" in compose_file(StreetPlan(homes=4))
+    for name, said in found.items():
+        environment = dict(re.findall(r"^ +(COMMONWATT_\w+): \"?(.*?)\"?$", said, re.MULTILINE))
+        web = load_config(settings, environment).web
+        assert (web is not None) == (name in targets), name
+        if web is not None:
+            assert name in web.hosts
+            assert web.address == ("0.0.0.0", int(targets[name]))
+            # Prometheus and a browser have no token.
+            assert web.open_reads
+    published = re.findall(r"ports: \[\"(.*)\"\]", "".join(found.values()))
+    assert published == [
+        "127.0.0.1:${API_PORT:-4680}:4680",
+        "127.0.0.1:${PROMETHEUS_PORT:-9090}:9090",
+    ]
+    assert published[0] in found["home-01"]
+    assert "profiles: [metrics]" in found["prometheus"]
+
+
+def test_what_this_machine_lacks_for_a_compose_grid_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        monkeypatch.setattr("testnet.manifests.API_PORT", port)
+        monkeypatch.setattr("node.host.memory_mib", lambda: 2_499)
+        told = CliRunner().invoke(cli.app, ["testnet", "compose"])
+    assert told.exit_code == 0
+    assert told.stdout.startswith("# A community grid")
+    room, taken_port = told.stderr.splitlines()
+    assert "25 nodes take about 2500 MiB of memory, and this machine has 2499" in room
+    assert f"port {port} of 127.0.0.1 is taken" in taken_port
+    assert f"API_PORT={port + 1} docker compose up" in taken_port
+    monkeypatch.setattr("node.host.memory_mib", lambda: 2_500)
+    told = CliRunner().invoke(cli.app, ["testnet", "compose"])
+    assert told.stderr == ""

@@ -6,10 +6,17 @@ import pytest
 
 from node.config import load_config
 from node.genesis import Genesis, read_genesis
+from node.joining import capability
 from node.setup import CONFIG_NAME, DATA_NAME, GENESIS_NAME, MAIN_GENESIS_NAME, MAIN_NAME, WAL_NAME
 from node.tiers import check_main
 from testnet.regions import create, neutral_names, regions_of
-from testnet.street import StreetError, StreetPlan, open_street
+from testnet.street import (
+    StreetError,
+    StreetPlan,
+    home_names,
+    neighbourhood_of,
+    open_street,
+)
 
 
 def test_homes_are_spread_over_regions_in_their_order() -> None:
@@ -39,6 +46,16 @@ def test_homes_are_spread_over_regions_in_their_order() -> None:
 def test_what_cannot_be_is_named(plan: StreetPlan, words: str) -> None:
     with pytest.raises(StreetError, match=words):
         plan.check()
+
+
+def test_in_each_region_some_have_a_roof_and_some_have_none() -> None:
+    # The founders of the Compose file's regions: they trade before anybody joins.
+    plan = StreetPlan(homes=12, regions=3)
+    homes = dict(zip(home_names(plan.homes), neighbourhood_of(plan).homes, strict=True))
+    for group in regions_of(plan):
+        roofs = [capability(homes[name]).export_cap_w > 0 for name in group.names]
+        assert any(roofs)
+        assert not all(roofs)
 
 
 def test_regions_and_their_main_chain_name_each_other(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -8,11 +10,25 @@ ENERGY = RNG.gamma(1.0, 200.0, 2_000)
 
 
 def test_the_level_is_drawn_towards_one() -> None:
-    low = np.full(2_000, ENERGY.mean() / 1.4)
-    days = calibration.LEVEL_PRIOR_DAYS
-    assert calibration.level(ENERGY, low, days) == pytest.approx(1.2)
-    assert 1.35 < calibration.level(ENERGY, low, 100 * days) < 1.4
-    assert calibration.level(ENERGY, np.zeros(2_000), days) == 1.0
+    came, low = np.full((14, 24), 140.0), np.full((14, 24), 100.0)
+    there = np.ones((14, 24), bool)
+    after = calibration.level(came, low, there)
+    weighed = (1 - math.exp(-14 / 21)) / (1 - math.exp(-1 / 21))
+    assert after.foretold_wh == pytest.approx(2_400 * weighed)
+    assert after.factor == pytest.approx(1 + 0.4 * weighed / (weighed + 14))
+    for _ in range(5):
+        after = after.after(came, low, there)
+    assert 1.2 < after.factor < 1.4
+    assert calibration.level(came, np.zeros((14, 24)), there).factor == 1.0
+
+
+def test_days_not_measured_leave_the_level() -> None:
+    came, foretold = RNG.gamma(1.0, 200.0, (2, 30, 24))
+    gaps = np.zeros((30, 24), bool)
+    gaps[:10, 6:] = True
+    before = calibration.level(came[:10], foretold[:10], gaps[:10])
+    assert before.after(np.full((20, 24), np.nan), foretold[10:], gaps[10:]) == before
+    assert before.came_wh < came[:10, 6:].sum()
 
 
 def test_smearing_keeps_the_energy() -> None:

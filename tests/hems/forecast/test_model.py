@@ -42,6 +42,20 @@ def test_intervals_hold_about_four_in_five() -> None:
     assert 0.7 < ((actual >= low) & (actual <= high)).mean() < 0.9
 
 
+def test_the_level_follows_a_home_that_changes_its_ways() -> None:
+    trained = model.train(ROWS.upto(120), "ridge")
+    assert trained is not None
+    since = ROWS.upto(150, 30)
+    foretold = trained.mean.predict(since.values)
+    followed = trained.followed(since._replace(energy_wh=1.8 * foretold))
+    assert trained.level.factor < 1.1
+    assert 1.3 < followed.level.factor < 1.8
+    before, after = (of.energies(ROWS.values[150:]) for of in (trained, followed))
+    assert after[0].sum() > 1.2 * before[0].sum()
+    # What is below and above was calibrated as it was.
+    assert all(np.array_equal(*parts) for parts in zip(before[1:], after[1:], strict=True))
+
+
 def test_forecasting_is_what_was_learnt_from() -> None:
     trained = model.train(ROWS, "ridge")
     assert trained is not None

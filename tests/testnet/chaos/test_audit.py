@@ -2,7 +2,11 @@
 
 from typing import Any
 
-from testnet.chaos.audit import audit
+import pytest
+
+import testnet.chaos.audit
+from node.errors import ControlError
+from testnet.chaos.audit import ASKED_MAX, audit
 from testnet.chaos.roster import Roster
 
 NAMES = ("home-01", "home-02", "home-03")
@@ -42,3 +46,24 @@ async def test_a_missing_or_another_block_is_told() -> None:
     grid.other["home-03", 4] = "another"
     found = await audit(grid, {}, set(), HEIGHTS[0], HEIGHTS[-1])
     assert found.different == ["home-02 has no block 1", "home-03 has another block 4"]
+
+
+@pytest.mark.parametrize("busy", [ASKED_MAX - 1, ASKED_MAX])
+async def test_a_busy_node_is_asked_again_and_one_that_never_answers_is_told(
+    monkeypatch: pytest.MonkeyPatch, busy: int
+) -> None:
+    monkeypatch.setattr(testnet.chaos.audit, "ASKED_AGAIN_S", 0.0)
+    grid: Any = Told()
+    ask, left = grid.ask, busy
+
+    async def later(name: str, question: str, **arguments: Any) -> Any:
+        nonlocal left
+        if name == "home-02" and question == "money" and left:
+            left -= 1
+            raise ControlError("it did not answer in 5 s")
+        return await ask(name, question, **arguments)
+
+    grid.ask = later
+    found = await audit(grid, {}, set(), HEIGHTS[0], HEIGHTS[-1])
+    silent = ["home-02 does not tell its money: it did not answer in 5 s"]
+    assert found.money == ([] if busy < ASKED_MAX else silent)

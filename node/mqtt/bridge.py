@@ -1,0 +1,272 @@
+"""Between a broker and a home: its meters in, its state out, and one switch.
+
+A broker that goes away takes nothing with it: the home goes on, what it cannot hear goes stale, and
+it is tried again with growing pauses. What a message says is never believed beyond its number.
+"""
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import aiomqtt
+import msgspec
+
+from hems.sources.live import Channel, LiveSource
+from market.errors import QueryError
+from node.errors import ConfigError
+from node.household import Household
+from node.mqtt.discovery import OFFLINE, ONLINE, Topics, announcements
+from node.mqtt.payload import PayloadError, number_of
+from node.mqtt.settings import COUNTERS, POWERS, Meter, MqttSection
+
+log = logging.getLogger("commonwatt.mqtt")
+
+MICRO: Final = 1_000_000
+CONNECT_S: Final = 10.0
+RETRY_S_MIN: Final = 1.0
+RETRY_S_MAX: Final = 60.0
+# The state is told when it has changed, so often at most; and anew after this long.
+TELL_EVERY_S: Final = 2.0
+TELL_AGAIN_S: Final = 60.0
+INCOMING_MAX: Final = 1_000
+PASSWORD_CHARS_MAX: Final = 1_024
+COMMANDS: Final = {b"ON": True, b"OFF": False}
+
+
+class Bridge:
+    """Speaks with one broker for one home.
+
+    Parameters
+    ----------
+    settings : MqttSection
+    directory : Path
+        What the settings' paths are relative to.
+    at : Topics
+    title, currency, version : str
+        As the home shall be announced.
+    household : Household
+    source : LiveSource or None
+        Where readings go; None for a home that is measured otherwise.
+    market_ms : callable
+        The market's time, which is that of readings. [ms]
+
+    Raises
+    ------
+    ConfigError
+        A file of the settings cannot be read.
+    """
+
+    def __init__(
+        self,
+        settings: MqttSection,
+        directory: Path,
+        at: Topics,
+        title: str,
+        currency: str,
+        version: str,
+        household: Household,
+        source: LiveSource | None,
+        market_ms: Callable[[], int],
+    ) -> None:
+        self._settings = settings
+        self._at = at
+        self._announced = (title, currency, version)
+        self._household = household
+        self._source = source
+        self._market_ms = market_ms
+        self._password = _secret(settings.password_file, directory)
+        self._tls = _tls(settings, directory)
+        self._meters: list[tuple[Channel, Meter]] = []
+        if source is not None:
+            named: list[tuple[Channel, Meter | None]] = [
+                ("load", settings.load),
+                ("pv", settings.pv),
+            ]
+            self._meters = [(channel, meter) for channel, meter in named if meter is not None]
+        # Messages that were no readings, by channel and kind.
+        self.faults: dict[str, int] = {}
+        self.is_connected = False
+        self._wake = asyncio.Event()
+
+    def applied(self, *_: object) -> None:
+        """Note that a block was applied, which may have changed what there is to tell."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Connect, serve, and connect again, until cancelled."""
+        pause_s = RETRY_S_MIN
+        while True:
+            try:
+                async with self._connected() as client:
+                    log.info("speaking with the broker at %s", self._where)
+                    pause_s = RETRY_S_MIN
+                    await self._serve(client)
+            except (aiomqtt.MqttError, OSError, TimeoutError) as error:
+                log.log(
+                    logging.WARNING if pause_s == RETRY_S_MIN else logging.DEBUG,
+                    "no broker at %s (%s); its readings go stale, it is tried again",
+                    self._where,
+                    error or type(error).__name__,
+                )
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, RETRY_S_MAX)
+
+    @property
+    def _where(self) -> str:
+        return f"{self._settings.host}:{self._settings.port}"
+
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator[aiomqtt.Client]:
+        settings = self._settings
+        will = aiomqtt.Will(self._at.availability, OFFLINE, qos=1, retain=True)
+        client = aiomqtt.Client(
+            settings.host,
+            settings.port,
+            username=settings.username or None,
+            password=self._password,
+            identifier=self._at.identity,
+            will=will,
+            timeout=CONNECT_S,
+            tls_context=self._tls,
+            max_queued_incoming_messages=INCOMING_MAX,
+        )
+        async with client:
+            self.is_connected = True
+            try:
+                yield client
+            finally:
+                self.is_connected = False
+                # The will is for a connection that is lost; this one may be ended in order.
+                with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
+                    await client.publish(self._at.availability, OFFLINE, qos=1, retain=True)
+
+    async def _serve(self, client: aiomqtt.Client) -> None:
+        for topic in {meter.topic for _, meter in self._meters} | {self._at.trading_set}:
+            await client.subscribe(topic, qos=1)
+        if self._settings.discovery:
+            for topic, config in announcements(
+                self._settings.discovery, self._at, *self._announced
+            ):
+                await client.publish(topic, config, qos=1, retain=True)
+        await client.publish(self._at.availability, ONLINE, qos=1, retain=True)
+        telling = asyncio.create_task(self._tell(client))
+        try:
+            await self._listen(client)
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+
+    async def _listen(self, client: aiomqtt.Client) -> None:
+        async for message in client.messages:
+            self.heard(message.topic.value, message.payload, bool(message.retain))
+
+    def heard(self, topic: str, payload: object, is_retained: bool = False) -> None:
+        """Take a message in: a reading, or a command. What is neither is counted."""
+        if topic == self._at.trading_set:
+            self._command(payload, is_retained)
+        # What the broker has kept was true at some time, and nobody says when.
+        if self._source is None or is_retained:
+            return
+        now_ms = self._market_ms()
+        for channel, meter in self._meters:
+            if meter.topic != topic:
+                continue
+            try:
+                value = number_of(payload, meter.field)
+            except PayloadError as error:
+                self._count(f"{channel}_{error.kind}", topic, error)
+                continue
+            if meter.is_power:
+                self._source.heard_power(channel, now_ms, value * POWERS[meter.unit])
+            else:
+                self._source.heard_counter(channel, now_ms, value * COUNTERS[meter.unit])
+            self._wake.set()
+
+    def _command(self, payload: object, is_retained: bool) -> None:
+        is_on = COMMANDS.get(bytes(payload)) if isinstance(payload, bytes | bytearray) else None
+        if is_on is None or is_retained:
+            text = "a kept command is not obeyed" if is_retained else "a command is ON or OFF"
+            self._count("trading_command", self._at.trading_set, text)
+            return
+        self._household.trade(is_on)
+        self._wake.set()
+
+    def _count(self, key: str, topic: str, why: object) -> None:
+        self.faults[key] = self.faults.get(key, 0) + 1
+        if self.faults[key] == 1:
+            log.warning("%s: %s", topic, why)
+
+    async def _tell(self, client: aiomqtt.Client) -> None:
+        told: dict[str, Any] | None = None
+        loop = asyncio.get_running_loop()
+        told_s = loop.time()
+        while True:
+            self._wake.clear()
+            state = self.state()
+            if state != told or loop.time() - told_s > TELL_AGAIN_S:
+                payload = msgspec.json.encode(state)
+                await client.publish(self._at.state, payload, qos=1, retain=True)
+                told, told_s = state, loop.time()
+            await asyncio.sleep(TELL_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TELL_AGAIN_S):
+                    await self._wake.wait()
+
+    def state(self) -> dict[str, Any]:
+        """Return what is shown of the home; None where it is not known."""
+        found: dict[str, Any] = {"trading": "ON" if self._household.trades else "OFF"}
+        found |= self._meters_state()
+        try:
+            home, prices = self._household.snapshot(), self._household.price_now()
+        except QueryError:
+            # Not a home of the chain yet.
+            return found
+        full_wh = home["battery_wh"]
+        return found | {
+            "grid_price": prices.tariff_micro_per_kwh / MICRO,
+            "feed_in_price": prices.feed_in_micro_per_kwh / MICRO,
+            "sell_price": prices.suggested_sell_micro_per_kwh / MICRO,
+            "buy_price": prices.suggested_buy_micro_per_kwh / MICRO,
+            "bought_kwh": home["bought_wh"] / 1_000,
+            "sold_kwh": home["sold_wh"] / 1_000,
+            "bill": home["total_micro"] / MICRO,
+            "saved": home["saved_micro"] / MICRO,
+            "balance": home["balance_micro"] / MICRO,
+            "soc": round(100 * home["stored_wh"] / full_wh) if full_wh else None,
+        }
+
+    def _meters_state(self) -> dict[str, Any]:
+        if self._source is None:
+            return {}
+        now_ms, found = self._market_ms(), dict[str, Any]()
+        stale = []
+        for channel, _ in self._meters:
+            last = self._source.last(channel)
+            is_stale = last is None or self._source.is_stale(channel, now_ms)
+            stale += [channel] if is_stale else []
+            found[f"{channel}_w"] = None if last is None or is_stale else round(last.power_w)
+        return found | {"readings": f"stale: {', '.join(stale)}" if stale else "ok"}
+
+
+def _secret(file: str, directory: Path) -> str | None:
+    if not file:
+        return None
+    try:
+        return (directory / file).read_text(encoding="utf-8")[:PASSWORD_CHARS_MAX].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"mqtt.password_file: {file} cannot be read ({error})") from None
+
+
+def _tls(settings: MqttSection, directory: Path) -> ssl.SSLContext | None:
+    if not settings.tls:
+        return None
+    try:
+        return ssl.create_default_context(
+            cafile=str(directory / settings.ca_file) if settings.ca_file else None
+        )
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"mqtt.ca_file: {settings.ca_file} cannot be used ({error})") from None

@@ -1,0 +1,99 @@
+"""What a home announces to Home Assistant, and where it says what it has to say.
+
+One message per entity, kept by the broker: `DISCOVERY/sensor/ID/NAME/config`. All values are in one
+JSON object at `BASE/ID/state`; whether they can be believed is at `BASE/ID/availability`.
+"""
+
+import re
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+ONLINE: Final = "online"
+OFFLINE: Final = "offline"
+_UNSAFE: Final = re.compile("[^0-9A-Za-z_-]+")
+
+
+class Topics(NamedTuple):
+    """Where one home speaks and listens."""
+
+    identity: str
+    state: str
+    availability: str
+    trading_set: str
+
+
+class Sensor(NamedTuple):
+    """An entity that shows a number of the state: its key there, its words, unit and kinds."""
+
+    key: str
+    name: str
+    unit: str | None = None
+    device_class: str | None = None
+    state_class: str | None = "measurement"
+
+
+def sensors(currency: str) -> tuple[Sensor, ...]:
+    """Return what a home shows, in a community's currency."""
+    price = f"{currency}/kWh"
+    return (
+        Sensor("load_w", "Load", "W", "power"),
+        Sensor("pv_w", "Production", "W", "power"),
+        Sensor("grid_price", "Grid price", price),
+        Sensor("feed_in_price", "Feed-in price", price),
+        Sensor("sell_price", "Suggested price to sell at", price),
+        Sensor("buy_price", "Suggested price to buy at", price),
+        Sensor("bought_kwh", "Bought from neighbours", "kWh", "energy", "total_increasing"),
+        Sensor("sold_kwh", "Sold to neighbours", "kWh", "energy", "total_increasing"),
+        Sensor("bill", "Bill so far", currency, "monetary", "total"),
+        Sensor("saved", "Saved so far", currency, "monetary", "total"),
+        Sensor("balance", "Balance", currency, "monetary", "total"),
+        Sensor("soc", "Battery", "%", "battery"),
+        Sensor("readings", "Meter readings", None, None, None),
+    )
+
+
+def topics(base: str, name: str, chain: str) -> Topics:
+    """Return the topics of a home of a chain; what topics do not take stands as a dash."""
+    identity = _UNSAFE.sub("-", f"{chain}-{name}")
+    root = f"{base}/{identity}"
+    return Topics(identity, f"{root}/state", f"{root}/availability", f"{root}/trading/set")
+
+
+def announcements(
+    prefix: str, at: Topics, name: str, currency: str, version: str
+) -> list[tuple[str, bytes]]:
+    """Return the discovery messages, each with its topic."""
+    common: dict[str, Any] = {
+        "state_topic": at.state,
+        "availability_topic": at.availability,
+        "device": {
+            "identifiers": [at.identity],
+            "name": f"Commonwatt {name}",
+            "manufacturer": "Commonwatt",
+            "sw_version": version,
+        },
+    }
+    found = []
+    for sensor in sensors(currency):
+        known = {
+            "unit_of_measurement": sensor.unit,
+            "device_class": sensor.device_class,
+            "state_class": sensor.state_class,
+        }
+        config = common | {key: value for key, value in known.items() if value is not None}
+        config |= _entity(at, sensor.key, sensor.name)
+        found.append((f"{prefix}/sensor/{at.identity}/{sensor.key}/config", config))
+    switch = common | _entity(at, "trading", "Trading")
+    switch |= {"command_topic": at.trading_set, "state_on": "ON", "state_off": "OFF"}
+    found.append((f"{prefix}/switch/{at.identity}/trading/config", switch))
+    return [(topic, msgspec.json.encode(config)) for topic, config in found]
+
+
+def _entity(at: Topics, key: str, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "unique_id": f"{at.identity}-{key}",
+        "object_id": f"{at.identity}_{key}",
+        "value_template": f"{{{{ value_json.{key} }}}}",
+    }

@@ -1,0 +1,62 @@
+"""What a meter's message says, as a number. A broker's bytes are strangers' bytes."""
+
+import math
+from typing import Final
+
+import msgspec
+
+PAYLOAD_BYTES_MAX: Final = 16_384
+_NOT_A_NUMBER: Final = ("unavailable", "unknown", "none", "null", "nan", "")
+
+
+class PayloadError(ValueError):
+    """A message that is no number. `kind` counts such; the text says what would be one."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        self.kind = kind
+        super().__init__(text)
+
+
+def number_of(payload: object, field: str = "") -> float:
+    """Return the number of a message.
+
+    Parameters
+    ----------
+    payload : object
+        What came; bytes of text are asked for.
+    field : str
+        Names joined by dots: where in a JSON object the number stands. Empty: it is the payload.
+
+    Raises
+    ------
+    PayloadError
+        `size`, `absent` (a sensor that says it does not know, or has no such field) or `text`.
+    """
+    if not isinstance(payload, bytes | bytearray) or len(payload) > PAYLOAD_BYTES_MAX:
+        raise PayloadError("size", f"text of at most {PAYLOAD_BYTES_MAX} bytes is read")
+    if not field:
+        return _number(payload.decode("utf-8", "replace"))
+    try:
+        value: object = msgspec.json.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise PayloadError("text", f"no JSON, in which {field!r} would stand") from None
+    for name in field.split("."):
+        if not isinstance(value, dict) or name not in value:
+            raise PayloadError("absent", f"no {field!r} in it")
+        value = value[name]
+    if isinstance(value, bool) or not isinstance(value, int | float | str | None):
+        raise PayloadError("text", f"{field!r} is no number")
+    return _number("" if value is None else str(value))
+
+
+def _number(text: str) -> float:
+    text = text.strip()
+    if text.lower() in _NOT_A_NUMBER:
+        raise PayloadError("absent", "the sensor says that it does not know")
+    try:
+        value = float(text[:64])
+    except ValueError:
+        raise PayloadError("text", f"{text[:40]!r} is no number") from None
+    if not math.isfinite(value):
+        raise PayloadError("text", f"{text[:40]!r} is no number")
+    return value

@@ -1,0 +1,88 @@
+"""`[mqtt]`: the broker, and which topics say what."""
+
+import re
+from typing import Final
+
+import msgspec
+
+# To W, of a power that holds until the next; to Wh, of a register that only grows.
+POWERS: Final = {"W": 1.0, "kW": 1_000.0}
+COUNTERS: Final = {"Wh": 1.0, "kWh": 1_000.0, "MWh": 1_000_000.0}
+
+PORT_MAX: Final = 65_535
+TOPIC_CHARS_MAX: Final = 256
+STALE_S_MIN: Final = 5
+STALE_S_MAX: Final = 3_600
+# Neither a wildcard nor what a broker keeps for itself.
+_TOPIC: Final = re.compile(rf"[^$+#\0][^+#\0]{{0,{TOPIC_CHARS_MAX - 1}}}")
+_FIELD: Final = re.compile(r"[0-9A-Za-z_-]{0,64}(\.[0-9A-Za-z_-]{1,64}){0,3}")
+
+
+class Meter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[mqtt.load]`, `[mqtt.pv]`: one of a home's meters.
+
+    topic : where it speaks
+    unit : W or kW, a power that holds until the next; or Wh, kWh or MWh, a register that only grows
+    field : where in a JSON object the number stands, such as power or ENERGY.Total; empty: the
+        payload is the number
+    """
+
+    topic: str
+    unit: str = "W"
+    field: str = ""
+
+    def __post_init__(self) -> None:
+        if not _TOPIC.fullmatch(self.topic):
+            raise ValueError(
+                f"topic {self.topic!r}: 1 to {TOPIC_CHARS_MAX} characters, no + and no #, and not "
+                "one of the broker's own ($)"
+            )
+        if self.unit not in {**POWERS, **COUNTERS}:
+            raise ValueError(f"unit {self.unit!r}: one of {', '.join([*POWERS, *COUNTERS])}")
+        if not _FIELD.fullmatch(self.field):
+            raise ValueError(f"field {self.field!r}: names joined by dots, such as ENERGY.Total")
+
+    @property
+    def is_power(self) -> bool:
+        """Whether it tells power, not energy."""
+        return self.unit in POWERS
+
+
+class MqttSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[mqtt]`: the broker that this home's meters speak to; without this section there is none.
+
+    host, port : of the broker
+    username, password_file : as the broker asks for; empty: none
+    tls, ca_file : whether to speak TLS, and whom to believe if not the system's authorities
+    base : this home's topics begin with it and its name
+    discovery : Home Assistant's prefix; empty: nothing is announced to it
+    stale_s : a meter that says nothing for so long is not believed any more
+    load, pv : the meters; a `live` home has at least the first
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 1883
+    username: str = ""
+    password_file: str = ""
+    tls: bool = False
+    ca_file: str = ""
+    base: str = "commonwatt"
+    discovery: str = "homeassistant"
+    stale_s: int = 300
+    load: Meter | None = None
+    pv: Meter | None = None
+
+    def __post_init__(self) -> None:
+        if not self.host or not 1 <= self.port <= PORT_MAX:
+            raise ValueError(f"host and port of the broker, not {self.host!r} and {self.port}")
+        for name in ("base", "discovery"):
+            topic = getattr(self, name)
+            if not (_TOPIC.fullmatch(topic) or (name == "discovery" and not topic)):
+                raise ValueError(f"{name} {topic!r}: the beginning of a topic, no + and no #")
+        if not STALE_S_MIN <= self.stale_s <= STALE_S_MAX:
+            raise ValueError(f"stale_s {self.stale_s}: {STALE_S_MIN} to {STALE_S_MAX} seconds")
+        if self.ca_file and not self.tls:
+            raise ValueError("ca_file is for tls = true")
+        load, pv = self.load, self.pv
+        if load and pv and (load.topic, load.field) == (pv.topic, pv.field):
+            raise ValueError("load and pv are the same number of the same topic")

@@ -1,0 +1,143 @@
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from hems.civil import DAY_MS, HOUR_MS, MINUTE_MS
+from hems.config import CommunityHome, HomeConfig, LiveHome, open_source
+from hems.devices import Battery
+from hems.errors import ConfigError, DataError
+from hems.home import HomeEnergyManager, MarketView
+from hems.sources.live import BIN_MS, KEPT_DAYS, LiveSource
+from tests.hems.forecast.homes import home as example_home
+
+START_MS = 20_000 * DAY_MS
+STEP_MS = 15 * MINUTE_MS
+STALE_MS = 5 * MINUTE_MS
+
+
+def live(path: Path, has_pv: bool = False) -> LiveSource:
+    return LiveSource(path / "measured.db", has_pv, STALE_MS)
+
+
+def steady(source: LiveSource, minutes: range, power_w: float = 1_200.0) -> None:
+    for minute in minutes:
+        source.heard_power("load", START_MS + minute * MINUTE_MS, power_w)
+
+
+def test_a_power_becomes_the_energy_of_its_time(tmp_path: Path) -> None:
+    source = live(tmp_path)
+    for minute in range(31):
+        source.heard_power("load", START_MS + minute * MINUTE_MS, 600.0 if minute < 15 else 1_200.0)
+    found = source.window(START_MS, START_MS + 2 * STEP_MS, STEP_MS)
+    assert found.known.tolist() == [True, True]
+    assert found.load_wh.tolist() == [150, 300]
+    assert found.pv_wh.tolist() == [0, 0]
+
+
+def test_the_last_power_holds_to_the_end_of_a_slot_and_is_not_counted_twice(tmp_path: Path) -> None:
+    source = live(tmp_path)
+    steady(source, range(15))
+    # The slot ends at minute 15; the next reading comes two minutes later.
+    assert source.window(START_MS, START_MS + STEP_MS, STEP_MS).load_wh.tolist() == [300]
+    steady(source, range(17, 31))
+    both = source.window(START_MS, START_MS + 2 * STEP_MS, STEP_MS)
+    assert both.load_wh.tolist() == [300, 300]
+
+
+def test_a_silent_meter_is_not_known(tmp_path: Path) -> None:
+    source = live(tmp_path)
+    steady(source, range(5))
+    # The last holds for five minutes: nine of fifteen are covered.
+    found = source.window(START_MS, START_MS + STEP_MS, STEP_MS)
+    assert (found.known.tolist(), found.load_wh.tolist()) == ([False], [0])
+    assert source.is_stale("load", START_MS + STEP_MS)
+    assert not source.is_stale("load", START_MS + 5 * MINUTE_MS)
+    assert source.is_stale("pv", START_MS)
+
+
+def test_a_register_is_read_between_its_readings(tmp_path: Path) -> None:
+    source = live(tmp_path)
+    for minute in range(-1, 32, 2):
+        source.heard_counter("load", START_MS + minute * MINUTE_MS, 1_000_000 + 20.0 * minute)
+    found = source.window(START_MS, START_MS + 2 * STEP_MS, STEP_MS)
+    assert found.load_wh.tolist() == [300, 300]
+    last = source.last("load")
+    assert last is not None
+    assert last.power_w == pytest.approx(1_200)
+    # A new meter, a jump, a clock put back: no energy, each counted.
+    at_ms = START_MS + 32 * MINUTE_MS
+    for after_ms, counter_wh in ((0, 5.0), (1_000, 1e9), (500, 1e9), (60_000, -1.0)):
+        source.heard_counter("load", at_ms + after_ms, counter_wh)
+    assert source.faults == {"load_reset": 1, "load_jump": 1, "load_clock": 1, "load_range": 1}
+
+
+@pytest.mark.parametrize("power_w", [float("nan"), float("inf"), -5.0, 1e9])
+def test_what_no_home_takes_is_not_used(tmp_path: Path, power_w: float) -> None:
+    source = live(tmp_path)
+    source.heard_power("load", START_MS, power_w)
+    assert source.faults == {"load_range": 1}
+    assert source.last("load") is None
+
+
+def test_load_without_production_is_not_known_where_there_should_be_some(tmp_path: Path) -> None:
+    source = live(tmp_path, has_pv=True)
+    steady(source, range(16))
+    assert not source.window(START_MS, START_MS + STEP_MS, STEP_MS).known.any()
+    for minute in range(16, 32):
+        source.heard_power("pv", START_MS + minute * MINUTE_MS, 2_400.0)
+    steady(source, range(16, 32))
+    found = source.window(START_MS + STEP_MS, START_MS + 2 * STEP_MS, STEP_MS)
+    assert (found.load_wh.tolist(), found.pv_wh.tolist()) == ([300], [600])
+
+
+def test_what_was_heard_outlives_the_daemon_and_is_forgotten_in_time(tmp_path: Path) -> None:
+    source = live(tmp_path)
+    steady(source, range(31))
+    source.close()
+    source = live(tmp_path)
+    assert source.window(START_MS, START_MS + 2 * STEP_MS, STEP_MS).load_wh.tolist() == [300, 300]
+    # It goes on in the middle of a bin.
+    steady(source, range(31, 46))
+    found = source.window(START_MS + 2 * STEP_MS, START_MS + 3 * STEP_MS, STEP_MS)
+    assert found.load_wh.tolist() == [300]
+    later_ms = START_MS + (KEPT_DAYS + 1) * DAY_MS
+    for bin_number in range(8):
+        source.heard_power("load", later_ms + bin_number * BIN_MS, 100.0)
+    assert not source.window(START_MS, START_MS + STEP_MS, STEP_MS).known.any()
+
+
+def test_windows_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    source = live(tmp_path)
+    for start_ms, step_ms in ((START_MS, 6 * MINUTE_MS), (START_MS + MINUTE_MS, STEP_MS)):
+        with pytest.raises(ConfigError, match="5 minutes"):
+            source.window(start_ms, start_ms + 10 * step_ms, step_ms)
+    with pytest.raises(DataError, match="cannot hold measurements"):
+        LiveSource(tmp_path / "no" / "measured.db", False, STALE_MS)
+
+
+def test_a_home_plans_and_reads_its_meter_by_it(tmp_path: Path) -> None:
+    source = live(tmp_path)
+    for hour, energy_wh in enumerate(example_home(40)):
+        for at_ms in range(0, HOUR_MS, BIN_MS):
+            source.heard_power("load", START_MS + hour * HOUR_MS + at_ms, float(energy_wh))
+    now_ms = START_MS + 40 * DAY_MS
+    config = HomeConfig(source=LiveHome(), zone="UTC")
+    manager = HomeEnergyManager(config, source=source)
+    plan = manager.plan_slot(now_ms, STEP_MS, MarketView(lambda ms: 300_000, 100_000))
+    usual_wh = example_home(40).reshape(40, 24)[:, 0].mean() / 4
+    assert plan.load.mean_wh[0] == pytest.approx(usual_wh, rel=0.5)
+    for minute in range(16):
+        source.heard_power("load", now_ms + minute * MINUTE_MS, 800.0)
+    delivery = manager.deliver(now_ms, STEP_MS, MarketView(lambda ms: 300_000, 100_000))
+    assert (delivery.known, delivery.import_wh, delivery.export_wh) == (True, 200, 0)
+    assert np.all(plan.load.low_wh <= plan.load.mean_wh)
+
+
+def test_what_is_not_steered_is_not_promised() -> None:
+    with pytest.raises(ConfigError, match="not steered"):
+        HomeConfig(source=LiveHome(), battery=Battery())
+    with pytest.raises(ConfigError, match="only a running node"):
+        open_source(LiveHome(), ZoneInfo("UTC"))
+    HomeConfig(source=CommunityHome(home=0), battery=Battery())

@@ -1,0 +1,107 @@
+from pathlib import Path
+
+import pytest
+
+from node.config import Config, load_config, settings_text
+from node.errors import ConfigError
+from node.mqtt.payload import PAYLOAD_BYTES_MAX, PayloadError, number_of
+
+WHOLE = """
+[mqtt]
+host = "broker.lan"
+username = "home"
+password_file = "mqtt.password"
+
+[mqtt.load]
+topic = "zigbee2mqtt/main meter"
+field = "power.total"
+
+[mqtt.pv]
+topic = "inverter/energy"
+unit = "kWh"
+
+[home.source]
+kind = "live"
+"""
+
+
+def read(tmp_path: Path, text: str) -> Config:
+    (tmp_path / "node.toml").write_text(text)
+    return load_config(tmp_path / "node.toml", {})
+
+
+def test_settings_are_read_and_written(tmp_path: Path) -> None:
+    config = read(tmp_path, WHOLE)
+    assert config.mqtt is not None
+    assert config.mqtt.load is not None
+    assert config.mqtt.pv is not None
+    assert (config.mqtt.load.is_power, config.mqtt.pv.is_power) == (True, False)
+    again = read(tmp_path, settings_text(config))
+    assert again == config
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (('field = "power.total"', 'unit = "VA"'), "unit 'VA': one of W, kW, Wh, kWh, MWh"),
+        (('topic = "inverter/energy"', 'topic = "inverter/#"'), r"no \+ and no #"),
+        (('topic = "inverter/energy"', 'topic = "$SYS/load"'), "not one of the broker's own"),
+        (('field = "power.total"', 'field = "a..b"'), "names joined by dots"),
+        (('host = "broker.lan"', 'host = ""'), "host and port of the broker"),
+        (('username = "home"', "stale_s = 1"), "stale_s 1: 5 to 3600 seconds"),
+        (('username = "home"', 'ca_file = "ca.pem"'), "ca_file is for tls = true"),
+        (('username = "home"', 'user = "home"'), r"unknown key 'user' in \[mqtt\]"),
+        (
+            (
+                'topic = "inverter/energy"',
+                'topic = "zigbee2mqtt/main meter"\nfield = "power.total"',
+            ),
+            "the same number of the same topic",
+        ),
+    ],
+)
+def test_what_cannot_be_is_named(tmp_path: Path, change: tuple[str, str], words: str) -> None:
+    assert change[0] in WHOLE
+    with pytest.raises(ConfigError, match=words):
+        read(tmp_path, WHOLE.replace(*change))
+
+
+@pytest.mark.parametrize(
+    ("payload", "field", "number"),
+    [
+        (b"412.5", "", 412.5),
+        (b" -3 ", "", -3.0),
+        (b'{"power": {"total": 7}}', "power.total", 7.0),
+        (b'{"power": "7.25"}', "power", 7.25),
+    ],
+)
+def test_a_number_is_found(payload: bytes, field: str, number: float) -> None:
+    assert number_of(payload, field) == number
+
+
+@pytest.mark.parametrize(
+    ("payload", "field", "kind"),
+    [
+        (b"unavailable", "", "absent"),
+        (b"", "", "absent"),
+        (b"NaN", "", "absent"),
+        (b"1e999", "", "text"),
+        (b"12 W", "", "text"),
+        (b"\xff\xfe", "", "text"),
+        (b"{", "power", "text"),
+        (b'{"power\xff": 1}', "power", "text"),
+        (b"[" * 5_000, "power", "text"),
+        (b"{}", "power", "absent"),
+        (b"3", "power", "absent"),
+        (b'{"power": null}', "power", "absent"),
+        (b'{"power": true}', "power", "text"),
+        (b'{"power": [1]}', "power", "text"),
+        (b"1" * (PAYLOAD_BYTES_MAX + 1), "", "size"),
+        (None, "", "size"),
+    ],
+)
+def test_what_is_no_number_says_why(payload: object, field: str, kind: str) -> None:
+    with pytest.raises(PayloadError) as caught:
+        number_of(payload, field)
+    assert caught.value.kind == kind
+    assert len(str(caught.value)) < 120
