@@ -9,7 +9,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
@@ -139,7 +139,7 @@ def _run(
         return
     with _pool(executor, min(jobs, len(missing))) as pool:
         left = list(reversed(missing))
-        running = {}
+        running: dict[Future[R], S] = {}
         while left or running:
             while left and len(running) < jobs * AHEAD:
                 setting = left.pop()
