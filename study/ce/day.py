@@ -330,7 +330,7 @@ class Community:
         total = 0
         for hour in range(*self.setting.hours):
             band = self._band(_at_ms(60 * hour) // HOUR_MS)
-            load_wh = pv_wh = 0
+            load_wh = pv_wh = 0.0
             for interval in user.intervals:
                 share = min(interval.end, 60 * hour + 60) - max(interval.start, 60 * hour)
                 if share > 0:

@@ -78,9 +78,11 @@ def table_of(figure: int, plan: Plan, days: Days) -> Table:
     """Return all that a figure shows, of each run."""
     settings = plan.of(figure)
     if figure == 10:
-        titles = ("share_percent", "seed", "consumers", "generators", "all")
         costs = [(setting, _costs(days[setting])) for setting in settings]
-        return Table(titles, [[s.share_percent, s.seed, *map(_rounded, c)] for s, c in costs])
+        return Table(
+            ("share_percent", "seed", "consumers", "generators", "all"),
+            [[s.share_percent, s.seed, *map(_rounded, c)] for s, c in costs],
+        )
     titles = ("users", "share_percent", "seed", "hour", "need_wh_per_user", "grid_wh_per_user",
               "traded_wh_per_user", "fed_in_wh_per_user", "price_micro_per_kwh")  # fmt: skip
     rows = []
