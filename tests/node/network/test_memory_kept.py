@@ -2,19 +2,59 @@
 
 import gc
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
+from weakref import ref
 
 import pytest
 
+from node.network._bridge import Outbox
+from node.network._patches import (
+    BoundedRpcQueue,
+    LeanNetStream,
+    LeanTCPStream,
+    LeanYamuxStream,
+)
+from node.network._peers import PeerState
+from node.network._swarm import GuardedYamux
 from tests.node.network.homes import Home, Street, connect, until
 
 VISITS = 4
+# What there is one of, or some, for each connection.
+KINDS: tuple[type, ...] = (
+    BoundedRpcQueue,
+    GuardedYamux,
+    LeanNetStream,
+    LeanTCPStream,
+    LeanYamuxStream,
+    Outbox,
+    PeerState,
+)
 
 
-def networks_objects() -> Counter[str]:
-    """Count what is alive of the network's and its library's objects, by type."""
-    gc.collect()
-    names = (repr(type(one)) for one in gc.get_objects())
-    return Counter(name for name in names if "libp2p." in name or "node.network." in name)
+@pytest.fixture
+def alive(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Counter[str]]:
+    """Counts what is alive of each kind, of all that were made since."""
+    made: list[ref[Any]] = []
+
+    def watched(make: Callable[..., None]) -> Callable[..., None]:
+        def init(self: Any, *args: Any, **options: Any) -> None:
+            # In any thread: a list may be read meanwhile.
+            made.append(ref(self))
+            make(self, *args, **options)
+
+        return init
+
+    for kind in KINDS:
+        monkeypatch.setattr(kind, "__init__", watched(kind.__init__))  # type: ignore[misc]
+
+    def count() -> Counter[str]:
+        gc.collect()
+        assert made
+        there = [one for each in list(made) if (one := each()) is not None]
+        return Counter(type(one).__name__ for one in there)
+
+    return count
 
 
 async def visit(street: Street, home: Home) -> None:
@@ -28,15 +68,11 @@ async def visit(street: Street, home: Home) -> None:
 
 
 @pytest.mark.slow
-async def test_a_neighbour_that_comes_and_goes_leaves_nothing(real: Street) -> None:
+async def test_a_neighbour_that_comes_and_goes_leaves_nothing(
+    alive: Callable[[], Counter[str]], real: Street
+) -> None:
     home = await real.start(0)
-    await visit(real, home)
-    # What is made once, at the first visit, is there now; its tasks may end a moment later.
-    before = networks_objects()
-
-    def more() -> Counter[str]:
-        return networks_objects() - before
-
     for _ in range(VISITS):
         await visit(real, home)
-    await until(lambda: sum(more().values()) < VISITS)
+    # The last visit's may be held for a moment by tasks that end.
+    await until(lambda: all(count < VISITS for count in alive().values()))

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import fields
 
+from market.genesis import MarketParams
 from testnet.chaos.errors import ScenarioError
 from testnet.chaos.journal import Journal
 from testnet.chaos.plan import make_plan
@@ -87,6 +89,15 @@ def test_a_shipped_scenario_is_found_by_its_name(tmp_path: Path) -> None:
     assert find_scenario(str(shipped()[0])) == shipped()[0]
     with pytest.raises(ScenarioError, match=r"those are .*f-lost"):
         find_scenario("f-found")
+
+
+def test_where_memory_may_not_grow_the_market_s_is_full_before() -> None:
+    slots = next(one.default for one in fields(MarketParams) if one.name == "keep_slots")
+    asked = [one for one in map(load_scenario, shipped()) if one.demands.rss_mib_per_h]
+    assert asked
+    for one in asked:
+        slot_s = one.grid.slot_minutes * 60 / one.grid.time_lapse
+        assert one.run.warm_up_s > slots * slot_s, one.name
 
 
 @pytest.mark.parametrize("file", shipped(), ids=lambda file: file.stem)
