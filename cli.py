@@ -20,6 +20,7 @@ from node.cli.home import backup, init, restore, run, status
 from node.cli.market import market_app
 from node.cli.options import EXIT_FAILED, EXIT_SETUP
 from node.cli.region import region_app, verify
+from study.cli import study_app
 from testnet.chaos.cli import chaos_app
 from testnet.cli import testnet_app
 from testnet.loadcli import load
@@ -41,6 +42,7 @@ app.add_typer(contracts_app, name="contracts")
 app.add_typer(region_app, name="region")
 app.add_typer(export_app, name="export")
 app.add_typer(forecast_app, name="forecast")
+app.add_typer(study_app, name="study")
 
 
 def _tell_version(asked: bool) -> None:

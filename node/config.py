@@ -106,12 +106,14 @@ class WebSection(Section, frozen=True):
     token_file : file of the token that changes ask for; made at the first start
     hosts : names by which programs may call it, beside the address and localhost
     open_reads : whether anybody may read without the token where listen is no loopback address
+    dashboard : whether pages for people are served beside it (docs/dashboard.md)
     """
 
     listen: str = "127.0.0.1:4680"
     token_file: str = "web.token"  # noqa: S105 - a file's name
     hosts: tuple[str, ...] = ()
     open_reads: bool = False
+    dashboard: bool = False
 
     @property
     def address(self) -> tuple[str, int]:

@@ -55,6 +55,8 @@ from node.tiers import Tier, check_main, libp2p_of
 from wire.keys import SigningKey
 
 if TYPE_CHECKING:
+    from fastapi import APIRouter
+
     from node.mqtt.bridge import Bridge
     from node.web.server import WebServer
 
@@ -295,7 +297,9 @@ class Node:
 
     def _table(self, tier: Tier) -> dict[str, Answer]:
         household = self.household if tier is self.tier else None
-        outlook = Outlook(None if household is None else household.manager)
+        outlook = Outlook(None)
+        if household is not None:
+            outlook = Outlook(household.manager, lambda: household.deliveries)
         answers = self._answers(tier, household)
         return answers.table() | self._regions(tier).table() | outlook.table()
 
@@ -317,8 +321,24 @@ class Node:
             lambda: self.tier.sync.behind,
             Metrics(tiers, self.household).render,
             access_of(web, self._config.path(web.token_file)),
+            self._dashboard(tables) if web.dashboard else None,
         )
         return WebServer(web, app, streams)
+
+    def _dashboard(self, tables: list[dict[str, Answer]]) -> "APIRouter":
+        from node.web.dashboard.asks import Asks
+        from node.web.dashboard.site import Site, dashboard_routes
+
+        own, *others = (Asks(table) for table in tables)
+        return dashboard_routes(
+            Site(
+                own,
+                others[0] if others else None,
+                lambda: self.chain.height,
+                self.household is not None,
+                self.tier.genesis.market.main is not None,
+            )
+        )
 
     def _household(self, home: HomeConfig) -> Household:
         tier = self.tier

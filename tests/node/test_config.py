@@ -262,10 +262,12 @@ def test_the_web_section_by_file_and_environment(tmp_path: Path) -> None:
         "COMMONWATT_WEB_LISTEN": "[::1]:80",
         "COMMONWATT_WEB_HOSTS": "house, [::2]",
         "COMMONWATT_WEB_OPEN_READS": "true",
+        "COMMONWATT_WEB_DASHBOARD": "true",
     }
     web = load_config(file, environment).web
     assert web is not None
     assert (web.address, web.hosts, web.open_reads) == (("::1", 80), ("house", "[::2]"), True)
+    assert web.dashboard
 
 
 @pytest.mark.parametrize(
