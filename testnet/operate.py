@@ -7,7 +7,7 @@ takes in a home (`commonwatt community admit`). A testnet has all their keys.
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from node.api.registrar import admit as admit_home
 from node.api.registrar import applications
@@ -18,8 +18,6 @@ from testnet.regions import admit, neutral_names, regions_of
 from testnet.street import BALANCE_MICRO, REGULATOR_NAME, Street
 
 WATCH_EVERY_S: Final = 2.0
-# Newcomers of a region who are let in together: each takes two transactions, one after the other.
-AT_ONCE_MAX: Final = 8
 
 
 class Desk(NamedTuple):
@@ -62,18 +60,11 @@ async def _admit_homes(street: Street, home: Path, tell: Callable[[str], None]) 
     config = load_config(home / CONFIG_NAME, {})
     key = read_key(street.directory / REGULATOR_NAME)
     said = ""
-
-    async def let_in(asked: dict[str, Any]) -> None:
-        done = await admit_home(config, asked, key, BALANCE_MICRO)
-        tell(f"{config.node.name}: {done.name} ({done.address}) is a home")
-
     while True:
         try:
-            waiting = (await applications(config))[:AT_ONCE_MAX]
-            ended = await asyncio.gather(*map(let_in, waiting), return_exceptions=True)
-            # Whoever was not let in is the next time, or what is lacking of it is done.
-            for failed in filter(None, ended):
-                raise failed
+            for asked in await applications(config):
+                done = await admit_home(config, asked, key, BALANCE_MICRO)
+                tell(f"{config.node.name}: {done.name} ({done.address}) is a home")
         except ControlError as error:
             # Nodes start and stop, and blocks take their time: it is said once.
             if str(error) != said:
