@@ -25,6 +25,7 @@ from hems.errors import HemsError
 from hems.sources.live import BIN_MS, LiveSource
 from market.app import Application
 from market.errors import MarketError
+from node import logs
 from node.anchoring import Anchors
 from node.api.answers import Answers
 from node.api.control import Answer, ControlServer
@@ -76,7 +77,8 @@ def run(config: Config, until_stdin_closes: bool = False) -> int:
 
     An error that a person can mend is one line on standard error and exit code 2.
     """
-    _set_up_logging(config)
+    node = config.node
+    logs.set_up(node.log_level, node.log_levels, node.log_format)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_main(config, until_stdin_closes))
@@ -450,12 +452,3 @@ class Node:
             if task.done() and not task.cancelled() and (error := task.exception()):
                 raise error
         log.info("stopping at height %d", self.chain.height)
-
-
-def _set_up_logging(config: Config) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
-    logging.getLogger("commonwatt").setLevel(config.node.log_level.upper())
