@@ -1,0 +1,1 @@
+"""The papers' experiments, run on the product's own contracts and agents (`commonwatt study`)."""

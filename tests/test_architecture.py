@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "market": {"wire"},
     "node": {"consensus", "hems", "market", "wire"},
     "testnet": {"consensus", "hems", "market", "node", "wire"},
-    "study": {"hems", "market"},
+    "study": {"consensus", "hems", "market", "node", "wire"},
     "cli": {"node", "study", "testnet"},
 }
 DETERMINISTIC = ("consensus", "market")
@@ -92,6 +92,12 @@ def test_only_the_test_build_of_the_daemon_knows_consensus_in_testnet() -> None:
     for file in sources("testnet"):
         if file != ROOT / "testnet" / "chaos" / "driver.py":
             assert "consensus" not in {name for _, name in imports(file)}, f"{file}"
+
+
+def test_only_the_chain_of_authorities_knows_consensus_and_node_in_study() -> None:
+    for file in sources("study"):
+        if file != ROOT / "study" / "agreed.py":
+            assert not {"consensus", "node"} & {name for _, name in imports(file)}, f"{file}"
 
 
 def test_signatures_are_checked_in_one_place() -> None:
