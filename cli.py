@@ -12,6 +12,8 @@ from node.cli.account import account
 from node.cli.bill import bill
 from node.cli.community import community_app
 from node.cli.contracts import contracts_app
+from node.cli.doctor import doctor
+from node.cli.export import export_app
 from node.cli.forecast import forecast_app
 from node.cli.gov import gov_app
 from node.cli.home import backup, init, restore, run, status
@@ -29,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-for command in (init, run, status, account, bill, verify, backup, restore, load):
+for command in (init, run, status, doctor, account, bill, verify, backup, restore, load):
     app.command()(command)
 app.add_typer(testnet_app, name="testnet")
 app.add_typer(community_app, name="community")
@@ -38,6 +40,7 @@ app.add_typer(gov_app, name="gov")
 app.add_typer(market_app, name="market")
 app.add_typer(contracts_app, name="contracts")
 app.add_typer(region_app, name="region")
+app.add_typer(export_app, name="export")
 app.add_typer(forecast_app, name="forecast")
 app.add_typer(study_app, name="study")
 

@@ -149,22 +149,28 @@ def run(homes: int, slots: int, trading: bool) -> list[Sums]:
         Village(region, homes, share)
         for region, share in zip(world.regions, PV_SHARES, strict=True)
     ]
-    for village in villages:
-        village.plan(SLOT)
     last = SLOT + slots - 1
     for slot in range(SLOT, last + 1):
+        for village in villages:
+            village.plan(slot)
+        # Before the slot begins, the exchange takes what the gates have left.
         world.anchor()
+        for village in villages:
+            if slot > SLOT:
+                village.deliver(slot - 1)
         world.close(slot)
         if trading:
             world.show()
         for village in villages:
             village.commit(slot)
-            if slot < last:
-                village.plan(slot + 1)
-            village.deliver(slot)
+    for village in villages:
+        village.deliver(last)
     if trading:
         world.check()
-    return [village.sums(SLOT, last) for village in villages]
+    found = [village.sums(SLOT, last) for village in villages]
+    if trading and not any(one.imported_wh for one in found):
+        raise SystemExit("regions that could have traded did not")
+    return found
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ which block of the main chain after the region's decision, and after how long; t
 main chain's block interval. Audited: from the region's decision to the block of the main chain in
 which enough auditors were content; the baseline is the slot. Times are of the blocks. A region's
 authorities keep both chains, its other homes only their region. Records and audits are looked for
-once a second, so of those that follow each other faster only the last is counted.
+once a second, so of those that follow each other faster only the last is counted; records that were
+closed before their region was let in are not.
 """
 
 import argparse

@@ -1,14 +1,18 @@
-"""What the HTTP API of a node that trades takes: time per read, and memory.
+"""What the HTTP API and the dashboard of a node that trades take: time per read, and memory.
 
     uv run python -m bench.web [--homes 12] [--rounds 40]
 
-A street of real processes trades; its first home has the API, all others have none. The time of a
-read is a client's, on a connection that is kept. The baseline is the same question on the control
-socket of the same node; that of memory are the street's other authorities.
+A street of real processes trades; its first home has API and dashboard, all others have none. The
+time of a read is a client's, on a connection that is kept. The baseline is the same question on the
+control socket of the same node; that of memory are the street's other authorities. Where a Chromium
+is installed, it says when it first paints the home's page, and how long after a block's event, as
+a client beside it gets it, the page shows that block.
 """
 
 import argparse
 import asyncio
+import contextlib
+import json
 import statistics
 import tempfile
 import time
@@ -22,13 +26,17 @@ from bench.machine import describe
 from node.api.control import ask
 from node.errors import ControlError
 from node.setup import CONFIG_NAME, DATA_NAME
+from node.web.dashboard.words import THIN
 from testnet.processes import HomeProcess, start_all, stop_all
 from testnet.street import Street, StreetPlan, create_street, free_ports
+from tests.browser.chromium import Page, chromium, found
 
 AUTHORITIES: Final = 4
 START_S: Final = 300
 PAUSE_S: Final = 0.02
 TIMEOUT_S: Final = 30.0
+PAINTS: Final = 10
+WATCH_S: Final = 45.0
 # Path, and the same question on the control socket.
 READS: Final[dict[str, tuple[str, dict[str, Any]] | None]] = {
     "/v1/status": ("status", {}),
@@ -41,7 +49,12 @@ READS: Final[dict[str, tuple[str, dict[str, Any]] | None]] = {
     "/v1/governance": None,
     "/v1/home/plan": ("plan", {}),
     "/metrics": None,
+    "/": None,
+    "/community": None,
+    "/market": None,
+    "/chain": None,
 }
+PAGES: Final = ("/", "/community", "/market", "/chain")
 
 
 def p95(values: list[float]) -> float:
@@ -93,17 +106,72 @@ async def read_all(
     return by_http, by_socket
 
 
+# When the page shows which block: [text, ms since 1970].
+WATCH: Final = """window.seen = []; new MutationObserver(() => window.seen.push(
+  [document.getElementById('state').textContent, Date.now()])).observe(
+  document.getElementById('state'), {childList: true, subtree: true, characterData: true})"""
+PAINT: Final = "performance.getEntriesByName('first-contentful-paint').map((one) => one.startTime)"
+
+
+async def hear(url: str, heard: dict[int, float]) -> None:
+    """Note when the event of each block comes. [s since 1970]"""
+    async with (
+        httpx.AsyncClient(base_url=url, timeout=None) as http,
+        http.stream("GET", "/v1/events") as said,
+    ):
+        event = ""
+        async for line in said.aiter_lines():
+            event = line[7:] if line.startswith("event: ") else event
+            if line.startswith("data: ") and event == "block":
+                heard[json.loads(line[6:])["height"]] = time.time()
+
+
+async def look(url: str, paints: int, watch_s: float) -> tuple[list[float], list[float]]:
+    """Return when pages were first painted, and when blocks were shown after their events. [ms]"""
+    painted: list[float] = []
+    heard: dict[int, float] = {}
+    with tempfile.TemporaryDirectory() as profile:
+        async with chromium(Path(profile)) as browser:
+            page: Page = await browser.page()
+            await page.look(1_280, 900)
+            for _ in range(paints):
+                await page.open(f"{url}/community")
+                await page.open(f"{url}/")
+                await page.until(f"{PAINT}.length > 0")
+                painted += await page.evaluate(PAINT)
+            await page.evaluate(WATCH)
+            hearing = asyncio.create_task(hear(url, heard))
+            await asyncio.sleep(watch_s)
+            hearing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await hearing
+            seen = await page.evaluate("window.seen")
+    first: dict[int, float] = {}
+    for text, at_ms in seen:
+        digits = text.replace(THIN, "").rpartition(" ")[2]
+        if digits.isdigit():
+            first.setdefault(int(digits), at_ms)
+    # A block that another overtook before the page asked is shown with the later one.
+    shown = [
+        min(at_ms for later, at_ms in first.items() if later >= height) - 1_000 * at
+        for height, at in heard.items()
+        if any(later >= height for later in first)
+    ]
+    return painted, shown
+
+
 async def measure(street: Street, rounds: int) -> None:
     first = street.names[0]
     port = free_ports(1)[0]
     with (street.home(first) / CONFIG_NAME).open("a") as settings:
-        settings.write(f'\n[web]\nlisten = "127.0.0.1:{port}"\n')
+        settings.write(f'\n[web]\nlisten = "127.0.0.1:{port}"\ndashboard = true\n')
     processes = [HomeProcess(name, street.home(name)) for name in street.names]
     data = street.home(first) / DATA_NAME
     try:
         await start_all(processes)
         await trading(data)
         by_http, by_socket = await read_all(f"http://127.0.0.1:{port}", data, rounds)
+        paints = await look(f"http://127.0.0.1:{port}", PAINTS, WATCH_S) if found() else None
         authorities = street.names[:AUTHORITIES]
         rss = [
             (await ask(street.home(name) / DATA_NAME, "status"))["rss_mib"] for name in authorities
@@ -119,14 +187,25 @@ async def measure(street: Street, rounds: int) -> None:
             f"{path:24}{statistics.median(took):8.1f}{min(took):8.1f}{max(took):8.1f}"
             f"{p95(took):8.1f}  {ratio}"
         )
-    reads = [one for path, took in by_http.items() if path != "/metrics" for one in took]
+    other = {"/metrics", *PAGES}
+    reads = [one for path, took in by_http.items() if path not in other for one in took]
+    pages = [one for path in PAGES for one in by_http[path]]
     sockets = [one for took in by_socket.values() for one in took]
     print(f"all reads: p95 {p95(reads):.1f} ms; by the control socket {p95(sockets):.1f} ms")
+    print(f"the dashboard's pages: p95 {p95(pages):.1f} ms")
     print(f"/metrics: p95 {p95(by_http['/metrics']):.1f} ms")
+    if paints is not None:
+        for what, took in zip(
+            ("first paint", "a block shown after its event"), paints, strict=True
+        ):
+            print(
+                f"{what}: median {statistics.median(took):.0f} ms, {min(took):.0f} .. "
+                f"{max(took):.0f}, of {len(took)}"
+            )
     others = rss[1:]
     usual = statistics.median(others)
     print(
-        f"memory: {rss[0]:.1f} MiB with the API, median {usual:.1f} ({min(others):.1f} .. "
+        f"memory: {rss[0]:.1f} MiB with both, median {usual:.1f} ({min(others):.1f} .. "
         f"{max(others):.1f}) without: {rss[0] - usual:+.1f}"
     )
 

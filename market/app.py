@@ -30,7 +30,7 @@ from typing import Final, NamedTuple
 
 from market import contracts, deployment, instantiation, terms, tiers
 from market.admission import NONCE_PREFIX, admit, nonce_of
-from market.agenda import Agenda
+from market.agenda import Agenda, MainAgenda, MarketAgenda
 from market.convictions import Conviction, admissible
 from market.deployment import CHANGED_KEY, Deployer
 from market.errors import (
@@ -67,6 +67,8 @@ PARAMS_KEY: Final = "chain/params"
 HEIGHT_KEY: Final = "chain/block"
 CONTRACTS_PART: Final = "contracts"
 _BLOCK_BYTES_MAX: Final = 64
+# Later than any block.
+NEVER_MS: Final = 2**62
 
 _log = logging.getLogger(__name__)
 
@@ -482,19 +484,28 @@ class Application:
 
         That is a gate closure or a settlement window's end; or at once, if a slot is fully read
         and waits to be settled, or work was left over from the last block. A hook that has just
-        failed is tried again in the next block, whenever that comes.
+        failed is tried again in the next block, whenever that comes. A main chain that waits for
+        nothing has none: `NEVER_MS`.
         """
-        region, main = self.params.region, self.params.main
-        agenda = Agenda(
-            self._state,
-            self.clock,
-            self.params.intraday_every_ms,
-            0 if region is None else region.checkpoint_ms,
-            0 if main is None else main.halt_ms,
-        )
+        agenda = self._agenda()
         if self.height >= 0 and not self._hook_failed and agenda.has_work(self._time_ms):
             return after_ms + 1
-        return agenda.next_ms(after_ms)
+        found = agenda.next_ms(after_ms)
+        return NEVER_MS if found is None else found
+
+    def _agenda(self) -> Agenda:
+        params, region = self.params, self.params.region
+        if params.main is None:
+            checkpoint_ms = 0 if region is None else region.checkpoint_ms
+            return MarketAgenda(self._state, self.clock, params.intraday_every_ms, checkpoint_ms)
+        exchange = params.main.exchange
+        return MainAgenda(
+            self._state,
+            self.clock,
+            params.main.halt_ms,
+            None if exchange is None else exchange.close_ms,
+            self.terms().chain.get("block_interval_ms", 1),
+        )
 
     # -- parts
     def _env(self, env: BlockEnv) -> dict[str, Plain]:

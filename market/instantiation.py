@@ -75,6 +75,7 @@ def arguments(params: MarketParams, founding: Founding) -> dict[str, dict[str, P
             "slot_ms": clock.slot_ms,
             "settle_window_ms": clock.settle_window_ms,
         },
+        "footprint": {"regulator": params.regulator},
         "governance": _governance(founding),
     } | tiers.arguments_of(
         params.region, params.main, clock.slot_ms, params.market_start_ms // clock.slot_ms
@@ -134,6 +135,8 @@ def _tariff(params: MarketParams, clock: Clock) -> dict[str, Plain]:
         "feed_in_enabled": params.feed_in_enabled,
         "slot_ms": clock.slot_ms,
         "keep_slots": params.keep_slots,
+        # A main chain has tables, and nobody who orders by them.
+        "orders": params.main is None,
     }
 
 

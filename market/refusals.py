@@ -23,7 +23,7 @@ class Refusal(NamedTuple):
     accepted: str
 
 
-_TRADERS: Final = ("ledger", "registry", "tariff", "market", "carbon")
+_TRADERS: Final = ("ledger", "registry", "tariff", "market", "carbon", "footprint")
 
 REFUSALS: Final = (
     # Before a transaction runs.
@@ -134,14 +134,23 @@ REFUSALS: Final = (
     ),
     # The registry.
     Refusal("duplicate_home", ("registry",), "an account and a meter that are not registered yet"),
+    Refusal(
+        "has_left",
+        ("registry",),
+        "a home, or a slot of it, before it left; who comes back asks with a key of its own anew",
+    ),
     Refusal("too_many_homes", ("registry",), "at most 5,000 homes in a region"),
     # Carbon.
     Refusal(
         "no_quota", ("carbon",), "an offer of at most the quota that is not sold or offered yet"
     ),
-    Refusal("unknown_period", ("carbon",), "a period that is kept; `carbon.periods` lists them"),
+    Refusal(
+        "unknown_period",
+        ("carbon", "footprint"),
+        "a period that is kept; the contract's `periods` lists them",
+    ),
     Refusal("closed", ("carbon",), "a period that is still open"),
-    Refusal("too_many_periods", ("carbon",), "another once the oldest period is closed"),
+    Refusal("too_many_periods", ("carbon", "footprint"), "another once the oldest period is over"),
     # Governance.
     Refusal("not_authority", ("governance",), "an authority as sender"),
     Refusal("convicted", ("governance",), "an account that never broke the rules of agreement"),
@@ -169,7 +178,7 @@ REFUSALS: Final = (
     Refusal("not_sponsor", ("regions",), "the account that registered the region as sender"),
     Refusal(
         "not_keeper",
-        ("regions", "anchor", "audit", "exchange", "export"),
+        ("regions", "anchor", "audit", "exchange", "export", "footprint"),
         "a call by another contract of the chain; there is no such transaction",
     ),
     Refusal("not_authority", ("regions",), "an authority of the main chain as sender"),

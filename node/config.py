@@ -21,6 +21,7 @@ import msgspec
 
 from hems.config import HomeConfig
 from node.errors import ConfigError
+from node.logs import FORMATS, LEVELS, levels_of
 from node.mqtt.settings import MqttSection
 
 ENVIRONMENT_PREFIX: Final = "COMMONWATT_"
@@ -29,7 +30,6 @@ FILE_CHARS_MAX: Final = 16_384
 KEY_PARTS_MAX: Final = 64
 PORT_MAX: Final = 65_535
 HOSTS_MAX: Final = 16
-LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 _PORT: Final = re.compile("[0-9]{1,5}")
@@ -48,6 +48,8 @@ class NodeSection(Section, frozen=True):
     data : directory of database, write-ahead log, peer book and control socket
     key : file of the node's key, 64 hexadecimal digits, readable by its owner only
     log_level : debug, info, warning or error
+    log_levels : of parts of their own, such as network=warning, household=debug
+    log_format : text, lines for people; or json, an object per line for programs
     """
 
     name: str = "home"
@@ -55,6 +57,8 @@ class NodeSection(Section, frozen=True):
     data: str = "data"
     key: str = "node.key"
     log_level: str = "info"
+    log_levels: tuple[str, ...] = ()
+    log_format: str = "text"
 
 
 class NetworkSection(Section, frozen=True):
@@ -102,12 +106,14 @@ class WebSection(Section, frozen=True):
     token_file : file of the token that changes ask for; made at the first start
     hosts : names by which programs may call it, beside the address and localhost
     open_reads : whether anybody may read without the token where listen is no loopback address
+    dashboard : whether pages for people are served beside it (docs/dashboard.md)
     """
 
     listen: str = "127.0.0.1:4680"
     token_file: str = "web.token"  # noqa: S105 - a file's name
     hosts: tuple[str, ...] = ()
     open_reads: bool = False
+    dashboard: bool = False
 
     @property
     def address(self) -> tuple[str, int]:
@@ -151,6 +157,11 @@ _SECTIONS: Final[dict[str, Any]] = {
     "web": WebSection,
     "mqtt": MqttSection,
 }
+
+
+def sections() -> dict[str, Any]:
+    """Return the sections that the environment can set too, each with its struct."""
+    return dict(_SECTIONS)
 
 
 def load_config(
@@ -321,8 +332,14 @@ def check_values(config: Config, origin: str) -> None:
     for name, path in paths.items():
         if not path or "\0" in path:
             raise ConfigError(f"{origin}: {name} is the path of a file, not {path!r}")
-    if config.node.log_level not in LOG_LEVELS:
-        raise ConfigError(f"{origin}: node.log_level is one of {_list(LOG_LEVELS)}")
+    if config.node.log_level not in LEVELS:
+        raise ConfigError(f"{origin}: node.log_level is one of {_list(LEVELS)}")
+    if config.node.log_format not in FORMATS:
+        raise ConfigError(f"{origin}: node.log_format is one of {_list(FORMATS)}")
+    try:
+        levels_of(config.node.log_levels)
+    except ValueError as error:
+        raise ConfigError(f"{origin}: node.log_levels: {error}") from None
     networks: list[NetworkSection | MainSection] = [config.network]
     if config.main is not None:
         networks.append(config.main)

@@ -25,6 +25,7 @@ from hems.errors import HemsError
 from hems.sources.live import BIN_MS, LiveSource
 from market.app import Application
 from market.errors import MarketError
+from node import logs
 from node.anchoring import Anchors
 from node.api.answers import Answers
 from node.api.control import Answer, ControlServer
@@ -54,6 +55,8 @@ from node.tiers import Tier, check_main, libp2p_of
 from wire.keys import SigningKey
 
 if TYPE_CHECKING:
+    from fastapi import APIRouter
+
     from node.mqtt.bridge import Bridge
     from node.web.server import WebServer
 
@@ -74,7 +77,8 @@ def run(config: Config, until_stdin_closes: bool = False) -> int:
 
     An error that a person can mend is one line on standard error and exit code 2.
     """
-    _set_up_logging(config)
+    node = config.node
+    logs.set_up(node.log_level, node.log_levels, node.log_format)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_main(config, until_stdin_closes))
@@ -293,7 +297,9 @@ class Node:
 
     def _table(self, tier: Tier) -> dict[str, Answer]:
         household = self.household if tier is self.tier else None
-        outlook = Outlook(None if household is None else household.manager)
+        outlook = Outlook(None)
+        if household is not None:
+            outlook = Outlook(household.manager, lambda: household.deliveries)
         answers = self._answers(tier, household)
         return answers.table() | self._regions(tier).table() | outlook.table()
 
@@ -315,8 +321,24 @@ class Node:
             lambda: self.tier.sync.behind,
             Metrics(tiers, self.household).render,
             access_of(web, self._config.path(web.token_file)),
+            self._dashboard(tables) if web.dashboard else None,
         )
         return WebServer(web, app, streams)
+
+    def _dashboard(self, tables: list[dict[str, Answer]]) -> "APIRouter":
+        from node.web.dashboard.asks import Asks
+        from node.web.dashboard.site import Site, dashboard_routes
+
+        own, *others = (Asks(table) for table in tables)
+        return dashboard_routes(
+            Site(
+                own,
+                others[0] if others else None,
+                lambda: self.chain.height,
+                self.household is not None,
+                self.tier.genesis.market.main is not None,
+            )
+        )
 
     def _household(self, home: HomeConfig) -> Household:
         tier = self.tier
@@ -430,12 +452,3 @@ class Node:
             if task.done() and not task.cancelled() and (error := task.exception()):
                 raise error
         log.info("stopping at height %d", self.chain.height)
-
-
-def _set_up_logging(config: Config) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
-    logging.getLogger("commonwatt").setLevel(config.node.log_level.upper())

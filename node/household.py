@@ -207,8 +207,9 @@ class Household:
             self._say_anew()
             try:
                 await self._deliver_due()
-                await self._trade_due()
-                self._offer_due()
+                if self._until_slot() is None:
+                    await self._trade_due()
+                    self._offer_due()
             except (HemsError, QueryError) as error:
                 # One slot is lost, the next may do; the grid serves this one. A home that is not
                 # registered yet has said so (`node.joining`).
@@ -435,6 +436,9 @@ class Household:
         self._begin_at(now_ms)
         slot = (self.manager.state.next_slot_ms or 0) // self._params.slot_ms
         last = self._clock.slot_at(now_ms) - 1
+        until = self._until_slot()
+        if until is not None:
+            last = min(last, until - 1)
         while slot <= last:
             if now_ms >= self._clock.window_end_real_ms(slot):
                 # Nobody takes its reading any more; the manager makes it up with the next slot.
@@ -457,6 +461,10 @@ class Household:
             slot += 1
 
     # -- small helpers -----------------------------------------------------------------------
+
+    def _until_slot(self) -> int | None:
+        """Return the first slot without this home, once it leaves."""
+        return client.home(self._query, self._key.address).until_slot
 
     def _sign(self, call: client.Call, key: SigningKey, valid_until_ms: int) -> CheckedTransaction:
         """Sign a call and keep it; it may be said once `_remember` has made it durable."""

@@ -89,16 +89,32 @@ class Turns:
     def __init__(self) -> None:
         self._what: object = None
         self._due_s = 0.0
+        self._said = 0
 
     def wait_s(self, what: object, place: int, count: int, patience_s: float) -> float:
         """Return how long to wait yet; not above 0: it is to be said now."""
         now_s = time.monotonic()
         if what != self._what:
-            self._what, self._due_s = what, now_s + place * patience_s
+            self._what, self._due_s, self._said = what, now_s + place * patience_s, 0
         left_s = self._due_s - now_s
         if left_s <= 0:
             self._due_s = now_s + count * patience_s
         return left_s
+
+    def take(
+        self, what: object, calls: list[Call], place: int, count: int, patience_s: float
+    ) -> tuple[float, list[Call]]:
+        """Return how long to wait yet, and which of `calls` are to be said now.
+
+        While `what` stays, calls only come to their end. Who has said those before says these at
+        once: in one sender's order they follow each other in one block.
+        """
+        left_s = self.wait_s(what, place, count, patience_s)
+        said = 0 if left_s <= 0 else self._said
+        if left_s > 0 and not said:
+            return left_s, []
+        self._said = len(calls)
+        return left_s, calls[said:]
 
 
 def up_to_head(calls: list[Call], shown: Shown, proven: Proven) -> list[Call] | None:
@@ -256,11 +272,11 @@ class Poster:
         if not calls:
             return IDLE_S
         slots = tuple(call.args.get("number") for call in calls if call.entry == "offer")
-        wait_s = self._wait_s(self._turns_on_main, (standing, slots), first, self._main)
-        if wait_s <= 0:
+        line = self._line(first, self._main)
+        wait_s, calls = self._turns_on_main.take((standing, slots), calls, *line)
+        if calls:
             self.counts["posted"] += self._on_main.hand_in(calls)
-            return IDLE_S
-        return wait_s
+        return wait_s if wait_s > 0 else IDLE_S
 
     async def _tell_region(self) -> float:
         """Show the region what is anchored, if it is this node's turn; return when to look."""
@@ -284,11 +300,15 @@ class Poster:
         return wait_s
 
     def _wait_s(self, turns: Turns, what: object, number: int, there: Tier) -> float:
+        return turns.wait_s(what, *self._line(number, there))
+
+    def _line(self, number: int, there: Tier) -> tuple[int, int, float]:
+        """Return this seat's place in line for a number, the line's length, and its patience."""
         chain = self._own.chain
         count = chain.authorities.n
         place = ((chain.index or 0) - number) % count
         patience_ms = 2 * there.chain.epochs.chain().block_interval_ms + GRACE_MS
-        return turns.wait_s(what, place, count, patience_ms / 1000)
+        return place, count, patience_ms / 1000
 
     async def _ends(self, tier: Tier, epoch: int) -> dict[int, SignedHeader]:
         """Return the last headers of a chain's epochs from `epoch` on, by epoch."""

@@ -69,6 +69,14 @@ def street_up(
         int | None,
         typer.Option(help="Over how many regions, under a main chain. [default: 1, without]"),
     ] = None,
+    dashboard: Annotated[
+        bool | None,
+        typer.Option(
+            "--dashboard/--no-dashboard",
+            help="The first home serves its dashboard. [default: unless --json]",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Start a street of homes, one process each, and watch it trade. Ctrl-C stops it."""
     from testnet.up import Options, up
@@ -90,6 +98,7 @@ def street_up(
         speculators=speculators,
         flexible=flexible,
         regions=regions,
+        dashboard=not as_json if dashboard is None else dashboard,
     )
     raise typer.Exit(asyncio.run(up(options)))
 

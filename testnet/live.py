@@ -29,10 +29,19 @@ MICRO: Final = 1_000_000
 
 
 class LiveView:
-    """A screen that is drawn again at each poll. Does nothing if it is not enabled."""
+    """A screen that is drawn again at each poll. Does nothing if it is not enabled.
 
-    def __init__(self, street: Street, enabled: bool) -> None:
+    Parameters
+    ----------
+    street : Street
+    enabled : bool
+    address : str or None
+        Where a home's dashboard is.
+    """
+
+    def __init__(self, street: Street, enabled: bool, address: str | None = None) -> None:
         self._street = street
+        self._address = address
         self._zone = ZoneInfo(street.plan.zone)
         self._live = Live(console=Console(), auto_refresh=False) if enabled else None
 
@@ -162,7 +171,8 @@ class LiveView:
         return table
 
     def _foot(self) -> Text:
-        return Text(f"{self._street.directory}   Ctrl-C stops the street", "dim")
+        where = f"dashboard {self._address}   " if self._address else ""
+        return Text(f"{where}{self._street.directory}   Ctrl-C stops the street", "dim")
 
 
 def _regions(observed: Sequence[Observations], tiers: MainObservations) -> Table:

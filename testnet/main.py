@@ -46,6 +46,8 @@ class MainObservations:
         self.audits: dict[int, dict[str, Any]] = {}
         # Records seen to be anchored, by region and number.
         self._records: dict[tuple[int, int], _Record] = {}
+        # When a region was let in, by its number: what it closed before could not be anchored. [ms]
+        self._live_ms: dict[int, int] = {}
         # From a record's block to the main chain's in which it was audited, by the same. [ms]
         self._audited_ms: dict[tuple[int, int], int] = {}
 
@@ -62,6 +64,8 @@ class MainObservations:
             asked = {"first": 1, "count": REGIONS_ASKED_MAX}
             for row in await _query(data, "regions", "regions", asked):
                 self.regions[row["number"]] = row
+                if row["status"] == "live":
+                    self._live_ms.setdefault(row["number"], row["since_ms"])
             for group in self._groups:
                 last = await _query(data, "anchor", "last", {"region": group.number})
                 self._take_last(group.number, last)
@@ -85,7 +89,7 @@ class MainObservations:
 
     def _take_last(self, region: int, last: dict[str, Any]) -> None:
         self.lasts[region] = last
-        if last["number"] > 0:
+        if last["number"] > 0 and last["header_ms"] >= self._live_ms.get(region, 0):
             self._records[region, last["number"]] = _Record(
                 last["header_ms"], last["anchored_ms"], last["anchored_height"]
             )

@@ -8,7 +8,7 @@ pipe whose other end is ours: should this process die in any way, they notice an
 import asyncio
 import contextlib
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,11 +27,21 @@ class GridError(StartError):
 
 
 class HomeProcess:
-    """One home's daemon as a child process."""
+    """One home's daemon as a child process.
 
-    def __init__(self, name: str, directory: Path) -> None:
+    Parameters
+    ----------
+    name, directory : whose
+    settings : mapping
+        Environment variables that are settings beside its file's (`node.config`).
+    """
+
+    def __init__(
+        self, name: str, directory: Path, settings: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self.directory = directory
+        self.settings = dict(settings or {})
         self.restarts = 0
         self.failure: str | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -99,7 +109,7 @@ class HomeProcess:
                 stderr=log,
                 # A group of its own: Ctrl-C is for us, who then stop the homes in order.
                 process_group=0,
-                env=environment(),
+                env=environment() | self.settings,
             )
 
     async def _keep(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -14,15 +15,16 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from node.api.control import ask
+from node.config import WebSection, load_config
 from node.errors import ControlError
 from node.genesis import read_genesis
-from node.setup import DATA_NAME, GENESIS_NAME
+from node.setup import CONFIG_NAME, DATA_NAME, GENESIS_NAME
 from testnet.live import LiveView
 from testnet.main import MainObservations
 from testnet.processes import GridError, HomeProcess, start_all, stop_all
 from testnet.regions import admit, create, neutral_names, regions_of
 from testnet.report import Observations, final_report, is_sound
-from testnet.street import Street, StreetError, StreetPlan, open_street
+from testnet.street import Street, StreetError, StreetPlan, free_ports, open_street
 
 POLL_S: Final = 1.0
 POLL_TIMEOUT_S: Final = 5.0
@@ -51,6 +53,7 @@ class Options(NamedTuple):
     flexible: bool = False
     intraday_minutes: int | None = None
     regions: int | None = None
+    dashboard: bool = True
 
 
 async def up(options: Options) -> int:
@@ -73,17 +76,43 @@ async def up(options: Options) -> int:
             print(f"commonwatt: {note}", file=sys.stderr)  # noqa: T201 - for a person
         names = [*street.names, *neutral_names(street.plan)]
         processes = [HomeProcess(name, street.home(name)) for name in names]
+        address = serve_dashboard(processes[0]) if options.dashboard else None
+        if address is not None:
+            print(f"commonwatt: the dashboard is at {address}", file=sys.stderr)  # noqa: T201
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         try:
             await start_all(processes)
-            report = await _watch(street, processes, options, stop, begun)
+            report = await _watch(street, processes, options, stop, begun, address)
         finally:
             await stop_all(processes)
     if options.as_json and report is not None:
         print(json.dumps(report, indent=1))  # noqa: T201 - the command's output
     return EXIT_OK if report is None or is_sound(report) else EXIT_BROKEN
+
+
+def serve_dashboard(process: HomeProcess) -> str:
+    """Let a home that is about to be started serve its dashboard; return the address.
+
+    At the usual port, or at any that is free. What its own settings say of an address holds.
+    """
+    web = load_config(process.directory / CONFIG_NAME, {}).web
+    process.settings["COMMONWATT_WEB_DASHBOARD"] = "true"
+    listen = (web or WebSection()).listen
+    if web is None and not is_free(listen):
+        listen = f"127.0.0.1:{free_ports(1)[0]}"
+    process.settings["COMMONWATT_WEB_LISTEN"] = listen
+    return f"http://{listen}/"
+
+
+def is_free(listen: str) -> bool:
+    """Tell whether an address can be listened on now."""
+    try:
+        socket.create_server(WebSection(listen=listen).address).close()
+    except OSError:
+        return False
+    return True
 
 
 def _prepare(options: Options, directory: Path) -> Street:
@@ -147,6 +176,7 @@ async def _watch(
     options: Options,
     stop: asyncio.Event,
     begun: float,
+    address: str | None,
 ) -> dict[str, Any] | None:
     """Poll the homes until it is time to stop; return the report, None if there is none yet."""
     clock = read_genesis(street.home(street.names[0]) / GENESIS_NAME).market.clock()
@@ -155,7 +185,8 @@ async def _watch(
     tiers = MainObservations(street) if street.plan.regions > 1 else None
     admitting = asyncio.create_task(admit(street)) if tiers is not None else None
     try:
-        with LiveView(street, enabled=not options.as_json and sys.stdout.isatty()) as view:
+        enabled = not options.as_json and sys.stdout.isatty()
+        with LiveView(street, enabled, address) as view:
             while not stop.is_set():
                 await asyncio.gather(*(_poll(street, seen) for seen in observed))
                 if tiers is not None:

@@ -14,8 +14,8 @@ from hems.forecast.base import HIGH_QUANTILE, LOW_QUANTILE
 
 # How fast a home changes its ways and the sun its height; and as a level measured over few days is
 # mostly chance, this many days at level 1 are added.
-LEVEL_MEMORY_DAYS: Final = 21.0
-LEVEL_PRIOR_DAYS: Final = 14
+LEVEL_MEMORY_DAYS: Final = 30.0
+LEVEL_PRIOR_DAYS: Final = 28
 LEVEL_MIN: Final = 0.5
 LEVEL_MAX: Final = 2.0
 # The mean leans towards the median until it has lost this share of its energy; see docs/hems.md.

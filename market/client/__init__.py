@@ -6,6 +6,7 @@ numbers to names and addresses. Number 0 is the grid.
 
 from market.client.calls import (
     Call,
+    leave,
     mint,
     pay_arrears,
     place_home,
@@ -17,6 +18,7 @@ from market.client.calls import (
     post_table,
     redeem,
     register_home,
+    remove_home,
     sign_call,
     transfer,
     withdraw_offer,
@@ -25,6 +27,7 @@ from market.client.calls import (
 from market.client.events import (
     ArrearsPaid,
     Defaulted,
+    HomeLeft,
     HomeRegistered,
     HookFailed,
     MarketEvent,
@@ -115,6 +118,7 @@ __all__ = [
     "Elsewhere",
     "GridPrice",
     "Home",
+    "HomeLeft",
     "HomeRegistered",
     "HookFailed",
     "MarketEvent",
@@ -157,6 +161,7 @@ __all__ = [
     "home_key",
     "homes",
     "intensity",
+    "leave",
     "mint",
     "money",
     "offers",
@@ -180,6 +185,7 @@ __all__ = [
     "record",
     "redeem",
     "register_home",
+    "remove_home",
     "request",
     "rounds",
     "settled_slots",

@@ -180,6 +180,19 @@ def register_home(
     return Call("registry", "register", args)
 
 
+def leave() -> Call:
+    """Take the sender's home out of the region, once what it has traded is delivered.
+
+    Its orders go back at once; the account stays, and what is in it.
+    """
+    return Call("registry", "leave", {})
+
+
+def remove_home(address: str) -> Call:
+    """Do the same for a home that does not say so itself; the regulator's to do."""
+    return Call("registry", "remove_home", {"address": address})
+
+
 def post_table(kind: str, from_ms: int, value: Plain) -> Call:
     """Put a grid table in force from a time of the market on; the regulator's to do.
 

@@ -173,6 +173,14 @@ class HomeRegistered(msgspec.Struct, frozen=True):
     since_slot: int
 
 
+class HomeLeft(msgspec.Struct, frozen=True):
+    """A home leaves: `until_slot` is the first slot without it."""
+
+    address: str
+    home: int
+    until_slot: int
+
+
 class HookFailed(msgspec.Struct, frozen=True):
     """A contract's work at a deadline failed and was dropped; a bug in the contract."""
 
@@ -200,6 +208,7 @@ MarketEvent: TypeAlias = (
     | Transferred
     | ArrearsPaid
     | HomeRegistered
+    | HomeLeft
     | HookFailed
 )
 
@@ -218,6 +227,7 @@ _EVENTS: Final[Mapping[tuple[str, str], Any]] = {
     ("ledger", "transferred"): Transferred,
     ("ledger", "arrears_paid"): ArrearsPaid,
     ("registry", "home_registered"): HomeRegistered,
+    ("registry", "home_left"): HomeLeft,
 }
 
 

@@ -42,7 +42,7 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Home(msgspec.Struct, frozen=True):
-    """A registered home."""
+    """A registered home; `until_slot` is the first slot without it, once it leaves."""
 
     number: int
     address: str
@@ -55,6 +55,7 @@ class Home(msgspec.Struct, frozen=True):
     pv_w: int
     place: Place
     since_slot: int
+    until_slot: int | None = None
 
 
 class Order(msgspec.Struct, frozen=True):

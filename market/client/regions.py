@@ -4,7 +4,11 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from market.client.calls import Call
+from market.client.queries import Query
+from wire.codec import Plain
 
 _KEY_BASE: Final = 1_000_000_000
 # `contracts/anchor.star`: ROOTS_MAX.
@@ -199,6 +203,45 @@ def refund(height: int, slot: int, value: bytes, proof: bytes, absence: bytes) -
             "absence": absence.hex(),
         },
     )
+
+
+class Footprint(msgspec.Struct, frozen=True):
+    """A region's carbon, of the grid energy in its anchored records. [Wh, mg]
+
+    `allotted_mg` is its quota in a period; sums since it came in have none.
+    """
+
+    region: int
+    slots: int
+    grid_wh: int
+    fed_in_wh: int
+    emitted_mg: int
+    allotted_mg: int
+
+    @property
+    def excess_mg(self) -> int:
+        """What was emitted beyond the quota."""
+        return max(0, self.emitted_mg - self.allotted_mg)
+
+
+def open_footprint_period(first_slot: int, end_slot: int) -> Call:
+    """Open a period of slots from `first_slot` up to `end_slot`; the regulator's to do."""
+    return Call("footprint", "open_period", {"first_slot": first_slot, "end_slot": end_slot})
+
+
+def allot_footprint(period: int, quotas_mg: Sequence[tuple[int, int]]) -> Call:
+    """Give quotas, pairs of a region's number and mg (at most 64); the regulator's to do."""
+    rows: Plain = [list(row) for row in quotas_mg]
+    return Call("footprint", "allot", {"period": period, "rows": rows})
+
+
+def footprints(query: Query, period: int | None = None) -> list[Footprint]:
+    """Return the carbon of all regions, in a period or since they came in."""
+    if period is None:
+        found = query("footprint", "totals", {})
+    else:
+        found = query("footprint", "reports", {"period": period})
+    return msgspec.convert(found, list[Footprint])
 
 
 WINDOW_KEY: Final = "exchange/window"

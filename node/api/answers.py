@@ -27,7 +27,8 @@ from typing import Any, Final
 
 import msgspec
 
-from consensus.messages import BLOCK_BYTES_MAX, Block
+from consensus.authorities import voters_of
+from consensus.messages import BLOCK_BYTES_MAX, CERTIFICATE_BYTES_MAX, Block, Certificate
 from market import client, governance
 from market.app import Application
 from market.errors import QueryError
@@ -238,6 +239,11 @@ class Answers:
             return None
         block = decode(stored.block, Block, BLOCK_BYTES_MAX)
         header = block.header
+        # Nobody signs the genesis block: everybody makes it.
+        signed = header.height > 0
+        certificate = (
+            decode(stored.certificate, Certificate, CERTIFICATE_BYTES_MAX) if signed else None
+        )
         return {
             "height": header.height,
             "hash": stored.block_hash.hex(),
@@ -247,6 +253,8 @@ class Answers:
             "proposer": header.proposer,
             "transactions": len(block.txs),
             "evidence": len(block.evidence),
+            "round": 0 if certificate is None else certificate.round,
+            "signers": [] if certificate is None else voters_of(certificate.bitmap),
             "state_root": header.state_root.hex(),
             "receipts_root": header.receipts_root.hex(),
         }

@@ -3,16 +3,17 @@
 forecast   load and production slot by slot, each with its 80 % band
 plan       grid, batteries and movable loads per step, prices, and what energy is worth
 devices    batteries and movable loads as they stand
+deliveries the last slots as they were delivered, newest last
 
 Steps are lists of the same length; their starts are in market time. Energies are per step. [Wh]
 """
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from hems.forecast import Forecast
-from hems.home import HomeEnergyManager, SlotPlan
+from hems.home import Delivery, HomeEnergyManager, SlotPlan
 from node.api.control import Answer
 from node.errors import AbsentError, UnknownError
 
@@ -20,14 +21,32 @@ MICRO_PER_UNIT: Final = 1_000_000
 
 
 class Outlook:
-    """Answers about the home of this node; None: it has none."""
+    """Answers about the home of this node.
 
-    def __init__(self, manager: HomeEnergyManager | None) -> None:
+    Parameters
+    ----------
+    manager : HomeEnergyManager or None
+        None: the node has no home.
+    deliveries : callable
+        The last deliveries that the household keeps, newest last.
+    """
+
+    def __init__(
+        self,
+        manager: HomeEnergyManager | None,
+        deliveries: Callable[[], Sequence[Delivery]] = lambda: (),
+    ) -> None:
         self._manager = manager
+        self._deliveries = deliveries
 
     def table(self) -> dict[str, Answer]:
         """Return the answers by the question's name."""
-        return {"forecast": self.forecast, "plan": self.plan, "devices": self.devices}
+        return {
+            "forecast": self.forecast,
+            "plan": self.plan,
+            "devices": self.devices,
+            "deliveries": self.deliveries,
+        }
 
     async def forecast(self, question: Mapping[str, Any]) -> Any:
         """The load and production that the last plan was made for."""
@@ -89,6 +108,12 @@ class Outlook:
             if (progress := state.devices.get(name)) is not None
         ]
         return {"batteries": batteries, "devices": devices}
+
+    async def deliveries(self, question: Mapping[str, Any]) -> Any:
+        """What physically happened in the last slots since the node started, at most 96. [Wh]"""
+        del question
+        self._need()
+        return [one._asdict() for one in self._deliveries()]
 
     def _need(self) -> HomeEnergyManager:
         if self._manager is None:

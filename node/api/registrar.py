@@ -6,11 +6,13 @@ process that was given it.
 
 from typing import Any, NamedTuple
 
-from market.client import Call, mint
+from market.client import Call, mint, transfer
 from node.api.control import ask
 from node.api.governor import decide
 from node.config import Config
 from node.errors import ControlError
+from node.genesis import read_genesis
+from node.setup import read_key
 from wire.keys import SigningKey
 
 
@@ -60,15 +62,37 @@ async def admit(
     return Admitted(wanted["address"], wanted["name"], height, given)
 
 
+async def pay_out(config: Config, amount_micro: int | None) -> dict[str, Any]:
+    """Send money of the node's own account to the regulator; all that is free of it if None.
+
+    Raises
+    ------
+    ControlError
+        The node does not answer, there is nothing, or the contract refuses.
+    """
+    regulator = read_genesis(config.path(config.node.genesis)).market.regulator
+    if amount_micro is None:
+        own = read_key(config.path(config.node.key)).address
+        amount_micro = (await _balance(config, own))["balance_micro"]
+        if amount_micro == 0:
+            raise ControlError("no_money: the account is empty, but for what is held")
+    return await decide(config, transfer(regulator, amount_micro))
+
+
+async def _balance(config: Config, address: str) -> dict[str, int]:
+    found: dict[str, int] = await ask(
+        config.path(config.node.data),
+        "query",
+        contract="ledger",
+        entry="balance",
+        args={"address": address},
+    )
+    return found
+
+
 async def _has_account(config: Config, address: str) -> bool:
     try:
-        await ask(
-            config.path(config.node.data),
-            "query",
-            contract="ledger",
-            entry="balance",
-            args={"address": address},
-        )
+        await _balance(config, address)
     except ControlError as error:
         if str(error).startswith("unknown_account"):
             return False

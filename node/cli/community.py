@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from node.cli.gov import print_done
 from node.cli.options import CONFIG, ConfigOption, JsonOption, micro_of, money, print_json, settings
 
 community_app = typer.Typer(
@@ -67,6 +68,58 @@ def community_admit(
         asyncio.run(work)
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)
+
+
+@community_app.command("leave")
+def community_leave(config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
+    """Take this home out of its region, once what it has traded is delivered.
+
+    Its orders go back at once. Its account stays: `pay-out` brings out what is in it.
+    """
+    from market.client import leave
+    from node.api.governor import decide
+
+    done = asyncio.run(decide(settings(config), leave()))
+    _print_left(done, as_json)
+
+
+@community_app.command("remove")
+def community_remove(
+    address: Annotated[str, typer.Argument(help="The home's account.")],
+    key: Annotated[Path, typer.Option(help="The regulator's key file.")],
+    config: ConfigOption = CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Take out a home that does not say so itself; signed by the regulator."""
+    from market.client import remove_home
+    from node.api.governor import decide
+    from node.setup import read_key
+
+    done = asyncio.run(decide(settings(config), remove_home(address), key=read_key(key)))
+    _print_left(done, as_json)
+
+
+@community_app.command("pay-out")
+def community_pay_out(
+    amount: Annotated[
+        float | None, typer.Argument(help="In the currency's unit. [default: all there is]")
+    ] = None,
+    config: ConfigOption = CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Send money of this home's account to the regulator, who pays it outside and redeems it."""
+    from node.api.registrar import pay_out
+
+    amount_micro = None if amount is None else micro_of(amount, "AMOUNT")
+    done = asyncio.run(pay_out(settings(config), amount_micro))
+    sent_micro = next(data["amount_micro"] for _, name, data in done["events"])
+    print_done(done, as_json, f"{money(sent_micro)} are the regulator's to pay out")
+
+
+def _print_left(done: dict[str, Any], as_json: bool) -> None:
+    left = next(data for _, name, data in done["events"] if name == "home_left")
+    until = left["until_slot"]
+    print_done(done, as_json, f"home {left['home']} leaves; slot {until} is the first without it")
 
 
 async def _admit(

@@ -82,6 +82,37 @@ def region_show(
         )
 
 
+@region_app.command("carbon")
+def region_carbon(
+    period: Annotated[
+        int | None, typer.Option(help="Of this period. [default: since the regions came in]")
+    ] = None,
+    config: ConfigOption = CONFIG,
+    node: NodeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the regions' grid energy emitted, by their anchored records."""
+    from node.api.control import ask
+
+    entry = "totals" if period is None else "reports"
+    args = {} if period is None else {"period": period}
+    data = _main_data(config, node)
+    rows = asyncio.run(ask(data, "query", contract="footprint", entry=entry, args=args))
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        typer.echo("nothing is recorded yet")
+    for row in rows:
+        quota = "" if period is None else f", quota {row['allotted_mg'] / 1e6:.3f} kg"
+        over_mg = max(0, row["emitted_mg"] - row["allotted_mg"])
+        beyond = "" if period is None else f", {over_mg / 1e6:.3f} kg beyond it"
+        typer.echo(
+            f"region {row['region']}: {row['slots']} slots, {row['grid_wh'] / 1000:.3f} kWh from "
+            f"the grid, {row['emitted_mg'] / 1e6:.3f} kg{quota}{beyond}"
+        )
+
+
 SponsorOption = Annotated[Path, typer.Option("--key", help="The sponsor's key file.")]
 AmountArgument = Annotated[float, typer.Argument(help="In the currency's unit.")]
 
@@ -205,14 +236,23 @@ def region_reclaim(
 def _decide(config: Path, node: Path | None, call: Any, key: Path | None) -> dict[str, Any]:
     """Have a call decided on the main chain: as the sponsor, or as this node if `key` is None."""
     from node.api.governor import decide_as
-    from node.setup import MAIN_NAME, read_key
+    from node.setup import read_key
 
-    if node is None or key is None:
+    if key is None:
         own = settings(config)
-        data = own.path(own.node.data)
-        node = node or (data / MAIN_NAME if own.main is not None else data)
-        key = key or own.path(own.node.key)
-    return asyncio.run(decide_as(read_key(key), call, node))
+        key = own.path(own.node.key)
+    return asyncio.run(decide_as(read_key(key), call, _main_data(config, node)))
+
+
+def _main_data(config: Path, node: Path | None) -> Path:
+    """Return the data directory of a node on the main chain: the named one, or one's own."""
+    from node.setup import MAIN_NAME
+
+    if node is not None:
+        return node
+    own = settings(config)
+    data = own.path(own.node.data)
+    return data / MAIN_NAME if own.main is not None else data
 
 
 def verify(

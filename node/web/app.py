@@ -62,6 +62,7 @@ def build_app(
     behind: Callable[[], int],
     metrics: Callable[[], str],
     access: Access,
+    dashboard: APIRouter | None = None,
 ) -> ASGIApp:
     """Return the ASGI application.
 
@@ -75,6 +76,9 @@ def build_app(
         How many blocks of its own chain it lacks.
     metrics : callable
         Prometheus text.
+    access : Access
+    dashboard : APIRouter, optional
+        Pages for people (`node.web.dashboard`).
     """
     api = FastAPI(
         title="Commonwatt",
@@ -91,6 +95,8 @@ def build_app(
     for other in others:
         routes = chain_routes(other.answers, other.stream, "main")
         api.include_router(routes, prefix=MAIN_PREFIX)
+    if dashboard is not None:
+        api.include_router(dashboard)
     _say_problems(api)
     return Guard(api, access.hosts, access.token, access.open_reads)
 

@@ -140,6 +140,11 @@ def home_routes(answers: Mapping[str, Answer]) -> APIRouter:
         """What the batteries hold, and how far the movable loads are."""
         return await ask("devices")
 
+    @router.get("/deliveries", response_class=Json)
+    async def deliveries() -> Response:
+        """What physically happened in the last slots since the start: load, sun, battery, meter."""
+        return await ask("deliveries")
+
     return router
 
 

@@ -68,6 +68,8 @@ def test_defaults_come_without_a_file() -> None:
         ("[home]\nzone = 'Mars/Base'\n" + HOME, ["Mars/Base"]),
         ("[node]\nname = 3", ["node.name", "str"]),
         ("[node]\nlog_level = 'loud'", ["log_level", "debug, info, warning, error"]),
+        ("[node]\nlog_levels = ['net=info']", ["node.log_levels", "'net=info' names no part"]),
+        ("[node]\nlog_format = 'xml'", ["node.log_format", "text, json"]),
         ("[network]\nlisten = 'localhost:80'", ["'localhost:80' is not a multiaddress"]),
         ("[network]\nbootstrap = ['x']", ["'x' is not a multiaddress"]),
         ("[network]\nbootstrap = '/ip4/1.2.3.4/tcp/1'", ["network.bootstrap"]),
@@ -140,7 +142,7 @@ def test_environment_overrides_the_file_and_flags_override_both(tmp_path: Path) 
 def test_an_unknown_variable_of_ours_is_refused(tmp_path: Path) -> None:
     line = refused(tmp_path, "", {"COMMONWATT_NODE_NAMES": "x"})
     assert "unknown COMMONWATT_NODE_NAMES" in line
-    assert "COMMONWATT_NODE_LOG_LEVEL, COMMONWATT_NODE_NAME" in line
+    assert "COMMONWATT_NODE_LOG_LEVELS, COMMONWATT_NODE_NAME" in line
 
 
 def test_wrong_values_of_environment_and_flags_are_refused(tmp_path: Path) -> None:
@@ -260,10 +262,12 @@ def test_the_web_section_by_file_and_environment(tmp_path: Path) -> None:
         "COMMONWATT_WEB_LISTEN": "[::1]:80",
         "COMMONWATT_WEB_HOSTS": "house, [::2]",
         "COMMONWATT_WEB_OPEN_READS": "true",
+        "COMMONWATT_WEB_DASHBOARD": "true",
     }
     web = load_config(file, environment).web
     assert web is not None
     assert (web.address, web.hosts, web.open_reads) == (("::1", 80), ("house", "[::2]"), True)
+    assert web.dashboard
 
 
 @pytest.mark.parametrize(

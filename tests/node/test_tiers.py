@@ -6,9 +6,9 @@ import pytest
 
 from consensus.checkpoint import Checkpoint
 from consensus.light import SignedHeader
-from market.agenda import Agenda
-from market.client import regions
-from market.tiers import MainRules, Membership
+from market.agenda import MainAgenda, MarketAgenda
+from market.client import Call, regions
+from market.tiers import ExchangeRules, MainRules, Membership
 from node.config import Config
 from node.daemon import Node
 from node.due import Proven, Shown, due_in_region
@@ -19,8 +19,8 @@ from node.registration import proofs_of, prove_possession, registration
 from node.shelf import ANCHORED_KEPT, Shelf, number_of
 from node.tiers import check_main
 from tests.node.grid import home_config, key_of, make_genesis
-from tests.regions.grid import HALT_MS, Main, Region
-from wire.codec import decode, encode
+from tests.regions.grid import HALT_MS, SLOT_MS, Main, Region
+from wire.codec import decode, decode_plain, encode
 
 PUBLICS = tuple(key_of(number).public for number in range(4))
 
@@ -91,6 +91,26 @@ def test_turns_come_by_place_and_again_while_it_is_due(monkeypatch: pytest.Monke
     assert turns.wait_s("b", 0, 4, 3.0) <= 0
 
 
+def test_who_has_said_the_beginning_says_the_rest_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("node.poster.time.monotonic", lambda: now_s)
+    calls = [Call("anchor", "checkpoint", {"number": number}) for number in range(3)]
+    first, second = Turns(), Turns()
+    assert first.take("a", calls[:1], 0, 4, 3.0) == (0.0, calls[:1])
+    assert first.take("a", calls[:1], 0, 4, 3.0) == (12.0, [])
+    assert first.take("a", calls[:2], 0, 4, 3.0) == (12.0, calls[1:2])
+    assert first.take("a", calls[:2], 0, 4, 3.0) == (12.0, [])
+    # Who stands behind says none of it before its turn, and then all of it.
+    assert second.take("a", calls[:2], 1, 4, 3.0) == (3.0, [])
+    now_s += 3.0
+    assert second.take("a", calls, 1, 4, 3.0) == (0.0, calls)
+    # What is still due after a round of all is said anew.
+    now_s += 9.0
+    assert first.take("a", calls, 0, 4, 3.0) == (0.0, calls)
+    # The first has been taken: others wait for their turn at the next.
+    assert first.take("b", calls[1:], 2, 4, 3.0) == (6.0, [])
+
+
 @pytest.fixture(scope="module")
 def checkpoints() -> list[Checkpoint]:
     region = Region(1, homes=1)
@@ -132,22 +152,49 @@ def test_blocks_come_for_what_the_second_tier_has_to_do() -> None:
     clock, state = region.app.clock, region.app._state
     closed_ms = region.query("export", "closed", {})["time_ms"]
     assert region.app.next_deadline_ms(closed_ms) <= closed_ms + 60_000
-    assert Agenda(state, clock, 0, checkpoint_ms=7).next_ms(closed_ms) == closed_ms + 7
+    agenda = MarketAgenda(state, clock, 0, checkpoint_ms=7)
+    assert agenda.next_ms(closed_ms) == closed_ms + 7
     # Past, it waits for whatever block comes; without a tier there is no such moment.
-    assert Agenda(state, clock, 0, checkpoint_ms=7).next_ms(closed_ms + 7) > closed_ms + 7
-    assert Agenda(state, clock, 0).next_ms(closed_ms) > closed_ms + 7
+    assert agenda.next_ms(closed_ms + 7) > closed_ms + 7
+    assert MarketAgenda(state, clock, 0).next_ms(closed_ms) > closed_ms + 7
     main.admit(region)
     heard_ms = main.time_ms
     main.anchor(region, region.checkpoints[0])
     main.block(at_ms=heard_ms + 5_000)
     # The one block that halts it is made when it is due, and then there is nothing more to do.
-    due_ms = Agenda(main.app._state, main.app.clock, 0, halt_ms=100).next_ms(heard_ms)
+    due_ms = MainAgenda(main.app._state, main.app.clock, halt_ms=100).next_ms(heard_ms)
+    assert due_ms is not None
     assert heard_ms < due_ms <= heard_ms + 2_000
     assert main.app.next_deadline_ms(main.time_ms) <= main.time_ms + HALT_MS
     main.block(at_ms=main.time_ms + HALT_MS + 10)
     assert main.query("regions", "show", {"region": 1})["status"] == "halted"
-    agenda = Agenda(main.app._state, main.app.clock, 0, halt_ms=1)
-    assert agenda.next_ms(main.time_ms) == main.app.clock.next_deadline_ms(main.time_ms)
+    # Who was drawn has until then to answer; afterwards nothing happens by itself.
+    (until_ms,) = (decode_plain(v, 64) for k, v in items_under(main, "audit/answer_by/"))
+    quiet = MainAgenda(main.app._state, main.app.clock, halt_ms=1)
+    assert quiet.next_ms(main.time_ms) == until_ms + 1
+    assert quiet.next_ms(until_ms + 1) is None
+
+
+def items_under(main: Main, folder: str) -> list[tuple[str, bytes]]:
+    return [(key, value) for key, value in main.app.state_items() if key.startswith(folder)]
+
+
+def test_a_main_chain_has_blocks_to_spare_for_what_it_is_told() -> None:
+    """No gate, no end of a slot; one block as trade closes; auditors with the next that comes."""
+    region = Region(1, homes=1)
+    main = Main([region.sponsor], exchange=ExchangeRules(close_ms=SLOT_MS // 2))
+    region.block()
+    main.admit(region)
+    clock, start_ms = main.app.clock, main.time_ms
+    closes_ms = clock.slot_start_real_ms(clock.slot_at(start_ms)) + SLOT_MS // 2
+    due_ms = main.app.next_deadline_ms(start_ms)
+    assert due_ms == (closes_ms if closes_ms > start_ms else closes_ms + SLOT_MS)
+    assert main.anchor(region, region.checkpoints[0]).code == "ok"
+    assert main.query("audit", "status", {"region": 1})["duty"] is None
+    assert main.app.next_deadline_ms(main.time_ms) == main.time_ms + 1_000
+    main.block()
+    assert main.query("audit", "status", {"region": 1})["duty"] is not None
+    assert main.app.next_deadline_ms(main.time_ms) > main.time_ms + 1_000
 
 
 def test_what_a_head_proves_is_shown_with_the_way_to_it() -> None:

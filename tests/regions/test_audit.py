@@ -39,8 +39,8 @@ def test_auditors_of_other_regions_are_drawn_a_block_after_the_anchoring() -> No
     record = region.first(slot_totals(SLOT))
     assert main.anchor(region, region.checkpoint(record)).code == "ok"
     assert duty_of(main) is None
-    # There is reason for a block at once.
-    assert main.app.next_deadline_ms(main.time_ms) == main.time_ms + 1
+    # There is reason for a block, a block interval later if no other comes.
+    assert main.app.next_deadline_ms(main.time_ms) == main.time_ms + 1_000
     block = main.block()
     assert [event.name for event in block.result.events] == ["auditors_drawn"]
     duty = duty_of(main)
@@ -57,7 +57,7 @@ def test_auditors_of_other_regions_are_drawn_a_block_after_the_anchoring() -> No
         assert (found["region"], found["number"]) == (1, 1)
         assert found["answer_by_ms"] == main.time_ms + AUDIT_MS
     assert main.query("audit", "duties", {"address": region.seated[0].address}) == []
-    assert main.app.next_deadline_ms(main.time_ms) > main.time_ms + 1
+    assert main.app.next_deadline_ms(main.time_ms) > main.time_ms + 1_000
 
 
 def test_the_draw_hangs_on_the_parent_block_alone() -> None:

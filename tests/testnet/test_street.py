@@ -1,17 +1,20 @@
 """A street's description is taken as it was written, or refused in one line."""
 
 import json
+import socket
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from node.config import load_config
+from node.config import WebSection, load_config
 from node.genesis import read_genesis
 from node.setup import GENESIS_NAME
+from testnet.processes import HomeProcess
 from testnet.report import PROMISES, is_sound
 from testnet.street import STREET_NAME, StreetError, StreetPlan, create_street, open_street
-from testnet.up import agents_asked
+from testnet.up import agents_asked, is_free, serve_dashboard
 
 GOOD: dict[str, Any] = {
     "plan": {"homes": 4, "seed": 7},
@@ -111,3 +114,25 @@ def test_any_broken_promise_is_told_by_the_exit_code() -> None:
     assert not is_sound({**kept, "main": {"state_roots_equal": False}})
     for name in PROMISES:
         assert not is_sound({**kept, name: False})
+
+
+def test_one_home_serves_its_dashboard_where_a_port_is_free(tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_text("[node]\n")
+    process = HomeProcess("home-01", tmp_path)
+    usual = WebSection().listen
+    taken = socket.create_server(WebSection().address) if is_free(usual) else nullcontext()
+    with taken:
+        address = serve_dashboard(process)
+    assert address != f"http://{usual}/"
+    web = load_config(tmp_path / "node.toml", process.settings).web
+    assert web is not None
+    assert (web.dashboard, address) == (True, f"http://{web.listen}/")
+
+
+def test_a_homes_own_address_holds(tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_text('[node]\n[web]\nlisten = "127.0.0.1:4999"\n')
+    process = HomeProcess("home-01", tmp_path)
+    assert serve_dashboard(process) == "http://127.0.0.1:4999/"
+    web = load_config(tmp_path / "node.toml", process.settings).web
+    assert web is not None
+    assert web.dashboard

@@ -13,12 +13,13 @@ def test_the_level_is_drawn_towards_one() -> None:
     came, low = np.full((14, 24), 140.0), np.full((14, 24), 100.0)
     there = np.ones((14, 24), bool)
     after = calibration.level(came, low, there)
-    weighed = (1 - math.exp(-14 / 21)) / (1 - math.exp(-1 / 21))
+    memory, prior = calibration.LEVEL_MEMORY_DAYS, calibration.LEVEL_PRIOR_DAYS
+    weighed = (1 - math.exp(-14 / memory)) / (1 - math.exp(-1 / memory))
     assert after.foretold_wh == pytest.approx(2_400 * weighed)
-    assert after.factor == pytest.approx(1 + 0.4 * weighed / (weighed + 14))
+    assert after.factor == pytest.approx(1 + 0.4 * weighed / (weighed + prior))
     for _ in range(5):
         after = after.after(came, low, there)
-    assert 1.2 < after.factor < 1.4
+    assert 1.15 < after.factor < 1.4
     assert calibration.level(came, np.zeros((14, 24)), there).factor == 1.0
 
 

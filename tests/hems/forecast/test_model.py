@@ -49,9 +49,9 @@ def test_the_level_follows_a_home_that_changes_its_ways() -> None:
     foretold = trained.mean.predict(since.values)
     followed = trained.followed(since._replace(energy_wh=1.8 * foretold))
     assert trained.level.factor < 1.1
-    assert 1.3 < followed.level.factor < 1.8
+    assert 1.2 < followed.level.factor < 1.8
     before, after = (of.energies(ROWS.values[150:]) for of in (trained, followed))
-    assert after[0].sum() > 1.2 * before[0].sum()
+    assert after[0].sum() > 1.1 * before[0].sum()
     # What is below and above was calibrated as it was.
     assert all(np.array_equal(*parts) for parts in zip(before[1:], after[1:], strict=True))
 

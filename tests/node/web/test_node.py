@@ -24,7 +24,7 @@ from tests.node.grid import (
     until,
 )
 
-WEB = WebSection(listen="127.0.0.1:0")
+WEB = WebSection(listen="127.0.0.1:0", dashboard=True)
 
 
 def with_api(member: Member) -> Member:
@@ -63,9 +63,14 @@ async def test_a_node_answers(member: Member) -> None:
         for path, code in ABSENT.items():
             answer = await http.get(path)
             assert (answer.status_code, answer.json()["code"]) == code, path
+        for path in ("/", "/community", "/market", "/chain"):
+            answer = await http.get(path)
+            assert (answer.status_code, answer.headers["content-type"]) == (200, HTML), path
         page = (await http.get("/v1/blocks?count=2")).json()
         older = (await http.get(f"/v1/blocks?before={page['next_before']}")).json()
-        heights = [row["height"] for row in [*page["blocks"], *older["blocks"]]]
+        rows = [*page["blocks"], *older["blocks"]]
+        heights = [row["height"] for row in rows]
+        assert all(len(row["signers"]) >= 3 for row in rows if row["height"])
         assert heights == list(range(heights[0], heights[-1] - 1, -1))
         metrics = (await http.get("/metrics")).text
         assert 'commonwatt_height{chain="grid"}' in metrics
@@ -73,6 +78,7 @@ async def test_a_node_answers(member: Member) -> None:
         assert "\ncommonwatt_money_minted_units" in metrics
 
 
+HTML = "text/html; charset=utf-8"
 PATHS = (
     "/v1/latencies",
     "/v1/blocks/0",
@@ -93,6 +99,7 @@ PATHS = (
     "/v1/contracts/market",
     "/v1/headers?epoch=0&height=1",
     "/v1/home/devices",
+    "/v1/home/deliveries",
 )
 ABSENT = {
     "/v1/regions": (409, "absent"),

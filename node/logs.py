@@ -1,0 +1,104 @@
+"""The daemon's log: on standard error, as lines for people or as JSON for programs, by part.
+
+A part is what follows `commonwatt.` in a logger's name. JSON is one object per line: `time` (UTC),
+`level`, `part`, `message`, and `error` with a traceback where there is one.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+import msgspec
+
+ROOT: Final = "commonwatt"
+LEVELS: Final = ("debug", "info", "warning", "error")
+FORMATS: Final = ("text", "json")
+PARTS: Final = (
+    "announcer",
+    "archive",
+    "audits",
+    "beginning",
+    "chain",
+    "control",
+    "daemon",
+    "evidence",
+    "hems",
+    "household",
+    "joining",
+    "light",
+    "mempool",
+    "mqtt",
+    "network",
+    "poster",
+    "sensors",
+    "shelf",
+    "signatory",
+    "snapshots",
+    "sync",
+    "web",
+)
+_TEXT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+class JsonFormatter(logging.Formatter):
+    """Writes a record as one JSON object."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        told: dict[str, Any] = {
+            "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "part": record.name.removeprefix(f"{ROOT}."),
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            told["error"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(told).decode()
+
+
+def levels_of(texts: Sequence[str]) -> dict[str, str]:
+    """Return levels by part, given as `network=debug`.
+
+    Raises
+    ------
+    ValueError
+        A part or a level is none, or a part is named twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        part, _, level = (piece.strip() for piece in text.partition("="))
+        if part not in PARTS:
+            raise ValueError(f"{text!r} names no part; parts are {', '.join(PARTS)}")
+        if level not in LEVELS:
+            raise ValueError(f"{text!r} gives no level; levels are {', '.join(LEVELS)}")
+        if part in found:
+            raise ValueError(f"{part} is named twice")
+        found[part] = level
+    return found
+
+
+def set_up(level: str, parts: Sequence[str], style: str, to: TextIO | None = None) -> None:
+    """Make the log what the settings say; libraries are heard from warnings on.
+
+    Parameters
+    ----------
+    level : str
+        One of `LEVELS`, of all parts that are not named.
+    parts : sequence of str
+        As `levels_of`; those named before and not now lose theirs.
+    style : str
+        One of `FORMATS`.
+    """
+    handler = logging.StreamHandler(to or sys.stderr)
+    handler.setFormatter(JsonFormatter() if style == "json" else logging.Formatter(_TEXT))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger(ROOT).setLevel(level.upper())
+    chosen = levels_of(parts)
+    for part in PARTS:
+        own = chosen.get(part)
+        logging.getLogger(f"{ROOT}.{part}").setLevel(own.upper() if own else logging.NOTSET)
