@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from market.client.calls import Call
-from market.client.queries import Query
+from market.client.queries import Query, typed
 from wire.codec import Plain
 
 _KEY_BASE: Final = 1_000_000_000
@@ -241,7 +241,7 @@ def footprints(query: Query, period: int | None = None) -> list[Footprint]:
         found = query("footprint", "totals", {})
     else:
         found = query("footprint", "reports", {"period": period})
-    return msgspec.convert(found, list[Footprint])
+    return typed(found, list[Footprint])
 
 
 WINDOW_KEY: Final = "exchange/window"
