@@ -223,6 +223,7 @@ def _node(name: str, served: bool, published: bool) -> str:
             f'      COMMONWATT_WEB_LISTEN: "0.0.0.0:{API_PORT}"',
             f"      COMMONWATT_WEB_HOSTS: {name}",
             '      COMMONWATT_WEB_OPEN_READS: "true"',
+            '      COMMONWATT_WEB_DASHBOARD: "true"',
         ]
     if published:
         lines.append(f'    ports: ["127.0.0.1:${{API_PORT:-{API_PORT}}}:{API_PORT}"]')

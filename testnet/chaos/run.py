@@ -96,6 +96,9 @@ class Runner:
         self._bursts: dict[Strike, Load] = {}
         self._bursting: dict[Strike, asyncio.Task[dict[str, Any]]] = {}
         self._told: list[dict[str, Any]] = []
+        # Drawn strikes are one at a time; none is struck any more once somebody stays unwell.
+        self._turn = asyncio.Lock()
+        self._unwell = ""
 
     async def run(self) -> Seen:
         """Do all of it."""
@@ -231,6 +234,32 @@ class Runner:
 
     async def _strike(self, strike: Strike, began_s: float) -> None:
         await self._until(began_s + strike.begin_s)
+        if strike.number <= len(self._plan.scenario.fault):
+            await self._do(strike, began_s)
+            return
+        async with self._turn:
+            if await self._all_well():
+                await self._do(strike, self._watch.now_s - strike.begin_s)
+
+    async def _all_well(self) -> bool:
+        """Wait until the authorities vote: with two that lost their logs a street of four is over.
+
+        Returns whether they do; who does not for `LEVEL_PATIENCE_S` is not waited for again.
+        """
+        end_s = self._watch.now_s + LEVEL_PATIENCE_S
+        while not self._unwell:
+            silent = [n for n in self._plan.roster.authorities if not self._watch.last(n).voting]
+            if not silent:
+                return True
+            if self._watch.now_s > end_s:
+                self._unwell = silent[0]
+                self._say(
+                    f"{silent[0]} has not voted for {LEVEL_PATIENCE_S:.0f} s: nobody else is struck"
+                )
+            await asyncio.sleep(POLL_S)
+        return False
+
+    async def _do(self, strike: Strike, began_s: float) -> None:
         self._say(f"{self._watch.now_s - began_s:6.1f} s  {strike.title}: begins")
         struck_s = self._watch.now_s
         for begin_s, end_s in strike.spans():

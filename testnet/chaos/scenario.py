@@ -207,6 +207,8 @@ class Demands(Table, frozen=True):
 class Random(Table, frozen=True):
     """`[random]`: faults of these `kinds` on one node at a time, drawn from the seed.
 
+    Each waits until all authorities vote again: two that lost their logs at once are more than f.
+
     length_s : for how long; every_s : one so often; for_s : shortest and longest; nodes : of whom
     """
 
