@@ -7,12 +7,15 @@ not at all, so a study that was interrupted goes on with what is missing.
 
 import hashlib
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -24,6 +27,8 @@ CELL_BYTES_MAX: Final = 10_000_000
 MANIFEST: Final = "study.json"
 # Enough for the workers never to wait, few enough to stop soon.
 AHEAD: Final = 2
+# How often somebody's wish to stop is looked for.
+LOOK_S: Final = 0.5
 
 S = TypeVar("S", bound=msgspec.Struct)
 R = TypeVar("R", bound=msgspec.Struct)
@@ -123,15 +128,53 @@ def run_cells(
     missing = [setting for setting in wanted if setting not in found]
     before = len(found)
     tell(Progress(before, 0, len(wanted)))
-    for setting, result in _run(missing, work, jobs, executor):
-        results.keep(setting, result)
-        found[setting] = result
-        tell(Progress(before, len(found) - before, len(wanted)))
+    with _interruptible() as check:
+        for setting, result in _run(missing, work, jobs, executor, check):
+            results.keep(setting, result)
+            found[setting] = result
+            tell(Progress(before, len(found) - before, len(wanted)))
+            check()
     return {setting: found[setting] for setting in wanted}
 
 
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back to where nothing runs: hand out what raises `KeyboardInterrupt` then.
+
+    Raised inside a contract it would be the contract's fault to the machine, and the cell would go
+    on without that transaction.
+    """
+    asked = threading.Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        asked.set()
+
+    def check() -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield check
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _ignore_interrupts() -> None:
+    """In a worker: Ctrl-C reaches all processes of a terminal, and the first one decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _run(
-    missing: Sequence[S], work: Callable[[S], R], jobs: int, executor: Executor | None
+    missing: Sequence[S],
+    work: Callable[[S], R],
+    jobs: int,
+    executor: Executor | None,
+    check: Callable[[], None],
 ) -> Iterator[tuple[S, R]]:
     if executor is None and (jobs == 1 or len(missing) < 2):
         for setting in missing:
@@ -144,7 +187,8 @@ def _run(
             while left and len(running) < jobs * AHEAD:
                 setting = left.pop()
                 running[pool.submit(work, setting)] = setting
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            done, _ = wait(running, LOOK_S, return_when=FIRST_COMPLETED)
+            check()
             for future in done:
                 yield running.pop(future), future.result()
 
@@ -154,7 +198,9 @@ def _pool(executor: Executor | None, jobs: int) -> Iterator[Executor]:
     if executor is not None:
         yield executor
         return
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=_ignore_interrupts
+    )
     try:
         yield pool
     finally:

@@ -344,8 +344,17 @@ class Community:
 
 
 def run_day(setting: Setting, types: Types) -> Day:
-    """Let a community live a day."""
-    return Community(setting, types).live()
+    """Let a community live a day.
+
+    Raises
+    ------
+    InvariantError
+        The contracts refuse what its homes post: the day is not what it should be.
+    """
+    day = Community(setting, types).live()
+    if day.refused:
+        raise InvariantError(f"the contracts refused {day.refused}")
+    return day
 
 
 def _at_ms(minute: int) -> int:

@@ -1,5 +1,6 @@
 """Cells: kept whole, found again, and never mixed with other results."""
 
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -55,6 +56,20 @@ def test_an_interrupted_study_goes_on_with_what_is_missing(tmp_path: Path) -> No
     assert told[-1] == Progress(before=3, done=2, cells=5)
     assert [found[number].value for number in NUMBERS] == [0, 1, 4, 9, 16]
     assert run_cells(results(tmp_path), NUMBERS, refuse, 1) == found
+
+
+def test_ctrl_c_waits_for_the_cell_that_runs(tmp_path: Path) -> None:
+    def interrupted(number: Number) -> Square:
+        if number.value == 2:
+            signal.raise_signal(signal.SIGINT)
+        return square(number)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run_cells(results(tmp_path), NUMBERS, interrupted, jobs=1)
+    assert signal.getsignal(signal.SIGINT) is before
+    kept = results(tmp_path)
+    assert [kept.find(number) is not None for number in NUMBERS] == [True, True, True, False, False]
 
 
 def test_an_engine_of_ones_own_runs_the_cells(tmp_path: Path) -> None:
