@@ -42,7 +42,7 @@ from node.joining import Doorkeeper
 from node.mempool import Mempool
 from node.receipts import Receipts
 from node.status import Finality, NodeStatus
-from node.store import Store
+from node.store import Store, StoredBlock
 from wire.codec import decode
 from wire.keys import is_address
 from wire.transaction import Refused
@@ -214,50 +214,28 @@ class Answers:
         }
 
     async def block(self, question: Mapping[str, Any]) -> Any:
-        """A decided block's header, in short."""
-        return await self._block(integer(question, "height", 0, HEIGHT_MAX))
+        """A decided block's header, in short; the same at every node."""
+        stored = await self._store.block(integer(question, "height", 0, HEIGHT_MAX))
+        return None if stored is None else _in_short(stored)
 
     async def blocks(self, question: Mapping[str, Any]) -> Any:
-        """The last decided blocks below the height `before`, or at all; newest first."""
+        """The last decided blocks below the height `before`, or at all; newest first.
+
+        Each with its round and with who has signed it, of the votes that this node kept.
+        """
         count = integer(question, "count", 1, BLOCKS_MAX)
         height = self._store.height
         if question.get("before") is not None:
             height = min(height, integer(question, "before", 0, HEIGHT_MAX) - 1)
         rows: list[dict[str, Any]] = []
         while height >= 0 and len(rows) < count:
-            row = await self._block(height)
-            if row is None:
+            stored = await self._store.block(height)
+            if stored is None:
                 # A snapshot has jumped over what is below.
                 break
-            rows.append(row)
+            rows.append(_in_short(stored) | _votes(stored, height))
             height -= 1
         return {"blocks": rows, "next_before": height + 1 if len(rows) == count else None}
-
-    async def _block(self, height: int) -> dict[str, Any] | None:
-        stored = await self._store.block(height)
-        if stored is None:
-            return None
-        block = decode(stored.block, Block, BLOCK_BYTES_MAX)
-        header = block.header
-        # Nobody signs the genesis block: everybody makes it.
-        signed = header.height > 0
-        certificate = (
-            decode(stored.certificate, Certificate, CERTIFICATE_BYTES_MAX) if signed else None
-        )
-        return {
-            "height": header.height,
-            "hash": stored.block_hash.hex(),
-            "parent_hash": header.parent_hash.hex(),
-            "epoch": header.epoch,
-            "time_ms": header.time_ms,
-            "proposer": header.proposer,
-            "transactions": len(block.txs),
-            "evidence": len(block.evidence),
-            "round": 0 if certificate is None else certificate.round,
-            "signers": [] if certificate is None else voters_of(certificate.bitmap),
-            "state_root": header.state_root.hex(),
-            "receipts_root": header.receipts_root.hex(),
-        }
 
     async def bill(self, question: Mapping[str, Any]) -> Any:
         """A home's bill for a slot, by this node's word."""
@@ -295,6 +273,31 @@ def _bill_of(question: Mapping[str, Any]) -> tuple[str, int | None]:
     if question.get("slot") is None:
         return address, None
     return address, integer(question, "slot", 0, 10**9)
+
+
+def _in_short(stored: StoredBlock) -> dict[str, Any]:
+    block = decode(stored.block, Block, BLOCK_BYTES_MAX)
+    header = block.header
+    return {
+        "height": header.height,
+        "hash": stored.block_hash.hex(),
+        "parent_hash": header.parent_hash.hex(),
+        "epoch": header.epoch,
+        "time_ms": header.time_ms,
+        "proposer": header.proposer,
+        "transactions": len(block.txs),
+        "evidence": len(block.evidence),
+        "state_root": header.state_root.hex(),
+        "receipts_root": header.receipts_root.hex(),
+    }
+
+
+def _votes(stored: StoredBlock, height: int) -> dict[str, Any]:
+    # Nobody signs the genesis block: everybody makes it.
+    if height == 0:
+        return {"round": 0, "signers": []}
+    certificate = decode(stored.certificate, Certificate, CERTIFICATE_BYTES_MAX)
+    return {"round": certificate.round, "signers": voters_of(certificate.bitmap)}
 
 
 def _tx_id(question: Mapping[str, Any]) -> bytes:
