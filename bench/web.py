@@ -130,7 +130,7 @@ async def look(url: str, paints: int, watch_s: float) -> tuple[list[float], list
     """Return when pages were first painted, and when blocks were shown after their events. [ms]"""
     painted: list[float] = []
     heard: dict[int, float] = {}
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         async with chromium(Path(profile)) as browser:
             page: Page = await browser.page()
             await page.look(1_280, 900)

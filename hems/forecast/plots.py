@@ -19,7 +19,7 @@ WEEK_DAYS: Final = 7
 HOMES_DRAWN_MAX: Final = 60
 LINES_MAX: Final = 2
 # Width of a letter, about.
-LETTER: Final = 7.0
+LETTER: Final = 7.6
 
 _MEAN: Final = "#2563a8"
 _MEDIAN: Final = "#d9822b"
