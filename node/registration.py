@@ -69,16 +69,26 @@ def registration(
         raise GenesisError(
             f"chain {genesis.chain_id} is no region: its genesis names no main chain"
         )
-    missing = [key.hex() for key in genesis.authorities if key not in proofs]
-    if missing:
-        raise GenesisError(f"authority {missing[0]} has not proven that it holds its key")
-    keys = genesis.authorities
     return regions.register(
         member.region,
         name,
         genesis.chain_id,
         genesis.hash.hex(),
-        keys,
-        [proofs[key] for key in keys],
+        genesis.authorities,
+        proven(genesis, proofs),
         escrow_micro,
     )
+
+
+def proven(genesis: Genesis, proofs: Mapping[bytes, bytes]) -> list[bytes]:
+    """Return the proofs of all authorities of a genesis, in their order.
+
+    Raises
+    ------
+    GenesisError
+        One of them has proven nothing.
+    """
+    missing = [key.hex() for key in genesis.authorities if key not in proofs]
+    if missing:
+        raise GenesisError(f"authority {missing[0]} has not proven that it holds its key")
+    return [proofs[key] for key in genesis.authorities]

@@ -12,7 +12,8 @@ CONTRACTS: Final = (
 # Beside them, where the chain is a region of a main chain; and what a main chain has instead.
 REGION_CONTRACTS: Final = ("export",)
 MAIN_CONTRACTS: Final = (
-    "ledger", "tariff", "regions", "anchor", "audit", "exchange", "footprint", "governance",
+    "ledger", "tariff", "regions", "anchor", "audit", "exchange", "footprint", "override",
+    "governance",
 )  # fmt: skip
 
 ALL: Final = (*CONTRACTS, *REGION_CONTRACTS, *(n for n in MAIN_CONTRACTS if n not in CONTRACTS))
