@@ -270,9 +270,7 @@ class Application:
             ("export", {}),
         ]
         for name, arguments in calls:
-            outcome = executor.run(
-                journal, name, "succeed", arguments, self._env(env), DEPLOY_CAPS
-            )
+            outcome = executor.run(journal, name, "succeed", arguments, self._env(env), DEPLOY_CAPS)
             if outcome.error is not None:
                 raise StateError(f"contract {name}: {outcome.error}; {outcome.detail}")
             events += events_of(outcome.events)

@@ -103,7 +103,7 @@ class ExchangeRules(Message, frozen=True, tag="exchange"):
 
 
 class Succession(Message, frozen=True, tag="succession"):
-    """The block with whose state a region begins, in the place of one that has lost its authorities.
+    """The block with whose state a region begins, in the place of one that lost its authorities.
 
     Parameters
     ----------

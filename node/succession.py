@@ -1,9 +1,9 @@
 """A region that goes on with other authorities, because its own are lost for good.
 
-Where it stopped is the last block that its authorities have certified. Somebody who has it shows it to
-the main chain (`stop_call`), and the genesis of a successor is made of it (`successor_of`): a chain
-with a name and authorities of its own, which begins with the state after that block. Once
-the main chain has put it in the region's place (`market/contracts/override.star`), each home takes
+Where it stopped is the last block that its authorities have certified. Somebody who has it shows
+it to the main chain (`stop_call`), and the genesis of a successor is made of it (`successor_of`): a
+chain with a name and authorities of its own, which begins with the state after that block. Once the
+main chain has put it in the region's place (`market/contracts/override.star`), each home takes
 its own state over to it (`take_over`). docs/spec/regions.md, ADR 21.
 """
 
@@ -19,8 +19,8 @@ from consensus.errors import SnapshotRefused
 from consensus.light import SignedHeader
 from consensus.snapshot import chunks_of, pairs_of
 from consensus.sync_messages import CHUNK_BYTES
-from market.client import Call, regions
 from market.app import Application
+from market.client import Call, regions
 from market.errors import MarketError
 from market.tiers import Succession
 from node.certifier import natives
@@ -31,6 +31,7 @@ from node.setup import DATABASE_NAME, EVIDENCE_NAME, WAL_NAME
 from node.store import Store
 from node.wal import Wal
 from wire.codec import encode
+from wire.keys import PUBLIC_KEY_BYTES
 
 # The state that a chain begins with, as the stream of a snapshot, beside its database.
 INHERITED_NAME: Final = "inherited"
@@ -100,6 +101,20 @@ def successor_of(
     return found
 
 
+def keys_of(texts: Sequence[str]) -> list[bytes]:
+    """Read public keys in hexadecimal. Raises `ConfigError` for what is none."""
+    found = []
+    for text in texts:
+        try:
+            public = bytes.fromhex(text)
+        except ValueError:
+            public = b""
+        if len(public) != PUBLIC_KEY_BYTES:
+            raise ConfigError(f"{text[:24]!r} is no public key: it has 64 hexadecimal digits")
+        found.append(public)
+    return found
+
+
 def proposal(genesis: Genesis, proofs: Mapping[bytes, bytes]) -> Call:
     """Return what proposes a successor to the main chain.
 
@@ -150,7 +165,7 @@ def inherited_pairs(file: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def inherited_chunk(file: Path, index: int) -> bytes:
-    """Return a chunk of the state that a chain begins with; empty beyond its end, or without one."""
+    """Return a chunk of the state that a chain begins with; empty beyond its end."""
     with contextlib.suppress(OSError), file.open("rb") as stream:
         stream.seek(index * CHUNK_BYTES)
         return stream.read(CHUNK_BYTES)

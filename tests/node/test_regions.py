@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from consensus.light import SignedHeaders
 from market.app import Application
 from market.client import regions
 from node.api.regions import Regions
@@ -26,8 +27,12 @@ def both() -> tuple[Region, Main]:
     return region, main
 
 
+async def nowhere(epoch: int, height: int) -> SignedHeaders:
+    return ()
+
+
 def told(own: Application, main: Application | None, name: str, **question: Any) -> Any:
-    return asyncio.run(Regions(own, main, None).table()[name](question))  # type: ignore[arg-type]
+    return asyncio.run(Regions(own, main, None, nowhere).table()[name](question))  # type: ignore[arg-type]
 
 
 def test_the_main_chain_is_asked_where_it_is_kept(both: tuple[Region, Main]) -> None:
