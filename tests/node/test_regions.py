@@ -85,3 +85,11 @@ def test_a_slot_is_as_final_as_the_chain_asked_knows(both: tuple[Region, Main]) 
     region.ok(region.home_keys[0], regions.follow(main.signed_header(main.head)))
     region.ok(region.home_keys[0], main.anchored(1))
     assert Views(region.app).finality(SLOT) == "anchored"
+
+
+def test_what_is_sent_to_the_main_chain_is_explained_there(both: tuple[Region, Main]) -> None:
+    """It has no homes whose names an account could have."""
+    region, main = both
+    assert Views(main.app).name_of(region.sponsor.address) == region.sponsor.address
+    account = Views(main.app).account({"account": region.sponsor.address})
+    assert (account["home"], account["account"].held_micro) == (None, BOND + ESCROW)
