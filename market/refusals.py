@@ -54,6 +54,7 @@ REFUSALS: Final = (
         "a call by the market's own contracts; there is no such transaction",
     ),
     # Orders, requests, offers.
+    Refusal("unanchored", ("market",), "the same once the main chain has anchored more again"),
     Refusal(
         "wrong_mechanism",
         ("market", "requests"),

@@ -17,6 +17,7 @@ from wire.keys import PUBLIC_KEY_BYTES, is_address
 
 REGIONS_MAX: Final = 1_000
 CHECKPOINT_MS_MAX: Final = 3_600_000
+UNANCHORED_MS_MAX: Final = 90 * 24 * 3_600_000
 HOLD_MS_MAX: Final = 90 * 24 * 3_600_000
 MONEY_MICRO_MAX: Final = 10**15
 ENERGY_WH_MAX: Final = 10**12
@@ -137,6 +138,8 @@ class Membership(Message, frozen=True, tag="membership"):
     main_chain_id, main_authorities : whose headers it believes: the set of the main chain's
         epoch 0, as public keys in their order.
     checkpoint_ms : a checkpoint is closed at the latest so long after the last. [ms of block time]
+    unanchored_max_ms : nothing new is traded so long after what is known to be anchored last was
+        closed, until more is. [ms of block time]
     exports : what is offered to other regions; None: the region does not trade with them.
     succeeds : the chain in whose place this one is; None: the region begins with nothing.
     """
@@ -147,11 +150,14 @@ class Membership(Message, frozen=True, tag="membership"):
     checkpoint_ms: int = 60_000
     exports: ExportRules | None = None
     succeeds: Succession | None = None
+    unanchored_max_ms: int = 24 * 3_600_000
 
     def check(self) -> None:
         """Raise `ParamsError` for what cannot be meant."""
         _between("region.region", self.region, 1, REGIONS_MAX)
         _between("region.checkpoint_ms", self.checkpoint_ms, 1, CHECKPOINT_MS_MAX)
+        low, high = 2 * self.checkpoint_ms, UNANCHORED_MS_MAX
+        _between("region.unanchored_max_ms", self.unanchored_max_ms, low, high)
         _check_chain_id("region.main_chain_id", self.main_chain_id)
         if self.exports is not None:
             self.exports.check()
@@ -268,6 +274,7 @@ def arguments_of(
             "export": {
                 "region": region.region,
                 "checkpoint_ms": region.checkpoint_ms,
+                "unanchored_max_ms": region.unanchored_max_ms,
                 "main_chain_id": region.main_chain_id,
                 "main_keys": [public.hex() for public in region.main_authorities],
                 "slot_ms": slot_ms,

@@ -132,6 +132,7 @@ class Regions:
                 anchored = own.query("export", "anchored", {})
                 head = own.query("export", "main_head", {})
                 traded = own.query("export", "traded", {})
+                suspended = own.query("export", "is_suspended", {})
         except QueryError as error:
             raise ControlError(f"{error.code}: {error.message}") from None
         return {
@@ -144,6 +145,7 @@ class Regions:
             "anchored_to_height": anchored["to_height"],
             "main_height": head["height"],
             "traded": traded,
+            "suspended": suspended,
         }
 
     async def checkpoint_proof(self, question: Mapping[str, Any]) -> Any:

@@ -83,6 +83,8 @@ def region_show(
             f"  by its own state: height {inside['height']}, checkpoint {inside['closed']} closed, "
             f"{inside['anchored']} known to be anchored, by main block {inside['main_height']}"
         )
+        if inside["suspended"]:
+            typer.echo("  nothing is traded: the main chain has anchored nothing for too long")
         typer.echo(
             f"  traded with others: {traded['exported_wh']} Wh sold for "
             f"{money(traded['got_micro'])}, {traded['imported_wh']} Wh bought for "

@@ -236,6 +236,7 @@ class Region(Chain):
         exports: ExportRules | None = None,
         line_of: Sequence[int] = (),
         balance_micro: int = 10_000_000,
+        unanchored_max_ms: int = 24 * 3_600_000,
         **changes: object,
     ) -> None:
         self.number = number
@@ -247,7 +248,9 @@ class Region(Chain):
             for place, (one, meter) in enumerate(zip(self.home_keys, self.meters, strict=True), 1)
         )  # fmt: skip
         mains = tuple(one.public for one in MAIN_KEYS)
-        membership = Membership(number, MAIN_ID, mains, exports=exports)
+        membership = Membership(
+            number, MAIN_ID, mains, exports=exports, unanchored_max_ms=unanchored_max_ms
+        )
         market = params(homes=entries, chain_id=f"region-{number}", region=membership, **changes)
         seated = [key(f"region {number}/authority {seat}") for seat in range(seats)]
         self.seated = seated
