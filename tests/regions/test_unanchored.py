@@ -104,5 +104,5 @@ def test_the_limit_lets_a_region_close_a_record_first() -> None:
     member = Region(1, homes=1).app.params.region
     assert member is not None
     for bad in (0, 2 * member.checkpoint_ms - 1, 91 * 24 * 3_600_000, True):
-        with pytest.raises(ParamsError, match="region.unanchored_max_ms must be an integer from"):
+        with pytest.raises(ParamsError, match=r"region\.unanchored_max_ms must be an integer from"):
             msgspec.structs.replace(member, unanchored_max_ms=bad).check()
