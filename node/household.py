@@ -23,7 +23,8 @@ from hems.bid import Order, Suggested
 from hems.config import HomeConfig
 from hems.errors import AgentError, HemsError
 from hems.home import CATCH_UP_SLOTS_MAX, Delivery, HomeEnergyManager, MarketView
-from hems.sources.base import Source
+from hems.sources.checked import CheckedSource
+from hems.sources.live import LiveSource
 from market import client
 from market.app import BlockResult
 from market.errors import QueryError
@@ -92,7 +93,7 @@ class Household:
         memory: Path,
         now_ms: Callable[[], int],
         behind: Callable[[], int],
-        source: Source | None = None,
+        live: LiveSource | None = None,
     ) -> None:
         self._params = params
         self._clock = params.clock()
@@ -116,6 +117,8 @@ class Household:
         self._open = trading.OpenSlots()
         self.deliveries: list[Delivery] = []
         self.refused: dict[str, int] = {}
+        self._live = live
+        source = None if live is None else CheckedSource(live, live.faults)
         self.manager = HomeEnergyManager(config, self._memory.state, source)
 
     def snapshot(self) -> dict[str, Any]:
@@ -444,6 +447,8 @@ class Household:
                 # Nobody takes its reading any more; the manager makes it up with the next slot.
                 slot += 1
                 continue
+            if self._awaits_meter(slot, now_ms):
+                return
             self._note_contracts([slot])
             delivery = await asyncio.to_thread(
                 self.manager.deliver,
@@ -459,6 +464,11 @@ class Household:
             self._remember()
             self._say(reading)
             slot += 1
+
+    def _awaits_meter(self, slot: int, now_ms: int) -> bool:
+        """Tell whether a register is yet to say what the end of a slot took."""
+        end_ms = self._clock.slot_start_market_ms(slot + 1)
+        return self._live is not None and self._live.awaits(end_ms, self._clock.market_ms(now_ms))
 
     # -- small helpers -----------------------------------------------------------------------
 
