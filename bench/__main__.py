@@ -2,9 +2,9 @@
 
 Each runs in a process of its own, one after the other, and prints its figures: the median with its
 spread, the ratio to a baseline of the same run, the aim. All of them become one JSON file, written
-anew after each benchmark, so that one interrupted keeps what it has; two such files are compared by
-`python -m bench.compare OLD NEW`. Where one fails the others still run, and the command ends with 1.
-An aim that is missed is said, and is no failure.
+anew after each benchmark, so that a run that is interrupted keeps what it has; two such files are
+compared by `python -m bench.compare OLD NEW`. Where one fails the others still run, and the command
+ends with 1. An aim that is missed is said, and is no failure.
 
 `--quick` measures less of everything: whether it works, rather than how fast it is.
 """
@@ -106,7 +106,8 @@ def _told(results: Results, out: Path) -> int:
         for one in result.figures
         if not one.reached
     ]
-    print(f"\n{len(results.benchmarks)} benchmarks, {len(figures)} figures: {out}; load {load():.1f}")
+    count = f"{len(results.benchmarks)} benchmarks, {len(figures)} figures"
+    print(f"\n{count}: {out}; load {load():.1f}")
     for text in missed:
         print(f"aim missed: {text}")
     for result in failed:

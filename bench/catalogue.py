@@ -26,6 +26,7 @@ CATALOGUE: Final = (
     Entry("exchange_load", "process", "--regions 100"),
     Entry("audit", "process", "--homes 8,50"),
     Entry("per_home", "process", "--regions 1,10 --slots 4"),
+    Entry("day", "process", "--users 10 --rounds 1"),
     Entry("plan", "process", "--rounds 50"),
     Entry("street", "process", "--days 1 --seeds 1"),
     Entry("exchange", "process", "--homes 4 --slots 8"),
@@ -42,7 +43,8 @@ CATALOGUE: Final = (
     Entry("throughput", "streets", "--seconds 10"),
     Entry("mechanisms", "streets", "--slots 4 high_low"),
     Entry("tiers", "streets", "--slots 3"),
-    Entry("peers.pymarket_auctions", "peers"),
+    Entry("peers.pymarket_auctions", "peers", "--rounds 1"),
     Entry("peers.emhass_plans", "peers", "--days 5"),
+    Entry("peers.emhass_forecasts", "peers", "--homes 1 --days 14"),
 )
 NAMES: Final = tuple(entry.name for entry in CATALOGUE)

@@ -9,7 +9,6 @@ them, so that the clearing goes through several rounds. Times are of the process
 import argparse
 import random
 import statistics
-import time
 from collections.abc import Iterator
 
 from bench.checkpoints import CHECKPOINTS_PER_BLOCK, admitted, anchor
@@ -65,9 +64,7 @@ def measure(count: int, zones: int) -> Iterator[Said]:
     for first in range(0, count, CHECKPOINTS_PER_BLOCK):
         some = raws[first : first + CHECKPOINTS_PER_BLOCK]
         costs.append(1e3 * anchor(main, some) / len(some))
-    began = time.process_time()
-    main.block(at_ms=SLOT * SLOT_MS)
-    took = time.process_time() - began
+    took = anchor(main, [], at_ms=SLOT * SLOT_MS)
     sums = main.query("exchange", "cleared", {"slot": SLOT})
     size = statistics.median(len(raw) for raw in raws)
     name = f"{zones} zones" if zones > 1 else "one zone"

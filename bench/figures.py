@@ -119,6 +119,8 @@ def figure(
 
 def number(value: float) -> str:
     """Return a number with about three digits that say something."""
+    if value == int(value):
+        return f"{value:,.0f}"
     size = abs(value)
     if size >= 100:
         return f"{value:,.0f}"

@@ -23,6 +23,7 @@ the grid's energy; wear (2 c for each kWh discharged) is what a plan minds besid
 import argparse
 import time
 from collections.abc import Callable, Iterable, Iterator
+from datetime import tzinfo
 from multiprocessing import Pool
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -37,6 +38,7 @@ from hems.devices import Battery
 from hems.errors import DataError
 from hems.forecast import Forecast
 from hems.forecast.plots import bars_svg
+from hems.foresight import Foresight
 from hems.home import HomeEnergyManager, MarketView
 from hems.plan import PlanInput, Planner
 from hems.sources.base import Measurements, check_window
@@ -128,11 +130,27 @@ class Knowing(HomeEnergyManager):
 
     def __init__(self, year: Year, config: HomeConfig, load: bool, pv: bool) -> None:
         super().__init__(config, source=YearMeter(year))
-        self._year, self._tells = year, (load, pv)
+        self._foresight = Told(config, YearMeter(year), self.zone, year, (load, pv))
 
-    def _forecast(self, now_ms: int, slots: int, slot_ms: int) -> tuple[Forecast, Forecast]:
+
+class Told(Foresight):
+    """What a home expects, with the truth for a part of it."""
+
+    def __init__(
+        self,
+        config: HomeConfig,
+        source: YearMeter,
+        zone: tzinfo,
+        year: Year,
+        tells: tuple[bool, bool],
+    ) -> None:
+        super().__init__(config, source, zone)
+        self._year, self._tells = year, tells
+
+    def ahead(self, now_ms: int, slots: int, slot_ms: int) -> tuple[Forecast, Forecast]:
+        """Return load and production of the slots ahead, told or forecast. [Wh]"""
         first = self._year.first + (now_ms - self._year.start_ms) // slot_ms
-        ours = (None, None) if all(self._tells) else super()._forecast(now_ms, slots, slot_ms)
+        ours = (None, None) if all(self._tells) else super().ahead(now_ms, slots, slot_ms)
         load, pv = (
             _exactly(truth, first, slots) if tells or own is None else own
             for tells, own, truth in zip(
