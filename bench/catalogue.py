@@ -29,7 +29,7 @@ CATALOGUE: Final = (
     Entry("day", "process", "--users 10 --rounds 1"),
     Entry("plan", "process", "--rounds 50"),
     Entry("street", "process", "--days 1 --seeds 1"),
-    Entry("exchange", "process", "--homes 4 --slots 8"),
+    Entry("exchange", "process", "--homes 4 --slots 48"),
     Entry("agents", "process", "--homes 6 --seeds 1 --only ce"),
     Entry("forecast", "data", "--models blend --day-ahead --homes 2"),
     Entry("sensors", "data", "--faults 20"),

@@ -331,7 +331,7 @@ def of_grid(
         # Slot by slot, as the machine is not as fast at one time as at another.
         ratio = statistics.median(a / b for a, b in zip(whole, first, strict=True))
         found = figure(f"{name}, {title}", unit, whole, over=("one region's", first))
-        yield replace(found, ratio=ratio)
+        yield figure(found.name, unit, whole) if counted is base else replace(found, ratio=ratio)
         shared = [factor * main[part] for _, main in counted]
         yield figure(f"{name}, {title} for the main chain", unit, shared)
 
