@@ -101,12 +101,13 @@ def as_page(seen: Seen, report: dict[str, Any]) -> str:
         ),
         "<h2>Nodes</h2>",
         _html_table(
-            ("node", "memory, most", "memory, last", "CPU"),
+            ("node", "memory, most", "memory, last", "memory grew by", "CPU"),
             [
                 (
                     e(name),
                     f"{load['rss_max_mib']:.0f} MiB",
                     f"{load['rss_last_mib']:.0f} MiB",
+                    _grew(report["growths"].get(name)),
                     f"{load['cpu_percent']:.1f} %",
                 )
                 for name, load in report["loads"].items()
@@ -121,6 +122,10 @@ def _html_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str
     head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _grew(growth: dict[str, float] | None) -> str:
+    return "–" if growth is None else f"{growth['mib_per_h']:+.2f} MiB/h"
 
 
 def _drawn(frame: Frame, label: str, *content: str) -> str:

@@ -12,16 +12,17 @@ from typer.testing import CliRunner
 import cli
 from testnet.chaos.draw import DrawnReport, memory_svg, read_report
 from testnet.chaos.errors import ChaosError
+from testnet.chaos.page import as_page
 from testnet.chaos.report import as_json
-from testnet.chaos.verdict import judge
+from testnet.chaos.verdict import Seen, judge
 from testnet.chaos.watch import DOWN, Sample
 from tests.testnet.chaos.test_verdict import seen
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def report() -> dict[str, Any]:
-    """The report of an hour in which `home-01` grows and `home-04` was away."""
+def an_hour() -> Seen:
+    """An hour in which `home-01` grows and `home-04` was away."""
     run = seen(finished_s=3_700.0, demands={"rss_mib_per_h": 1})
     for name, slope in (("home-01", 4 / 3_600), ("home-02", 0.0)):
         run.samples[name] = [
@@ -32,7 +33,18 @@ def report() -> dict[str, Any]:
         DOWN._replace(at_s=float(s)) if 20 <= s < 40 else Sample(float(s), 1, True, 3, 90.0, 0.0, 1)
         for s in range(0, 100, 5)
     ]
+    return run
+
+
+def report() -> dict[str, Any]:
+    run = an_hour()
     return as_json(run, judge(run), "processes")
+
+
+def test_the_page_says_how_memory_grew() -> None:
+    page = as_page(an_hour(), report())
+    assert "<td>+4.00 MiB/h</td>" in page
+    assert page.count("<td>–</td>") == 2
 
 
 def test_memory_and_its_growth_are_drawn(tmp_path: Path) -> None:
