@@ -18,12 +18,12 @@ from node.config import FILE_CHARS_MAX, load_config
 from node.errors import ConfigError
 from node.genesis import GENESIS_BYTES_MAX, read_genesis
 from node.memory import MEMORY_BYTES_MAX
+from node.secret import SECRET_CHARS_MAX
 from node.setup import (
     CONFIG_NAME,
     DATA_NAME,
     GENESIS_NAME,
     HOME_NAME,
-    KEY_FILE_CHARS_MAX,
     KEY_NAME,
     MAIN_GENESIS_NAME,
     MAIN_NAME,
@@ -36,7 +36,7 @@ from wire.keys import SigningKey
 # Name in the archive: the most bytes it may have, and whether there is no home without it.
 _PARTS: Final = {
     CONFIG_NAME: (4 * FILE_CHARS_MAX, True),
-    KEY_NAME: (KEY_FILE_CHARS_MAX, True),
+    KEY_NAME: (SECRET_CHARS_MAX, True),
     GENESIS_NAME: (4 * GENESIS_BYTES_MAX, False),
     MAIN_GENESIS_NAME: (4 * GENESIS_BYTES_MAX, False),
     f"{DATA_NAME}/{HOME_NAME}": (MEMORY_BYTES_MAX, False),

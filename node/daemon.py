@@ -22,6 +22,7 @@ from consensus.errors import ConsensusError
 from hems.civil import MINUTE_MS
 from hems.config import HomeConfig, LiveHome
 from hems.errors import HemsError
+from hems.sources.checked import Faults
 from hems.sources.live import BIN_MS, LiveSource
 from market.app import Application
 from market.errors import MarketError
@@ -262,7 +263,7 @@ class Node:
             self.household = self._household(self._config.home)
             self.chain.on_applied(self.household.applied)
         if self.main is not None:
-            own_nonce = self.household.next_nonce if self.household is not None else None
+            own_nonce = self.household.outbox.next_nonce if self.household is not None else None
             in_region = Signatory(self.tier, now_ms, own_nonce)
             on_main = Signatory(self.main, now_ms)
             self.poster = Poster(self.tier, self.main, in_region, on_main)
@@ -369,7 +370,8 @@ class Node:
                 f"of {BIN_MS // MINUTE_MS} minutes; this one runs {market.time_lapse} times as "
                 f"fast, with slots of {market.slot_minutes}"
             )
-        source = LiveSource(self._data / LIVE_NAME, mqtt.pv is not None, 1_000 * mqtt.stale_s)
+        stale_ms, faults = 1_000 * mqtt.stale_s, Faults(self._config.node.name)
+        source = LiveSource(self._data / LIVE_NAME, mqtt.pv is not None, stale_ms, faults)
         self._stack.callback(source.close)
         return source
 

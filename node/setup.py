@@ -9,12 +9,12 @@
     data/main/     the same of the main chain, for nodes that keep it too
 """
 
-import stat
 from pathlib import Path
 from typing import Final
 
 from node.config import Config
 from node.errors import ConfigError
+from node.secret import read_secret
 from node.wal import Wal
 from wire.errors import KeyFormatError
 from wire.keys import SigningKey
@@ -26,7 +26,6 @@ DATA_NAME: Final = "data"
 WAL_NAME: Final = "wal"
 DATABASE_NAME: Final = "chain.db"
 PEERS_NAME: Final = "peers.json"
-KEY_FILE_CHARS_MAX: Final = 1_024
 EVIDENCE_NAME: Final = "evidence"
 HOME_NAME: Final = "home.json"
 LIVE_NAME: Final = "measured.db"
@@ -82,15 +81,7 @@ def read_key(path: Path) -> SigningKey:
     ConfigError
         It is missing, open to others, or not a key. The message never shows what it holds.
     """
-    try:
-        mode = path.stat().st_mode
-        with path.open() as file:
-            text = file.read(KEY_FILE_CHARS_MAX).strip()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise ConfigError(f"{path}: the key cannot be read ({reason})") from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise ConfigError(f"{path}: others may read this key; run chmod 600 {path}")
+    text = read_secret(path, "key")
     try:
         return SigningKey(bytes.fromhex(text))
     except (ValueError, KeyFormatError):
