@@ -33,7 +33,7 @@ from node.api.answers import Answers
 from node.api.control import Answer, ControlServer
 from node.api.outlook import Outlook
 from node.api.regions import Regions
-from node.api.watched import Testnet
+from node.api.watched import WatchedGrid
 from node.audits import Auditor, RegionServer
 from node.beginning import Beginning, await_beginning
 from node.chain import Chain
@@ -320,10 +320,10 @@ class Node:
             tier.chain.on_applied(stream.applied)
         dashboard = None
         if web.dashboard:
-            testnet = Testnet(streams[0].watched)
+            grid = WatchedGrid(streams[0].watched)
             # Of the same table the control socket answers, where it is told.
-            tables[0] |= testnet.table()
-            dashboard = self._dashboard(tables, lambda: testnet.count)
+            tables[0] |= grid.table()
+            dashboard = self._dashboard(tables, lambda: grid.count)
         app = build_app(
             [Served(table, stream) for table, stream in zip(tables, streams, strict=True)],
             tables[0],

@@ -79,7 +79,7 @@ class Watched(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     faults: Annotated[list[WatchedFault], msgspec.Meta(max_length=FAULTS_MAX)]
 
 
-class Testnet:
+class WatchedGrid:
     """Keeps what was told last.
 
     Parameters

@@ -123,7 +123,7 @@ class _Press:
             return found
 
     def _seen(self, key: str) -> int:
-        """Return what a page depends on beside the height: grids are watched without blocks, too."""
+        """Return what a page depends on beside the height: a grid may stand still, and is seen."""
         return self._site.watched() if key == TESTNET else 0
 
 

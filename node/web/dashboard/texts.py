@@ -247,7 +247,7 @@ PEER_ONE: Final = "peer"
 PEER_MANY: Final = "peers"
 FAULTS: Final = "Faults"
 FAULTS_WHY: Final = "The newest first, by the time of the watch."
-NO_FAULTS: Final = "None so far. `commonwatt chaos run` makes some."
+NO_FAULTS: Final = "None so far."
 
 # One trade
 TRADE: Final = "Trade"
