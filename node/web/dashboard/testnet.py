@@ -4,7 +4,6 @@ There only where somebody who watches the whole grid tells this node of it (`nod
 """
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Final
 
 from node.web.dashboard import texts
@@ -74,12 +73,14 @@ def _figures(watched: Row, told_s_ago: float) -> Html:
 
 
 def _nodes(nodes: Sequence[Row], struck: dict[int, str]) -> Html:
-    places = sorted(range(len(nodes)), key=lambda place: (nodes[place]["chain"], place))
+    chains: dict[str, list[int]] = {}
+    for place, node in enumerate(nodes):
+        chains.setdefault(str(node["chain"]), []).append(place)
     found: list[Html] = []
-    for chain, members in groupby(places, key=lambda place: str(nodes[place]["chain"])):
-        mine = list(members)
-        found.append(el("h3", f"{chain or texts.NOT_SEEN}{texts.DOT}{number(len(mine))}"))
-        found.append(rows(_node(nodes[place], struck.get(place)) for place in mine))
+    # Who has not said yet which chain it keeps comes last.
+    for chain, places in sorted(chains.items(), key=lambda chain: not chain[0]):
+        found.append(el("h3", f"{chain or texts.NOT_SEEN}{texts.DOT}{number(len(places))}"))
+        found.append(rows(_node(nodes[place], struck.get(place)) for place in places))
     return card(texts.NODES, el("div", found, class_="scroll"), why=texts.NODES_WHY)
 
 
