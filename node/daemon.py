@@ -265,7 +265,7 @@ class Node:
             self.household = self._household(self._config.home)
             self.chain.on_applied(self.household.applied)
         if self.main is not None:
-            own_nonce = self.household.next_nonce if self.household is not None else None
+            own_nonce = self.household.outbox.next_nonce if self.household is not None else None
             in_region = Signatory(self.tier, now_ms, own_nonce)
             on_main = Signatory(self.main, now_ms)
             self.poster = Poster(self.tier, self.main, in_region, on_main)
