@@ -20,6 +20,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print all of it as JSO
 NodeOption = Annotated[
     Path | None, typer.Option("--node", help="Ask the node of this data directory instead.")
 ]
+PassphraseOption = Annotated[
+    Path | None,
+    typer.Option(help="File of the key's passphrase, readable by its owner only."),
+]
 CONFIG: Final = Path("node.toml")
 # As contracts take them (`AMOUNT_MAX`), in the currency's unit.
 AMOUNT_MAX: Final = 1e9
@@ -56,20 +60,17 @@ def decide_on_main(
 ) -> dict[str, Any]:
     """Have a call decided on the main chain: as this key's owner, or as this node without one."""
     from node.api.governor import decide_as
-    from node.setup import read_key
+    from node.setup import own_key, read_key
 
-    if key is None:
-        own = settings(config)
-        key = own.path(own.node.key)
-    return asyncio.run(decide_as(read_key(key), call, main_data_of(config, node)))
+    signer = own_key(settings(config)) if key is None else read_key(key)
+    return asyncio.run(decide_as(signer, call, main_data_of(config, node)))
 
 
 def own_address(config: Path) -> str:
     """Return the account of the home of these settings. Raises `ConfigError`."""
-    from node.setup import read_key
+    from node.setup import own_address as address_of
 
-    own = settings(config)
-    return read_key(own.path(own.node.key)).address
+    return address_of(settings(config))
 
 
 def print_json(value: Any) -> None:

@@ -140,10 +140,10 @@ def region_prove(
     """
     from node.genesis import read_genesis
     from node.registration import prove_possession
-    from node.setup import read_key
+    from node.setup import own_key
 
     own = settings(config)
-    key = read_key(own.path(own.node.key))
+    key = own_key(own)
     meant = read_genesis(own.path(own.node.genesis) if genesis is None else genesis)
     typer.echo(f"{key.public.hex()}={prove_possession(meant, key).hex()}")
 
