@@ -43,6 +43,20 @@ def proofs_of(texts: Sequence[str]) -> dict[bytes, bytes]:
     return found
 
 
+def keys_of(texts: Sequence[str]) -> list[bytes]:
+    """Read public keys in hexadecimal. Raises `ConfigError` for what is none."""
+    found = []
+    for text in texts:
+        try:
+            public = bytes.fromhex(text)
+        except ValueError:
+            public = b""
+        if len(public) != PUBLIC_KEY_BYTES:
+            raise ConfigError(f"{text[:24]!r} is no public key: it has 64 hexadecimal digits")
+        found.append(public)
+    return found
+
+
 def registration(
     genesis: Genesis, name: str, proofs: Mapping[bytes, bytes], escrow_micro: int
 ) -> Call:

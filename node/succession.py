@@ -31,7 +31,6 @@ from node.setup import DATABASE_NAME, EVIDENCE_NAME, WAL_NAME
 from node.store import Store
 from node.wal import Wal
 from wire.codec import encode
-from wire.keys import PUBLIC_KEY_BYTES
 
 # The state that a chain begins with, as the stream of a snapshot, beside its database.
 INHERITED_NAME: Final = "inherited"
@@ -98,20 +97,6 @@ def successor_of(
     )
     found = msgspec.structs.replace(genesis, market=market, authorities=tuple(authorities))
     found.check()
-    return found
-
-
-def keys_of(texts: Sequence[str]) -> list[bytes]:
-    """Read public keys in hexadecimal. Raises `ConfigError` for what is none."""
-    found = []
-    for text in texts:
-        try:
-            public = bytes.fromhex(text)
-        except ValueError:
-            public = b""
-        if len(public) != PUBLIC_KEY_BYTES:
-            raise ConfigError(f"{text[:24]!r} is no public key: it has 64 hexadecimal digits")
-        found.append(public)
     return found
 
 

@@ -58,7 +58,8 @@ def genesis(
     from node.api.control import ask
     from node.errors import ConfigError
     from node.genesis import read_genesis, write_genesis
-    from node.succession import keys_of, successor_of
+    from node.registration import keys_of
+    from node.succession import successor_of
 
     own = settings(config)
     before = read_genesis(own.path(own.node.genesis))

@@ -14,14 +14,13 @@ from node.certifier import natives
 from node.config import MainSection, NetworkSection, settings_text
 from node.errors import ConfigError, StoreError
 from node.genesis import Genesis, read_genesis
-from node.registration import prove_possession
+from node.registration import keys_of, prove_possession
 from node.setup import DATA_NAME, DATABASE_NAME, GENESIS_NAME
 from node.store import Store, StoredBlock
 from node.succession import (
     INHERITED_NAME,
     inherited_chunk,
     inherited_pairs,
-    keys_of,
     successor_of,
     take_over,
 )
