@@ -5,9 +5,9 @@ A change is a contract's first text (`deploy`), another text for a contract that
 module as the machine's own entries, `vm.propose` and `vm.drop`.
 
 Before a vote opens the change is rehearsed on the block's journal, whole: gate, type check, load,
-`instantiate` or `migrate`, the hooks of one block, the conservation laws; then all of it is undone. The
-rehearsal runs again when the change comes into force, and is kept if it goes well. Whatever goes
-wrong is undone and named, and the old code stays.
+`instantiate` or `migrate`, the hooks of one block, the conservation laws; then all of it is undone.
+The rehearsal runs again when the change comes into force, and is kept if it goes well. Whatever
+goes wrong is undone and named, and the old code stays.
 
 What is proposed stands in the state under `vm/proposed/NUMBER` until its vote is over.
 """

@@ -1,4 +1,4 @@
-"""Sealed orders (`contracts/sealed.star`): what is committed to, its digest, and what reveals it."""
+"""Sealed orders (`contracts/sealed.star`): what is committed to, its digest, what reveals it."""
 
 import hashlib
 from collections.abc import Sequence
@@ -83,6 +83,11 @@ def withdraw_commitment(slot: int) -> Call:
 def commitment(query: Query, slot: int, home: int) -> Commitment | None:
     """Return what a home has committed to in a slot and not revealed; None if nothing."""
     return typed(query("sealed", "commitment", {"slot": slot, "home": home}), Commitment | None)
+
+
+def to_reveal(query: Query, home: int) -> list[int]:
+    """Return the slots that a home can reveal in the next block: a block is past their gate."""
+    return typed(query("sealed", "to_reveal", {"home": home}), list[int])
 
 
 def commitments(query: Query, slot: int) -> list[Commitment]:
