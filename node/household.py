@@ -106,7 +106,7 @@ class Household:
         self._requests: Requests | None = None
         self._sealing: Sealing | None = None
         if params.sealed:
-            self._sealing = Sealing(params, query, self._memory, key.address)
+            self._sealing = Sealing(params, query, self._memory, self._address)
         self._traded_slot = 0
         self._cleared_slot = 0
         self._told_slot = 0

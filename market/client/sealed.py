@@ -82,7 +82,8 @@ def withdraw_commitment(slot: int) -> Call:
 
 def commitment(query: Query, slot: int, home: int) -> Commitment | None:
     """Return what a home has committed to in a slot and not revealed; None if nothing."""
-    return typed(query("sealed", "commitment", {"slot": slot, "home": home}), Commitment | None)
+    found = query("sealed", "commitment", {"slot": slot, "home": home})
+    return None if found is None else typed(found, Commitment)
 
 
 def to_reveal(query: Query, home: int) -> list[int]:
