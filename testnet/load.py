@@ -259,7 +259,7 @@ class Load:
                 if found.get("reason"):
                     reasons[found["reason"]] += 1
 
-        # All at once: a node takes milliseconds for each of what it took, and there may be thousands.
+        # All at once: a node takes milliseconds for each, and there may be thousands.
         await asyncio.gather(*(ask_of(data) for data in self._data))
         latencies = [ms for data in self._data for ms in await self._ask(data, "latencies")]
         return {
