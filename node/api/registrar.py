@@ -13,7 +13,7 @@ from node.api.governor import decide, decide_each
 from node.config import Config
 from node.errors import ControlError
 from node.genesis import read_genesis
-from node.setup import read_key
+from node.setup import own_address
 from wire.keys import SigningKey
 
 
@@ -116,7 +116,7 @@ async def pay_out(config: Config, amount_micro: int | None) -> dict[str, Any]:
     """
     regulator = read_genesis(config.path(config.node.genesis)).market.regulator
     if amount_micro is None:
-        own = read_key(config.path(config.node.key)).address
+        own = own_address(config)
         amount_micro = (await _balance(config, own))["balance_micro"]
         if amount_micro == 0:
             raise ControlError("no_money: the account is empty, but for what is held")

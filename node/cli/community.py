@@ -7,7 +7,16 @@ from typing import Annotated, Any, Final
 import typer
 
 from node.cli.gov import print_done
-from node.cli.options import CONFIG, ConfigOption, JsonOption, micro_of, money, print_json, settings
+from node.cli.options import (
+    CONFIG,
+    ConfigOption,
+    JsonOption,
+    PassphraseOption,
+    micro_of,
+    money,
+    print_json,
+    settings,
+)
 
 community_app = typer.Typer(
     help="Who belongs to the community: see who asks to join, and take them in.",
@@ -47,6 +56,7 @@ def community_admit(
     balance: Annotated[
         float, typer.Option(help="Money each begins with, in the currency's unit.")
     ] = 200.0,
+    passphrase_file: PassphraseOption = None,
     config: ConfigOption = CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,7 +68,7 @@ def community_admit(
         raise ConfigError("say which accounts, or --all")
     work = _admit(
         settings(config),
-        read_key(key),
+        read_key(key, passphrase_file),
         addresses or [],
         micro_of(balance, "--balance"),
         watch,
@@ -87,6 +97,7 @@ def community_leave(config: ConfigOption = CONFIG, as_json: JsonOption = False) 
 def community_remove(
     address: Annotated[str, typer.Argument(help="The home's account.")],
     key: Annotated[Path, typer.Option(help="The regulator's key file.")],
+    passphrase_file: PassphraseOption = None,
     config: ConfigOption = CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -95,7 +106,8 @@ def community_remove(
     from node.api.governor import decide
     from node.setup import read_key
 
-    done = asyncio.run(decide(settings(config), remove_home(address), key=read_key(key)))
+    signer = read_key(key, passphrase_file)
+    done = asyncio.run(decide(settings(config), remove_home(address), key=signer))
     _print_left(done, as_json)
 
 
