@@ -1,1 +1,1 @@
-"""Beyond the papers: one community under all mechanisms, with the product's agents and the papers'."""
+"""Beyond the papers: one community under all mechanisms, with our agents and theirs."""

@@ -24,7 +24,7 @@ _NOWHERE: Final = -1
 
 
 class Stored(NamedTuple):
-    """A home's battery and its day: what was in it before and after [Wh], production by slot [kWh]."""
+    """A home's battery and its day: content before and after [Wh], production by slot [kWh]."""
 
     battery: Battery
     first_wh: float
@@ -77,7 +77,7 @@ def _program(
     cost, lower, upper = [tariff, np.full(steps, -feed_in)], [nothing] * 2, [anything] * 2
     right = [net_kwh]
     first = np.arange(steps)
-    # Row and coefficient of each column's entries: of the slot's balance, of its battery, of the next.
+    # Of each column by row: the slot's balance, what its battery holds then, and what it does next.
     entries = [[(first, 1.0)], [(first, -1.0)]]
     for place, (battery, first_wh, last_wh, pv_kwh) in enumerate(stores, start=1):
         charge = np.full(steps, battery.charge_limit_w * slot_hours / 1000)

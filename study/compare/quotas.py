@@ -10,7 +10,7 @@ from market import carbon
 from study.compare.street import Street
 from study.errors import InvariantError
 
-# Some ten times what a tonne cost on Europe's exchange in 2022: a day of a dozen homes shows it. [micro/kg]
+# Some ten times Europe's price of 2022, so that a day of a dozen homes shows it. [micro/kg]
 EXCESS_MICRO_PER_KG: Final = 1_000_000
 MG_PER_G: Final = 1_000
 PERIOD: Final = 1

@@ -58,7 +58,7 @@ class Street:
         self.regulator = key_of("street", "regulator")
         self.keys = [key_of("street", number) for number in range(1, len(configs) + 1)]
         self.meters = [key.derive("meter") for key in self.keys]
-        self.params = MarketParams(
+        params = MarketParams(
             chain_id="street",
             genesis_ms=start_ms,
             market_start_ms=start_ms,
@@ -71,8 +71,10 @@ class Street:
             tariffs=((0, TARIFF_BANDS),),
             feed_in=((0, FEED_IN_MICRO_PER_KWH),),
             intensities=((0, ((0, INTENSITY_MG_PER_WH),)),),
-            **({} if mechanism is None else {"mechanism": mechanism}),
         )
+        if mechanism is not None:
+            params = msgspec.structs.replace(params, mechanism=mechanism)
+        self.params = params
         self.clock = self.params.clock()
         self.chain = Chain(self.params)
         self.homes = [
@@ -132,17 +134,21 @@ class Street:
                 self.chain.post(self.keys[place], call)
         self.chain.block(self.chain.time_ms + 1_000)
         if self.mechanism == "request_offer":
-            for _ in range(OFFER_ROUNDS_MAX):
-                every = [
-                    (key, requests.offers())
-                    for key, requests in zip(self.keys, self._requests, strict=True)
-                ]
-                if not any(calls for _, calls in every):
-                    break
-                for key, calls in every:
-                    for call in calls:
-                        self.chain.post(key, call)
-                self.chain.block(self.chain.time_ms + 1_000)
+            self._offer()
+
+    def _offer(self) -> None:
+        """Let homes offer what they have to spare to what is asked for."""
+        for _ in range(OFFER_ROUNDS_MAX):
+            offers = [
+                (key, call)
+                for key, requests in zip(self.keys, self._requests, strict=True)
+                for call in requests.offers()
+            ]
+            if not offers:
+                return
+            for key, call in offers:
+                self.chain.post(key, call)
+            self.chain.block(self.chain.time_ms + 1_000)
 
     def _read(self, slot: int) -> None:
         view = self._view(slot)

@@ -82,13 +82,7 @@ def test_ctrl_c_twice_waits_for_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_cells(results(tmp_path), NUMBERS, interrupted, jobs=1)
     kept = results(tmp_path)
-    assert [kept.find(number) is not None for number in NUMBERS] == [
-        True,
-        True,
-        False,
-        False,
-        False,
-    ]
+    assert [number.value for number in NUMBERS if kept.find(number)] == [0, 1]
 
 
 def test_an_engine_of_ones_own_runs_the_cells(tmp_path: Path) -> None:
