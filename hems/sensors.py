@@ -77,7 +77,16 @@ REASONS: Final = {
     "dead": "a day without production; is the inverter off?",
     "soc": "a state of charge that cannot be; the reckoned one is kept",
     "hole": "the grid names no price; the one before stands in",
+    "reset": "a register that fell; is the meter new? It is counted on from there",
+    "jump": "a register that grew by more than any home takes; it is counted on from there",
+    "silence": "no reading for too long; what was used meanwhile is not known",
+    "clock": "a reading of a time that was counted already; left out",
+    "absent": "the meter says that it does not know",
+    "text": "a message that is no number",
+    "size": "a message longer than any reading",
 }
+# What is heard of a meter and is no reading (`hems.sources.live`).
+HEARD: Final = ("reset", "jump", "silence", "clock", "absent", "text", "size")
 Outcome: TypeAlias = Literal["refused", "doubted", "repaired", "said"]
 GOOD: Final = -1
 CODE: Final = {kind: code for code, kind in enumerate(KINDS)}
@@ -148,7 +157,7 @@ class Checked(NamedTuple):
 
 def outcome(channel: str, kind: str) -> Outcome:
     """Return what became of readings of `load`, `pv`, `battery` or `tariff` with a fault."""
-    if kind in ("missing", "negative", "unit", "soc"):
+    if kind in ("missing", "negative", "unit", "soc") or kind in HEARD:
         return "refused"
     if channel in ("pv", "tariff"):
         return "said" if kind == "dead" else "repaired"

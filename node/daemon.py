@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,7 @@ from consensus.errors import ConsensusError
 from hems.civil import MINUTE_MS
 from hems.config import HomeConfig, LiveHome
 from hems.errors import HemsError
+from hems.sources.checked import Faults
 from hems.sources.live import BIN_MS, LiveSource
 from market.app import Application
 from market.errors import MarketError
@@ -31,6 +33,7 @@ from node.api.answers import Answers
 from node.api.control import Answer, ControlServer
 from node.api.outlook import Outlook
 from node.api.regions import Regions
+from node.api.watched import WatchedGrid
 from node.audits import Auditor, RegionServer
 from node.beginning import Beginning, await_beginning
 from node.chain import Chain
@@ -47,7 +50,7 @@ from node.mqtt.settings import MqttSection
 from node.network.base import Network, NetworkError
 from node.poster import Poster
 from node.process import collect_regularly, collect_seldom
-from node.setup import HOME_NAME, LIVE_NAME, MAIN_NAME, data_directory, read_key
+from node.setup import HOME_NAME, LIVE_NAME, MAIN_NAME, data_directory, own_key
 from node.signatory import Signatory
 from node.status import NodeStatus, version
 from node.sync import Sync
@@ -97,7 +100,7 @@ async def _main(config: Config, until_stdin_closes: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     genesis = read_genesis(config.path(config.node.genesis))
-    key = read_key(config.path(config.node.key))
+    key = own_key(config)
     data = data_directory(config)
     with DirectoryLock(data):
         if not await await_beginning(_beginnings(config, genesis, data), now_ms, stop):
@@ -262,7 +265,7 @@ class Node:
             self.household = self._household(self._config.home)
             self.chain.on_applied(self.household.applied)
         if self.main is not None:
-            own_nonce = self.household.next_nonce if self.household is not None else None
+            own_nonce = self.household.outbox.next_nonce if self.household is not None else None
             in_region = Signatory(self.tier, now_ms, own_nonce)
             on_main = Signatory(self.main, now_ms)
             self.poster = Poster(self.tier, self.main, in_region, on_main)
@@ -315,17 +318,25 @@ class Node:
         streams = [Stream() for _ in tiers]
         for tier, stream in zip(tiers, streams, strict=True):
             tier.chain.on_applied(stream.applied)
+        dashboard = None
+        if web.dashboard:
+            grid = WatchedGrid(streams[0].watched)
+            # Of the same table the control socket answers, where it is told.
+            tables[0] |= grid.table()
+            dashboard = self._dashboard(tables, lambda: grid.count)
         app = build_app(
             [Served(table, stream) for table, stream in zip(tables, streams, strict=True)],
             tables[0],
             lambda: self.tier.sync.behind,
             Metrics(tiers, self.household).render,
             access_of(web, self._config.path(web.token_file)),
-            self._dashboard(tables) if web.dashboard else None,
+            dashboard,
         )
         return WebServer(web, app, streams)
 
-    def _dashboard(self, tables: list[dict[str, Answer]]) -> "APIRouter":
+    def _dashboard(
+        self, tables: list[dict[str, Answer]], watched: Callable[[], int]
+    ) -> "APIRouter":
         from node.web.dashboard.asks import Asks
         from node.web.dashboard.site import Site, dashboard_routes
 
@@ -337,6 +348,7 @@ class Node:
                 lambda: self.chain.height,
                 self.household is not None,
                 self.tier.genesis.market.main is not None,
+                watched,
             )
         )
 
@@ -369,7 +381,8 @@ class Node:
                 f"of {BIN_MS // MINUTE_MS} minutes; this one runs {market.time_lapse} times as "
                 f"fast, with slots of {market.slot_minutes}"
             )
-        source = LiveSource(self._data / LIVE_NAME, mqtt.pv is not None, 1_000 * mqtt.stale_s)
+        stale_ms, faults = 1_000 * mqtt.stale_s, Faults(self._config.node.name)
+        source = LiveSource(self._data / LIVE_NAME, mqtt.pv is not None, stale_ms, faults)
         self._stack.callback(source.close)
         return source
 

@@ -23,18 +23,20 @@ from hems.bid import Order, Suggested
 from hems.config import HomeConfig
 from hems.errors import AgentError, HemsError
 from hems.home import CATCH_UP_SLOTS_MAX, Delivery, HomeEnergyManager, MarketView
-from hems.sources.base import Source
+from hems.sources.checked import CheckedSource
+from hems.sources.live import LiveSource
 from market import client
 from market.app import BlockResult
 from market.errors import QueryError
 from market.genesis import MECHANISMS_WITH_ORDERS, MarketParams
 from node import trading
 from node.memory import HomeMemory
+from node.outbox import Outbox
 from node.requests import Requests, spoken
 from node.status import Finality
 from wire.codec import Plain
 from wire.keys import SigningKey
-from wire.transaction import CheckedTransaction, Refused
+from wire.transaction import CheckedTransaction
 
 log = logging.getLogger("commonwatt.household")
 
@@ -52,8 +54,6 @@ OFFER_VALID_MS: Final = 60_000
 REVISION_LEAD_MS: Final = 2_000
 # An order for a slot far ahead may wait for its turn this long.
 ORDER_VALID_MS: Final = 3_600_000
-# Refusals of a node that may take the same later.
-NO_ROOM: Final = ("mempool_full", "too_many_pending")
 # After a start, the agent is told of so many slots that were cleared before.
 OUTCOMES_TOLD_MAX: Final = 4
 
@@ -92,38 +92,42 @@ class Household:
         memory: Path,
         now_ms: Callable[[], int],
         behind: Callable[[], int],
-        source: Source | None = None,
+        live: LiveSource | None = None,
     ) -> None:
         self._params = params
         self._clock = params.clock()
         self._query = query
-        self._last_nonce = last_nonce
-        self._submit = submit
-        self._finality = finality
-        self._key = key
-        self._meter = key.derive("meter")
+        self._address = key.address
         self._memory = HomeMemory(memory, params.chain_id, now_ms())
         self._now_ms = now_ms
         self._behind = behind
         self._wake = asyncio.Event()
-        self._nonces: dict[str, int] = {}
-        # The highest nonce of each sender that a block has taken.
-        self._decided: dict[str, int] = {}
         self._requests: Requests | None = None
         self._traded_slot = 0
         self._cleared_slot = 0
         self._told_slot = 0
         self._open = trading.OpenSlots()
         self.deliveries: list[Delivery] = []
-        self.refused: dict[str, int] = {}
+        self._live = live
+        source = None if live is None else CheckedSource(live, live.faults)
         self.manager = HomeEnergyManager(config, self._memory.state, source)
+        self.outbox = Outbox(
+            params.chain_id,
+            key,
+            self._memory,
+            self._remember,
+            last_nonce,
+            submit,
+            finality,
+            now_ms,
+        )
 
     def snapshot(self) -> dict[str, Any]:
         """Return what there is to tell of this home, as a plain map."""
         state = self.manager.state
         slot = self._clock.slot_at(self._now_ms())
-        number = client.home(self._query, self._key.address).number
-        account = client.account(self._query, self._key.address)
+        number = client.home(self._query, self._address).number
+        account = client.account(self._query, self._address)
         total = client.total(self._query, number)
         last = self.deliveries[-1] if self.deliveries else None
         return {
@@ -141,7 +145,7 @@ class Household:
             "total_micro": total.total_micro,
             "grid_only_micro": total.grid_only_micro,
             "saved_micro": total.saved_micro,
-            "refused": dict(self.refused),
+            "refused": dict(self.outbox.refused),
             "sensors": self.manager.source.faults.told(),
             "trades": self.trades,
         }
@@ -185,26 +189,18 @@ class Household:
                 if isinstance(known, client.OfferAnswered):
                     self._requests.answered(known)
                 self._wake.set()
-        decided = False
-        for receipt in result.receipts:
-            mine = self._memory.drop(receipt.tx_id)
-            if mine is None:
-                continue
-            decided = True
-            self._decided[mine.sender] = max(self._decided.get(mine.sender, 0), mine.tx.nonce)
-            if receipt.code != "ok":
-                self._count(receipt.reason)
-        if decided and (self._open.stale() or self._overtaken()):
+        answered = [receipt for receipt in result.receipts if self.outbox.decided(receipt)]
+        if answered and (self._open.stale() or self.outbox.overtaken()):
             self._wake.set()
 
     # -- the day's course --------------------------------------------------------------------
 
     async def run(self) -> None:
         """Trade and deliver, slot by slot; first say again what may not have been heard."""
-        self._say_again()
+        self.outbox.say_again()
         while True:
             self._wake.clear()
-            self._say_anew()
+            self.outbox.say_anew()
             try:
                 await self._deliver_due()
                 if self._until_slot() is None:
@@ -313,14 +309,14 @@ class Household:
             left -= len(calls)
             gate_ms = self._clock.gate_close_real_ms(slot) + ORDER_GRACE_MS
             valid_ms = min(gate_ms, self._now_ms() + ORDER_VALID_MS)
-            self._say_all([self._sign(call, self._key, valid_ms) for call in calls])
+            self.outbox.say_all([self.outbox.sign(call, valid_ms) for call in calls])
 
     async def _calls_for(self, slot: int) -> list[client.Call]:
         view = self._market_view(slot)
         start_ms, slot_ms = self._clock.slot_start_market_ms(slot), self._params.slot_ms
         stands = []
         if self._has_orders:
-            number = client.home(self._query, self._key.address).number
+            number = client.home(self._query, self._address).number
             stands = trading.standing(self._query, slot, number)
         if not self.trades:
             left = [item.order_id for item in stands if item.order.energy_wh]
@@ -338,11 +334,11 @@ class Household:
         return self._params.mechanism in MECHANISMS_WITH_ORDERS
 
     def _waits(self, slot: int) -> bool:
-        return trading.waiting(self._memory.outbox.values(), slot)
+        return trading.waiting(self.outbox.undecided, slot)
 
     def _tell_outcomes(self, target: int) -> None:
         """Tell the agent what rounds have brought: those at gates once, and those before."""
-        number = client.home(self._query, self._key.address).number
+        number = client.home(self._query, self._address).number
         told = max(self._told_slot, target - 1 - OUTCOMES_TOLD_MAX)
         outcomes = []
         for slot in [*range(told + 1, target), *self._open.known()]:
@@ -362,8 +358,8 @@ class Household:
         if self._params.mechanism != "request_offer":
             return [trading.call_of(order, target) for order in orders]
         if self._requests is None:
-            number = client.home(self._query, self._key.address).number
-            slot_ms, outbox = self._params.slot_ms, self._memory.outbox.values()
+            number = client.home(self._query, self._address).number
+            slot_ms, outbox = self._params.slot_ms, self.outbox.undecided
             self._requests = Requests(self._query, number, slot_ms)
             # By a life before this one: this slot's energy would be asked or offered for twice.
             if spoken(self._query, number, target * slot_ms, slot_ms, outbox):
@@ -377,12 +373,7 @@ class Household:
         valid_ms = self._now_ms() + OFFER_VALID_MS
         calls = self._requests.offers()
         if calls:
-            self._say_all([self._sign(call, self._key, valid_ms) for call in calls])
-
-    def _say_all(self, signed: list[CheckedTransaction]) -> None:
-        self._remember()
-        for transaction in signed:
-            self._say(transaction)
+            self.outbox.say_all([self.outbox.sign(call, valid_ms) for call in calls])
 
     def _begin_at(self, now_ms: int) -> None:
         """A home without a past, or with too long a gap, begins with the slot after this one."""
@@ -396,7 +387,7 @@ class Household:
 
     def _note_contracts(self, slots: Iterable[int]) -> None:
         """Tell the manager what is contracted in slots that are not delivered."""
-        number = client.home(self._query, self._key.address).number
+        number = client.home(self._query, self._address).number
         for slot in slots:
             start_ms = self._clock.slot_start_market_ms(slot)
             if start_ms < (self.manager.state.next_slot_ms or 0):
@@ -407,7 +398,7 @@ class Household:
 
     def _market_view(self, slot: int) -> MarketView:
         prices = client.prices(self._query, slot)
-        home = client.home(self._query, self._key.address)
+        home = client.home(self._query, self._address)
         tariffs: dict[int, int] = {}
 
         def tariff(moment_ms: int) -> int:
@@ -444,6 +435,8 @@ class Household:
                 # Nobody takes its reading any more; the manager makes it up with the next slot.
                 slot += 1
                 continue
+            if self._awaits_meter(slot, now_ms):
+                return
             self._note_contracts([slot])
             delivery = await asyncio.to_thread(
                 self.manager.deliver,
@@ -453,90 +446,22 @@ class Household:
             )
             self.deliveries = [*self.deliveries, delivery][-DELIVERIES_KEPT:]
             energies = delivery.import_wh, delivery.export_wh
-            call = client.post_reading(slot, *energies, self._next_nonce(self._meter))
+            meter = self.outbox.meter
+            call = client.post_reading(slot, *energies, self.outbox.next_nonce(meter))
             valid_ms = min(now_ms + READING_VALID_MS, self._clock.window_end_real_ms(slot))
-            reading = self._sign(call, self._meter, valid_ms)
-            self._remember()
-            self._say(reading)
+            self.outbox.say_all([self.outbox.sign(call, valid_ms, meter)])
             slot += 1
+
+    def _awaits_meter(self, slot: int, now_ms: int) -> bool:
+        """Tell whether a register is yet to say what the end of a slot took."""
+        end_ms = self._clock.slot_start_market_ms(slot + 1)
+        return self._live is not None and self._live.awaits(end_ms, self._clock.market_ms(now_ms))
 
     # -- small helpers -----------------------------------------------------------------------
 
     def _until_slot(self) -> int | None:
         """Return the first slot without this home, once it leaves."""
-        return client.home(self._query, self._key.address).until_slot
-
-    def _sign(self, call: client.Call, key: SigningKey, valid_until_ms: int) -> CheckedTransaction:
-        """Sign a call and keep it; it may be said once `_remember` has made it durable."""
-        nonce = self._nonces[key.address] = self._next_nonce(key)
-        signed = client.sign_call(call, key, self._params.chain_id, nonce, valid_until_ms)
-        self._memory.keep(signed)
-        return signed
-
-    def next_nonce(self) -> int:
-        """Return a nonce of this home's account for who signs with it beside the household."""
-        nonce = self._nonces[self._key.address] = self._next_nonce(self._key)
-        return nonce
-
-    def _next_nonce(self, key: SigningKey) -> int:
-        # They need only rise: by the clock they do so over restarts, too. The clock may have been
-        # ahead, or somebody else have signed with this key.
-        known = max(self._nonces.get(key.address, 0), self._last_nonce(key.address))
-        return max(known + 1, self._now_ms())
-
-    def _say(self, signed: CheckedTransaction) -> None:
-        try:
-            self._submit(signed.raw)
-        except Refused as refused:
-            log.info("%s %s was refused: %s", signed.tx.contract, signed.tx.entry, refused)
-            self._let_go(signed, refused)
-            self._count(refused.code)
-        else:
-            self._finality.submitted(signed.tx_id)
-
-    def _say_again(self) -> None:
-        """Say what a life before this one has signed and no block known here has decided."""
-        for signed in list(self._memory.outbox.values()):
-            # Above these, whatever the clock says now.
-            self._nonces[signed.sender] = max(self._nonces.get(signed.sender, 0), signed.tx.nonce)
-            try:
-                self._submit(signed.raw)
-            except Refused as refused:
-                # Most often it was decided just before the end.
-                log.info("%s is not said again: %s", signed.tx.entry, refused)
-                self._let_go(signed, refused)
-
-    def _let_go(self, signed: CheckedTransaction, refused: Refused) -> None:
-        # A reading there was no room for is signed again once the next one is decided.
-        if refused.code not in NO_ROOM or signed.sender != self._meter.address:
-            self._memory.drop(signed.tx_id)
-
-    def _overtaken(self) -> list[CheckedTransaction]:
-        """Return what no block can take any more, because what was signed after it came first."""
-        decided = self._decided
-        return [
-            one for one in self._memory.outbox.values() if one.tx.nonce < decided.get(one.sender, 0)
-        ]
-
-    def _say_anew(self) -> None:
-        """Sign overtaken readings again: one that is lost would count as nothing delivered.
-
-        The market takes one reading of a slot at most. It would take an order twice, were the first
-        in a block that a snapshot has jumped over; so orders are let go.
-        """
-        anew = []
-        for old in self._overtaken():
-            self._memory.drop(old.tx_id)
-            valid_ms = old.tx.valid_until_ms
-            if old.sender == self._meter.address and valid_ms > self._now_ms():
-                args = {**old.tx.args, "sequence": self._next_nonce(self._meter)}
-                call = client.Call(old.tx.contract, old.tx.entry, args)
-                anew.append(self._sign(call, self._meter, valid_ms))
-        if anew:
-            self._say_all(anew)
-
-    def _count(self, code: str) -> None:
-        self.refused[code] = self.refused.get(code, 0) + 1
+        return client.home(self._query, self._address).until_slot
 
     def _remember(self) -> None:
         self._memory.save(self.manager.state, self._now_ms())

@@ -3,11 +3,16 @@
 Whoever hears the meters hands their readings in (`heard_power`, `heard_counter`); here they become
 energy in bins of five minutes with how much of each was covered. A step is known where its bins
 are covered but for a tenth; what is missing of that is taken at the step's own mean power.
+
+A register only grows. Where it does not, the meter was changed or began anew; where the time of a
+reading is not later than the last one's, a clock was put back: it is left out until time has caught
+up. Neither is energy, and counting goes on from there.
 """
 
 import math
 import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
@@ -17,7 +22,7 @@ from hems.civil import DAY_MS, HOUR_MS, BoolArray, IntArray
 from hems.errors import ConfigError, DataError
 from hems.sensors import POWER_KW_MAX
 from hems.sources.base import MICRO, Measurements, check_window
-from hems.sources.counter import Reading, fault_of
+from hems.sources.checked import Faults
 
 Channel: TypeAlias = Literal["load", "pv"]
 CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)
@@ -48,9 +53,19 @@ class Heard(NamedTuple):
     power_w: float
 
 
+class _Register(NamedTuple):
+    """A register's value at a moment. [ms, UTC; Wh since the meter began]"""
+
+    at_ms: int
+    counter_wh: float
+
+
 class _Bin(NamedTuple):
     uwh: float = 0.0
     covered_ms: int = 0
+
+    def plus(self, other: "_Bin") -> "_Bin":
+        return _Bin(self.uwh + other.uwh, self.covered_ms + other.covered_ms)
 
 
 class LiveSource:
@@ -64,6 +79,8 @@ class LiveSource:
         Whether production is measured; without, it is nothing and known.
     stale_ms : int
         So long a power holds, and so far two readings of a register may be apart. [ms]
+    faults : Faults, optional
+        Where readings that are none are counted.
 
     Raises
     ------
@@ -71,17 +88,16 @@ class LiveSource:
         The file cannot be opened.
     """
 
-    def __init__(self, path: Path, has_pv: bool, stale_ms: int) -> None:
+    def __init__(
+        self, path: Path, has_pv: bool, stale_ms: int, faults: Faults | None = None
+    ) -> None:
         self._has_pv = has_pv
         self._stale_ms = stale_ms
         self._lock = threading.Lock()
         self._unsaved: dict[tuple[Channel, int], _Bin] = {}
         self._powers: dict[Channel, Heard] = {}
-        self._counters: dict[Channel, Reading] = {}
-        self._heard: dict[Channel, Heard] = {}
-        # Until when a channel's energy is in the bins; nothing is counted twice.
-        self._until_ms: dict[Channel, int] = {}
-        self.faults: dict[str, int] = {}
+        self._counters: dict[Channel, _Register] = {}
+        self.faults = faults if faults is not None else Faults()
         try:
             self._file = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._file.execute("PRAGMA journal_mode = WAL")
@@ -95,44 +111,62 @@ class LiveSource:
 
         What no home takes or makes is counted as a fault and not used.
         """
-        if not (math.isfinite(power_w) and 0 <= power_w <= POWER_W_MAX):
-            self._count(channel, "range")
+        if not 0 <= power_w <= POWER_W_MAX:
+            self.note(channel, "negative" if power_w < 0 else "unit", at_ms)
             return
         with self._lock:
             before = self._powers.get(channel)
             if before is not None and at_ms <= before.at_ms:
-                self._count(channel, "clock")
+                self.note(channel, "clock", at_ms)
                 return
-            self._hold(channel, at_ms)
-            self._powers[channel] = self._heard[channel] = Heard(at_ms, power_w)
-            self._until_ms[channel] = max(at_ms, self._until_ms.get(channel, at_ms))
+            if before is not None:
+                self._add(channel, *self._held(before, at_ms))
+            self._powers[channel] = Heard(at_ms, power_w)
 
     def heard_counter(self, channel: Channel, at_ms: int, counter_wh: float) -> None:
-        """Take a register's value; see `hems.sources.counter`. [Wh since the meter began]"""
-        if not (math.isfinite(counter_wh) and counter_wh >= 0):
-            self._count(channel, "range")
+        """Take a register's value. [Wh since the meter began]"""
+        if not 0 <= counter_wh < math.inf:
+            self.note(channel, "negative", at_ms)
             return
-        reading = Reading(at_ms, counter_wh)
         with self._lock:
             last = self._counters.get(channel)
-            fault = None if last is None else fault_of(last, reading, self._stale_ms)
-            if fault is not None:
-                self._count(channel, fault)
-            elif last is not None:
-                used_wh, elapsed_ms = counter_wh - last.counter_wh, at_ms - last.at_ms
+            if last is not None and at_ms <= last.at_ms:
+                # What is heard of a time that was counted already would count it twice.
+                self.note(channel, "clock", at_ms)
+                return
+            self._counters[channel] = _Register(at_ms, counter_wh)
+            if last is None:
+                return
+            elapsed_ms, used_wh = at_ms - last.at_ms, counter_wh - last.counter_wh
+            if used_wh < 0:
+                self.note(channel, "reset", at_ms)
+            elif used_wh * HOUR_MS > POWER_W_MAX * elapsed_ms:
+                self.note(channel, "jump", at_ms)
+            elif elapsed_ms > self._stale_ms:
+                self.note(channel, "silence", at_ms)
+            else:
                 self._add(channel, last.at_ms, at_ms, used_wh)
-                self._heard[channel] = Heard(at_ms, used_wh * HOUR_MS / elapsed_ms)
-            if fault != "clock":
-                self._counters[channel] = reading
+                self._powers[channel] = Heard(at_ms, used_wh * HOUR_MS / elapsed_ms)
+
+    def note(self, channel: Channel, kind: str, at_ms: int) -> None:
+        """Count what was heard and is no reading; logged once when it begins (`Faults`)."""
+        self.faults.note(channel, kind, np.array([at_ms], np.int64))
 
     def last(self, channel: Channel) -> Heard | None:
         """Return the last reading of a channel, None if there was none yet."""
-        return self._heard.get(channel)
+        return self._powers.get(channel)
 
     def is_stale(self, channel: Channel, at_ms: int) -> bool:
         """Tell whether a channel has said nothing for too long."""
-        last = self._heard.get(channel)
+        last = self._powers.get(channel)
         return last is None or at_ms - last.at_ms > self._stale_ms
+
+    def awaits(self, until_ms: int, now_ms: int) -> bool:
+        """Tell whether a register may yet say what was used before a moment."""
+        return any(
+            last.at_ms < until_ms and now_ms - last.at_ms <= self._stale_ms
+            for last in self._counters.values()
+        )
 
     def window(self, start_ms: int, end_ms: int, step_ms: int) -> Measurements:
         """Return the steps of `[start_ms, end_ms)`; see `Source`.
@@ -149,8 +183,6 @@ class LiveSource:
                 f"{start_ms} are none of these"
             )
         with self._lock:
-            for channel in self._powers:
-                self._hold(channel, end_ms)
             load_wh, known = self._steps("load", start_ms, end_ms, steps)
             if not self._has_pv:
                 return Measurements(load_wh, np.zeros(steps, np.int64), known)
@@ -164,24 +196,15 @@ class LiveSource:
             self._save()
             self._file.close()
 
-    def _hold(self, channel: Channel, until_ms: int) -> None:
-        """Let the last power hold until a moment, no longer than it is fresh."""
-        last = self._powers.get(channel)
-        if last is None:
-            return
-        begin_ms = self._until_ms[channel]
-        end_ms = min(until_ms, last.at_ms + self._stale_ms)
-        if end_ms > begin_ms:
-            self._add(channel, begin_ms, end_ms, last.power_w * (end_ms - begin_ms) / HOUR_MS)
-            self._until_ms[channel] = end_ms
+    def _held(self, last: Heard, until_ms: int) -> tuple[int, int, float]:
+        """Return from when to when a power holds, no longer than it is fresh, and its energy."""
+        end_ms = max(last.at_ms, min(until_ms, last.at_ms + self._stale_ms))
+        return last.at_ms, end_ms, last.power_w * (end_ms - last.at_ms) / HOUR_MS
 
     def _add(self, channel: Channel, start_ms: int, end_ms: int, energy_wh: float) -> None:
-        """Spread energy evenly over a time."""
-        for at_ms in range(start_ms - start_ms % BIN_MS, end_ms, BIN_MS):
-            part_ms = min(end_ms, at_ms + BIN_MS) - max(start_ms, at_ms)
+        for at_ms, part in _spread(start_ms, end_ms, energy_wh):
             found = self._unsaved.get((channel, at_ms)) or self._saved(channel, at_ms)
-            uwh = found.uwh + energy_wh * MICRO * part_ms / (end_ms - start_ms)
-            self._unsaved[channel, at_ms] = _Bin(uwh, found.covered_ms + part_ms)
+            self._unsaved[channel, at_ms] = found.plus(part)
         if len(self._unsaved) > UNSAVED_MAX:
             self._save()
 
@@ -216,18 +239,28 @@ class LiveSource:
             " WHERE channel = ? AND at_ms >= ? AND at_ms < ?",
             (channel, start_ms, end_ms),
         ).fetchall()
-        rows += [(at, *b) for (c, at), b in self._unsaved.items() if c == channel]
-        # What is not saved yet comes last, and stands for what was saved of it before.
-        for at_ms, energy, covered in rows:
+        found = {at_ms: _Bin(*values) for at_ms, *values in rows}
+        found |= {at_ms: part for (of, at_ms), part in self._unsaved.items() if of == channel}
+        held = self._powers.get(channel)
+        if held is not None and channel not in self._counters:
+            # The last power holds still. The next one says for how long it really did.
+            for at_ms, part in _spread(*self._held(held, end_ms)):
+                found[at_ms] = found.get(at_ms, _Bin()).plus(part)
+        for at_ms, part in found.items():
             if start_ms <= at_ms < end_ms:
                 place = (at_ms - start_ms) // BIN_MS
-                uwh[place], covered_ms[place] = energy, covered
+                uwh[place], covered_ms[place] = part
         energy_uwh = uwh.reshape(steps, -1).sum(axis=1)
         share = covered_ms.reshape(steps, -1).sum(axis=1) * steps / (end_ms - start_ms)
         known = share >= COVERED_MIN
         whole = np.divide(energy_uwh, share, out=np.zeros(steps), where=known)
         return np.rint(whole / MICRO).astype(np.int64), np.asarray(known)
 
-    def _count(self, channel: Channel, kind: str) -> None:
-        key = f"{channel}_{kind}"
-        self.faults[key] = self.faults.get(key, 0) + 1
+
+def _spread(start_ms: int, end_ms: int, energy_wh: float) -> Iterator[tuple[int, _Bin]]:
+    """Return the bins of a time in which energy flowed evenly; of no time, none."""
+    if end_ms <= start_ms:
+        return
+    for at_ms in range(start_ms - start_ms % BIN_MS, end_ms, BIN_MS):
+        part_ms = min(end_ms, at_ms + BIN_MS) - max(start_ms, at_ms)
+        yield at_ms, _Bin(energy_wh * MICRO * part_ms / (end_ms - start_ms), part_ms)

@@ -22,6 +22,7 @@ from node.household import Household
 from node.mqtt.discovery import OFFLINE, ONLINE, Topics, announcements
 from node.mqtt.payload import PayloadError, number_of
 from node.mqtt.settings import COUNTERS, POWERS, Meter, MqttSection
+from node.secret import read_secret
 
 log = logging.getLogger("commonwatt.mqtt")
 
@@ -33,7 +34,6 @@ RETRY_S_MAX: Final = 60.0
 TELL_EVERY_S: Final = 2.0
 TELL_AGAIN_S: Final = 60.0
 INCOMING_MAX: Final = 1_000
-PASSWORD_CHARS_MAX: Final = 1_024
 COMMANDS: Final = {b"ON": True, b"OFF": False}
 
 
@@ -78,7 +78,9 @@ class Bridge:
         self._household = household
         self._source = source
         self._market_ms = market_ms
-        self._password = _secret(settings.password_file, directory)
+        self._password = None
+        if settings.password_file:
+            self._password = read_secret(directory / settings.password_file, "password")
         self._tls = _tls(settings, directory)
         self._meters: list[tuple[Channel, Meter]] = []
         if source is not None:
@@ -87,8 +89,8 @@ class Bridge:
                 ("pv", settings.pv),
             ]
             self._meters = [(channel, meter) for channel, meter in named if meter is not None]
-        # Messages that were no readings, by channel and kind.
-        self.faults: dict[str, int] = {}
+        # Commands that were none; the first is logged for all.
+        self.refused = 0
         self.is_connected = False
         self._wake = asyncio.Event()
 
@@ -168,6 +170,7 @@ class Bridge:
         """Take a message in: a reading, or a command. What is neither is counted."""
         if topic == self._at.trading_set:
             self._command(payload, is_retained)
+            return
         # What the broker has kept was true at some time, and nobody says when.
         if self._source is None or is_retained:
             return
@@ -178,7 +181,7 @@ class Bridge:
             try:
                 value = number_of(payload, meter.field)
             except PayloadError as error:
-                self._count(f"{channel}_{error.kind}", topic, error)
+                self._source.note(channel, error.kind, now_ms)
                 continue
             if meter.is_power:
                 self._source.heard_power(channel, now_ms, value * POWERS[meter.unit])
@@ -187,18 +190,15 @@ class Bridge:
             self._wake.set()
 
     def _command(self, payload: object, is_retained: bool) -> None:
+        topic = self._at.trading_set
         is_on = COMMANDS.get(bytes(payload)) if isinstance(payload, bytes | bytearray) else None
         if is_on is None or is_retained:
-            text = "a kept command is not obeyed" if is_retained else "a command is ON or OFF"
-            self._count("trading_command", self._at.trading_set, text)
+            why = "a kept command is not obeyed" if is_retained else "a command is ON or OFF"
+            log.log(logging.WARNING if not self.refused else logging.DEBUG, "%s: %s", topic, why)
+            self.refused += 1
             return
         self._household.trade(is_on)
         self._wake.set()
-
-    def _count(self, key: str, topic: str, why: object) -> None:
-        self.faults[key] = self.faults.get(key, 0) + 1
-        if self.faults[key] == 1:
-            log.warning("%s: %s", topic, why)
 
     async def _tell(self, client: aiomqtt.Client) -> None:
         told: dict[str, Any] | None = None
@@ -250,15 +250,6 @@ class Bridge:
             stale += [channel] if is_stale else []
             found[f"{channel}_w"] = None if last is None or is_stale else round(last.power_w)
         return found | {"readings": f"stale: {', '.join(stale)}" if stale else "ok"}
-
-
-def _secret(file: str, directory: Path) -> str | None:
-    if not file:
-        return None
-    try:
-        return (directory / file).read_text(encoding="utf-8")[:PASSWORD_CHARS_MAX].strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"mqtt.password_file: {file} cannot be read ({error})") from None
 
 
 def _tls(settings: MqttSection, directory: Path) -> ssl.SSLContext | None:

@@ -1,11 +1,13 @@
 """What a meter's message says, as a number. A broker's bytes are strangers' bytes."""
 
 import math
+import re
 from typing import Final
 
 import msgspec
 
 PAYLOAD_BYTES_MAX: Final = 16_384
+_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,24}(\.[0-9]{0,24})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _NOT_A_NUMBER: Final = ("unavailable", "unknown", "none", "null", "nan", "")
 
 
@@ -53,10 +55,7 @@ def _number(text: str) -> float:
     text = text.strip()
     if text.lower() in _NOT_A_NUMBER:
         raise PayloadError("absent", "the sensor says that it does not know")
-    try:
-        value = float(text[:64])
-    except ValueError:
-        raise PayloadError("text", f"{text[:40]!r} is no number") from None
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
         raise PayloadError("text", f"{text[:40]!r} is no number")
     return value

@@ -11,7 +11,6 @@ import logging
 import os
 import secrets
 import socket
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from node.config import WebSection
 from node.errors import ConfigError, StartError
+from node.secret import SECRET_CHARS_MAX, read_secret
 from node.web.app import Access
 from node.web.guard import LOOPBACK_HOSTS
 from node.web.stream import Stream
@@ -37,7 +37,6 @@ GRACE_S: Final = 2
 BACKLOG: Final = 64
 TOKEN_BYTES: Final = 32
 TOKEN_CHARS_MIN: Final = 32
-TOKEN_FILE_CHARS_MAX: Final = 1_024
 
 
 class WebServer:
@@ -188,18 +187,10 @@ def read_token(path: Path) -> str:
 
 
 def _read(path: Path) -> str:
-    try:
-        mode = path.stat().st_mode
-        with path.open() as file:
-            token = file.read(TOKEN_FILE_CHARS_MAX + 1).strip()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise ConfigError(f"{path}: the token cannot be read ({reason})") from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise ConfigError(f"{path}: others may read this token; run chmod 600 {path}")
-    if not TOKEN_CHARS_MIN <= len(token) <= TOKEN_FILE_CHARS_MAX or not token.isascii():
+    token = read_secret(path, "token")
+    if len(token) < TOKEN_CHARS_MIN or not token.isascii():
         raise ConfigError(
-            f"{path}: no token; it has {TOKEN_CHARS_MIN} to {TOKEN_FILE_CHARS_MAX} characters of "
+            f"{path}: no token; it has {TOKEN_CHARS_MIN} to {SECRET_CHARS_MAX} characters of "
             "ASCII. Remove the file to have one made"
         )
     return token

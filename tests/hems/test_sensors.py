@@ -195,4 +195,5 @@ def test_every_kind_has_an_outcome_and_a_reason() -> None:
     ]
     assert sensors.outcome("battery", "soc") == "refused"
     assert sensors.outcome("tariff", "hole") == "repaired"
-    assert set(sensors.REASONS) == set(sensors.KINDS)
+    assert set(sensors.REASONS) == {*sensors.KINDS, *sensors.HEARD}
+    assert {sensors.outcome("load", kind) for kind in sensors.HEARD} == {"refused"}

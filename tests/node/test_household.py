@@ -10,8 +10,8 @@ import pytest
 from consensus.messages import BLOCK_BYTES_MAX, Block
 from market.receipts import Receipt
 from node.daemon import now_ms
-from node.household import Household
 from node.memory import HomeMemory
+from node.outbox import Outbox
 from node.setup import HOME_NAME
 from tests.node.grid import Grid, Member, home_config, make_genesis, running, until
 from wire.codec import decode
@@ -85,9 +85,9 @@ async def test_a_reading_that_was_signed_and_not_said_is_said_after_the_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signed: list[CheckedTransaction] = []
-    say = Household._say
+    say = Outbox.say
 
-    def dying(home: Household, transaction: CheckedTransaction) -> None:
+    def dying(home: Outbox, transaction: CheckedTransaction) -> None:
         if is_reading(transaction):
             signed.append(transaction)
             raise _Crash
@@ -97,7 +97,7 @@ async def test_a_reading_that_was_signed_and_not_said_is_said_after_the_restart(
     home = grid.members[0]
     async with running(grid, range(1, 4)) as members:
         with monkeypatch.context() as patch:
-            patch.setattr(Household, "_say", dying)
+            patch.setattr(Outbox, "say", dying)
             await home.start()
             await until(lambda: dies(home), "the crash", PATIENCE_S)
         assert isinstance(await home.ended(), _Crash)
@@ -114,15 +114,15 @@ async def test_a_reading_that_was_overtaken_is_signed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[CheckedTransaction] = []
-    say = Household._say
+    say = Outbox.say
 
-    def holding(home: Household, transaction: CheckedTransaction) -> None:
+    def holding(home: Outbox, transaction: CheckedTransaction) -> None:
         if is_reading(transaction) and not held:
             held.append(transaction)
         else:
             say(home, transaction)
 
-    monkeypatch.setattr(Household, "_say", holding)
+    monkeypatch.setattr(Outbox, "say", holding)
     async with running(street(tmp_path), range(4)) as members:
         await until(lambda: bool(held), "a reading that is not said", PATIENCE_S)
         (lost,) = held
@@ -133,7 +133,7 @@ async def test_a_reading_that_was_overtaken_is_signed_again(
         assert lost.tx_id not in {reading.tx_id for reading in found}
         household = members[0].node.household
         assert household is not None
-        assert lost.tx_id not in household._memory.outbox
+        assert lost.tx_id not in {signed.tx_id for signed in household.outbox.undecided}
 
 
 async def test_a_crash_before_the_reading_was_kept_loses_nothing(
@@ -197,7 +197,7 @@ async def test_what_was_decided_before_the_crash_is_not_applied_again(
         await until(lambda: app.nonce(first.sender) > before, "a later reading", PATIENCE_S)
         # On a slow machine its time may be over by then.
         assert home.node.mempool.refused.keys() & {"bad_nonce", "expired"}
-        assert first.tx_id not in household._memory.outbox
+        assert first.tx_id not in {signed.tx_id for signed in household.outbox.undecided}
         found = await readings(other, first.tx.sender)
         slots = {reading.slot for reading in found}
         assert first.tx.args["slot"] in slots

@@ -72,7 +72,7 @@ class Lane:
         return household
 
     def _submit(self, raw: bytes) -> CheckedTransaction:
-        (signed,) = [s for s in self.household._memory.outbox.values() if s.raw == raw]
+        (signed,) = [s for s in self.household.outbox.undecided if s.raw == raw]
         self.said.append(signed)
         return signed
 
@@ -397,42 +397,42 @@ async def test_a_reading_that_finds_no_room_is_signed_again(tmp_path: Path) -> N
     def full(raw: bytes) -> CheckedTransaction:
         raise Refused("mempool_full", "too much is waiting for a block; try again later")
 
-    household._submit, submit = full, household._submit
+    household.outbox._submit, submit = full, household.outbox._submit
     await lane.think()
     slot = (household.manager.state.next_slot_ms or 0) // SLOT_MS
     lane.street.to_end(slot)
     await household._deliver_due()
     # The order is let go.
-    (unheard,) = household._memory.outbox.values()
+    (unheard,) = household.outbox.undecided
     assert unheard.tx.entry == "post_reading"
-    assert household.refused == {"mempool_full": 2}
+    assert household.outbox.refused == {"mempool_full": 2}
     # Nor is it lost by a restart into a node that is still full.
-    household._say_again()
-    assert list(household._memory.outbox.values()) == [unheard]
-    household._submit = submit
+    household.outbox.say_again()
+    assert list(household.outbox.undecided) == [unheard]
+    household.outbox._submit = submit
     lane.street.to_end(slot + 1)
     await household._deliver_due()
     lane.block()
-    household._say_anew()
+    household.outbox.say_anew()
     (anew,) = lane.said
     lane.block()
     assert anew.tx.args["slot"] == unheard.tx.args["slot"] == slot
-    assert not household._memory.outbox
+    assert not household.outbox.undecided
 
 
 async def test_an_order_that_was_overtaken_is_let_go(tmp_path: Path) -> None:
     lane = Lane(tmp_path / "home")
     early, late = (
-        lane.household._sign(
-            client.post_order(SLOT, "buy", energy_wh, 200_000), HOME_KEYS[0], START_MS + GATE_MS
+        lane.household.outbox.sign(
+            client.post_order(SLOT, "buy", energy_wh, 200_000), START_MS + GATE_MS
         )
         for energy_wh in (100, 150)
     )
     lane.said = [late]
     lane.block()
-    lane.household._say_anew()
+    lane.household.outbox.say_anew()
     assert lane.said == []
-    assert early.tx_id not in lane.household._memory.outbox
+    assert early not in lane.household.outbox.undecided
     assert [order.energy_wh for order in lane.mine(SLOT)] == [150]
 
 

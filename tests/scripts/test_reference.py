@@ -12,7 +12,6 @@ from scripts.reference import commands_page, leaves, settings_page, stale
 # Commands that write, or run until they are stopped, and have nothing to tell a program.
 WITHOUT_JSON = {
     "backup",
-    "chaos list",
     "chaos undo",
     "export bills",
     "export slots",

@@ -1,8 +1,12 @@
+from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hems.civil import DAY_MS, HOUR_MS, MINUTE_MS
 from hems.config import CommunityHome, HomeConfig, LiveHome, open_source
@@ -66,18 +70,72 @@ def test_a_register_is_read_between_its_readings(tmp_path: Path) -> None:
     last = source.last("load")
     assert last is not None
     assert last.power_w == pytest.approx(1_200)
-    # A new meter, a jump, a clock put back: no energy, each counted.
-    at_ms = START_MS + 32 * MINUTE_MS
-    for after_ms, counter_wh in ((0, 5.0), (1_000, 1e9), (500, 1e9), (60_000, -1.0)):
-        source.heard_counter("load", at_ms + after_ms, counter_wh)
-    assert source.faults == {"load_reset": 1, "load_jump": 1, "load_clock": 1, "load_range": 1}
+
+
+@pytest.mark.parametrize(
+    ("readings", "fault", "expected"),
+    [
+        ([(0, 900), (5, 950), (10, 20), (15, 60)], "reset", [50, None, 40]),
+        ([(0, 0), (5, 50), (10, 9e6), (15, 9e6 + 40)], "jump", [50, None, 40]),
+        ([(0, 0), (5, 50), (3, 55), (10, 90), (15, 95)], "clock", [50, 40, 5]),
+        ([(0, 0), (5, 50), (11, 90), (15, 95)], "silence", [50, None, None]),
+        ([(0, 0), (5, 50), (10, -1), (15, 95)], "negative", [50, None, None]),
+    ],
+)
+def test_what_is_no_energy_of_a_register_is_not_known(
+    tmp_path: Path, readings: list[tuple[int, float]], fault: str, expected: list[int | None]
+) -> None:
+    source = live(tmp_path)
+    for minute, counter_wh in readings:
+        source.heard_counter("load", START_MS + minute * MINUTE_MS, counter_wh)
+    found = source.window(START_MS, START_MS + 3 * BIN_MS, BIN_MS)
+    steps = zip(found.known.tolist(), found.load_wh.tolist(), strict=True)
+    assert [wh if known else None for known, wh in steps] == expected
+    silent = {"load_silence": 1} if fault == "negative" else {}
+    assert source.faults.counts == {f"load_{fault}": 1} | silent
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 500)), min_size=1, max_size=40))
+def test_what_a_register_grew_by_is_the_energy(parts: list[tuple[int, int]]) -> None:
+    with TemporaryDirectory() as directory, closing(live(Path(directory))) as source:
+        at, wh = 0, 0
+        source.heard_counter("load", START_MS, 0.0)
+        for minutes, used in parts:
+            at, wh = at + minutes, wh + used
+            source.heard_counter("load", START_MS + at * MINUTE_MS, float(wh))
+        source.heard_counter("load", START_MS + (at + 5) * MINUTE_MS, float(wh))
+        steps = -(-at // 5)
+        found = source.window(START_MS, START_MS + steps * BIN_MS, BIN_MS)
+        assert found.known.all()
+        assert found.load_wh.sum() == pytest.approx(wh, abs=steps / 2 + 1e-6)
+
+
+def test_a_register_is_waited_for_until_it_is_stale(tmp_path: Path) -> None:
+    source, end_ms = live(tmp_path), START_MS + STEP_MS
+    source.heard_power("load", START_MS, 500.0)
+    assert not source.awaits(end_ms, end_ms)
+    source.heard_counter("pv", end_ms - MINUTE_MS, 7.0)
+    assert source.awaits(end_ms, end_ms + 4 * MINUTE_MS)
+    assert not source.awaits(end_ms, end_ms + 4 * MINUTE_MS + 1)
+    source.heard_counter("pv", end_ms, 8.0)
+    assert not source.awaits(end_ms, end_ms)
+
+
+def test_a_time_to_come_is_not_counted_again_when_it_is_there(tmp_path: Path) -> None:
+    source = live(tmp_path)
+    steady(source, range(14))
+    asked = source.window(START_MS, START_MS + 2 * STEP_MS, STEP_MS)
+    assert asked.known.tolist() == [True, False]
+    steady(source, range(14, 31))
+    found = source.window(START_MS, START_MS + 2 * STEP_MS, STEP_MS)
+    assert found.load_wh.tolist() == [300, 300]
 
 
 @pytest.mark.parametrize("power_w", [float("nan"), float("inf"), -5.0, 1e9])
 def test_what_no_home_takes_is_not_used(tmp_path: Path, power_w: float) -> None:
     source = live(tmp_path)
     source.heard_power("load", START_MS, power_w)
-    assert source.faults == {"load_range": 1}
+    assert source.faults.counts == {"load_negative" if power_w < 0 else "load_unit": 1}
     assert source.last("load") is None
 
 

@@ -98,12 +98,12 @@ def test_what_is_no_reading_is_counted_and_changes_nothing(tmp_path: Path) -> No
     bridge.heard("house/elsewhere", b"5")
     bridge.heard("house/meter", b'{"power": 1e12}')
     assert source.last("load") is None
-    assert bridge.faults == {"load_absent": 1, "load_text": 1}
-    assert source.faults == {"load_range": 1}
+    assert source.faults.counts == {"load_absent": 1, "load_text": 1, "load_unit": 1}
+    assert [fault["outcome"] for fault in source.faults.told()] == ["refused"] * 3
     for command, is_retained in ((b"on", False), (b"OFF", True), (b"\xff", False), (None, False)):
         bridge.heard(AT.trading_set, command, is_retained)
     assert house.trades
-    assert bridge.faults["trading_command"] == 4
+    assert bridge.refused == 4
 
 
 def test_the_switch_is_obeyed(tmp_path: Path) -> None:

@@ -52,7 +52,11 @@ async def test_a_home_hears_its_meter_and_shows_what_it_pays(
         (None, 1, r"say in \[mqtt.load\]"),
         (MqttSection(), 1, r"say in \[mqtt.load\]"),
         (MqttSection(load=Meter(topic="p")), 900, "runs 900 times as fast"),
-        (MqttSection(load=Meter(topic="p"), password_file="none"), 1, "none cannot be read"),
+        (
+            MqttSection(load=Meter(topic="p"), password_file="none"),
+            1,
+            "none: the password cannot be read",
+        ),
     ],
 )
 async def test_a_home_that_cannot_be_measured_does_not_start(
