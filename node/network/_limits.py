@@ -48,11 +48,16 @@ class Rate:
 
     __slots__ = ("_burst", "_left", "_per_s", "_seen_s")
 
-    def __init__(self, per_s: float, burst: float, now_s: float) -> None:
+    def __init__(self, per_s: float, burst: float, now_s: float, left: float | None = None) -> None:
         self._per_s = per_s
         self._burst = burst
-        self._left = burst
+        self._left = burst if left is None else left
         self._seen_s = now_s
+
+    @property
+    def left(self) -> float:
+        """What was left of the budget when it was last asked for."""
+        return self._left
 
     def take(self, amount: float, now_s: float) -> bool:
         """Spend `amount`; False if the budget did not have it."""
