@@ -19,6 +19,7 @@ from node.config import WebSection, load_config
 from node.errors import ControlError
 from node.genesis import read_genesis
 from node.setup import CONFIG_NAME, DATA_NAME, GENESIS_NAME
+from testnet.lines import Lines, end_line
 from testnet.live import LiveView
 from testnet.main import MainObservations
 from testnet.processes import GridError, HomeProcess, start_all, stop_all
@@ -73,12 +74,12 @@ async def up(options: Options) -> int:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="commonwatt-")))
         street = _prepare(options, directory)
         for note in street.notes:
-            print(f"commonwatt: {note}", file=sys.stderr)  # noqa: T201 - for a person
+            say(note)
         names = [*street.names, *neutral_names(street.plan)]
         processes = [HomeProcess(name, street.home(name)) for name in names]
         address = serve_dashboard(processes[0]) if options.dashboard else None
         if address is not None:
-            print(f"commonwatt: the dashboard is at {address}", file=sys.stderr)  # noqa: T201
+            say(f"the dashboard is at {address}")
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -87,9 +88,17 @@ async def up(options: Options) -> int:
             report = await _watch(street, processes, options, stop, begun, address)
         finally:
             await stop_all(processes)
-    if options.as_json and report is not None:
-        print(json.dumps(report, indent=1))  # noqa: T201 - the command's output
+    if report is not None:
+        # The report is the command's output, the line is for who watches.
+        if options.as_json:
+            print(json.dumps(report, indent=1))  # noqa: T201
+        say(end_line(report))
     return EXIT_OK if report is None or is_sound(report) else EXIT_BROKEN
+
+
+def say(line: str) -> None:
+    """Tell a person something that is not the command's output."""
+    print(f"commonwatt: {line}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def serve_dashboard(process: HomeProcess) -> str:
@@ -186,6 +195,7 @@ async def _watch(
     admitting = asyncio.create_task(admit(street)) if tiers is not None else None
     try:
         enabled = not options.as_json and sys.stdout.isatty()
+        lines = None if enabled else Lines(say)
         with LiveView(street, enabled, address) as view:
             while not stop.is_set():
                 await asyncio.gather(*(_poll(street, seen) for seen in observed))
@@ -193,6 +203,8 @@ async def _watch(
                     await tiers.poll(observed)
                 _check(processes, observed, begun)
                 view.show(observed, tiers, processes)
+                if lines is not None:
+                    lines.show(observed)
                 if _is_over(options, observed, tiers):
                     break
                 with contextlib.suppress(TimeoutError):
