@@ -61,7 +61,8 @@ class Rate:
 
     def take(self, amount: float, now_s: float) -> bool:
         """Spend `amount`; False if the budget did not have it."""
-        self._left = min(self._burst, self._left + (now_s - self._seen_s) * self._per_s)
+        passed_s = max(0.0, now_s - self._seen_s)
+        self._left = min(self._burst, self._left + passed_s * self._per_s)
         self._seen_s = now_s
         if amount > self._left:
             return False
