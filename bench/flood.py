@@ -23,7 +23,7 @@ import msgspec
 
 from bench import flooder, load
 from bench.load import Posted
-from bench.machine import describe
+from bench.machine import describe, rss_mib
 from bench.throughput import FIRST_SLOT, MARKET_START_MS, Bench, _fresh
 from node.genesis import community_key
 from node.status import summary_ms
@@ -37,6 +37,7 @@ ACCOUNTS = 1_000
 SETTLE_S = 5.0
 WATCH_S = 0.5
 CAPACITY_S = 10.0
+FINAL_S = 60.0
 KINDS: dict[str, dict[str, Any]] = {
     "one account, one peer": {"accounts": 1, "peers": 1},
     "1,000 accounts, one peer": {"accounts": ACCOUNTS, "peers": 1},
@@ -67,6 +68,7 @@ class Flood:
         self._bench = bench
         self._seconds = seconds
         self._rate = rate
+        self._before: list[list[float]] = []
 
     async def row(self, name: str, kind: dict[str, Any] | None) -> Row:
         """Let the honest post, beside a flood if `kind` is one, and return what they saw."""
@@ -90,24 +92,38 @@ class Flood:
         peak = (await asyncio.gather(watch, return_exceptions=True))[0]
         if isinstance(peak, BaseException) and not isinstance(peak, asyncio.CancelledError):
             raise peak
-        latencies: list[float] = []
-        for place, known in enumerate(before):
-            latencies += _fresh(known, await bench._latencies_ms(place))
-        return Row(
+        row = Row(
             name,
             posted.accepted,
-            len(latencies),
-            summary_ms(latencies),
+            0,
+            {},
             self._most_mib,
             sum(node.restarts for node in bench.nodes) - restarts,
             told,
         )
+        self._before = before
+        await self._count(row)
+        return row
+
+    async def until_final(self, row: Row) -> None:
+        """Wait until all that was accepted in the last run is final, or for `FINAL_S`."""
+        end_s = time.monotonic() + FINAL_S
+        while row.honest_final < row.honest_accepted and time.monotonic() < end_s:
+            await asyncio.sleep(WATCH_S)
+            await self._count(row)
+
+    async def _count(self, row: Row) -> None:
+        latencies: list[float] = []
+        for place, known in enumerate(self._before):
+            latencies += _fresh(known, await self._bench._latencies_ms(place))
+        row.honest_final = len(latencies)
+        row.finality_ms = summary_ms(latencies)
 
     async def _peak_mib(self) -> None:
         self._most_mib = 0.0
         while True:
             for node in self._bench.nodes:
-                self._most_mib = max(self._most_mib, _rss_mib(node.pid))
+                self._most_mib = max(self._most_mib, rss_mib(node.pid))
             await asyncio.sleep(WATCH_S)
 
     async def _honest(self) -> asyncio.subprocess.Process:
@@ -164,15 +180,6 @@ def _first_slot(bench: Bench) -> int:
     return MARKET_START_MS // bench.genesis.market.slot_ms + FIRST_SLOT
 
 
-def _rss_mib(pid: int | None) -> float:
-    if pid is None:
-        return 0.0
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1_024
-    return 0.0
-
-
 def show(rows: list[Row]) -> None:
     """Print the rows as a table in Markdown, with ratios to the first, which is the baseline."""
     print(
@@ -212,6 +219,7 @@ async def run(options: argparse.Namespace) -> list[Row]:
                 if options.only and not any(part in name for part in options.only):
                     continue
                 rows.append(await flood.row(name, kind))
+                await flood.until_final(rows[-1])
                 print(msgspec.json.encode(rows[-1]).decode(), file=sys.stderr, flush=True)
         finally:
             await stop_all(bench.nodes)

@@ -17,3 +17,15 @@ def describe() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return f"{model}, {cores} cores, {python}, {platform.system()} {platform.release()}"
+
+
+def rss_mib(pid: int | None) -> float:
+    """Return the memory a process has, 0 if there is none of this id. [MiB]"""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    for line in status.splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1_024
+    return 0.0

@@ -62,7 +62,7 @@ class Courier:
             # What an authority says too much of is dropped, too; but without it no block is sure.
             if peer not in self._chain.other_authorities:
                 self._network.penalize(peer, "more transactions than a peer may bring")
-        elif not verdict:
+        elif verdict is False:
             self._network.penalize(peer, "a batch that no honest node sends")
-        else:
+        elif verdict is not None:
             self._receive(peer, data)

@@ -2,7 +2,8 @@
 
 Checking one costs every node the same whether it is good or not, so who brings many is charged for
 each that is new here, whoever signed it. Authorities, which are few and have bonds, may bring more.
-Where all together bring too much, those go on who have brought little.
+Where all together bring too much, or more waits already than the next blocks can take, those go on
+who have brought little.
 """
 
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from node.network._limits import Rate
+from node.network.base import EXCESS, Verdict
 
 # A home posts a few in a slot; a made-up load of hundreds of homes may come through one node.
 PER_S: Final = 250.0
@@ -23,6 +25,8 @@ AUTHORITY_BURST: Final = 10_000.0
 # All but authorities together.
 ALL_PER_S: Final = 1_000.0
 ALL_BURST: Final = 4_000.0
+# With more than this waiting, another transaction is only another one that waits.
+CROWDED: Final = 1_000
 # Of its burst a peer has so much left if it has been modest.
 MODEST_SHARE: Final = 0.5
 PEERS_MAX: Final = 1_024
@@ -54,17 +58,20 @@ class Intake:
         self._rates: OrderedDict[tuple[str, bool], Rate] = OrderedDict()
         self._lock = threading.Lock()
 
-    def afford(self, peer: str, transactions: int) -> bool:
-        """Charge a peer for transactions that are new here; False if it may not bring them."""
+    def verdict(self, peer: str, transactions: int, waiting: int) -> Verdict:
+        """Charge a peer for transactions that are new here, of which `waiting` wait already.
+
+        True takes them; EXCESS is more than the peer may bring; None more than all may just now.
+        """
         is_authority = self._is_authority(peer)
         with self._lock:
             now_s = self._clock()
             rate = self._rate(peer, is_authority, now_s)
             if not rate.take(transactions, now_s):
-                return False
-            if is_authority or self._all.take(transactions, now_s):
+                return EXCESS
+            if is_authority or rate.left >= MODEST_SHARE * BURST:
                 return True
-            return rate.left >= MODEST_SHARE * BURST
+            return True if waiting <= CROWDED and self._all.take(transactions, now_s) else None
 
     def _rate(self, peer: str, is_authority: bool, now_s: float) -> Rate:
         rate = self._rates.get((peer, is_authority))

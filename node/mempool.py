@@ -22,7 +22,7 @@ from typing import Final
 
 from node.intake import Intake, own_allowance
 from node.messages import BATCH_BYTES_MAX, BATCH_TRANSACTIONS_MAX, TransactionBatch
-from node.network.base import EXCESS, GOSSIP_BYTES_MAX, Verdict
+from node.network.base import GOSSIP_BYTES_MAX, Verdict
 from node.verifier import TransactionVerifier
 from node.waiting import Waiting
 from wire.codec import decode, encode
@@ -131,8 +131,9 @@ class Mempool:
             log.warning("peer %s sent a malformed batch: %s", peer, error)
             return False
         new = self._verifier.new_among(batch.transactions)
-        if new and not self._intake.afford(peer, new):
-            return EXCESS
+        verdict = self._intake.verdict(peer, new, len(self._pending)) if new else True
+        if verdict is not True:
+            return verdict
         results = self._verifier.check(batch.transactions, self._now_ms())
         return all(self._may_be_honest(result) for result in results)
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import gzip
+import io
 import math
 import os
 import sqlite3
@@ -180,7 +181,9 @@ def key_file() -> Target:
     seeds = (key_of(0).seed.hex() + "\n", key_of(1).seed.hex().upper())
 
     def check(found: SigningKey, data: bytes) -> str | None:
-        text = "".join(data[:1_024].decode().split()).lower()
+        # A secret is a file's first line.
+        line = io.StringIO(data[:1_024].decode(), newline=None).readline()
+        text = "".join(line.split()).lower()
         return None if found.seed.hex() == text else "another key"
 
     return Target(

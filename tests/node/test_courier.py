@@ -47,7 +47,7 @@ def courier_of(spy: Spy, height: int, index: int | None = None) -> Courier:
     return Courier(
         cast(Chain, chain),
         cast(Network, spy),
-        lambda _peer, data: EXCESS if data == b"many" else data != b"bad",
+        lambda _peer, data: {b"bad": False, b"many": EXCESS, b"late": None}.get(data, True),  # type: ignore[arg-type]
         lambda _peer, data: spy.taken.append(data),
     )
 
@@ -93,6 +93,7 @@ def test_who_brings_too_much_is_blamed_for_it_unless_it_is_an_authority() -> Non
     courier_of(spy, height=11)
     spy.arrive("peer", b"many")
     spy.arrive(IDS[3], b"many")
+    spy.arrive("peer", b"late")
     assert (spy.taken, spy.penalized) == ([], ["peer"])
     spy.arrive(IDS[3], b"bad")
     assert spy.penalized == ["peer", IDS[3]]
