@@ -13,9 +13,9 @@
 As long as all code is of genesis, a law that does not hold stops the node. Once a vote has brought
 in other code, each call is checked by itself, and one that breaks a law is undone.
 
-A transaction is executed if it is still valid, its sender is known, its nonce is above the
-sender's last one, and its entry and arguments exist; else its receipt says `rejected` and nothing
-is written. An executed transaction uses up its nonce, however it ends.
+A transaction is executed if it is still valid, its sender is known and its key not replaced, its
+nonce is above that key's last one, and its entry and arguments exist; else its receipt says
+`rejected` and nothing is written. An executed transaction uses up its nonce, however it ends.
 
 Queries may run in another thread than `execute`; `commit` waits for them.
 """
@@ -551,12 +551,13 @@ class Application:
                 raise Rejected(
                     "expired", f"valid until {tx.valid_until_ms} ms, the block is {env.time_ms} ms"
                 )
-            admit(self._executor, journal, checked, self.params)
+            account = admit(self._executor, journal, checked, self.params)
         except Rejected as error:
             return Receipt(checked.tx_id, error.kind, error.reason, error.message, 0, ())
         call_env = dict(shown)
-        call_env["sender"], call_env["tx_id"] = checked.sender, checked.tx_id.hex()
-        call_env["public_key"] = tx.sender.hex()
+        call_env["sender"], call_env["tx_id"] = account, checked.tx_id.hex()
+        # Of a key that took another's place, it is not the account's.
+        call_env["public_key"] = tx.sender.hex() if account == checked.sender else ""
         outcome = run_lawful(
             self._executor,
             journal,

@@ -181,6 +181,42 @@ class HomeLeft(msgspec.Struct, frozen=True):
     until_slot: int
 
 
+class KeyOffered(msgspec.Struct, frozen=True):
+    """A home's `account` or `meter` was offered to a key, which has yet to take the place."""
+
+    address: str
+    purpose: str
+    key: str
+
+
+class KeyReplaced(msgspec.Struct, frozen=True):
+    """The key of a home's `account` or `meter` is another from here on."""
+
+    address: str
+    purpose: str
+    key: str
+
+
+class Invited(msgspec.Struct, frozen=True):
+    """Whoever holds the key of `address` may bring in one home, until a block time. [ms]"""
+
+    address: str
+    until_ms: int
+
+
+class InviteRevoked(msgspec.Struct, frozen=True):
+    """An invitation was taken back."""
+
+    address: str
+
+
+class InviteAccepted(msgspec.Struct, frozen=True):
+    """An invitation was used: the node of `address` is let in, to be registered."""
+
+    address: str
+    invitation: str
+
+
 class HookFailed(msgspec.Struct, frozen=True):
     """A contract's work at a deadline failed and was dropped; a bug in the contract."""
 
@@ -209,6 +245,11 @@ MarketEvent: TypeAlias = (
     | ArrearsPaid
     | HomeRegistered
     | HomeLeft
+    | KeyOffered
+    | KeyReplaced
+    | Invited
+    | InviteRevoked
+    | InviteAccepted
     | HookFailed
 )
 
@@ -228,6 +269,11 @@ _EVENTS: Final[Mapping[tuple[str, str], Any]] = {
     ("ledger", "arrears_paid"): ArrearsPaid,
     ("registry", "home_registered"): HomeRegistered,
     ("registry", "home_left"): HomeLeft,
+    ("registry", "key_offered"): KeyOffered,
+    ("registry", "key_replaced"): KeyReplaced,
+    ("registry", "invited"): Invited,
+    ("registry", "invite_revoked"): InviteRevoked,
+    ("registry", "invite_accepted"): InviteAccepted,
 }
 
 

@@ -1,4 +1,7 @@
-"""A flood and a crowd of strangers against real processes; `bench.flood` and `bench.strangers` do so for longer."""
+"""A flood, and a crowd of strangers, against real processes.
+
+`bench.flood` and `bench.strangers` do the same for longer.
+"""
 
 from pathlib import Path
 
