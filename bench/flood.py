@@ -12,18 +12,19 @@ which those that are cut come back under other names.
 
 import argparse
 import asyncio
-import json
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from bench import flooder, load
+from bench.figures import Said, command, figure
 from bench.load import Posted
-from bench.machine import describe, rss_mib
+from bench.machine import rss_mib
 from bench.throughput import FIRST_SLOT, MARKET_START_MS, Bench, _fresh
 from node.genesis import community_key
 from node.status import summary_ms
@@ -180,72 +181,77 @@ def _first_slot(bench: Bench) -> int:
     return MARKET_START_MS // bench.genesis.market.slot_ms + FIRST_SLOT
 
 
-def show(rows: list[Row]) -> None:
-    """Print the rows as a table in Markdown, with ratios to the first, which is the baseline."""
-    print(
-        "| flood | brought | cut by all after | honest orders final of accepted | final, p50 and "
-        "p95 | p95 to undisturbed | largest node |\n|---|---:|---:|---:|---:|---:|---:|"
-    )
-    usual = rows[0].finality_ms["p95"] or 0.0
-    for row in rows:
-        told, final = row.flooded, row.finality_ms
-        cut = "-"
-        if told is not None:
-            known = [each for each in told.cut_s if each is not None]
-            cut = f"{max(known):.1f} s" if len(known) == len(told.cut_s) else "not by all"
-        brought = f"{told.brought / told.seconds:,.0f}/s" if told is not None else "-"
-        ratio = (final["p95"] or 0.0) / usual if usual else 0.0
-        print(
-            f"| {row.name} | {brought} | {cut} | {row.honest_final} of {row.honest_accepted} | "
-            f"{final['p50']} and {final['p95']} ms | {ratio:.2f} | {row.rss_mib:.0f} MiB |"
-        )
+def of_row(row: Row, usual: Row) -> Iterator[Said]:
+    """Yield the figures of one run; `usual` is the one without a flood."""
+    told, final = row.flooded, row.finality_ms
+    name = "undisturbed" if told is None else row.name
+    if told is not None:
+        yield figure(f"{name}, brought", "/s", told.brought / told.seconds, better="neither")
+        known = [each for each in told.cut_s if each is not None]
+        if len(known) == len(told.cut_s):
+            yield figure(f"{name}, cut by the last authority", "s", max(known), wall=True, aim=5.0)
+        else:
+            yield f"  {name}: the first peer kept {len(told.cut_s) - len(known)} authorities"
+        yield f"  {told.names} names"
+    for part in ("p50", "p95"):
+        alone = usual.finality_ms[part] or 0.0
+        yield figure(
+            f"{name}, honest orders final after, {part}", "ms", final[part] or 0.0, wall=True,
+            over=None if told is None else ("undisturbed", alone),
+            aim=2 * alone if told is not None and part == "p95" else None,
+        )  # fmt: skip
+    yield figure(
+        f"{name}, honest orders that were final", "", row.honest_final, better="higher",
+        over=("those that were accepted", row.honest_accepted),
+    )  # fmt: skip
+    yield figure(f"{name}, largest node", "MiB", row.rss_mib)
+    if row.restarts:
+        raise SystemExit(f"{name}: {row.restarts} nodes died")
 
 
-async def run(options: argparse.Namespace) -> list[Row]:
+async def run(given: argparse.Namespace) -> list[Said]:
     """Run all and return what was seen."""
-    rows: list[Row] = []
+    said: list[Said] = []
     with tempfile.TemporaryDirectory() as directory:
         bench = Bench(Path(directory), 4, 1_000, False)
         try:
             await start_all(bench.nodes)
             await bench.until_up()
-            capacity = options.capacity
+            capacity = given.capacity
             if not capacity:
                 capacity = (await bench.load(CAPACITY_S, 0.0))["orders_per_s"]
-                print(f"capacity: {capacity:.0f} orders/s", flush=True)
-            flood = Flood(bench, options.seconds, options.times * capacity)
-            rows.append(await flood.row("none", None))
+                said.append(figure("capacity", "orders/s", capacity, better="higher", wall=True))
+            flood = Flood(bench, given.seconds, given.times * capacity)
+            usual = await flood.row("none", None)
+            said += of_row(usual, usual)
             for name, kind in KINDS.items():
-                if options.only and not any(part in name for part in options.only):
+                if given.only and not any(part in name for part in given.only):
                     continue
-                rows.append(await flood.row(name, kind))
-                await flood.until_final(rows[-1])
-                print(msgspec.json.encode(rows[-1]).decode(), file=sys.stderr, flush=True)
+                row = await flood.row(name, kind)
+                await flood.until_final(row)
+                said += of_row(row, usual)
+                print(msgspec.json.encode(row).decode(), file=sys.stderr, flush=True)
         finally:
             await stop_all(bench.nodes)
             for node in bench.nodes:
-                print(f"{node.name}: {node.last_words()}", file=sys.stderr)
-                if options.log:
-                    print(node.log_path.read_text()[-options.log :], file=sys.stderr)
-    return rows
+                if given.log and node.log_path.exists():
+                    print(node.log_path.read_text()[-given.log :], file=sys.stderr)
+    return said
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--capacity", type=float, default=0.0, help="orders/s; 0: measured first")
     parser.add_argument("--times", type=float, default=10.0)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--only", nargs="+", default=[], help="parts of names")
     parser.add_argument("--log", type=int, default=0, help="characters of each node's log shown")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    rows = asyncio.run(run(options))
-    if options.json:
-        print(json.dumps(msgspec.to_builtins(rows)))
-        return
-    print(describe())
-    show(rows)
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Run it."""
+    yield from asyncio.run(run(given))
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

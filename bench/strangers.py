@@ -15,17 +15,17 @@ import asyncio
 import contextlib
 import os
 import random
-import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 
-from bench.machine import describe, rss_mib
+from bench.figures import Said, command, figure
+from bench.machine import rss_mib
 from node.api.control import ask
 from node.errors import ControlError
 from node.setup import DATA_NAME
@@ -347,48 +347,55 @@ async def run(strangers: int, seconds: float, directory: Path) -> Report:
         await stop_all(processes)
 
 
-def show(report: Report) -> None:
-    """Print what was seen as a table in Markdown."""
-    rows: list[tuple[str, Callable[[Seen], str]]] = [
-        ("seconds", lambda seen: f"{seen.seconds:g}"),
-        ("blocks per minute", lambda seen: f"{60 * seen.blocks / seen.seconds:.1f}"),
-        ("honest peers missed, dials again", lambda seen: f"{seen.peers_missed}, {seen.dials}"),
-        (
-            "API answers on new connections, failed",
-            lambda seen: f"{len(seen.api_ms)}, {dict(seen.api_failed) or 'none'}",
-        ),
-        (
-            "API, median (min .. max)",
-            lambda seen: (
-                f"{statistics.median(seen.api_ms):.1f} ms "
-                f"({min(seen.api_ms):.1f} .. {max(seen.api_ms):.1f})"
-                if seen.api_ms
-                else "-"
-            ),
-        ),
-        ("events heard, streams lost", lambda seen: f"{seen.events}, {seen.events_lost}"),
-        ("largest home, most open files", lambda seen: f"{seen.rss_mib:.0f} MiB, {seen.files}"),
-        ("homes that died", lambda seen: str(seen.restarts)),
-    ]
-    print("| | alone | beside strangers |\n|---|---:|---:|")
-    for name, tell in rows:
-        print(f"| {name} | {tell(report.alone)} | {tell(report.beside)} |")
-    if report.alone.api_ms and report.beside.api_ms:
-        ratio = statistics.median(report.beside.api_ms) / statistics.median(report.alone.api_ms)
-        print(f"\nratio to the baseline, median of the API: {ratio:.2f}")
-    told = ", ".join(f"{name} {count}" for name, count in sorted(report.visits.items()))
-    print(f"\nvisits: {told}; refused or reset: {report.turned_away}")
+def of_stretch(name: str, seen: Seen, alone: Seen | None) -> Iterator[Said]:
+    """Yield the figures of one stretch of time; `alone` is the baseline."""
+
+    def over(values: Callable[[Seen], Sequence[float] | float]) -> Any:
+        return None if alone is None else ("alone", values(alone))
+
+    def pace(of: Seen) -> float:
+        return 60 * of.blocks / of.seconds
+
+    yield figure(
+        f"{name}, blocks per minute", "", pace(seen), better="higher", wall=True, over=over(pace)
+    )
+    lost = seen.peers_missed + seen.dials + seen.events_lost + seen.api_failed.total()
+    yield figure(f"{name}, honest connections lost or refused", "", lost, aim=0.0)
+    yield (
+        f"  of {name}: {seen.peers_missed} peers missed, {seen.dials} dials again, "
+        f"{seen.events_lost} streams of events, answers of the API {dict(seen.api_failed)}"
+    )
+    yield figure(
+        f"{name}, an answer of the API",
+        "ms",
+        seen.api_ms,
+        wall=True,
+        over=over(lambda of: of.api_ms),
+    )
+    yield figure(f"{name}, events heard", "", seen.events, better="neither")
+    yield figure(f"{name}, largest home", "MiB", seen.rss_mib, over=over(lambda of: of.rss_mib))
+    yield figure(
+        f"{name}, most open files of a home", "", seen.files, over=over(lambda of: of.files)
+    )
+    if seen.restarts:
+        raise SystemExit(f"{name}: {seen.restarts} homes died")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--strangers", type=int, default=100)
     parser.add_argument("--minutes", type=float, default=10.0)
-    options = parser.parse_args()
-    print(describe(), flush=True)
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Run it."""
     with tempfile.TemporaryDirectory() as directory:
-        show(asyncio.run(run(options.strangers, 60 * options.minutes, Path(directory))))
+        report = asyncio.run(run(given.strangers, 60 * given.minutes, Path(directory)))
+    yield from of_stretch("alone", report.alone, None)
+    yield from of_stretch("beside strangers", report.beside, report.alone)
+    told = ", ".join(f"{name} {count}" for name, count in sorted(report.visits.items()))
+    yield f"  visits: {told}; refused or reset: {report.turned_away}"
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)
