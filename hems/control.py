@@ -23,13 +23,15 @@ class Intent(NamedTuple):
     """What the plan has in mind for the slot. [Wh] `grid_wh` is import positive, trades apart.
 
     `action_wh` is of all batteries, charging positive; `more_action_wh` the part of each beside
-    the first.
+    the first. `is_commanded`: the owner wants just that of them (`hems.steering`), whatever it
+    costs; their own limits and the connection's hold all the same.
     """
 
     action_wh: int
     grid_wh: int
     curtails: bool
     more_action_wh: tuple[int, ...] = ()
+    is_commanded: bool = False
 
 
 # Plain self-consumption: nothing planned, the battery takes what it can.
@@ -212,11 +214,11 @@ def _action(
     limits: Limits,
 ) -> int:
     """Return the battery action wanted, charging positive, before its limits. [Wh]"""
-    action_wh = intent.action_wh if intent.grid_wh else -need_wh
+    action_wh = intent.action_wh if intent.grid_wh or intent.is_commanded else -need_wh
     grid_wh = need_wh + action_wh
     unwanted_export = intent.grid_wh > 0 and grid_wh < 0
     unwanted_import = grid_wh > 0 and (intent.grid_wh < 0 or traded_wh < 0)
-    if unwanted_export or unwanted_import:
+    if (unwanted_export or unwanted_import) and not intent.is_commanded:
         action_wh = -need_wh
     if limits.import_w is not None:
         most_wh = limits.import_w * step_ms // HOUR_MS

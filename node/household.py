@@ -21,6 +21,7 @@ import msgspec
 from consensus.messages import Block, Certificate
 from hems.bid import Order, Suggested
 from hems.config import HomeConfig
+from hems.devices import Battery
 from hems.errors import AgentError, HemsError
 from hems.home import CATCH_UP_SLOTS_MAX, Delivery, HomeEnergyManager, MarketView
 from hems.sources.checked import CheckedSource
@@ -94,6 +95,7 @@ class Household:
         behind: Callable[[], int],
         live: LiveSource | None = None,
     ) -> None:
+        self._config = config
         self._params = params
         self._clock = params.clock()
         self._query = query
@@ -111,6 +113,7 @@ class Household:
         self._live = live
         source = None if live is None else CheckedSource(live, live.faults)
         self.manager = HomeEnergyManager(config, self._memory.state, source)
+        self._begin_with_reserve()
         self.outbox = Outbox(
             params.chain_id,
             key,
@@ -166,6 +169,62 @@ class Household:
         self._remember()
         self._open.moved()
         self._wake.set()
+
+    # -- the battery, by its owner's wish --------------------------------------------------------
+
+    def _begin_with_reserve(self) -> None:
+        reserve = self._memory.reserve
+        if reserve is None:
+            return
+        try:
+            self.manager.keep_reserve(reserve)
+        except HemsError as error:
+            # The battery was changed since.
+            log.warning("the reserve that was set is left out: %s", error)
+            self._memory.reserve = None
+
+    def keep_reserve(self, soc: float) -> None:
+        """Keep a reserve in the battery, a fraction; it outlives the daemon. Raises `HemsError`."""
+        self.manager.keep_reserve(soc)
+        self._memory.reserve = soc
+        self._remember()
+
+    def command_battery(self, power_w: float, minutes: int) -> None:
+        """Let the battery charge, or discharge if negative, for some minutes of market time. [W]
+
+        It ends with the daemon, too. Raises `HemsError`.
+        """
+        battery = self.manager.config.battery
+        if battery is None:
+            raise HemsError("power: this home has no battery")
+        now_ms = self._clock.market_ms(self._now_ms())
+        self.manager.steering.command(battery, power_w, minutes, now_ms)
+
+    def release_battery(self) -> None:
+        """Let the battery follow the plan again."""
+        self.manager.steering.release(self._clock.market_ms(self._now_ms()))
+
+    @property
+    def rated_battery(self) -> Battery | None:
+        """The battery as the settings have it, without a reserve beyond."""
+        return self._config.battery
+
+    def steered(self) -> dict[str, Any]:
+        """Return what the battery is to do now, by whom, and its reserve; empty without one.
+
+        `setpoint_w` is None where there is no plan for now.
+        """
+        battery = self.manager.config.battery
+        if battery is None:
+            return {}
+        now_ms = self._clock.market_ms(self._now_ms())
+        command = self.manager.steering.at(now_ms)
+        return {
+            "setpoint_w": self.manager.setpoint_w(now_ms),
+            "steered_by": "plan" if command is None else "owner",
+            "minutes_left": None if command is None else -(-(command.until_ms - now_ms) // 60_000),
+            "reserve": round(100 * battery.soc_min),
+        }
 
     def price_now(self) -> client.Prices:
         """Return the prices of the slot that is traded next."""

@@ -22,10 +22,13 @@ MEMORY_BYTES_MAX: Final = 6 * 1_048_576
 OUTBOX_MAX: Final = 256
 _OUTBOX: Final = "outbox"
 _PAUSED: Final = "paused"
+_RESERVE: Final = "reserve"
 
 
 class HomeMemory:
     """The file of one home. `state` is None if there is none yet; `is_paused`: it does not trade.
+
+    `reserve` is what its owner wants kept in the battery, a fraction; None: nothing was said.
 
     Parameters
     ----------
@@ -44,6 +47,7 @@ class HomeMemory:
         self._path = path
         self.state: HomeState | None = None
         self.is_paused = False
+        self.reserve: float | None = None
         # By id, in the order in which they were signed.
         self.outbox: dict[bytes, CheckedTransaction] = {}
         try:
@@ -64,6 +68,7 @@ class HomeMemory:
         content = msgspec.json.decode(data, type=dict[str, object])
         raws = msgspec.convert(content.pop(_OUTBOX, []), list[str])
         self.is_paused = msgspec.convert(content.pop(_PAUSED, False), bool)
+        self.reserve = msgspec.convert(content.pop(_RESERVE, None), float | None)
         self.state = HomeState.from_plain(content)
         for checked in check(map(bytes.fromhex, raws[-OUTBOX_MAX:]), chain_id, now_ms):
             if isinstance(checked, CheckedTransaction):
@@ -90,5 +95,7 @@ class HomeMemory:
         content = state.to_plain()
         if self.is_paused:
             content[_PAUSED] = True
+        if self.reserve is not None:
+            content[_RESERVE] = self.reserve
         content[_OUTBOX] = [signed.raw.hex() for signed in self.outbox.values()]
         replace_file(self._path, json.dumps(content).encode())

@@ -1,4 +1,4 @@
-"""Between a broker and a home: its meters in, its state out, and one switch.
+"""Between a broker and a home: its meters and its owner's commands in, its state out.
 
 A broker that goes away takes nothing with it: the home goes on, what it cannot hear goes stale, and
 it is tried again with growing pauses. What a message says is never believed beyond its number.
@@ -19,6 +19,7 @@ from hems.sources.live import Channel, LiveSource
 from market.errors import QueryError
 from node.errors import ConfigError
 from node.household import Household
+from node.mqtt.commands import Commands
 from node.mqtt.discovery import OFFLINE, ONLINE, Topics, announcements
 from node.mqtt.payload import PayloadError, number_of
 from node.mqtt.settings import COUNTERS, POWERS, Meter, MqttSection
@@ -34,7 +35,6 @@ RETRY_S_MAX: Final = 60.0
 TELL_EVERY_S: Final = 2.0
 TELL_AGAIN_S: Final = 60.0
 INCOMING_MAX: Final = 1_000
-COMMANDS: Final = {b"ON": True, b"OFF": False}
 
 
 class Bridge:
@@ -89,8 +89,7 @@ class Bridge:
                 ("pv", settings.pv),
             ]
             self._meters = [(channel, meter) for channel, meter in named if meter is not None]
-        # Commands that were none; the first is logged for all.
-        self.refused = 0
+        self.commands = Commands(at, household, settings.stale_s)
         self.is_connected = False
         self._wake = asyncio.Event()
 
@@ -147,11 +146,12 @@ class Bridge:
                     await client.publish(self._at.availability, OFFLINE, qos=1, retain=True)
 
     async def _serve(self, client: aiomqtt.Client) -> None:
-        for topic in {meter.topic for _, meter in self._meters} | {self._at.trading_set}:
+        for topic in {meter.topic for _, meter in self._meters} | self.commands.topics:
             await client.subscribe(topic, qos=1)
         if self._settings.discovery:
+            battery = self._household.rated_battery
             for topic, config in announcements(
-                self._settings.discovery, self._at, *self._announced
+                self._settings.discovery, self._at, *self._announced, battery
             ):
                 await client.publish(topic, config, qos=1, retain=True)
         await client.publish(self._at.availability, ONLINE, qos=1, retain=True)
@@ -168,8 +168,9 @@ class Bridge:
 
     def heard(self, topic: str, payload: object, is_retained: bool = False) -> None:
         """Take a message in: a reading, or a command. What is neither is counted."""
-        if topic == self._at.trading_set:
-            self._command(payload, is_retained)
+        if topic in self.commands.topics:
+            if self.commands.heard(topic, payload, is_retained):
+                self._wake.set()
             return
         # What the broker has kept was true at some time, and nobody says when.
         if self._source is None or is_retained:
@@ -188,17 +189,6 @@ class Bridge:
             else:
                 self._source.heard_counter(channel, now_ms, value * COUNTERS[meter.unit])
             self._wake.set()
-
-    def _command(self, payload: object, is_retained: bool) -> None:
-        topic = self._at.trading_set
-        is_on = COMMANDS.get(bytes(payload)) if isinstance(payload, bytes | bytearray) else None
-        if is_on is None or is_retained:
-            why = "a kept command is not obeyed" if is_retained else "a command is ON or OFF"
-            log.log(logging.WARNING if not self.refused else logging.DEBUG, "%s: %s", topic, why)
-            self.refused += 1
-            return
-        self._household.trade(is_on)
-        self._wake.set()
 
     async def _tell(self, client: aiomqtt.Client) -> None:
         told: dict[str, Any] | None = None
@@ -219,7 +209,7 @@ class Bridge:
     def state(self) -> dict[str, Any]:
         """Return what is shown of the home; None where it is not known."""
         found: dict[str, Any] = {"trading": "ON" if self._household.trades else "OFF"}
-        found |= self._meters_state()
+        found |= self._meters_state() | self._household.steered()
         try:
             home, prices = self._household.snapshot(), self._household.price_now()
         except QueryError:
