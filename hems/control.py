@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hems.devices import HOUR_MS, Battery
+from hems.devices.base import MICRO
 from hems.devices.flexible import Range
 from hems.errors import ConfigError, InvariantError
 from hems.plan import Limits
@@ -128,6 +129,24 @@ def follow(
         tuple(after),
         tuple(taken),
     )
+    check_balance(flows)
+    return flows
+
+
+def measured(battery: Battery, stored_uwh: int, load_wh: int, pv_wh: int, action_wh: int) -> Flows:
+    """Return what happened in a slot in which a battery's own meter says what it took. [Wh]
+
+    What it holds then is reckoned, within its capacity; what it reports is better. Raises
+    `InvariantError` as `follow`.
+    """
+    meter_wh = load_wh - pv_wh + action_wh
+    change_uwh = action_wh * battery.charge_ppm
+    if action_wh < 0:
+        change_uwh = action_wh * MICRO * MICRO // battery.discharge_ppm
+    stored_uwh = min(max(stored_uwh + change_uwh, 0), battery.capacity_wh * MICRO)
+    charge_wh, discharge_wh = max(action_wh, 0), max(-action_wh, 0)
+    meter = max(meter_wh, 0), max(-meter_wh, 0)
+    flows = Flows(load_wh, pv_wh, charge_wh, discharge_wh, 0, *meter, stored_uwh)
     check_balance(flows)
     return flows
 

@@ -6,7 +6,7 @@ daemon keeps the state with its other data and goes on after a restart exactly w
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -115,6 +115,9 @@ class HomeEnergyManager:
         From an earlier run; a new home starts with its battery at `soc_end`.
     source : Source, optional
         Instead of the one the configuration names.
+    battery_wh : callable, optional
+        What the battery really took between two moments, discharging negative, None where that is
+        not known [Wh]; the battery does what it is asked to otherwise.
 
     Raises
     ------
@@ -123,9 +126,14 @@ class HomeEnergyManager:
     """
 
     def __init__(
-        self, config: HomeConfig, state: HomeState | None = None, source: Source | None = None
+        self,
+        config: HomeConfig,
+        state: HomeState | None = None,
+        source: Source | None = None,
+        battery_wh: Callable[[int, int], int | None] | None = None,
     ) -> None:
         self.config = config
+        self._battery_wh = battery_wh
         self.zone = civil.zone_of(config.zone)
         opened = source if source is not None else open_source(config.source, self.zone)
         self.source = opened if isinstance(opened, CheckedSource) else CheckedSource(opened)
@@ -442,22 +450,27 @@ class HomeEnergyManager:
         end_ms = slot_start_ms + slot_ms
         wanted_wh = self.steering.wanted_wh(slot_start_ms, end_ms, planned_wh)
         if wanted_wh is not None:
-            action_wh = wanted_wh + sum(intent.more_action_wh)
-            intent = intent._replace(action_wh=action_wh, is_commanded=True)
+            commanded_wh = wanted_wh + sum(intent.more_action_wh)
+            intent = intent._replace(action_wh=commanded_wh, is_commanded=True)
         self.steering.forget(end_ms)
         ranges = self._loads.ranges(self.state.devices, slot_start_ms, slot_ms, device_wh)
-        flows = control.follow(
-            self.config.battery,
-            self.state.stored_uwh,
-            slot_ms,
-            load_wh,
-            pv_wh,
-            traded_wh,
-            intent,
-            self.config.limits,
-            [(more[name], uwh) for name, uwh in self.state.batteries.items()],
-            ranges,
-        )
+        battery, stored_uwh = self.config.battery, self.state.stored_uwh
+        action_wh = self._battery_wh(slot_start_ms, end_ms) if self._battery_wh else None
+        if battery is not None and action_wh is not None:
+            flows = control.measured(battery, stored_uwh, load_wh, pv_wh, action_wh)
+        else:
+            flows = control.follow(
+                battery,
+                stored_uwh,
+                slot_ms,
+                load_wh,
+                pv_wh,
+                traded_wh,
+                intent,
+                self.config.limits,
+                [(more[name], uwh) for name, uwh in self.state.batteries.items()],
+                ranges,
+            )
         load_wh = flows.load_wh
         taken = {one.name: (one, wh) for one, wh in zip(ranges, flows.taken_wh, strict=True)}
         following = {s: wh for s, wh in self.state.committed_wh.items() if s > slot_start_ms}

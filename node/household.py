@@ -20,6 +20,7 @@ import msgspec
 
 from consensus.messages import Block, Certificate
 from hems.bid import Order, Suggested
+from hems.civil import DAY_MS
 from hems.config import HomeConfig
 from hems.devices import Battery
 from hems.errors import AgentError, HemsError
@@ -112,7 +113,13 @@ class Household:
         self.deliveries: list[Delivery] = []
         self._live = live
         source = None if live is None else CheckedSource(live, live.faults)
-        self.manager = HomeEnergyManager(config, self._memory.state, source)
+        self._soc_taken_ms = 0
+        self.manager = HomeEnergyManager(
+            config,
+            self._memory.state,
+            source,
+            None if live is None or config.battery is None else live.battery_wh,
+        )
         self._begin_with_reserve()
         self.outbox = Outbox(
             params.chain_id,
@@ -219,8 +226,10 @@ class Household:
             return {}
         now_ms = self._clock.market_ms(self._now_ms())
         command = self.manager.steering.at(now_ms)
+        # How full a real battery is has to be known: it is asked for nothing blindly.
+        is_blind = self._live is not None and self._live.soc(now_ms) is None
         return {
-            "setpoint_w": self.manager.setpoint_w(now_ms),
+            "setpoint_w": None if is_blind else self.manager.setpoint_w(now_ms),
             "steered_by": "plan" if command is None else "owner",
             "minutes_left": None if command is None else -(-(command.until_ms - now_ms) // 60_000),
             "reserve": round(100 * battery.soc_min),
@@ -338,6 +347,9 @@ class Household:
         self._note_contracts(range(self._clock.slot_at(now_ms), target))
         self._note_contracts(self._open.known())
         self._begin_at(now_ms)
+        if not self.deliveries:
+            # What it was thought to hold before anything was delivered.
+            self._take_soc(now_ms)
         try:
             self._tell_outcomes(target)
         except AgentError as error:
@@ -444,6 +456,16 @@ class Household:
                 state, next_slot_ms=next_ms, committed_wh={}
             )
 
+    def _take_soc(self, now_ms: int) -> None:
+        """Take over how full a real battery says it is, where that can be."""
+        if self._live is None:
+            return
+        market_ms = self._clock.market_ms(now_ms)
+        soc = self._live.soc(market_ms)
+        elapsed_ms = min(market_ms - self._soc_taken_ms, DAY_MS)
+        if soc is not None and self.manager.report_soc(soc, elapsed_ms):
+            self._soc_taken_ms = market_ms
+
     def _note_contracts(self, slots: Iterable[int]) -> None:
         """Tell the manager what is contracted in slots that are not delivered."""
         number = client.home(self._query, self._address).number
@@ -504,6 +526,7 @@ class Household:
                 self._market_view(slot),
             )
             self.deliveries = [*self.deliveries, delivery][-DELIVERIES_KEPT:]
+            self._take_soc(now_ms)
             energies = delivery.import_wh, delivery.export_wh
             meter = self.outbox.meter
             call = client.post_reading(slot, *energies, self.outbox.next_nonce(meter))

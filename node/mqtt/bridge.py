@@ -22,7 +22,7 @@ from node.household import Household
 from node.mqtt.commands import Commands
 from node.mqtt.discovery import OFFLINE, ONLINE, Topics, announcements
 from node.mqtt.payload import PayloadError, number_of
-from node.mqtt.settings import COUNTERS, POWERS, Meter, MqttSection
+from node.mqtt.settings import COUNTERS, POWERS, BatteryMeter, Meter, MqttSection
 from node.secret import read_secret
 
 log = logging.getLogger("commonwatt.mqtt")
@@ -82,11 +82,13 @@ class Bridge:
         if settings.password_file:
             self._password = read_secret(directory / settings.password_file, "password")
         self._tls = _tls(settings, directory)
-        self._meters: list[tuple[Channel, Meter]] = []
+        self._meters: list[tuple[Channel, Meter | BatteryMeter]] = []
+        self._battery = settings.battery if source is not None else None
         if source is not None:
-            named: list[tuple[Channel, Meter | None]] = [
+            named: list[tuple[Channel, Meter | BatteryMeter | None]] = [
                 ("load", settings.load),
                 ("pv", settings.pv),
+                ("battery", settings.battery),
             ]
             self._meters = [(channel, meter) for channel, meter in named if meter is not None]
         self.commands = Commands(at, household, settings.stale_s)
@@ -146,7 +148,10 @@ class Bridge:
                     await client.publish(self._at.availability, OFFLINE, qos=1, retain=True)
 
     async def _serve(self, client: aiomqtt.Client) -> None:
-        for topic in {meter.topic for _, meter in self._meters} | self.commands.topics:
+        heard = {meter.topic for _, meter in self._meters} | self.commands.topics
+        if self._battery is not None:
+            heard.add(self._battery.soc_topic)
+        for topic in heard:
             await client.subscribe(topic, qos=1)
         if self._settings.discovery:
             battery = self._household.rated_battery
@@ -184,10 +189,23 @@ class Bridge:
             except PayloadError as error:
                 self._source.note(channel, error.kind, now_ms)
                 continue
-            if meter.is_power:
+            if isinstance(meter, BatteryMeter):
+                sign = -1 if meter.discharging_positive else 1
+                self._source.heard_power(channel, now_ms, sign * value * POWERS[meter.unit])
+            elif meter.is_power:
                 self._source.heard_power(channel, now_ms, value * POWERS[meter.unit])
             else:
                 self._source.heard_counter(channel, now_ms, value * COUNTERS[meter.unit])
+            self._wake.set()
+        if self._battery is not None and self._battery.soc_topic == topic:
+            self._heard_soc(self._source, payload, self._battery.soc_field, now_ms)
+
+    def _heard_soc(self, source: LiveSource, payload: object, field: str, now_ms: int) -> None:
+        try:
+            source.heard_soc(now_ms, number_of(payload, field) / 100)
+        except PayloadError as error:
+            source.note("battery", error.kind, now_ms)
+        else:
             self._wake.set()
 
     async def _tell(self, client: aiomqtt.Client) -> None:
@@ -201,6 +219,10 @@ class Bridge:
                 payload = msgspec.json.encode(state)
                 await client.publish(self._at.state, payload, qos=1, retain=True)
                 told, told_s = state, loop.time()
+            setpoint_w = state.get("setpoint_w")
+            if setpoint_w is not None:
+                # Not kept by the broker: an inverter that comes back later asks nobody's past.
+                await client.publish(self._at.setpoint, str(setpoint_w), qos=1)
             await asyncio.sleep(TELL_EVERY_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TELL_AGAIN_S):
@@ -237,6 +259,8 @@ class Bridge:
         for channel, _ in self._meters:
             last = self._source.last(channel)
             is_stale = last is None or self._source.is_stale(channel, now_ms)
+            if channel == "battery":
+                is_stale |= self._source.soc(now_ms) is None
             stale += [channel] if is_stale else []
             found[f"{channel}_w"] = None if last is None or is_stale else round(last.power_w)
         return found | {"readings": f"stale: {', '.join(stale)}" if stale else "ok"}

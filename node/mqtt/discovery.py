@@ -26,6 +26,7 @@ class Topics(NamedTuple):
     trading_set: str
     battery_set: str
     reserve_set: str
+    setpoint: str
 
 
 class Sensor(NamedTuple):
@@ -44,6 +45,7 @@ def sensors(currency: str) -> tuple[Sensor, ...]:
     return (
         Sensor("load_w", "Load", "W", "power"),
         Sensor("pv_w", "Production", "W", "power"),
+        Sensor("battery_w", "Battery charging", "W", "power"),
         Sensor("grid_price", "Grid price", price),
         Sensor("feed_in_price", "Feed-in price", price),
         Sensor("sell_price", "Suggested price to sell at", price),
@@ -62,8 +64,15 @@ def topics(base: str, name: str, chain: str) -> Topics:
     """Return the topics of a home of a chain; what topics do not take stands as a dash."""
     identity = _UNSAFE.sub("-", f"{chain}-{name}")
     root = f"{base}/{identity}"
-    commanded = (f"{root}/{what}/set" for what in ("trading", "battery", "reserve"))
-    return Topics(identity, f"{root}/state", f"{root}/availability", *commanded)
+    return Topics(
+        identity,
+        state=f"{root}/state",
+        availability=f"{root}/availability",
+        trading_set=f"{root}/trading/set",
+        battery_set=f"{root}/battery/set",
+        reserve_set=f"{root}/reserve/set",
+        setpoint=f"{root}/battery/setpoint",
+    )
 
 
 def announcements(
