@@ -7,15 +7,16 @@
    in the last block of an epoch the authorities and parameters of the next;
 3. the code that votes put in force (`deployment.py`), in the last block of an epoch;
 4. the transactions, in the block's order, each with a receipt;
-5. the conservation laws (`invariants.py`);
-6. the state root and the receipts' root.
+5. each contract's `after_block`, in the same order as in 2;
+6. the conservation laws (`invariants.py`);
+7. the state root and the receipts' root.
 
 As long as all code is of genesis, a law that does not hold stops the node. Once a vote has brought
 in other code, each call is checked by itself, and one that breaks a law is undone.
 
-A transaction is executed if it is still valid, its sender is known, its nonce is above the
-sender's last one, and its entry and arguments exist; else its receipt says `rejected` and nothing
-is written. An executed transaction uses up its nonce, however it ends.
+A transaction is executed if it is still valid, its sender is known and its key not replaced, its
+nonce is above that key's last one, and its entry and arguments exist; else its receipt says
+`rejected` and nothing is written. An executed transaction uses up its nonce, however it ends.
 
 Queries may run in another thread than `execute`; `commit` waits for them.
 """
@@ -221,7 +222,7 @@ class Application:
                 self._executor.deploy_library(journal, name, contracts.source(name))
             except Rejected as error:
                 raise InvariantError(f"library {name}: {error}") from error
-        for name in tiers.contracts_of(self.params.region, self.params.main):
+        for name in tiers.contracts_of(self.params.region, self.params.main, self.params.sealed):
             try:
                 self._executor.deploy(journal, name, contracts.source(name))
             except Rejected as error:
@@ -418,9 +419,7 @@ class Application:
                 "addresses": list(conviction.offenders),
             }
             events += self._run_hook(journal, "governance", "convict", arguments, env)
-        for name, exports in self._executor.exports(journal).items():
-            if "on_block" in exports:
-                events += self._run_hook(journal, name, "on_block", {}, env)
+        events += self._run_hooks(journal, "on_block", env)
         if deployment.due(journal) and journal.get(CHANGED_KEY) is None:
             # The last that the founders' code alone has done.
             writes = state_module.effective(self._state, journal.writes)
@@ -429,6 +428,7 @@ class Application:
         journal.settle()
         shown = self._env(env)
         receipts = tuple(self._run_transaction(journal, env, tx, shown) for tx in txs)
+        events += self._run_hooks(journal, "after_block", env)
         return self._result(env, journal, receipts, events)
 
     def commit(self, result: BlockResult) -> None:
@@ -521,6 +521,14 @@ class Application:
             "tx_id": "",
         }
 
+    def _run_hooks(self, journal: Journal, hook: str, env: BlockEnv) -> list[Event]:
+        """Run a hook of all contracts that have it, in the order of their instantiation."""
+        events: list[Event] = []
+        for name, exports in self._executor.exports(journal).items():
+            if hook in exports:
+                events += self._run_hook(journal, name, hook, {}, env)
+        return events
+
     def _run_hook(
         self, journal: Journal, name: str, entry: str, args: Mapping[str, Plain], env: BlockEnv
     ) -> list[Event]:
@@ -551,12 +559,13 @@ class Application:
                 raise Rejected(
                     "expired", f"valid until {tx.valid_until_ms} ms, the block is {env.time_ms} ms"
                 )
-            admit(self._executor, journal, checked, self.params)
+            account = admit(self._executor, journal, checked, self.params)
         except Rejected as error:
             return Receipt(checked.tx_id, error.kind, error.reason, error.message, 0, ())
         call_env = dict(shown)
-        call_env["sender"], call_env["tx_id"] = checked.sender, checked.tx_id.hex()
-        call_env["public_key"] = tx.sender.hex()
+        call_env["sender"], call_env["tx_id"] = account, checked.tx_id.hex()
+        # Of a key that took another's place, it is not the account's.
+        call_env["public_key"] = tx.sender.hex() if account == checked.sender else ""
         outcome = run_lawful(
             self._executor,
             journal,

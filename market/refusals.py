@@ -35,6 +35,11 @@ REFUSALS: Final = (
     Refusal("bad_nonce", (ADMISSION,), "a nonce above the last that the sender has used"),
     Refusal("stranger", (ADMISSION,), "a home, its meter, an authority or the regulator as sender"),
     Refusal(
+        "key_retired",
+        (ADMISSION,),
+        "the key that took this one's place, or an invitation that is not used up",
+    ),
+    Refusal(
         "unknown_contract", (ADMISSION,), "a contract that there is; `commonwatt contracts list`"
     ),
     Refusal("unknown_entry", (ADMISSION,), "an entry that the contract has for transactions"),
@@ -53,6 +58,16 @@ REFUSALS: Final = (
         ("ledger", "market", "carbon"),
         "a call by the market's own contracts; there is no such transaction",
     ),
+    # Keys and invitations.
+    Refusal("not_holder", ("registry",), "the key whose place is offered, or the regulator"),
+    Refusal("key_in_use", ("registry",), "a key made for this, that was nothing here before"),
+    Refusal("not_offered", ("registry",), "the key that a place is offered to as sender"),
+    Refusal("no_invite", ("registry",), "an invitation that is open, once"),
+    Refusal("invite_expired", ("registry",), "an invitation before it has run out"),
+    Refusal(
+        "too_many_invites", ("registry",), "one when others are used, taken back or have run out"
+    ),
+    Refusal("no_own_key", ("governance",), "a home whose first key was never replaced"),
     # Orders, requests, offers.
     Refusal(
         "wrong_mechanism",
@@ -100,6 +115,23 @@ REFUSALS: Final = (
         ("market", "requests", "carbon"),
         "the number of an order, request or offer that stands, and is one's own to withdraw",
     ),
+    # Sealed orders.
+    Refusal(
+        "sealed_market",
+        ("market",),
+        "sealed.commit_order before the gate, sealed.reveal_order after it; no rounds before it",
+    ),
+    Refusal(
+        "already_committed", ("sealed",), "one commitment of a home in a slot; withdraw the other"
+    ),
+    Refusal("no_commitment", ("sealed",), "a slot in which the home has committed, once"),
+    Refusal("gate_closed", ("sealed",), "a withdrawal before the gate; after it, what reveals it"),
+    Refusal("slot_full", ("sealed",), "a commitment for another slot"),
+    Refusal("too_early", ("sealed",), "the same once a block is past the slot's gate"),
+    Refusal("too_late", ("sealed",), "what reveals a commitment within reveal_ms after its gate"),
+    Refusal("wrong_reveal", ("sealed",), "the orders that were committed to, with their salt"),
+    Refusal("over_commitment", ("sealed",), "orders that need no more margin than was put aside"),
+    Refusal("not_keeper", ("sealed",), "nothing by transaction: only the registry does this"),
     # Money.
     Refusal(
         "no_margin", ("ledger",), "a smaller order, or a balance that covers the margin it needs"

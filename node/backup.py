@@ -17,6 +17,7 @@ from typing import Final
 from node.config import FILE_CHARS_MAX, load_config
 from node.errors import ConfigError
 from node.genesis import GENESIS_BYTES_MAX, read_genesis
+from node.keyfile import load
 from node.memory import MEMORY_BYTES_MAX
 from node.secret import SECRET_CHARS_MAX
 from node.setup import (
@@ -29,9 +30,7 @@ from node.setup import (
     MAIN_NAME,
     PEERS_NAME,
     check_new,
-    read_key,
 )
-from wire.keys import SigningKey
 
 # Name in the archive: the most bytes it may have, and whether there is no home without it.
 _PARTS: Final = {
@@ -60,7 +59,7 @@ def back_up(config_file: Path, file: Path) -> list[str]:
         There is no whole home, its paths are not the usual ones, or `file` exists already.
     """
     config = load_config(config_file, {})
-    read_key(config.path(config.node.key))
+    load(config.path(config.node.key))
     places = {CONFIG_NAME: config_file, KEY_NAME: config.path(config.node.key)}
     if config.path(config.node.genesis).exists():
         read_genesis(config.path(config.node.genesis))
@@ -102,8 +101,10 @@ def _put(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     archive.addfile(entry, io.BytesIO(data))
 
 
-def restore(file: Path, directory: Path) -> SigningKey:
-    """Make a home again from its backup; return its key.
+def restore(file: Path, directory: Path) -> str:
+    """Make a home again from its backup; return its account.
+
+    A key that was encrypted comes back as it was, and takes the same passphrase.
 
     Raises
     ------
@@ -115,9 +116,9 @@ def restore(file: Path, directory: Path) -> SigningKey:
     with tempfile.TemporaryDirectory() as trial:
         _write(parts, Path(trial))
         load_config(Path(trial) / CONFIG_NAME, {})
-        key = read_key(Path(trial) / KEY_NAME)
+        address = load(Path(trial) / KEY_NAME).address
     _write(parts, directory)
-    return key
+    return address
 
 
 def _write(parts: dict[str, bytes], directory: Path) -> None:

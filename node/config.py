@@ -46,7 +46,10 @@ class NodeSection(Section, frozen=True):
     name : how this home is called in logs and tables
     genesis : the community's genesis file
     data : directory of database, write-ahead log, peer book and control socket
-    key : file of the node's key, 64 hexadecimal digits, readable by its owner only
+    key : file of the node's key, encrypted (`commonwatt key encrypt`) or 64 hexadecimal digits,
+        readable by its owner only
+    passphrase_file : file of the key's passphrase, readable by its owner only; empty: it comes
+        from COMMONWATT_PASSPHRASE or systemd's credential commonwatt-passphrase
     log_level : debug, info, warning or error
     log_levels : of parts of their own, such as network=warning, household=debug
     log_format : text, lines for people; or json, an object per line for programs
@@ -56,6 +59,7 @@ class NodeSection(Section, frozen=True):
     genesis: str = "genesis.json"
     data: str = "data"
     key: str = "node.key"
+    passphrase_file: str = ""
     log_level: str = "info"
     log_levels: tuple[str, ...] = ()
     log_format: str = "text"
@@ -326,6 +330,8 @@ def check_values(config: Config, origin: str) -> None:
     paths = {f"node.{name}": getattr(config.node, name) for name in ("genesis", "data", "key")}
     if config.main is not None:
         paths["main.genesis"] = config.main.genesis
+    if config.node.passphrase_file:
+        paths["node.passphrase_file"] = config.node.passphrase_file
     if config.web is not None:
         paths["web.token_file"] = config.web.token_file
         _check_web(config.web, origin)

@@ -50,7 +50,7 @@ from node.mqtt.settings import MqttSection
 from node.network.base import Network, NetworkError
 from node.poster import Poster
 from node.process import collect_regularly, collect_seldom
-from node.setup import HOME_NAME, LIVE_NAME, MAIN_NAME, data_directory, read_key
+from node.setup import HOME_NAME, LIVE_NAME, MAIN_NAME, data_directory, own_key
 from node.signatory import Signatory
 from node.status import NodeStatus, version
 from node.sync import Sync
@@ -100,7 +100,7 @@ async def _main(config: Config, until_stdin_closes: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     genesis = read_genesis(config.path(config.node.genesis))
-    key = read_key(config.path(config.node.key))
+    key = own_key(config)
     data = data_directory(config)
     with DirectoryLock(data):
         if not await await_beginning(_beginnings(config, genesis, data), now_ms, stop):

@@ -26,11 +26,13 @@ from node.doctor_network import ASKED_MAX, Met, PortUse, is_clock_kept, look_at_
 from node.errors import ControlError, NodeError, StartError
 from node.genesis import Genesis, read_genesis
 from node.host import MIB, check_memory, memory_mib
+from node.keyfile import load
 from node.network._addresses import check_listen
 from node.network._book import PeerBook
 from node.network.base import NetworkError
 from node.offline import examine
-from node.setup import DATABASE_NAME, MAIN_NAME, PEERS_NAME, WAL_NAME, read_key
+from node.passphrase import find_passphrase
+from node.setup import DATABASE_NAME, MAIN_NAME, PEERS_NAME, WAL_NAME, passphrase_file_of
 from node.status import version
 from node.tiers import check_main
 
@@ -115,7 +117,7 @@ async def examine_home(
     for lack in _lacking(config):
         yield lack
     yield _memory()
-    yield _key(config)
+    yield _key(config, environment)
     data = config.path(config.node.data)
     yield _disk(data, through)
     chains: list[_Chain] = []
@@ -167,9 +169,9 @@ def _lacking(config: Config) -> Iterator[Finding]:
         needed.append((what, "mqtt", "aiomqtt"))
     if home is not None and home.forecast.location is not None:
         needed.append(("[home.forecast] location", "solar", "pvlib"))
-    if home is not None and isinstance(home.source, ReplayHome):
-        if home.source.path.endswith(".parquet"):
-            needed.append(("[home.source] path", "parquet", "pyarrow"))
+    source = home.source if home is not None else None
+    if isinstance(source, ReplayHome) and source.path.endswith(".parquet"):
+        needed.append(("[home.source] path", "parquet", "pyarrow"))
     for what, extra, package in needed:
         if not _is_here(package):
             says = f"{what} needs the extra `{extra}`, which is not installed"
@@ -196,15 +198,29 @@ def _memory() -> Finding:
     return Finding("memory", Verdict.OK, "unknown" if have is None else f"{have} MiB for this node")
 
 
-def _key(config: Config) -> Finding:
+def _key(config: Config, environment: Mapping[str, str]) -> Finding:
     path = config.path(config.node.key)
     try:
-        key = read_key(path)
+        stored = load(path)
     except StartError as error:
         is_open = "chmod" in str(error)
         remedy = f"chmod 600 {path}" if is_open else "take it from a backup: `commonwatt restore`"
         return Finding("key", Verdict.FAIL, str(error), remedy)
-    return Finding("key", Verdict.OK, f"{path}: {key.address}, readable by its owner only")
+    says = f"{path}: {stored.address}, readable by its owner only"
+    if not stored.is_encrypted:
+        remedy = "`commonwatt key encrypt`: whoever gets the disk or a copy has the home's money"
+        return Finding("key", Verdict.WARN, f"{says}, not encrypted", remedy)
+    try:
+        passphrase = find_passphrase(passphrase_file_of(config), environment)
+        if passphrase is not None:
+            stored.open(passphrase)
+    except StartError as error:
+        remedy = "correct the passphrase where it comes from: a file, the environment, systemd"
+        return Finding("key", Verdict.FAIL, str(error), remedy)
+    if passphrase is None:
+        says += ", encrypted; no passphrase was given to this command to try it"
+        return Finding("key", Verdict.OK, says)
+    return Finding("key", Verdict.OK, f"{says}, encrypted, and the passphrase opens it")
 
 
 def _disk(data: Path, through: Instruments) -> Finding:

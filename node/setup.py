@@ -2,21 +2,22 @@
 
 <directory>/
     node.toml      settings
-    node.key       the node's key, readable by its owner only
+    node.key       the node's key, readable by its owner only, encrypted if it has a passphrase
     genesis.json   the community's genesis
     main.json      the main chain's genesis, of a region's authorities
     data/          database, write-ahead log, peer book, control socket, lock
     data/main/     the same of the main chain, for nodes that keep it too
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from node.config import Config
 from node.errors import ConfigError
-from node.secret import read_secret
+from node.keyfile import load, text_of
+from node.passphrase import passphrase_for
 from node.wal import Wal
-from wire.errors import KeyFormatError
 from wire.keys import SigningKey
 
 CONFIG_NAME: Final = "node.toml"
@@ -34,7 +35,11 @@ MAIN_GENESIS_NAME: Final = "main.json"
 
 
 def create_home(
-    directory: Path, settings: str, key: SigningKey | None = None, with_main: bool = False
+    directory: Path,
+    settings: str,
+    key: SigningKey | None = None,
+    with_main: bool = False,
+    passphrase: str | None = None,
 ) -> SigningKey:
     """Make the files of a new home, with an empty write-ahead log: it has never signed anything.
 
@@ -42,20 +47,23 @@ def create_home(
     ----------
     with_main : bool
         Whether it keeps the main chain too, with a log of its own.
+    passphrase : str, optional
+        What its key is encrypted by; without, it is not.
 
     Raises
     ------
     ConfigError
-        There are such files already; nothing is overwritten.
+        There are such files already, or the passphrase is none; nothing is overwritten.
     """
     check_new(directory)
     key = key or SigningKey.generate()
+    line = text_of(key, passphrase)
     try:
         data = directory / DATA_NAME
         data.mkdir(parents=True, mode=0o700)
         file = directory / KEY_NAME
         file.touch(mode=0o600, exist_ok=False)
-        file.write_text(key.seed.hex() + "\n")
+        file.write_text(line + "\n")
         (directory / CONFIG_NAME).write_text(settings)
         Wal.create(data / WAL_NAME)
         if with_main:
@@ -73,19 +81,43 @@ def check_new(directory: Path) -> None:
             raise ConfigError(f"{directory / name} exists already; nothing was changed")
 
 
-def read_key(path: Path) -> SigningKey:
-    """Read a key file.
+def read_key(
+    path: Path,
+    passphrase_file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> SigningKey:
+    """Read a key file, encrypted or plain; where its passphrase comes from: `node.passphrase`.
 
     Raises
     ------
     ConfigError
-        It is missing, open to others, or not a key. The message never shows what it holds.
+        It is missing, open to others or not a key, there is no passphrase for it, or another. The
+        message never shows what it holds.
     """
-    text = read_secret(path, "key")
-    try:
-        return SigningKey(bytes.fromhex(text))
-    except (ValueError, KeyFormatError):
-        raise ConfigError(f"{path}: not a key; it holds 64 hexadecimal digits") from None
+    stored = load(path)
+    if stored.plain is not None:
+        return stored.plain
+    passphrase = passphrase_for(path, stored.address, passphrase_file, environment)
+    return stored.open(passphrase)
+
+
+def own_key(config: Config) -> SigningKey:
+    """Read the key of the node with these settings. Raises `ConfigError` as `read_key`."""
+    return read_key(config.path(config.node.key), passphrase_file_of(config))
+
+
+def own_address(config: Config) -> str:
+    """Return the account of the node with these settings; it takes no passphrase.
+
+    Raises `ConfigError` as `node.keyfile.load`.
+    """
+    return load(config.path(config.node.key)).address
+
+
+def passphrase_file_of(config: Config) -> Path | None:
+    """Return the file that the settings name for the passphrase, None if they name none."""
+    name = config.node.passphrase_file
+    return config.path(name) if name else None
 
 
 def data_directory(config: Config) -> Path:

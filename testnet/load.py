@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from market import client
 from market.client import Call
 from market.genesis import MarketParams
-from node.api.control import QUESTION_BYTES_MAX, ask
+from node.api.control import ask, lots_of
 from node.errors import ControlError, StartError
 from node.genesis import read_genesis
 from node.setup import DATA_NAME, GENESIS_NAME, read_key
@@ -44,8 +44,6 @@ ENERGY_WH: Final = 10
 PRICE_MICRO_PER_KWH: Final = 20_000
 CAP_W: Final = 1_000
 ORDERS_PER_SLOT: Final = 6
-# A question is hexadecimal text in quotes, with a little around it.
-QUESTION_SPARE_BYTES: Final = 1_024
 
 
 class LoadError(StartError):
@@ -87,7 +85,7 @@ class Load:
         self._clock = self._params.clock()
         self._nonces: Counter[str] = Counter()
         self._posted: Counter[tuple[int, int]] = Counter()
-        self._sent: dict[str, tuple[Path, float]] = {}
+        self._sent: dict[str, Path] = {}
         self.registered = 0
         self.accepted = 0
         self.readings = 0
@@ -193,9 +191,8 @@ class Load:
             self._posted[place, slot] += 1
             call = client.post_order(slot, "buy", ENERGY_WH, PRICE_MICRO_PER_KWH)
             signed.append(self._sign(call, self._keys[place]))
-        begun = time.monotonic()
         for tx_id in await self._hand_in(node, signed):
-            self._sent[tx_id] = (self._data[node], begun)
+            self._sent[tx_id] = self._data[node]
             self.accepted += 1
 
     async def _meter(self) -> None:
@@ -224,7 +221,7 @@ class Load:
     async def _hand_in(self, node: int, signed: Sequence[CheckedTransaction]) -> list[str]:
         """Hand transactions in at a node; return the ids of those it took."""
         taken = []
-        for some in _questions(signed):
+        for some in lots_of(signed):
             texts = [item.raw.hex() for item in some]
             try:
                 answer = await self._ask(self._data[node], "submit_many", transactions=texts)
@@ -250,15 +247,20 @@ class Load:
         ends: Counter[str] = Counter()
         reasons: Counter[str] = Counter()
         end_s = time.monotonic() + SETTLE_PATIENCE_S
-        for tx_id, (data, _) in self._sent.items():
-            while True:
-                found = await self._find(data, tx_id)
-                if found["status"] != "pending" or time.monotonic() > end_s:
-                    break
-                await asyncio.sleep(POLL_S)
-            ends[found["status"]] += 1
-            if found.get("reason"):
-                reasons[found["reason"]] += 1
+
+        async def ask_of(data: Path) -> None:
+            for tx_id in [one for one, where in self._sent.items() if where == data]:
+                while True:
+                    found = await self._find(data, tx_id)
+                    if found["status"] != "pending" or time.monotonic() > end_s:
+                        break
+                    await asyncio.sleep(POLL_S)
+                ends[found["status"]] += 1
+                if found.get("reason"):
+                    reasons[found["reason"]] += 1
+
+        # All at once: a node takes milliseconds for each, and there may be thousands.
+        await asyncio.gather(*(ask_of(data) for data in self._data))
         latencies = [ms for data in self._data for ms in await self._ask(data, "latencies")]
         return {
             "homes": len(self._keys),
@@ -274,20 +276,6 @@ class Load:
             "readings": self.readings,
             "finality_ms": summary_ms(latencies),
         }
-
-
-def _questions(signed: Sequence[CheckedTransaction]) -> list[list[CheckedTransaction]]:
-    """Return the transactions in lots that fit a question each."""
-    lots: list[list[CheckedTransaction]] = []
-    room = 0
-    for item in signed:
-        size = 2 * len(item.raw) + 3
-        if size > room:
-            lots.append([])
-            room = QUESTION_BYTES_MAX - QUESTION_SPARE_BYTES
-        lots[-1].append(item)
-        room -= size
-    return lots
 
 
 async def load(directory: Path, plan: LoadPlan) -> dict[str, Any]:

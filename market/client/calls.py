@@ -1,7 +1,7 @@
 """Transactions of the market's contracts: a builder makes a `Call`, `sign_call` signs it."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from wire.codec import Plain
 from wire.keys import SigningKey
@@ -191,6 +191,35 @@ def leave() -> Call:
 def remove_home(address: str) -> Call:
     """Do the same for a home that does not say so itself; the regulator's to do."""
     return Call("registry", "remove_home", {"address": address})
+
+
+def offer_key(address: str, purpose: Literal["account", "meter"], key: str) -> Call:
+    """Offer a home's account, or its meter, to a new key, which then has to `take_key`.
+
+    By the key that has the place (a meter's by the meter's), or by the regulator, after which the
+    old one is refused at once.
+    """
+    return Call("registry", "offer_key", {"address": address, "purpose": purpose, "key": key})
+
+
+def take_key() -> Call:
+    """Take the place that was offered to the sender; the old key is refused from then on."""
+    return Call("registry", "take_key", {})
+
+
+def invite(address: str, until_ms: int) -> Call:
+    """Let the holder of a key bring in one home, until a block time; the regulator's to do. [ms]"""
+    return Call("registry", "invite", {"address": address, "until_ms": until_ms})
+
+
+def revoke_invite(address: str) -> Call:
+    """Take an invitation back; the regulator's to do."""
+    return Call("registry", "revoke_invite", {"address": address})
+
+
+def accept_invite(address: str) -> Call:
+    """Let a newcomer's address in; sent by the invitation's key, which is used up by it."""
+    return Call("registry", "accept_invite", {"address": address})
 
 
 def post_table(kind: str, from_ms: int, value: Plain) -> Call:

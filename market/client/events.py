@@ -32,6 +32,40 @@ class OrderWithdrawn(msgspec.Struct, frozen=True):
     margin_micro: int
 
 
+class OrderCommitted(msgspec.Struct, frozen=True):
+    """A home committed to sealed orders, of which nobody else knows more than this."""
+
+    slot: int
+    home: int
+    digest: str
+    margin_micro: int
+
+
+class CommitmentWithdrawn(msgspec.Struct, frozen=True):
+    """A commitment was taken back before its gate, and its margin returned."""
+
+    slot: int
+    home: int
+    margin_micro: int
+
+
+class OrdersRevealed(msgspec.Struct, frozen=True):
+    """A home revealed its orders; each is an `OrderPosted` of the same transaction."""
+
+    slot: int
+    home: int
+    orders: int
+    returned_micro: int
+
+
+class CommitmentForfeited(msgspec.Struct, frozen=True):
+    """A home did not reveal in time: its margin is the community's."""
+
+    slot: int
+    home: int
+    margin_micro: int
+
+
 class Trades(msgspec.Struct, frozen=True):
     """A batch of trades of a slot that was just cleared."""
 
@@ -181,6 +215,42 @@ class HomeLeft(msgspec.Struct, frozen=True):
     until_slot: int
 
 
+class KeyOffered(msgspec.Struct, frozen=True):
+    """A home's `account` or `meter` was offered to a key, which has yet to take the place."""
+
+    address: str
+    purpose: str
+    key: str
+
+
+class KeyReplaced(msgspec.Struct, frozen=True):
+    """The key of a home's `account` or `meter` is another from here on."""
+
+    address: str
+    purpose: str
+    key: str
+
+
+class Invited(msgspec.Struct, frozen=True):
+    """Whoever holds the key of `address` may bring in one home, until a block time. [ms]"""
+
+    address: str
+    until_ms: int
+
+
+class InviteRevoked(msgspec.Struct, frozen=True):
+    """An invitation was taken back."""
+
+    address: str
+
+
+class InviteAccepted(msgspec.Struct, frozen=True):
+    """An invitation was used: the node of `address` is let in, to be registered."""
+
+    address: str
+    invitation: str
+
+
 class HookFailed(msgspec.Struct, frozen=True):
     """A contract's work at a deadline failed and was dropped; a bug in the contract."""
 
@@ -192,6 +262,10 @@ class HookFailed(msgspec.Struct, frozen=True):
 MarketEvent: TypeAlias = (
     OrderPosted
     | OrderWithdrawn
+    | OrderCommitted
+    | CommitmentWithdrawn
+    | OrdersRevealed
+    | CommitmentForfeited
     | Trades
     | SlotCleared
     | RoundHeld
@@ -209,12 +283,21 @@ MarketEvent: TypeAlias = (
     | ArrearsPaid
     | HomeRegistered
     | HomeLeft
+    | KeyOffered
+    | KeyReplaced
+    | Invited
+    | InviteRevoked
+    | InviteAccepted
     | HookFailed
 )
 
 _EVENTS: Final[Mapping[tuple[str, str], Any]] = {
     ("market", "order_posted"): OrderPosted,
     ("market", "order_withdrawn"): OrderWithdrawn,
+    ("sealed", "order_committed"): OrderCommitted,
+    ("sealed", "commitment_withdrawn"): CommitmentWithdrawn,
+    ("sealed", "orders_revealed"): OrdersRevealed,
+    ("sealed", "commitment_forfeited"): CommitmentForfeited,
     ("market", "slot_cleared"): SlotCleared,
     ("requests", "offer_posted"): OfferPosted,
     ("requests", "offer_withdrawn"): OfferWithdrawn,
@@ -228,6 +311,11 @@ _EVENTS: Final[Mapping[tuple[str, str], Any]] = {
     ("ledger", "arrears_paid"): ArrearsPaid,
     ("registry", "home_registered"): HomeRegistered,
     ("registry", "home_left"): HomeLeft,
+    ("registry", "key_offered"): KeyOffered,
+    ("registry", "key_replaced"): KeyReplaced,
+    ("registry", "invited"): Invited,
+    ("registry", "invite_revoked"): InviteRevoked,
+    ("registry", "invite_accepted"): InviteAccepted,
 }
 
 

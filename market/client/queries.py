@@ -42,7 +42,11 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Home(msgspec.Struct, frozen=True):
-    """A registered home; `until_slot` is the first slot without it, once it leaves."""
+    """A registered home.
+
+    `until_slot` is the first slot without it, once it leaves; `key` the one that speaks for its
+    account in place of the first; `offers` who may take the place of its `account` or `meter`.
+    """
 
     number: int
     address: str
@@ -56,6 +60,8 @@ class Home(msgspec.Struct, frozen=True):
     place: Place
     since_slot: int
     until_slot: int | None = None
+    key: str | None = None
+    offers: dict[str, str] = {}
 
 
 class Order(msgspec.Struct, frozen=True):

@@ -7,7 +7,16 @@ from typing import Annotated, Any, Final
 import typer
 
 from node.cli.gov import print_done
-from node.cli.options import CONFIG, ConfigOption, JsonOption, micro_of, money, print_json, settings
+from node.cli.options import (
+    CONFIG,
+    ConfigOption,
+    JsonOption,
+    PassphraseOption,
+    micro_of,
+    money,
+    print_json,
+    settings,
+)
 
 community_app = typer.Typer(
     help="Who belongs to the community: see who asks to join, and take them in.",
@@ -47,6 +56,7 @@ def community_admit(
     balance: Annotated[
         float, typer.Option(help="Money each begins with, in the currency's unit.")
     ] = 200.0,
+    passphrase_file: PassphraseOption = None,
     config: ConfigOption = CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,7 +68,7 @@ def community_admit(
         raise ConfigError("say which accounts, or --all")
     work = _admit(
         settings(config),
-        read_key(key),
+        read_key(key, passphrase_file),
         addresses or [],
         micro_of(balance, "--balance"),
         watch,
@@ -87,6 +97,7 @@ def community_leave(config: ConfigOption = CONFIG, as_json: JsonOption = False) 
 def community_remove(
     address: Annotated[str, typer.Argument(help="The home's account.")],
     key: Annotated[Path, typer.Option(help="The regulator's key file.")],
+    passphrase_file: PassphraseOption = None,
     config: ConfigOption = CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -95,7 +106,8 @@ def community_remove(
     from node.api.governor import decide
     from node.setup import read_key
 
-    done = asyncio.run(decide(settings(config), remove_home(address), key=read_key(key)))
+    signer = read_key(key, passphrase_file)
+    done = asyncio.run(decide(settings(config), remove_home(address), key=signer))
     _print_left(done, as_json)
 
 
@@ -125,7 +137,7 @@ def _print_left(done: dict[str, Any], as_json: bool) -> None:
 async def _admit(
     config: Any, key: Any, addresses: list[str], balance_micro: int, watch: bool, as_json: bool
 ) -> None:
-    from node.api.registrar import admit, applications
+    from node.api.registrar import admit_all, applications
     from node.errors import ControlError
 
     done: list[dict[str, Any]] = []
@@ -136,13 +148,15 @@ async def _admit(
             unknown = wanted - {one["address"] for one in asking}
             if unknown and not watch:
                 raise ControlError(f"{min(unknown)} does not ask at this node to be registered")
-            for one in asking:
-                if addresses and one["address"] not in wanted:
-                    continue
-                # One without first money goes on being shown for a while.
-                if any(one["address"] == before["address"] for before in done):
-                    continue
-                admitted = await admit(config, one, key, balance_micro)
+            # One without first money goes on being shown for a while.
+            before = {one["address"] for one in done}
+            some = [
+                one
+                for one in asking
+                if one["address"] not in before and (not addresses or one["address"] in wanted)
+            ]
+            taken, turned = await admit_all(config, some, key, balance_micro)
+            for admitted in taken:
                 wanted.discard(admitted.address)
                 done.append(admitted._asdict())
                 if not as_json or watch:
@@ -150,6 +164,8 @@ async def _admit(
                         f"block {admitted.height}: {admitted.name} ({admitted.address}) is a home, "
                         f"with {money(admitted.balance_micro)}"
                     )
+            if turned:
+                raise turned[0].error
         except ControlError as error:
             # A watch outlives the node's restarts.
             if not watch:

@@ -12,7 +12,14 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from node.cli.options import CONFIG, ConfigOption, JsonOption, data_of, print_json
+from node.cli.options import (
+    CONFIG,
+    ConfigOption,
+    JsonOption,
+    PassphraseOption,
+    data_of,
+    print_json,
+)
 
 UNSPECIFIED: Final = "/ip4/0.0.0.0/"
 HOUSEHOLDS: Final = 10_000
@@ -66,17 +73,20 @@ def init(
     patience: Annotated[
         float, typer.Option(min=0, help="How long a neighbour may be away. [s]")
     ] = 0.0,
+    passphrase_file: PassphraseOption = None,
     if_missing: Annotated[
         bool, typer.Option("--if-missing", help="Leave a home that is there as it is.")
     ] = False,
 ) -> None:
     """Make the files of a new home: its key, its settings, its empty log.
 
+    With --passphrase-file the key is encrypted, and the settings say where its passphrase is.
     With --join the genesis is fetched from a neighbour, and on a terminal what is not given is
     asked for. The home asks to be registered as soon as it runs.
     """
     from node.config import Config, NetworkSection, NodeSection, check_values, settings_text
     from node.genesis import read_genesis, write_genesis
+    from node.passphrase import new_passphrase
     from node.setup import CONFIG_NAME, GENESIS_NAME, check_new, create_home
 
     if if_missing and (directory / CONFIG_NAME).exists():
@@ -112,9 +122,13 @@ def init(
     if announce_host:
         told.append(f"/dns4/{socket.gethostname()}/tcp/{listen.rpartition('/tcp/')[2]}")
     network = NetworkSection(listen=listen, announce=tuple(told), bootstrap=tuple(neighbours))
-    config = Config(node=NodeSection(name=name or "home"), network=network, home=home)
+    passphrase, kept = None, ""
+    if passphrase_file is not None:
+        passphrase, kept = new_passphrase(passphrase_file), str(passphrase_file.absolute())
+    node = NodeSection(name=name or "home", passphrase_file=kept)
+    config = Config(node=node, network=network, home=home)
     check_values(config, "init")
-    key = create_home(directory, settings_text(config))
+    key = create_home(directory, settings_text(config), passphrase=passphrase)
     if found is not None:
         write_genesis(found, directory / GENESIS_NAME)
     typer.echo(f"{directory}: a new home")
@@ -209,8 +223,8 @@ def restore(
     """Make a home again from its backup."""
     from node.backup import restore as restore_home
 
-    key = restore_home(file, directory)
-    typer.echo(f"{directory}: {key.address} is back")
+    address = restore_home(file, directory)
+    typer.echo(f"{directory}: {address} is back")
     typer.echo("Never run it while the home it was made from runs: one key, one node.")
 
 

@@ -18,6 +18,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print all of it as JSO
 NodeOption = Annotated[
     Path | None, typer.Option("--node", help="Ask the node of this data directory instead.")
 ]
+PassphraseOption = Annotated[
+    Path | None,
+    typer.Option(help="File of the key's passphrase, readable by its owner only."),
+]
 CONFIG: Final = Path("node.toml")
 # As contracts take them (`AMOUNT_MAX`), in the currency's unit.
 AMOUNT_MAX: Final = 1e9
@@ -40,10 +44,9 @@ def data_of(config: Path, node: Path | None) -> Path:
 
 def own_address(config: Path) -> str:
     """Return the account of the home of these settings. Raises `ConfigError`."""
-    from node.setup import read_key
+    from node.setup import own_address as address_of
 
-    own = settings(config)
-    return read_key(own.path(own.node.key)).address
+    return address_of(settings(config))
 
 
 def print_json(value: Any) -> None:

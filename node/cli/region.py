@@ -122,10 +122,10 @@ def region_prove(config: ConfigOption = CONFIG) -> None:
     """Print this authority's proof that it holds its key and means its region, for `create`."""
     from node.genesis import read_genesis
     from node.registration import prove_possession
-    from node.setup import read_key
+    from node.setup import own_key
 
     own = settings(config)
-    key = read_key(own.path(own.node.key))
+    key = own_key(own)
     genesis = read_genesis(own.path(own.node.genesis))
     typer.echo(f"{key.public.hex()}={prove_possession(genesis, key).hex()}")
 
@@ -236,12 +236,10 @@ def region_reclaim(
 def _decide(config: Path, node: Path | None, call: Any, key: Path | None) -> dict[str, Any]:
     """Have a call decided on the main chain: as the sponsor, or as this node if `key` is None."""
     from node.api.governor import decide_as
-    from node.setup import read_key
+    from node.setup import own_key, read_key
 
-    if key is None:
-        own = settings(config)
-        key = own.path(own.node.key)
-    return asyncio.run(decide_as(read_key(key), call, _main_data(config, node)))
+    signer = own_key(settings(config)) if key is None else read_key(key)
+    return asyncio.run(decide_as(signer, call, _main_data(config, node)))
 
 
 def _main_data(config: Path, node: Path | None) -> Path:

@@ -55,6 +55,22 @@ def chaos_run(
     raise typer.Exit(code)
 
 
+@chaos_app.command("draw")
+def chaos_draw(
+    report: Annotated[Path, typer.Argument(help="The report.json of a run.")],
+    out: Annotated[Path, typer.Option(help="The SVG to write.")],
+) -> None:
+    """Draw the memory of a run's nodes over time, and how fast it grew."""
+    from testnet.chaos.draw import memory_svg, read_report
+    from testnet.chaos.errors import ChaosError
+
+    drawn = memory_svg(read_report(report))
+    try:
+        out.write_text(drawn)
+    except OSError as error:
+        raise ChaosError(f"--out {out}: cannot be written ({error.strerror})") from None
+
+
 @chaos_app.command("list")
 def chaos_list(as_json: JsonOption = False) -> None:
     """List the shipped scenarios."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import gzip
+import json
 import math
 import os
 import sqlite3
@@ -29,9 +30,9 @@ from hems.state import HomeState
 from node.config import Config, NetworkSection, load_config, settings_text
 from node.errors import ConfigError, GenesisError, StartError, StoreError
 from node.genesis import Genesis, read_genesis, write_genesis
+from node.keyfile import Cost, StoredKey, load, text_of
 from node.memory import HomeMemory
 from node.network._book import PeerBook
-from node.setup import read_key
 from node.store import Store, StoredBlock
 from testnet.street import STREET_NAME, StreetError, StreetPlan, open_street
 from tests.fuzz.judge import MEMORY_BYTES_MAX, Target, Told
@@ -40,7 +41,6 @@ from tests.market.street import START_MS
 from tests.node.grid import home_config, key_of, make_genesis
 from tests.node.network.homes import key_of as peer_key
 from wire.codec import encode
-from wire.keys import SigningKey
 
 _AGENT: Final = "hu_prosumer"
 
@@ -177,15 +177,20 @@ def genesis_file() -> Target:
 
 
 def key_file() -> Target:
-    seeds = (key_of(0).seed.hex() + "\n", key_of(1).seed.hex().upper())
+    sealed = text_of(key_of(2), "twelve letters", Cost(2**14, 1))
+    seeds = (key_of(0).seed.hex() + "\n", key_of(1).seed.hex().upper(), sealed)
 
-    def check(found: SigningKey, data: bytes) -> str | None:
+    def check(found: StoredKey, data: bytes) -> str | None:
+        if found.plain is None:
+            said = json.loads(data.decode().splitlines()[0])["address"]
+            return None if found.address == said else "another's key"
         text = "".join(data[:1_024].decode().split()).lower()
-        return None if found.seed.hex() == text else "another key"
+        return None if found.plain.seed.hex() == text else "another key"
 
     return Target(
-        "key-file", from_file("node.key", read_key), (ConfigError,),
+        "key-file", from_file("node.key", load), (ConfigError,),
         tuple(seed.encode() for seed in seeds), kind="text", check=check,
+        words=(b"commonwatt-key", b"scrypt", b"chacha20-poly1305", b"sealed", b"salt"),
     )  # fmt: skip
 
 

@@ -35,8 +35,7 @@ def test_a_home_is_made_again(tmp_path: Path) -> None:
     kept = back_up(config, file)
     assert kept == ["node.toml", "node.key", "genesis.json", "data/home.json"]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    key = restore(file, tmp_path / "new")
-    assert key.address == key_of(1).address
+    assert restore(file, tmp_path / "new") == key_of(1).address
     for name in kept:
         assert (tmp_path / "new" / name).read_bytes() == (tmp_path / "home" / name).read_bytes()
     assert read_genesis(tmp_path / "new" / "genesis.json") == read_genesis(
@@ -80,7 +79,7 @@ def test_a_damaged_backup_is_refused_and_never_another_home(tmp_path: Path) -> N
         with pytest.raises(ConfigError):
             restore(file, tmp_path / "new")
     file.write_bytes(whole)
-    assert restore(file, tmp_path / "new").address == key_of(1).address
+    assert restore(file, tmp_path / "new") == key_of(1).address
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

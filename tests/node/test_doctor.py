@@ -16,6 +16,7 @@ from node.config import Config, NetworkSection, settings_text
 from node.doctor import Finding, Instruments, Verdict, _extras, examine_home, to_plain
 from node.doctor_network import Met, PortUse, look_at_port, meet
 from node.genesis import ChainParams, Genesis, write_genesis
+from node.keyfile import Cost, text_of
 from node.network.memory import MemoryNetwork
 from node.setup import CONFIG_NAME, GENESIS_NAME, create_home
 from tests.node.grid import (
@@ -72,7 +73,10 @@ async def test_a_new_home_is_well(tmp_path: Path) -> None:
         return [Met(addresses[0], 7, now_ms() - 1_000)]
 
     findings = await found(home(tmp_path, genesis, NEIGHBOUR), eyes(meet=one))
-    assert verdicts(findings, Verdict.OK) == set(findings)
+    assert verdicts(findings, Verdict.OK) == set(findings) - {"key"}
+    assert verdicts(findings, Verdict.WARN) == {"key"}
+    assert "not encrypted" in findings["key"].says
+    assert "commonwatt key encrypt" in findings["key"].remedy
     assert list(findings)[:2] == ["version", "settings"]
     assert list(findings)[-1] == "clock"
     assert findings["peers"].says == "1 of 1 known answer, newest height 7"
@@ -231,3 +235,21 @@ def test_the_command_prints_json_and_fails_for_what_fails(tmp_path: Path) -> Non
     told = json.loads(result.output)
     assert (result.exit_code, told["well"]) == (1, False)
     assert [one["verdict"] for one in told["findings"]] == ["ok", "fail"]
+
+
+@pytest.mark.parametrize(
+    ("passphrase", "verdict", "words"),
+    [
+        (None, Verdict.OK, "no passphrase was given"),
+        ("twelve letters", Verdict.OK, "the passphrase opens it"),
+        ("other letters", Verdict.FAIL, "this passphrase does not open it"),
+    ],
+)
+async def test_an_encrypted_key_is_tried_with_the_passphrase_there_is(
+    tmp_path: Path, passphrase: str | None, verdict: Verdict, words: str
+) -> None:
+    file = home(tmp_path, make_genesis())
+    (file.parent / "node.key").write_text(text_of(key_of(0), "twelve letters", Cost(2**14, 1)))
+    given = {} if passphrase is None else {"COMMONWATT_PASSPHRASE": passphrase}
+    key = (await found(file, eyes(), **given))["key"]
+    assert (key.verdict, words in key.says) == (verdict, True), key
