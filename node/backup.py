@@ -21,6 +21,7 @@ from node.keyfile import load
 from node.memory import MEMORY_BYTES_MAX
 from node.secret import SECRET_CHARS_MAX
 from node.setup import (
+    ACCOUNT_KEY_NAME,
     CONFIG_NAME,
     DATA_NAME,
     GENESIS_NAME,
@@ -28,6 +29,7 @@ from node.setup import (
     KEY_NAME,
     MAIN_GENESIS_NAME,
     MAIN_NAME,
+    METER_KEY_NAME,
     PEERS_NAME,
     check_new,
 )
@@ -38,6 +40,8 @@ _PARTS: Final = {
     KEY_NAME: (SECRET_CHARS_MAX, True),
     GENESIS_NAME: (4 * GENESIS_BYTES_MAX, False),
     MAIN_GENESIS_NAME: (4 * GENESIS_BYTES_MAX, False),
+    ACCOUNT_KEY_NAME: (SECRET_CHARS_MAX, False),
+    METER_KEY_NAME: (SECRET_CHARS_MAX, False),
     f"{DATA_NAME}/{HOME_NAME}": (MEMORY_BYTES_MAX, False),
     f"{DATA_NAME}/{PEERS_NAME}": (1_048_576, False),
     f"{DATA_NAME}/{MAIN_NAME}/{PEERS_NAME}": (1_048_576, False),
@@ -64,8 +68,13 @@ def back_up(config_file: Path, file: Path) -> list[str]:
     if config.path(config.node.genesis).exists():
         read_genesis(config.path(config.node.genesis))
         places[GENESIS_NAME] = config.path(config.node.genesis)
-    usual = [KEY_NAME, GENESIS_NAME, DATA_NAME]
-    have = [config.node.key, config.node.genesis, config.node.data]
+    usual = [KEY_NAME, GENESIS_NAME, DATA_NAME, ACCOUNT_KEY_NAME, METER_KEY_NAME]
+    own = config.node
+    have = [own.key, own.genesis, own.data, own.account_key, own.meter_key]
+    for name in (ACCOUNT_KEY_NAME, METER_KEY_NAME):
+        if config.path(name).exists():
+            load(config.path(name))
+            places[name] = config.path(name)
     if config.main is not None:
         # Of a region's authority, which does not start without it.
         read_genesis(config.path(config.main.genesis))

@@ -39,6 +39,7 @@ from node.config import Config, MainSection, NetworkSection, WebSection
 from node.errors import ConfigError, NodeError, StartError
 from node.evidence import EvidencePool
 from node.genesis import Genesis, read_genesis
+from node.homekeys import home_keys
 from node.household import Household
 from node.joining import Applicant, application_of
 from node.lock import DirectoryLock
@@ -160,6 +161,7 @@ class Node:
         self._config = config
         self._data = data
         self._key = key
+        self._keys = home_keys(config, key)
         self.tier = self._tier(
             genesis, config.path(config.node.genesis), data, network, config.network
         )
@@ -200,6 +202,7 @@ class Node:
             settings.bootstrap,
             config.sync,
             now_ms,
+            self._keys.address,
         )
 
     # -- the node's own chain: its region, or the only one
@@ -350,7 +353,7 @@ class Node:
             tier.app.nonce,
             tier.mempool.submit,
             tier.finality,
-            self._key,
+            self._keys,
             self._data / HOME_NAME,
             now_ms,
             lambda: tier.sync.behind,
@@ -439,7 +442,9 @@ class Node:
             works.append(self.auditor.run())
         if self.household is not None and self._config.home is not None:
             works.append(self.household.run())
-            works.append(self._applicant(self._config.home).run())
+            # A key that took another's place is a registered home's.
+            if self._keys.account is self._key and not self._config.node.account:
+                works.append(self._applicant(self._config.home).run())
         if self.web is not None:
             works.append(self.web.run())
         if self.mqtt is not None:

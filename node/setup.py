@@ -22,6 +22,8 @@ from wire.keys import SigningKey
 
 CONFIG_NAME: Final = "node.toml"
 KEY_NAME: Final = "node.key"
+ACCOUNT_KEY_NAME: Final = "account.key"
+METER_KEY_NAME: Final = "meter.key"
 GENESIS_NAME: Final = "genesis.json"
 DATA_NAME: Final = "data"
 WAL_NAME: Final = "wal"
@@ -111,7 +113,7 @@ def own_address(config: Config) -> str:
 
     Raises `ConfigError` as `node.keyfile.load`.
     """
-    return load(config.path(config.node.key)).address
+    return config.node.account or load(config.path(config.node.key)).address
 
 
 def passphrase_file_of(config: Config) -> Path | None:

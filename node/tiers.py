@@ -66,6 +66,8 @@ class Tier:
     sync : SyncSection
     now_ms : callable
         Real time, UTC. [ms]
+    account : str, optional
+        The home's address, if it is not the key's.
     """
 
     def __init__(
@@ -79,7 +81,9 @@ class Tier:
         bootstrap: tuple[str, ...],
         sync: SyncSection,
         now_ms: Callable[[], int],
+        account: str | None = None,
     ) -> None:
+        self.account = account
         self.name = name
         self.genesis = genesis
         self.key = key
@@ -164,6 +168,7 @@ class Tier:
             self.sync,
             self.network,
             self.finality,
+            self.account,
         )
         self.bills = Bills(self.chain, self.app, self.sync, self.network)
         self.receipts = Receipts(self.store, self.sync, self.network)

@@ -236,9 +236,10 @@ def region_reclaim(
 def _decide(config: Path, node: Path | None, call: Any, key: Path | None) -> dict[str, Any]:
     """Have a call decided on the main chain: as the sponsor, or as this node if `key` is None."""
     from node.api.governor import decide_as
-    from node.setup import own_key, read_key
+    from node.homekeys import account_signer
+    from node.setup import read_key
 
-    signer = own_key(settings(config)) if key is None else read_key(key)
+    signer = account_signer(settings(config)) if key is None else read_key(key)
     return asyncio.run(decide_as(signer, call, _main_data(config, node)))
 
 
