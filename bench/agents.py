@@ -12,7 +12,7 @@ the grid's prices, minus its bills. The baseline is the street of zero-intellige
 import argparse
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from multiprocessing import Pool
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from bench.machine import describe
+from bench.figures import Said, command, figure
 from hems import civil
 from hems.agents.base import Outcome, Prior
 from hems.bid import Band, Suggested
@@ -259,55 +259,62 @@ def measure(task: tuple[Run, int]) -> tuple[list[client.Total], Counter[str], fl
     return [totals[number] for number in sorted(totals)], street.refused, spent
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--homes", type=int, default=12)
     parser.add_argument("--days", type=int, default=1)
     parser.add_argument("--seeds", default="1,2")
     parser.add_argument("--only", default="", help="rows that begin with one of these")
     parser.add_argument("--jobs", type=int, default=2, help="streets at a time")
     parser.add_argument("--picture", type=Path, help="draw the savings: an SVG file")
-    arguments = parser.parse_args()
-    print(describe())
-    print(f"{arguments.homes} homes, {arguments.days} days; saving per day, all homes")
-    print(
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Let the streets live."""
+    yield f"{given.homes} homes, {given.days} days; saving per day, all homes"
+    yield (
         f"seed {'agent':30} traded kWh  penalty  saving  ratio  with PV  without  worst"
-        "  the agent's  CPU s  refused",
-        flush=True,
+        "  the agent's  CPU s  refused"
     )
-    begins = tuple(arguments.only.split(","))
+    begins = tuple(given.only.split(","))
     tasks = [
         (seed, run)
-        for seed in map(int, arguments.seeds.split(","))
-        for run in runs(arguments.homes, seed)
+        for seed in map(int, given.seeds.split(","))
+        for run in runs(given.homes, seed)
         if run.name.startswith(begins)
     ]
     saved: dict[int, dict[str, float]] = {}
-    with Pool(arguments.jobs) as pool:
-        measured = pool.imap(measure, [(run, arguments.days) for _, run in tasks])
+    spent_s = []
+    with Pool(given.jobs) as pool:
+        measured = pool.imap(measure, [(run, given.days) for _, run in tasks])
         for (seed, run), (totals, refused, spent) in zip(tasks, measured, strict=True):
             of = saved.setdefault(seed, {})
-            of[run.name] = sum(total.saved_micro for total in totals) / 1e6 / arguments.days
+            of[run.name] = sum(total.saved_micro for total in totals) / 1e6 / given.days
             base = next(iter(of.values()))
-            show(seed, run, arguments.days, totals, base)
-            print(f" {spent:6.1f}  {dict(refused) or ''}", flush=True)
-    if arguments.picture:
-        arguments.picture.write_text(drawn(saved))
+            spent_s.append(spent)
+            text = row(seed, run, given.days, totals, base)
+            yield f"{text} {spent:6.1f}  {dict(refused) or ''}"
+    if not saved:
+        raise SystemExit(f"--only {given.only}: no row begins so")
+    for name in next(iter(saved.values())):
+        by_seed = [of[name] for of in saved.values()]
+        yield figure(f"{name}, saved a day", "dollars", by_seed, better="higher")
+    yield figure("a street", "s", spent_s)
+    if given.picture:
+        given.picture.write_text(drawn(saved))
 
 
-def show(seed: int, run: Run, days: int, totals: list[client.Total], base: float) -> None:
-    """Print most of a row; `base` is the saving of the seed's first one."""
+def row(seed: int, run: Run, days: int, totals: list[client.Total], base: float) -> str:
+    """Return most of a row; `base` is the saving of the seed's first one."""
     saved = [total.saved_micro / 1e6 / days for total in totals]
     sunny = [s for s, home in zip(saved, run.homes, strict=True) if home.battery]
-    print(
+    return (
         f"{seed:4} {run.name:30}"
         f" {sum(total.sold_wh for total in totals) / 1000:10.1f}"
         f" {sum(total.penalty_micro for total in totals) / 1e6:8.2f}"
         f" {sum(saved):7.2f} {sum(saved) / base:6.2f} {sum(sunny):8.2f}"
         f" {sum(saved) - sum(sunny):8.2f} {min(saved):6.2f}"
-        f" {sum(saved[place] for place in run.about):12.2f}",
-        end="",
+        f" {sum(saved[place] for place in run.about):12.2f}"
     )
 
 
@@ -321,4 +328,4 @@ def drawn(saved: dict[int, dict[str, float]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

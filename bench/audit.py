@@ -8,11 +8,10 @@ judged: what costs is the execution, whatever comes of it. Times are of the proc
 """
 
 import argparse
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from bench.machine import describe
+from bench.figures import Figure, Said, command, figure
 from consensus.authorities import AuthoritySet
 from market import client
 from market.client import regions
@@ -58,17 +57,14 @@ def timed(work: Callable[[], object]) -> list[float]:
     return took
 
 
-def said(name: str, took: list[float], base: float) -> str:
-    """Return a line of figures."""
-    middle = statistics.median(took)
-    return (
-        f"  {name}: {1e3 * middle:.1f} ms ({1e3 * min(took):.1f} .. {1e3 * max(took):.1f}), "
-        f"{middle / base:.1f} x the block's execution"
-    )
+def said(name: str, took: list[float], base: list[float]) -> Figure:
+    """Return a figure beside the block's execution."""
+    scaled = [1e3 * one for one in took]
+    return figure(name, "ms", scaled, over=("the block's execution", [1e3 * one for one in base]))
 
 
-def measure(homes: int) -> None:
-    """Measure and print for a region of so many homes."""
+def measure(homes: int) -> Iterator[Said]:
+    """Measure a region of so many homes."""
     region = slot_of(homes)
     follower = Follower(region.genesis)
     for block in region.blocks[:-1]:
@@ -78,7 +74,6 @@ def measure(homes: int) -> None:
     authorities = AuthoritySet(0, tuple(one.public for one in region.seated))
     maker = maker_of(region.genesis, app)
     execution = timed(lambda: executed(maker, last.block, parent))
-    base = statistics.median(execution)
     proof = prove(region.genesis, app, parent, last.block, last.certificate)
     data = encode(proof)
     chain_id, height = region.chain_id, last.header.height
@@ -90,21 +85,26 @@ def measure(homes: int) -> None:
     )
     judging = timed(lambda: judge(data, authorities, chain_id, height, natives()))
     parts = len(regions.evidence(data))
-    print(f"{homes} homes, block {height} settles a slot; {len(app.state_items())} keys of state")
-    print(f"  proof: {len(data)} bytes in {parts} parts, {len(proof.witness)} of them the witness")
-    print(said("executed", execution, base))
-    print(said("proven", proving, base))
-    print(said("judged", judging, base))
+    name = f"{homes} homes"
+    yield f"{name}, block {height} settles a slot; {len(app.state_items())} keys of state"
+    yield f"  {len(proof.witness)} of the proof's bytes are the witness"
+    yield figure(f"{name}, proof", "bytes", len(data))
+    yield figure(f"{name}, parts of the proof", "", parts)
+    yield figure(f"{name}, executed", "ms", [1e3 * one for one in execution])
+    yield said(f"{name}, proven", proving, execution)
+    yield said(f"{name}, judged", judging, execution)
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--homes", default=HOMES)
-    print(describe())
-    for homes in parser.parse_args().homes.split(","):
-        measure(int(homes))
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Measure."""
+    for homes in given.homes.split(","):
+        yield from measure(int(homes))
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

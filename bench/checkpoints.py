@@ -12,8 +12,9 @@ On the region's side: closing the record of one settled slot, by number of homes
 import argparse
 import statistics
 import time
+from collections.abc import Iterator
 
-from bench.machine import describe
+from bench.figures import Said, command, figure
 from consensus.authorities import verify_certificate
 from consensus.checkpoint import Checkpoint, Record
 from market.app import BlockEnv
@@ -48,18 +49,18 @@ def admitted(count: int, **rules: object) -> tuple[Main, list[Captured]]:
     return main, there
 
 
-def anchor(main: Main, raws: list[bytes]) -> float:
+def anchor(main: Main, raws: list[bytes], at_ms: int | None = None) -> float:
     """Return how long it takes to check, execute and commit a block. [s of the processor]"""
-    main.time_ms += 5_000
+    main.time_ms = main.time_ms + 5_000 if at_ms is None else at_ms
     began = time.process_time()
     checked = check(raws, main.chain_id, main.time_ms)
     txs = [tx for tx in checked if isinstance(tx, CheckedTransaction)]
     result = main.app.execute(BlockEnv(main.height + 1, main.time_ms), txs)
     main.app.commit(result)
     took = time.process_time() - began
-    codes = {(receipt.code, receipt.reason) for receipt in result.receipts}
-    if len(txs) != len(raws) or codes != {("ok", "")}:
-        raise SystemExit(f"checkpoints were refused: {codes}")
+    wrong = [receipt for receipt in result.receipts if receipt.code != "ok"]
+    if len(txs) != len(raws) or wrong:
+        raise SystemExit(f"transactions were refused: {wrong[:1]}")
     return took
 
 
@@ -93,12 +94,14 @@ def closing(homes: int) -> tuple[list[float], int]:
     return took, len(encode(found))
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--regions", type=int, default=REGIONS)
-    count = parser.parse_args().regions
-    print(describe())
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Measure."""
+    count = given.regions
     chain, there = admitted(count)
     records: list[Record] = [region.first(slot_totals(FIRST_SLOT)) for region in there]
     costs, sizes, posted = [], [], []
@@ -118,22 +121,18 @@ def main() -> None:
         ]
     region = there[0]
     alone = [baseline([region.checkpoint(records[0])] * 20, region) for _ in range(7)]
-    cost, least, most = statistics.median(costs), min(costs), max(costs)
-    print(f"{count} regions of {SEATS} authorities, {ROUNDS} checkpoints of one slot each")
-    print(f"bytes: {statistics.median(sizes):.0f} encoded, {statistics.median(posted):.0f} posted")
-    print(
-        f"processor: {1e3 * cost:.2f} ms per checkpoint ({1e3 * least:.2f} .. {1e3 * most:.2f}), "
-        f"{cost / statistics.median(alone):.1f} x its {region.set.quorum} signatures alone"
-    )
+    yield f"{count} regions of {SEATS} authorities, {ROUNDS} checkpoints of one slot each"
+    yield figure("a checkpoint encoded", "bytes", statistics.median(sizes))
+    yield figure("a checkpoint posted", "bytes", statistics.median(posted))
+    signatures = f"its {region.set.quorum} signatures alone", [1e3 * one for one in alone]
+    yield figure("a checkpoint", "ms", [1e3 * one for one in costs], over=signatures, aim=60)
+    rates = [60 / one for one in costs]
+    yield figure("checkpoints a minute on one core", "", rates, better="higher", aim=1_000)
     for homes in HOMES:
         took, size = closing(homes)
-        low, middle, high = min(took), statistics.median(took), max(took)
-        print(
-            f"{homes} homes: a slot's record closed in {1e3 * middle:.1f} ms "
-            f"({1e3 * low:.1f} .. {1e3 * high:.1f}), checkpoint of {size} bytes"
-        )
-    print(f"one core: {60 / cost:.0f} checkpoints per 60 s ({60 / most:.0f} .. {60 / least:.0f})")
+        yield figure(f"{homes} homes, a slot's record closed", "ms", [1e3 * one for one in took])
+        yield figure(f"{homes} homes, checkpoint", "bytes", size)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

@@ -5,22 +5,23 @@ network; they are recorded once and played to a fresh core again and again. The 
 Ed25519 verification, which each vote costs on top.
 """
 
-import statistics
+import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 
-from bench.machine import describe
+from bench.figures import Said, command, figure
+from bench.machine import signature_us
 from consensus import events
 from consensus.core import Core
 from tests.sim import keys
 from tests.sim.faults import Faults
 from tests.sim.node import SimNode
 from tests.sim.world import World
-from wire.keys import SigningKey, verify
 
 RECORDED_MS = 60_000
 SIMULATED_MS = 200_000
 REPEATS = 9
+NODES = "4,7,16"
 CORE_TARGET_US = 10
 SPEED_TARGET = 1_000
 
@@ -91,43 +92,23 @@ def simulated_over_real(n: int) -> list[float]:
     return figures
 
 
-def us_per_verification() -> float:
-    """One Ed25519 verification, the best of many. [µs]"""
-    key = SigningKey(bytes(32))
-    message = bytes(120)
-    signature = key.sign(message)
-    return 1e6 * _best(lambda: verify(key.public, message, signature), 500)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
+    parser.add_argument("--nodes", default=NODES, help="sizes of the set of authorities")
 
 
-def _best(call: Callable[[], object], times: int) -> float:
-    figures = []
-    for _ in range(times):
-        started = time.process_time()
-        call()
-        figures.append(time.process_time() - started)
-    return min(figures)
-
-
-def _show(figures: list[float]) -> str:
-    return f"{statistics.median(figures):.1f} ({min(figures):.1f}..{max(figures):.1f})"
-
-
-def main() -> None:
-    """Print the figures."""
-    print(describe())
-    baseline = us_per_verification()
-    print(f"one Ed25519 verification: {baseline:.1f} us")
-    for n in (4, 7, 16):
-        figures = us_per_message(n)
-        ratio = statistics.median(figures) / baseline
-        print(
-            f"core, n={n}: {_show(figures)} us per message without signatures, "
-            f"{ratio:.2f} of a verification (target {CORE_TARGET_US} us)"
-        )
-    for n in (4, 7, 16):
-        print(f"simulator, n={n}: {_show(simulated_over_real(n))} times real time", end="")
-        print(f" (target {SPEED_TARGET})" if n == 4 else "")
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Measure."""
+    sizes = [int(word) for word in given.nodes.split(",")]
+    base = "a signature's verification", signature_us()
+    for n in sizes:
+        aim = CORE_TARGET_US if n == 4 else None
+        yield figure(f"core, n={n}, a message", "us", us_per_message(n), over=base, aim=aim)
+    for n in sizes:
+        aim = SPEED_TARGET if n == 4 else None
+        faster = simulated_over_real(n)
+        yield figure(f"simulator, n={n}", "x real time", faster, better="higher", aim=aim)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

@@ -13,9 +13,10 @@ first run, in which regions do not trade.
 
 import argparse
 import time
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from bench.machine import describe
+from bench.figures import Said, command, figure
 from hems.home import HomeEnergyManager, MarketView
 from hems.neighbourhood import built_in
 from market import client
@@ -173,29 +174,33 @@ def run(homes: int, slots: int, trading: bool) -> list[Sums]:
     return found
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--homes", type=int, default=8)
     parser.add_argument("--slots", type=int, default=96)
-    options = parser.parse_args()
-    print(describe(), flush=True)
-    print(f"3 regions of {options.homes} homes, {options.slots} slots of a quarter of an hour")
-    print("trade  region  homes with PV  load kWh  served %  from kWh  to kWh  fed in kWh  paid")
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Measure."""
+    yield f"3 regions of {given.homes} homes, {given.slots} slots of a quarter of an hour"
+    yield "trade  region  homes with PV  load kWh  served %  from kWh  to kWh  fed in kWh  paid"
     for trading in (False, True):
         begun = time.process_time()
-        found = run(options.homes, options.slots, trading)
+        found = run(given.homes, given.slots, trading)
         word = "yes" if trading else "no"
         for number, (share, one) in enumerate(zip(PV_SHARES, found, strict=True), start=1):
-            print_row(word, str(number), f"{share:.0%}", one)
+            yield row(word, str(number), f"{share:.0%}", one)
         together = Sums(*(sum(column) for column in zip(*found, strict=True)))
-        print_row(word, "all", "", together)
-        print(f"       {time.process_time() - begun:.0f} s of the processor", flush=True)
+        yield row(word, "all", "", together)
+        name = "with trade across regions" if trading else "each for itself"
+        yield figure(f"{name}, served", "%", together.served_percent, better="higher")
+        yield figure(f"{name}, paid", "dollars", together.paid_micro / 1e6)
+        yield figure(f"{name}, the run", "s", time.process_time() - begun)
 
 
-def print_row(trade: str, region: str, share: str, one: Sums) -> None:
-    """Print one region's line."""
-    print(
+def row(trade: str, region: str, share: str, one: Sums) -> str:
+    """Return one region's line."""
+    return (
         f"{trade:5}  {region:>6}  {share:>13}  {one.load_wh / 1000:8.1f}  {one.served_percent:8.1f}"
         f"  {one.imported_wh / 1000:8.1f}  {one.exported_wh / 1000:6.1f}"
         f"  {one.fed_in_wh / 1000:10.1f}  {one.paid_micro / 1e6:6.2f}"
@@ -203,4 +208,4 @@ def print_row(trade: str, region: str, share: str, one: Sums) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

@@ -9,10 +9,10 @@ them, so that the clearing goes through several rounds. Times are of the process
 import argparse
 import random
 import statistics
-import time
+from collections.abc import Iterator
 
 from bench.checkpoints import CHECKPOINTS_PER_BLOCK, admitted, anchor
-from bench.machine import describe
+from bench.figures import Said, command, figure
 from market.tiers import ExchangeRules
 from tests.regions.grid import SLOT, SLOT_MS
 from wire.codec import Plain
@@ -47,8 +47,8 @@ def rules(zones: int, count: int) -> ExchangeRules:
     )
 
 
-def measure(count: int, zones: int) -> None:
-    """Offer, clear, and print what both took."""
+def measure(count: int, zones: int) -> Iterator[Said]:
+    """Offer and clear."""
     random_ = random.Random(zones)
     main, there = admitted(count, exchange=rules(zones, count))
     checkpoints, offers = [], []
@@ -64,29 +64,26 @@ def measure(count: int, zones: int) -> None:
     for first in range(0, count, CHECKPOINTS_PER_BLOCK):
         some = raws[first : first + CHECKPOINTS_PER_BLOCK]
         costs.append(1e3 * anchor(main, some) / len(some))
-    began = time.process_time()
-    main.block(at_ms=SLOT * SLOT_MS)
-    took = time.process_time() - began
+    took = anchor(main, [], at_ms=SLOT * SLOT_MS)
     sums = main.query("exchange", "cleared", {"slot": SLOT})
     size = statistics.median(len(raw) for raw in raws)
-    low, middle, high = min(costs), statistics.median(costs), max(costs)
-    print(
-        f"{zones:2} zones: an offer {middle:.2f} ms ({low:.2f} .. {high:.2f}), {size:.0f} bytes; "
-        f"{count} of them cleared in {took:.2f} s, {len(sums['flows'])} flows of "
-        f"{sums['traded_wh'] / 1e6:.1f} MWh",
-        flush=True,
-    )
+    name = f"{zones} zones" if zones > 1 else "one zone"
+    yield f"{name}: {len(sums['flows'])} flows of {sums['traded_wh'] / 1e6:.1f} MWh"
+    yield figure(f"{name}, an offer", "ms", costs)
+    yield figure(f"{name}, an offer posted", "bytes", size)
+    yield figure(f"{name}, {count} offers cleared", "s", took, aim=1.0)
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--regions", type=int, default=REGIONS)
-    count = parser.parse_args().regions
-    print(describe())
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Measure."""
     for zones in (1, ZONES):
-        measure(count, zones)
+        yield from measure(given.regions, zones)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

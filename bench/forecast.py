@@ -15,13 +15,13 @@ import argparse
 import csv
 import gzip
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from bench.machine import describe
+from bench.figures import Said, command, figure
 from hems.civil import FloatArray
 from hems.errors import DataError
 from hems.forecast import HISTORY_DAYS, Forecast, blend, model, pv_blend
@@ -128,44 +128,47 @@ def city_productions(folder: Path) -> list[Series]:
     ]
 
 
-def main() -> None:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--data", type=Path, default=LOAD_FILE)
     parser.add_argument("--pv", type=Path, default=PV_FILE)
     parser.add_argument("--city", type=Path, default=CITY_FOLDER)
     parser.add_argument("--models", default=",".join(model.MODELS))
     parser.add_argument("--zone", default="Australia/Sydney")
     parser.add_argument("--retrain-days", type=int, default=RETRAIN_DAYS)
+    parser.add_argument("--homes", type=int, default=0, help="of the load file; 0: all")
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--day-ahead", action="store_true")
     only.add_argument("--intraday", action="store_true")
-    arguments = parser.parse_args()
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Forecast."""
     try:
-        loads, _ = read_series(arguments.data, arguments.zone)
-        _, productions = read_series(arguments.pv, arguments.zone)
+        loads, _ = read_series(given.data, given.zone)
+        _, productions = read_series(given.pv, given.zone)
     except DataError as error:
         raise SystemExit(f"{error}\ngive a load file with --data and a PV file with --pv") from None
-    print(describe())
-    if not arguments.intraday:
-        for name in arguments.models.split(","):
-            show_load(arguments.data.name, loads, name, arguments.retrain_days)
-            if arguments.city.is_dir():
-                city = city_loads(arguments.city)
-                show_load("CityLearn 2022", city, name, arguments.retrain_days)
-        show_pv(arguments.pv.name, productions)
-        if arguments.city.is_dir():
-            show_pv("CityLearn 2022", city_productions(arguments.city))
-    if not arguments.day_ahead:
-        show_intraday(loads, productions, arguments.city)
+    loads = loads[: given.homes or None]
+    if not given.intraday:
+        for name in given.models.split(","):
+            yield from of_load(given.data.name, loads, name, given.retrain_days)
+            if given.city.is_dir():
+                city = city_loads(given.city)
+                yield from of_load("CityLearn 2022", city, name, given.retrain_days)
+        yield from of_pv(given.pv.name, productions)
+        if given.city.is_dir():
+            yield from of_pv("CityLearn 2022", city_productions(given.city))
+    if not given.day_ahead:
+        yield from intraday(loads, productions, given.city)
 
 
-def show_load(file: str, loads: list[Series], name: model.ModelName, retrain_days: int) -> None:
-    """Print the walk-forward table of a model."""
-    print(
-        f"load, {name}, day-ahead against the 7-day naive, trained every {retrain_days} d: {file}"
-    )
-    print(
+def of_load(
+    file: str, loads: list[Series], name: model.ModelName, retrain_days: int
+) -> Iterator[Said]:
+    """Yield the walk-forward table of a model."""
+    yield f"load, {name}, day-ahead against the 7-day naive, trained every {retrain_days} d: {file}"
+    yield (
         f"{'':16} mean MAE   RMSE    bias   median MAE   80 % holds   pinball / 28 days   CPU s/fit"
     )
     homes, spent = [], []
@@ -176,71 +179,71 @@ def show_load(file: str, loads: list[Series], name: model.ModelName, retrain_day
         spent.append((time.process_time() - begin) / fits)
         home = homes[-1]
         ratio = home.pinball_wh / home.pinball_28_wh
-        show(home.name, home.mean, home.median, (home.coverage_80, ratio, spent[-1]))
+        yield row(home.name, home.mean, home.median, (home.coverage_80, ratio, spent[-1]))
     means, medians = ([getattr(home, of) for home in homes] for of in ("mean", "median"))
-    show(
-        "median home",
-        median_skill(means),
-        median_skill(medians),
-        (*total_of(homes), float(np.median(spent))),
-    )
+    whole = (*total_of(homes), float(np.median(spent)))
+    yield row("median home", median_skill(means), median_skill(medians), whole)
+    title = f"load, {name}, {file}"
+    skills = [float(of.skill_mae) for of in means]
+    yield figure(f"{title}, skill (MAE) by home", "", skills, better="higher")
+    yield figure(f"{title}, a fit", "s", spent)
 
 
-def show_pv(file: str, productions: list[Series]) -> None:
-    """Print the PV forecast's skill over yesterday."""
+def of_pv(file: str, productions: list[Series]) -> Iterator[Said]:
+    """Yield the PV forecast's skill over yesterday."""
     skills = [pv_skill(series) for series in productions]
-    print(f"PV, day-ahead against yesterday: {file}\n{'':16}      MAE   RMSE    bias")
+    yield f"PV, day-ahead against yesterday: {file}\n{'':16}      MAE   RMSE    bias"
     for name, of in (
         *((series.name, of) for series, of in zip(productions, skills, strict=True)),
         ("median home", median_skill(skills)),
     ):
-        print(f"{name:16} {of.skill_mae:8.3f} {of.skill_rmse:6.3f} {of.bias:+7.1%}", flush=True)
+        yield f"{name:16} {of.skill_mae:8.3f} {of.skill_rmse:6.3f} {of.bias:+7.1%}"
+    by_home = [float(of.skill_mae) for of in skills]
+    yield figure(f"PV, {file}, skill (MAE) by home", "", by_home, better="higher")
 
 
-def show(name: str, mean: Skill, median: Skill, rest: tuple[float, float, float]) -> None:
-    """Print one line."""
+def row(name: str, mean: Skill, median: Skill, rest: tuple[float, float, float]) -> str:
+    """Return one line."""
     coverage, ratio, seconds = rest
-    print(
+    return (
         f"{name:16} {mean.skill_mae:8.3f} {mean.skill_rmse:6.3f} {mean.bias:+7.1%}"
-        f" {median.skill_mae:12.3f} {coverage:12.1%} {ratio:19.3f} {seconds:11.2f}",
-        flush=True,
+        f" {median.skill_mae:12.3f} {coverage:12.1%} {ratio:19.3f} {seconds:11.2f}"
     )
 
 
-def show_intraday(loads: list[Series], productions: list[Series], city: Path) -> None:
-    """Print the tables of the correction by what today has shown."""
-    print(f"intraday, leads 1 to {LEADS} steps, over the day-ahead forecast")
+def intraday(loads: list[Series], productions: list[Series], city: Path) -> Iterator[Said]:
+    """Yield the tables of the correction by what today has shown."""
+    yield f"intraday, leads 1 to {LEADS} steps, over the day-ahead forecast"
     scores = [
         step_forward(series.energy_wh, series.steps_per_day, blend, persist_load)
         for series in loads
     ]
-    show_leads(
-        "load, median home", Intraday(*(np.median(s, axis=0) for s in zip(*scores, strict=True)))
-    )
-    show_leads(
-        "load, worst home", Intraday(*(np.min(s, axis=0) for s in zip(*scores, strict=True)))
-    )
+    middle = Intraday(*(np.median(s, axis=0) for s in zip(*scores, strict=True)))
+    yield from of_leads("load, median home", middle)
+    worst = Intraday(*(np.min(s, axis=0) for s in zip(*scores, strict=True)))
+    yield from of_leads("load, worst home", worst)
     for series in productions:
         score = step_forward(series.energy_wh, series.steps_per_day, pv_blend, persist_pv)
-        show_leads(f"PV, {series.name} ({1440 // series.steps_per_day} min)", score)
+        yield from of_leads(f"PV, {series.name} ({1440 // series.steps_per_day} min)", score)
     if not city.is_dir():
-        print(f"no folder {city}; give CityLearn's with --city for homes of another place")
+        yield f"no folder {city}; give CityLearn's with --city for homes of another place"
         return
     for home in CITY_HOMES:
         pv = city_column(city, home, "solar_generation")
-        show_leads(
-            f"PV, CityLearn building {home} (60 min)",
-            step_forward(pv, 24, pv_blend, persist_pv),
-        )
+        score = step_forward(pv, 24, pv_blend, persist_pv)
+        yield from of_leads(f"PV, CityLearn building {home} (60 min)", score)
 
 
-def show_leads(name: str, score: Intraday) -> None:
-    """Print a score, a line for each figure, a column for each lead."""
-    print(f"{name}; {score.ms:.2f} ms")
+def of_leads(name: str, score: Intraday) -> Iterator[Said]:
+    """Yield a score, a line for each quantity, a column for each lead."""
+    yield name
     for what, values in score._asdict().items():
         if what != "ms":
-            print(f"  {what:20}" + "".join(f"{value:8.3f}" for value in values))
+            yield f"  {what:20}" + "".join(f"{value:8.3f}" for value in values)
+    by_lead = [float(value) for value in score.skill_mae]
+    yield figure(f"intraday, {name}, skill (MAE) by lead", "", by_lead, better="higher")
+    yield figure(f"intraday, {name}, a correction", "ms", float(score.ms))
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

@@ -8,25 +8,26 @@ of finality is the block interval.
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 
-from bench.machine import describe
+from bench.figures import Said, command, figure
 from node.genesis import ChainParams
 
 
-def main() -> None:
-    """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--slots", type=int, default=20)
     parser.add_argument("--time-lapse", type=int, default=180)
-    options = parser.parse_args()
-    print(describe(), flush=True)
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Run the street."""
     done = subprocess.run(
         [
             *(sys.executable, "-P", "-m", "cli", "testnet", "up", "--json"),
-            *("--slots", str(options.slots), "--time-lapse", str(options.time_lapse)),
+            *("--slots", str(given.slots), "--time-lapse", str(given.time_lapse)),
         ],
         stdout=subprocess.PIPE,
         text=True,
@@ -36,16 +37,17 @@ def main() -> None:
     rss = [node["rss_mib"] for node in report["nodes"]]
     cpu = [100 * node["cpu_s"] / node["uptime_s"] for node in report["nodes"]]
     finality, interval_ms = report["finality_ms"], ChainParams().block_interval_ms
-    connected, first = report["all_connected_s"], report["first_block_s"]
-    print(f"{report['homes']} homes, {report['slots']} slots, {report['trades']} trades")
-    print(f"all connected after {connected} s, first block after {first} s")
-    print(
-        f"an order is final after p50 {finality['p50']:.0f} ms, p95 {finality['p95']:.0f} ms: "
-        f"{finality['p95'] / interval_ms:.2f} block intervals ({finality['count']} transactions)"
-    )
-    print(f"memory: median {statistics.median(rss):.1f} MiB ({min(rss):.1f} .. {max(rss):.1f})")
-    print(f"CPU while trading: median {statistics.median(cpu):.1f} % of a core per node")
+    slots = report["slots"]
+    yield f"{report['homes']} homes, {slots} slots, {report['trades']} trades"
+    yield figure("all connected", "s", report["all_connected_s"], wall=True, aim=45)
+    yield figure("first block", "s", report["first_block_s"], wall=True, aim=45)
+    yield f"finality of {finality['count']} transactions:"
+    over = "a block interval", interval_ms
+    yield figure("an order final, p50", "ms", finality["p50"], over=over, wall=True)
+    yield figure("an order final, p95", "ms", finality["p95"], over=over, wall=True, aim=2_500)
+    yield figure(f"memory of a node after {slots} slots", "MiB", rss, aim=150)
+    yield figure("CPU of a node while trading", "% of a core", cpu)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

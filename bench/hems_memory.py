@@ -12,11 +12,12 @@ import argparse
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+from bench.figures import Said, command, figure, parser_of
 from bench.forecast import LOAD_FILE
-from bench.machine import describe
 
 HOME = "home_10006414"
 DATE = date(2014, 2, 1)
@@ -24,26 +25,30 @@ STEP_MS = 30 * 60_000
 MODELS = ("blend", "ridge", "boosted")
 
 
-def main() -> None:
-    """Print a line for each model."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--data", type=Path, default=LOAD_FILE)
     parser.add_argument("--home", default=HOME)
+    parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--child", choices=MODELS, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.child:
-        measure(arguments.child, arguments.data, arguments.home)
-        return
-    print(describe())
-    print("beyond Python with numpy: resident, most; CPU of the first plan, training included")
-    for name in MODELS:
-        command = [sys.executable, "-m", "bench.hems_memory", "--child", name]
-        rest = ["--data", str(arguments.data), "--home", arguments.home]
-        subprocess.run([*command, *rest], check=True)
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Measure each model in a process of its own."""
+    for name in given.models.split(","):
+        if name not in MODELS:
+            raise SystemExit(f"{name} is no model; there are: {', '.join(MODELS)}")
+        words = [sys.executable, "-m", "bench.hems_memory", "--child", name]
+        words += ["--data", str(given.data), "--home", given.home]
+        done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
+        now, most, spent = map(float, done.stdout.split())
+        yield figure(f"{name}, resident beyond Python with numpy", "MiB", now)
+        yield figure(f"{name}, the most there was", "MiB", most)
+        yield figure(f"{name}, first plan with its training", "s", spent)
 
 
 def measure(name: str, data: Path, home: str) -> None:
-    """Plan a slot and say what it took."""
+    """Plan a slot; print memory now, the most there was [MiB] and CPU seconds."""
     bare, _ = memory_mib()
     from hems.config import ForecastSettings, HomeConfig, ReplayHome
     from hems.devices import Battery
@@ -57,7 +62,7 @@ def measure(name: str, data: Path, home: str) -> None:
     manager.plan_slot(start_ms, STEP_MS, MarketView(lambda ms: 300_000, 100_000))
     spent = time.process_time() - begin
     now, most = memory_mib()
-    print(f"{name:8} {now - bare:5.0f} MiB {most - bare:5.0f} MiB {spent:6.1f} s", flush=True)
+    print(now - bare, most - bare, spent)
 
 
 def memory_mib() -> tuple[float, float]:
@@ -68,4 +73,8 @@ def memory_mib() -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    main()
+    if "--child" in sys.argv:
+        given = parser_of(__doc__, options).parse_args()
+        measure(given.child, given.data, given.home)
+    else:
+        command(__doc__, options, figures)

@@ -10,10 +10,11 @@ import argparse
 import asyncio
 import statistics
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.machine import describe
+from bench.figures import Said, command, figure
 from node.api.control import ask
 from node.errors import ControlError
 from node.genesis import ChainParams
@@ -22,6 +23,7 @@ from testnet.processes import HomeProcess, start_all, stop_all
 from testnet.street import Street, StreetPlan, create_street
 
 SETTLE_S = 20
+AUTHORITIES = 4
 
 
 async def statuses(street: Street) -> dict[str, dict[str, Any]]:
@@ -32,8 +34,10 @@ async def statuses(street: Street) -> dict[str, dict[str, Any]]:
     return {name: await one(name) for name in street.names}
 
 
-async def measure(homes: int, seconds: int, heartbeat_ms: int) -> tuple[list[float], list[float]]:
-    """Return CPU [% of a core] and memory [MiB] per node, and print how many blocks were made."""
+async def measure(
+    homes: int, seconds: int, heartbeat_ms: int
+) -> tuple[list[float], list[float], int]:
+    """Return CPU [% of a core] and memory [MiB] per node, and how many blocks were made."""
     with tempfile.TemporaryDirectory() as directory:
         street = create_street(
             Path(directory) / "street",
@@ -68,33 +72,31 @@ async def measure(homes: int, seconds: int, heartbeat_ms: int) -> tuple[list[flo
     ]
     first = street.names[0]
     blocks = ended[first]["height"] - begun[first]["height"]
-    print(f"heartbeat {heartbeat_ms} ms: {blocks} blocks in {seconds} s")
-    return cpu, [ended[n]["rss_mib"] for n in street.names]
+    return cpu, [ended[n]["rss_mib"] for n in street.names], blocks
 
 
-def show(title: str, values: list[float], unit: str) -> None:
-    print(
-        f"  {title}: median {statistics.median(values):.2f} {unit} "
-        f"({min(values):.2f} .. {max(values):.2f})"
-    )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--homes", type=int, default=12)
     parser.add_argument("--seconds", type=int, default=60)
-    options = parser.parse_args()
-    print(describe())
-    results = {}
-    for heartbeat_ms in (1_000, 30_000):
-        cpu, rss = asyncio.run(measure(options.homes, options.seconds, heartbeat_ms))
-        show("authorities", cpu[:4], "% of a core")
-        show("followers", cpu[4:], "% of a core")
-        show("all nodes", cpu, "% of a core")
-        show("memory", rss, "MiB")
-        results[heartbeat_ms] = statistics.median(cpu)
-    print(f"ratio to the baseline: {results[1_000] / results[30_000]:.2f}")
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Measure the baseline, then the street with a block each second."""
+    seldom = 1.0
+    for heartbeat_ms in (30_000, 1_000):
+        cpu, rss, blocks = asyncio.run(measure(given.homes, given.seconds, heartbeat_ms))
+        name = f"a block each {heartbeat_ms // 1000} s"
+        yield f"{name}: {blocks} blocks in {given.seconds} s"
+        often = heartbeat_ms == 1_000
+        over = ("the same at one each 30 s", seldom) if often else None
+        yield figure(f"{name}, all nodes", "% of a core", cpu, over=over)
+        aim = 3.0 if often else None
+        yield figure(f"{name}, authorities", "% of a core", cpu[:AUTHORITIES], aim=aim)
+        yield figure(f"{name}, followers", "% of a core", cpu[AUTHORITIES:])
+        yield figure(f"{name}, memory", "MiB", rss)
+        seldom = statistics.median(cpu)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

@@ -1,8 +1,18 @@
-"""The machine a figure was measured on."""
+"""The machine a figure was measured on, and how fast it is just now."""
 
 import os
 import platform
+import statistics
+import time
 from pathlib import Path
+from typing import Final
+
+from wire.keys import SigningKey, verify
+
+# As long as a posted order is.
+SIGNED_BYTES: Final = 250
+BATCHES: Final = 20
+BATCH: Final = 50
 
 
 def describe() -> str:
@@ -17,3 +27,19 @@ def describe() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return f"{model}, {cores} cores, {python}, {platform.system()} {platform.release()}"
+
+
+def signature_us() -> float:
+    """Return the processor's time for one Ed25519 verification, the median of batches. [µs]
+
+    It uses no code that changes with ours, so it says how fast the machine is at the moment.
+    """
+    key, message = SigningKey(bytes(32)), bytes(SIGNED_BYTES)
+    public, signature = key.public, key.sign(message)
+    took = []
+    for _ in range(BATCHES):
+        begun = time.process_time()
+        for _ in range(BATCH):
+            verify(public, message, signature)
+        took.append((time.process_time() - begun) / BATCH)
+    return 1e6 * statistics.median(took)

@@ -1,25 +1,20 @@
-"""How fast the mechanisms are: `uv run python -m bench.matching [--pymarket] [ORDERS ...]`.
+"""How fast the mechanisms are: `uv run python -m bench.matching [ORDERS ...]`.
 
 For each mechanism of the libraries and each number of orders (10,000 and 100,000 unless given):
 orders taken from the state, matched inside the machine, trades written back; beside the same text
 run by plain CPython over ready lists. Times are of the processor: one thread, which waits for
 nothing.
 
-`--pymarket` adds PyMarket 0.7.6's Huang and MUDA auctions on the same 10,000 orders, in an
-environment of its own.
+`bench.peers.pymarket_auctions` has PyMarket's auctions clear the same orders.
 """
 
-import json
+import argparse
 import random
-import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from bench.machine import describe
+from bench.figures import Figure, Said, command, figure
 from market import contracts
 from market.vm.executor import Executor
 from market.vm.gas import HOOK_CAPS
@@ -30,6 +25,8 @@ from wire.codec import encode
 SIZES = (10_000, 100_000)
 ROUNDS = {10_000: 11}
 ROUNDS_ELSE = 3
+# For the median. [ms]
+AIMS_MS = {10_000: 50.0, 100_000: 800.0}
 ORDERS_PER_HOME = 20
 OFFERS_PER_REQUEST = 19
 LINES = 63
@@ -83,20 +80,30 @@ def match(mechanism, rows, terms):
 """
 
 
-def main() -> None:
-    words = sys.argv[1:]
-    print(describe())
-    sizes = [int(word.replace(",", "")) for word in words if word != "--pymarket"]
-    for count in sizes or SIZES:
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
+    parser.add_argument("orders", nargs="*", metavar="ORDERS", type=_count, default=SIZES)
+
+
+def _count(word: str) -> int:
+    count = int(word.replace(",", ""))
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{word}: a number of orders, 1 or more, is needed")
+    return count
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Measure each mechanism."""
+    for count in given.orders:
         for name in _cases(count):
-            measure(name, count)
-    if "--pymarket" in words:
-        beside_pymarket()
+            found, trades = measure(name, count)
+            yield found
+            yield f"  {trades:,} trades"
 
 
-def measure(name: str, count: int) -> float:
-    """Print the figures of one mechanism; return its median. [s]"""
-    mechanism, rows, terms = _case(name, count)
+def measure(name: str, count: int) -> tuple[Figure, int]:
+    """Return the figure of one mechanism, and its number of trades."""
+    mechanism, rows, terms = case(name, count)
     executor, state = _machine(rows)
     plain = _plain()
 
@@ -112,38 +119,8 @@ def measure(name: str, count: int) -> float:
     rounds = ROUNDS.get(count, ROUNDS_ELSE)
     took = _times(inside, rounds)
     base = _times(lambda: plain["match"](mechanism, rows, terms), rounds)
-    middle = statistics.median(took)
-    ratio = middle / statistics.median(base)
-    print(f"{name}, {count:,} orders, {trades:,} trades: {_show(took)}; in plain CPython "
-          f"{_show(base)}; ratio {ratio:.1f}")  # fmt: skip
-    return middle
-
-
-def beside_pymarket() -> None:
-    """PyMarket's auctions and ours, on the same orders."""
-    count = SIZES[0]
-    _, rows, _ = _case("high_low", count)
-    orders = [[wh, abs(price), home, 1 - side] for side, price, _, home, wh, _, _ in rows]
-    command = ["uv", "run", "--quiet", "--isolated", "--no-project", "--python", sys.executable]
-    command += ["--with", "pymarket==0.7.6", "--with", "pandas<2.2", "python"]
-    script = Path(__file__).with_name("pymarket_auctions.py")
-    done = subprocess.run(
-        [*command, str(script)],
-        input=json.dumps(orders),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr[-1_000:])
-    ours = {"huang": "high_low", "muda": "uniform"}
-    for auction, took, transactions, bought in json.loads(done.stdout):
-        name = ours[auction]
-        middle = measure(name, count)
-        print(
-            f"    PyMarket 0.7.6 {auction} on the same orders: {took:.2f} s, {transactions:,} "
-            f"transactions, {bought / 1000:,.0f} kWh; {took / middle:,.0f} times {name}'s"
-        )
+    aim, over = AIMS_MS.get(count), ("plain CPython", base)
+    return figure(f"{name}, {count:,} orders", "ms", took, over=over, aim=aim), trades
 
 
 def _cases(count: int) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -166,7 +143,8 @@ def _cases(count: int) -> dict[str, tuple[str, dict[str, Any]]]:
     }
 
 
-def _case(name: str, count: int) -> tuple[str, list[list[int]], dict[str, Any]]:
+def case(name: str, count: int) -> tuple[str, list[list[int]], dict[str, Any]]:
+    """Return what `match` runs, the orders and the terms of one mechanism."""
     mechanism, terms = _cases(count)[name]
     random_ = random.Random(1)
     if mechanism == "share":
@@ -221,18 +199,14 @@ def _plain() -> dict[str, Any]:
 
 
 def _times(run: Callable[[], object], rounds: int) -> list[float]:
+    """Return how long each round takes. [ms]"""
     times = []
     for _ in range(rounds):
         start = time.thread_time()
         run()
-        times.append(time.thread_time() - start)
+        times.append(1e3 * (time.thread_time() - start))
     return times
 
 
-def _show(times: list[float]) -> str:
-    scaled = [1e3 * value for value in (statistics.median(times), min(times), max(times))]
-    return "{:.1f} ms ({:.1f}..{:.1f})".format(*scaled)
-
-
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

@@ -9,9 +9,10 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any, Final
 
-from bench.machine import describe
+from bench.figures import Said, command, figure
 
 MECHANISMS: Final = ("high_low", "uniform", "request_offer", "sharing")
 # Offers to a request are taken for a third of a slot: here for 3.3 s.
@@ -26,21 +27,27 @@ HEAD: Final = (
 )
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("mechanisms", nargs="*", metavar="NAME", default=list(MECHANISMS))
     parser.add_argument("--time-lapse", type=int, default=TIME_LAPSE)
     parser.add_argument("--homes", type=int, default=HOMES)
     parser.add_argument("--slots", type=int, default=SLOTS)
-    options = parser.parse_args()
-    print(describe())
-    print(HEAD, flush=True)
-    for name in options.mechanisms:
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Run a street by each mechanism."""
+    for name in given.mechanisms:
         if name not in MECHANISMS:
-            parser.error(f"{name} is no mechanism; there are: {', '.join(MECHANISMS)}")
-        report = run(name, options.slots, options.time_lapse, options.homes)
-        print(row(name, report), flush=True)
+            raise SystemExit(f"{name} is no mechanism; there are: {', '.join(MECHANISMS)}")
+    yield HEAD
+    for name in given.mechanisms:
+        report = run(name, given.slots, given.time_lapse, given.homes)
+        yield row(name, report)
+        yield figure(f"{name}, traded", "kWh", report["traded_wh"] / 1000, better="higher")
+        saved = report["savings_percent"]
+        if saved is not None:
+            yield figure(f"{name}, saved", "%", saved, better="higher")
 
 
 def run(mechanism: str, slots: int, time_lapse: int, homes: int) -> dict[str, Any]:
@@ -85,4 +92,4 @@ def row(mechanism: str, report: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

@@ -12,13 +12,13 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import uvloop
 
-from bench.machine import describe
+from bench.figures import Said, command, figure, parser_of
 from node.network._limits import Limits
 from node.network.base import Network
 from node.network.libp2p import Libp2pNetwork
@@ -115,7 +115,8 @@ async def measure(pair: Pair, work: Callable[[Pair], Awaitable[None]]) -> tuple[
     return statistics.median(walls), cpus
 
 
-async def pairs() -> None:
+async def pairs() -> list[Said]:
+    """Measure two nodes of this process."""
     keys = [SigningKey(bytes([number + 1]) * 32) for number in range(2)]
     listen = "/ip4/127.0.0.1/tcp/0"
     real = Pair(*(Libp2pNetwork(key, listen, PSK, limits=LIMITS) for key in keys))
@@ -123,7 +124,7 @@ async def pairs() -> None:
     twin = Pair(*(MemoryNetwork(key.peer_id, hub, LIMITS) for key in keys))
     await real.start()
     await twin.start()
-    print(f"CPU of both ends, {ROUNDS} rounds, median (min..max), ratio to the in-memory twin")
+    said: list[Said] = [f"CPU of both ends, {ROUNDS} rounds"]
     for name, work, unit in (
         ("gossip, one at a time", Pair.gossip, MESSAGES),
         ("message stream, one at a time", Pair.send, MESSAGES),
@@ -132,17 +133,19 @@ async def pairs() -> None:
     ):
         wall_s, cpus = await measure(real, work)
         _, base = await measure(twin, work)
-        each = sorted(1_000 * cpu / unit for cpu in cpus)
-        middle = statistics.median(each)
-        ratio = statistics.median(cpus) / statistics.median(base)
-        more = f", {ANSWER_BYTES / wall_s / 1e6:.0f} MB/s" if unit == 1 else ""
-        print(f"  {name:32} {middle:8.3f} ms ({each[0]:.3f}..{each[-1]:.3f}), x{ratio:.1f}{more}")
+        each = [1_000 * cpu / unit for cpu in cpus]
+        of_twin = "the in-memory twin", [1_000 * cpu / unit for cpu in base]
+        said.append(figure(name, "ms", each, over=of_twin))
+        if unit == 1:
+            rate = ANSWER_BYTES / wall_s / 1e6
+            said.append(figure(f"{name}, rate", "MB/s", rate, better="higher", wall=True))
     cpu = time.process_time()
     await asyncio.sleep(10)
     idle_percent = 100 * (time.process_time() - cpu) / 10
-    print(f"  idle, both ends of one link      {idle_percent:8.2f} % of a core")
+    said.append(figure("idle, both ends of one link", "% of a core", idle_percent))
     for network in (real.first, real.second, twin.first, twin.second):
         await network.stop()
+    return said
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -191,7 +194,8 @@ async def home(number: int, homes: int, seconds: float, per_second: float) -> No
     await network.stop()
 
 
-async def street(homes: int, seconds: float, per_second: float) -> None:
+async def street(homes: int, seconds: float, per_second: float) -> list[Said]:
+    """Measure a street of processes."""
     options = ["--seconds", str(seconds), "--per-second", str(per_second), "--homes", str(homes)]
     processes = [
         await asyncio.create_subprocess_exec(
@@ -202,32 +206,36 @@ async def street(homes: int, seconds: float, per_second: float) -> None:
     ]  # fmt: skip
     outputs = [(await process.communicate())[0] for process in processes]
     reports = [msgspec.json.decode(output, type=Report) for output in outputs]
-    print(f"{homes} processes, {per_second:g} messages/s in all, median (min..max) over the homes")
-    for name, values, unit in (
-        ("five peers after the start", [report.met_s for report in reports], "s"),
-        ("peers", [float(report.peers) for report in reports], ""),
-        ("CPU", [report.cpu_percent for report in reports], "% of a core"),
-        ("resident memory", [report.rss_mib for report in reports], "MiB"),
-        ("gossip heard", [100 * report.heard_share for report in reports], "%"),
-    ):
-        middle = statistics.median(values)
-        print(f"  {name:32} {middle:8.2f} {unit} ({min(values):.2f}..{max(values):.2f})")
+    said: list[Said] = [f"{homes} processes, {per_second:g} messages/s in all"]
+    met = [report.met_s for report in reports]
+    said.append(figure("five peers after the start", "s", met, wall=True))
+    peers = [float(report.peers) for report in reports]
+    said.append(figure("peers", "", peers, better="neither"))
+    cpu = [report.cpu_percent for report in reports]
+    said.append(figure("CPU of a home", "% of a core", cpu))
+    said.append(figure("resident memory of a home", "MiB", [report.rss_mib for report in reports]))
+    heard = [100 * report.heard_share for report in reports]
+    said.append(figure("gossip heard", "%", heard, better="higher"))
+    return said
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--homes", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--per-second", type=float, default=2.0)
     parser.add_argument("--home", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.home is not None:
-        uvloop.run(home(options.home, options.homes, options.seconds, options.per_second))
-        return
-    print(describe())
-    uvloop.run(pairs())
-    uvloop.run(street(options.homes, options.seconds, options.per_second))
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Measure pairs, then a street."""
+    yield from uvloop.run(pairs())
+    yield from uvloop.run(street(given.homes, given.seconds, given.per_second))
 
 
 if __name__ == "__main__":
-    main()
+    if "--home" in sys.argv:
+        given = parser_of(__doc__, options).parse_args()
+        uvloop.run(home(given.home, given.homes, given.seconds, given.per_second))
+    else:
+        command(__doc__, options, figures)

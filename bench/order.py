@@ -13,15 +13,15 @@ import asyncio
 import collections
 import cProfile
 import pstats
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.figures import Said, command, figure
 from bench.load import ENERGY_WH, ORDERS_PER_SLOT, PRICE_MICRO_PER_KWH, key_of
-from bench.machine import describe
+from bench.machine import signature_us
 from bench.throughput import FIRST_SLOT, HOMES, bench_genesis
 from consensus.messages import tx_root
 from market import client
@@ -29,11 +29,11 @@ from market.app import Application, BlockEnv
 from node.process import collect_seldom
 from node.store import Store, StoredBlock
 from wire.codec import encode
-from wire.keys import SigningKey, verify
+from wire.keys import SigningKey
 from wire.transaction import CheckedTransaction, check
 
 VALID_MS = 3_600_000
-VERIFICATIONS = 2_000
+AIM_SIGNATURES = 3
 PROFILED = 40
 
 
@@ -49,19 +49,6 @@ class Clock:
         begun = time.process_time()
         yield
         self.blocks[-1][name] += time.process_time() - begun
-
-
-def verify_us() -> float:
-    """Return the CPU time of one verification, the median of batches. [µs]"""
-    key, message = key_of(0), bytes(250)
-    signature = key.sign(message)
-    took = []
-    for _ in range(20):
-        begun = time.process_time()
-        for _ in range(VERIFICATIONS // 20):
-            verify(key.public, message, signature)
-        took.append((time.process_time() - begun) / (VERIFICATIONS // 20))
-    return 1e6 * statistics.median(took)
 
 
 def signed_block(
@@ -126,31 +113,27 @@ async def _one_block(
         app.commit(result)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--orders", type=int, default=500, help="in a block")
     parser.add_argument("--blocks", type=int, default=12)
     parser.add_argument("--profile", action="store_true", help="where the CPU goes, by function")
-    options = parser.parse_args()
-    print(describe())
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Measure."""
     collect_seldom()
-    before = verify_us()
-    clock = asyncio.run(measure(options))
-    each = statistics.median([before, verify_us()])
-    print(f"one signature: {each:.1f} us")
+    before = signature_us()
+    clock = asyncio.run(measure(given))
+    each = [before, signature_us()]
+    base = "a signature's verification", each
+    # The first block finds no cache filled.
     blocks = clock.blocks[1:] or clock.blocks
     for name in blocks[0]:
-        _show(name, [1e6 * block[name] / options.orders for block in blocks], each)
-    _show("in all", [1e6 * block.total() / options.orders for block in blocks], each)
-
-
-def _show(name: str, took_us: list[float], each_us: float) -> None:
-    middle = statistics.median(took_us)
-    print(
-        f"{name:22} {middle:7.1f} us per order ({min(took_us):.1f} .. {max(took_us):.1f}), "
-        f"{middle / each_us:.2f} signatures"
-    )
+        yield figure(name, "us", [1e6 * one[name] / given.orders for one in blocks], over=base)
+    whole = [1e6 * one.total() / given.orders for one in blocks]
+    yield figure("in all", "us", whole, over=base, aim=AIM_SIGNATURES * sum(each) / len(each))
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

@@ -17,10 +17,12 @@ import argparse
 import random
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from bench.machine import describe
+from msgspec.structs import replace
+
+from bench.figures import Said, command, figure
 from consensus.authorities import verify_certificate
 from consensus.checkpoint import Checkpoint, Record
 from market import client
@@ -290,51 +292,49 @@ def ladder(number: int, slot: int) -> list[Plain]:
     ]
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--regions", default=COUNTS)
     parser.add_argument("--slots", type=int, default=SLOTS)
-    given = parser.parse_args()
-    print(describe(), flush=True)
-    grids = [Grid(int(text)) for text in given.regions.split(",")]
+
+
+def lived(counts: Iterable[int], slots: int) -> Iterator[tuple[Grid, list[tuple[Cost, Cost]]]]:
+    """Let grids of so many regions live in turns; yield each with its homes' costs by slot."""
+    grids = [Grid(count) for count in counts]
     seen: list[list[tuple[Cost, Cost]]] = [[] for _ in grids]
-    for turn in range(WARM_UP + given.slots):
+    for turn in range(WARM_UP + slots):
         for grid, costs in zip(grids, seen, strict=True):
             grid.live(SLOT + 2 * turn)
             costs.append(grid.costs())
-    print(f"{HOMES} homes a region, {given.slots} slots; of a home and slot, in one node's work:")
-    base = None
     for grid, costs in zip(grids, seen, strict=True):
-        counted = costs[WARM_UP:]
+        yield grid, costs[WARM_UP:]
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Measure."""
+    yield f"{HOMES} homes a region, {given.slots} slots; of a home and slot, in one node's work:"
+    base = None
+    for grid, counted in lived(map(int, given.regions.split(",")), given.slots):
         base = base or counted
-        print(row(grid, counted, base), flush=True)
+        yield from of_grid(grid, counted, base)
 
 
-def row(grid: Grid, counted: list[tuple[Cost, Cost]], base: list[tuple[Cost, Cost]]) -> str:
-    """Return a grid's figures, beside those of the first."""
-    cpu = [1e3 * (own.cpu_s + main.cpu_s) for own, main in counted]
-    size = [own.size + main.size for own, main in counted]
-    # Slot by slot, as the machine is not as fast at one time as at another.
-    cpu_ratio = statistics.median(
-        now / (1e3 * (own.cpu_s + main.cpu_s)) for now, (own, main) in zip(cpu, base, strict=True)
-    )
-    size_ratio = statistics.median(
-        now / (own.size + main.size) for now, (own, main) in zip(size, base, strict=True)
-    )
-    return (
-        f"{grid.count:4} regions ({len(grid.full)} in full): {statistics.median(cpu):.3f} ms "
-        f"({min(cpu):.3f} .. {max(cpu):.3f}), {1e3 * middle(counted, 1, 'cpu_s'):.3f} of them the "
-        f"main chain's; {statistics.median(size):.0f} bytes ({min(size)} .. {max(size)}), "
-        f"{middle(counted, 1, 'size'):.0f} of them the main chain's; "
-        f"{cpu_ratio:.2f} and {size_ratio:.2f} x one region's"
-    )
-
-
-def middle(counted: list[tuple[Cost, Cost]], tier: int, name: str) -> float:
-    """Return the median of one part of the costs."""
-    return statistics.median(getattr(pair[tier], name) for pair in counted)
+def of_grid(
+    grid: Grid, counted: list[tuple[Cost, Cost]], base: list[tuple[Cost, Cost]]
+) -> Iterator[Said]:
+    """Yield a grid's figures, beside those of the first."""
+    name = f"{grid.count} regions" if grid.count > 1 else "one region"
+    yield f"{name}, {len(grid.full)} in full"
+    for title, unit, factor, part in (("CPU", "ms", 1e3, 0), ("stored", "bytes", 1, 1)):
+        whole = [factor * (own[part] + main[part]) for own, main in counted]
+        first = [factor * (own[part] + main[part]) for own, main in base]
+        # Slot by slot, as the machine is not as fast at one time as at another.
+        ratio = statistics.median(a / b for a, b in zip(whole, first, strict=True))
+        found = figure(f"{name}, {title}", unit, whole, over=("one region's", first))
+        yield figure(found.name, unit, whole) if counted is base else replace(found, ratio=ratio)
+        shared = [factor * main[part] for _, main in counted]
+        yield figure(f"{name}, {title} for the main chain", unit, shared)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

@@ -8,25 +8,20 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from consensus.authorities import AuthoritySet, build_certificate
-from consensus.messages import (
-    PRECOMMIT,
-    Block,
-    Certificate,
-    Vote,
-    header_hash,
-    vote_signed_bytes,
-)
+from consensus.messages import Block, Certificate, header_hash
 from market import client
 from market.app import Application, BlockResult
 from market.vm import merkle
 from node.blocks import BlockMaker
+from node.certifier import natives
+from node.epochs import Epochs, set_of
 from node.genesis import Genesis
 from node.store import Store, StoredBlock
 from node.verifier import TransactionVerifier
 from tests.node.grid import REGULATOR, key_of
+from tests.regions.grid import certify
 from wire.codec import encode
-from wire.transaction import check
+from wire.transaction import CheckedTransaction, check
 
 VALID_MS: Final = 600_000
 
@@ -58,9 +53,10 @@ async def make_chain(path: Path, genesis: Genesis, height: int, transfers: int) 
     Each block holds so many `transfers`.
     """
     begun = time.monotonic()
-    app = Application(genesis.market)
-    authorities = AuthoritySet(0, tuple(genesis.authorities))
-    maker = BlockMaker(genesis, authorities, app, TransactionVerifier(genesis.chain_id))
+    app = Application(genesis.market, None, genesis.founding(), natives())
+    verifier = TransactionVerifier(genesis.chain_id)
+    maker = BlockMaker(genesis, Epochs(genesis, app), app, verifier)
+    keys = {one.public: one for one in map(key_of, range(len(genesis.authorities)))}
     result = app.genesis()
     block: Block = maker.genesis_block(result)
     certificate: Certificate | None = None
@@ -79,14 +75,12 @@ async def make_chain(path: Path, genesis: Genesis, height: int, transfers: int) 
             )
             raws.append(signed.raw)
         checked = check(raws, genesis.chain_id, time_ms)
-        block, result = maker.build(
-            block.header,
-            certificate,
-            number % 4,
-            time_ms,
-            list(checked),  # type: ignore[misc]
-        )
-        certificate = _certify(block, authorities)
+        txs = [found for found in checked if isinstance(found, CheckedTransaction)]
+        authorities = set_of(app.terms())
+        proposer = number % authorities.n
+        block, result = maker.build(block.header, certificate, proposer, time_ms, txs)
+        signers = [keys[public] for public in authorities.publics[: authorities.quorum]]
+        certificate = certify(block.header, signers, authorities)
         await _commit(store, app, block, certificate, result)
     await store.close()
     return time.monotonic() - begun
@@ -105,16 +99,6 @@ async def _commit(
     stored = StoredBlock(header.height, header_hash(header), encode(block), raw, receipts)
     await store.commit(stored, [r.tx_id for r in result.receipts], result.writes)
     app.commit(result)
-
-
-def _certify(block: Block, authorities: AuthoritySet) -> Certificate:
-    header, hash_ = block.header, header_hash(block.header)
-    signed = vote_signed_bytes(PRECOMMIT, header.chain_id, 0, header.height, 0, hash_)
-    votes = {
-        voter: Vote(PRECOMMIT, 0, header.height, 0, hash_, voter, key_of(voter).sign(signed))
-        for voter in range(authorities.quorum)
-    }
-    return build_certificate(header.chain_id, 0, header.height, 0, hash_, votes)
 
 
 def aged(genesis: Genesis, height: int, now_ms: int) -> Genesis:

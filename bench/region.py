@@ -14,9 +14,9 @@ import multiprocessing
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from bench.machine import describe
+from bench.figures import Figure, Said, command, figure
 from market import client
 from market.app import Application, BlockEnv
 from market.genesis import HomeEntry
@@ -33,18 +33,22 @@ SLOTS_UNDER_WAY = 4
 LOADS = 3
 ROOT_KEYS = 100_000
 UPDATES = 500
+# A slot's cost is told of the last so many.
+TOLD = 10
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--homes", type=int, default=1_000)
     parser.add_argument("--slots", type=int)
     parser.add_argument("--keep-slots", type=int, default=192)
-    given = parser.parse_args()
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Measure."""
     past = max(given.keep_slots // 4, 3 * SLOTS_UNDER_WAY)
     slots = given.slots or given.keep_slots + past
-    print(describe())
-    rooting()
+    yield rooting()
     region = Region(given.homes, given.keep_slots)
     # As a daemon does: what is there stays.
     collect_seldom()
@@ -54,29 +58,44 @@ def main() -> None:
         region.slot(SLOT + number - 1)
         keys = len(region.app._state.items)
         if not tried and keys >= ROOT_KEYS:
-            apart(region.restart)
+            yield loading(f"starting again with {keys:,} keys", region.restart, 3.0)
             tried = True
         if number >= given.keep_slots + SLOTS_UNDER_WAY:
             # How many chunks a slot's trades fill is up to its bids.
             kept.append(keys - len(region.app._state.keys_under("market/trades/")))
         if number % max(1, slots // 10) == 0:
-            region.tell(number)
-    apart(region.restart)
+            yield region.tell(number)
+    yield loading("starting again at the end", region.restart)
+    yield figure("a slot", "s", region.cpu_s[-TOLD:])
+    keys, size = region.held()
+    yield figure("keys of the state at the end", "", keys)
+    yield figure("state at the end", "MiB", size / 1_048_576)
+    yield figure("process at the end", "MiB", rss_mib())
     if kept and max(kept) != kept[0]:
         raise SystemExit(f"the state grows: {kept[0]:,} keys, and later {max(kept):,}")
     if kept:
-        print(
-            f"the plateau: {kept[0]:,} keys beside trades after each of the last {len(kept)} slots"
-        )
+        count = f"{kept[0]:,} keys beside trades"
+        yield f"the plateau: {count} after each of the last {len(kept)} slots"
 
 
-def apart(work: Callable[[], None]) -> None:
-    """Do something in a process of its own, so that this one's memory stays what a node's is."""
-    child = multiprocessing.get_context("fork").Process(target=work)
+def loading(name: str, work: Callable[[], list[float]], aim: float | None = None) -> Figure:
+    """Return what a restart takes, in a process of its own: this one's memory stays a node's."""
+    context = multiprocessing.get_context("fork")
+    near, far = context.Pipe(duplex=False)
+
+    def there() -> None:
+        far.send(work())
+
+    child = context.Process(target=there)
     child.start()
+    far.close()
+    try:
+        took = near.recv()
+    except EOFError:
+        child.join()
+        raise SystemExit(f"{name}: it failed with code {child.exitcode}") from None
     child.join()
-    if child.exitcode:
-        raise SystemExit(f"it failed with code {child.exitcode}")
+    return figure(name, "s", took, aim=aim)
 
 
 class Region:
@@ -143,19 +162,22 @@ class Region:
             if bad:
                 raise RuntimeError(f"{bad[0].reason}: {bad[0].message}")
 
-    def tell(self, slots: int) -> None:
-        """Print what the state holds now."""
+    def held(self) -> tuple[int, int]:
+        """Return how many keys the state has, and its bytes."""
         items = self.app.state_items()
-        size = sum(len(key) + len(value) for key, value in items)
-        print(
-            f"after {slots:4} slots (keeping {self.keep_slots}): {len(items):7,} keys, "
+        return len(items), sum(len(key) + len(value) for key, value in items)
+
+    def tell(self, slots: int) -> str:
+        """Return in words what the state holds now."""
+        keys, size = self.held()
+        return (
+            f"after {slots:4} slots (keeping {self.keep_slots}): {keys:7,} keys, "
             f"{size / 1_048_576:6.1f} MiB, process {rss_mib():5.0f} MiB, "
-            f"a slot {statistics.median(self.cpu_s[-10:]):.2f} CPU s",
-            flush=True,
+            f"a slot {statistics.median(self.cpu_s[-TOLD:]):.2f} CPU s"
         )
 
-    def restart(self) -> None:
-        """Load the state as a node does that starts again."""
+    def restart(self) -> list[float]:
+        """Load the state as a node does that starts again; return how long it takes. [s]"""
         items, height, root = self.app.state_items(), self.app.height, self.app.state_root
         took = []
         for _ in range(LOADS):
@@ -165,15 +187,11 @@ class Region:
             took.append(time.process_time() - begun)
             if again.state_root != root:
                 raise RuntimeError("another root after loading")
-        print(
-            f"loading {len(items):,} keys after a restart: median "
-            f"{statistics.median(took):.2f} CPU s ({min(took):.2f} .. {max(took):.2f})",
-            flush=True,
-        )
+        return took
 
 
-def rooting() -> None:
-    """Print what 500 updates of a state of 100,000 keys cost."""
+def rooting() -> Figure:
+    """Return what 500 updates of a state of 100,000 keys cost."""
     tree = merkle.update(None, {f"a/{n}": encode(n) for n in range(ROOT_KEYS)})
     random_ = random.Random(2)
     took = []
@@ -182,11 +200,8 @@ def rooting() -> None:
         begun = time.process_time()
         merkle.root_of(merkle.update(tree, writes))
         took.append((time.process_time() - begun) * 1000)
-    print(
-        f"state root, {UPDATES} updates at {ROOT_KEYS:,} keys: median "
-        f"{statistics.median(took):.1f} ms ({min(took):.1f} .. {max(took):.1f})"
-    )
+    return figure(f"state root, {UPDATES} updates at {ROOT_KEYS:,} keys", "ms", took, aim=12)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

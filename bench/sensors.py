@@ -10,14 +10,13 @@ least half of its steps are flagged, seen when the last of them has been read.
 """
 
 import argparse
-import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from bench.machine import describe
+from bench.figures import Said, command, figure
 from hems import sensors
 from hems.civil import FloatArray
 from hems.errors import DataError
@@ -185,49 +184,49 @@ def found(of: Series, channel: str, name: str, fault: Fault, count: int) -> tupl
     return hits, tries
 
 
-def show(title: str, homes: list[Series], channel: str, faults: dict[str, Fault], n: int) -> None:
-    """Print what is found, and false alarms, for some homes."""
-    rates = [alarms(home, channel) for home in homes]
-    print(
-        f"{title}: {channel}, {len(homes)} homes, false alarms: median home"
-        f" {100 * statistics.median(rates):.3f} % of readings, worst {100 * max(rates):.3f} %"
-    )
+def of_homes(
+    title: str, homes: list[Series], channel: str, faults: dict[str, Fault], n: int
+) -> Iterator[Said]:
+    """Yield what is found, and false alarms, for some homes."""
+    rates = [100 * alarms(home, channel) for home in homes]
+    yield f"{title}: {channel}, {len(homes)} homes"
+    yield figure(f"{title}, {channel}: false alarms by home", "%", rates)
     for name, fault in faults.items():
         each = max(1, n // len(homes))
         got = [found(home, channel, name, fault, each) for home in homes]
-        hits, tries = (sum(part) for part in zip(*got, strict=True))
+        tries = sum(tried for _, tried in got)
         if not tries:
-            print(f"  {name:30} found no place to be put")
+            yield f"  {name} found no place to be put"
             continue
-        worst = min(h / t for h, t in got if t)
-        print(
-            f"  {name:30} {100 * hits / tries:6.1f} % of {tries:4}, worst home {100 * worst:5.1f} %"
-        )
+        yield f"  {tries} tries; all homes together: {100 * sum(h for h, _ in got) / tries:.1f} %"
+        shares = [100 * hits / tried for hits, tried in got if tried]
+        yield figure(f"{title}, {channel}: {name}, found by home", "%", shares, better="higher")
 
 
-def main() -> None:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     nsw_name = "nsw_smart_grid_smart_city_load_2012-2014.csv.gz"
     parser.add_argument("--data", type=Path, default=SHARED / nsw_name)
     pv_name = "ausgrid_customer12_load_pv_2011-2012.csv.gz"
     parser.add_argument("--pv", type=Path, default=SHARED / pv_name)
     parser.add_argument("--city", type=Path, default=SHARED / "citylearn_2022")
     parser.add_argument("--faults", type=int, default=200, help="of each kind, over all homes")
-    arguments = parser.parse_args()
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Put the faults in."""
     try:
-        homes = nsw(arguments.data)
-        ausgrid = with_pv(arguments.pv, PV_KWP / PV_FILE_KWP)
-        city = with_pv(arguments.city, PV_KWP)
+        homes = nsw(given.data)
+        ausgrid = with_pv(given.pv, PV_KWP / PV_FILE_KWP)
+        city = with_pv(given.city, PV_KWP)
     except DataError as error:
         raise SystemExit(f"{error}\ngive the files with --data, --pv and --city") from None
-    print(describe())
-    n = arguments.faults
-    show("NSW", homes, "load", LOAD_FAULTS, n)
-    show("CityLearn", city, "load", LOAD_FAULTS, n)
-    show("Ausgrid", ausgrid, "pv", PV_FAULTS, n)
-    show("CityLearn", city, "pv", PV_FAULTS, n)
+    n = given.faults
+    yield from of_homes("NSW", homes, "load", LOAD_FAULTS, n)
+    yield from of_homes("CityLearn", city, "load", LOAD_FAULTS, n)
+    yield from of_homes("Ausgrid", ausgrid, "pv", PV_FAULTS, n)
+    yield from of_homes("CityLearn", city, "pv", PV_FAULTS, n)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

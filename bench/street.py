@@ -10,10 +10,11 @@ same meter readings would have cost at the grid's prices alone, minus what they 
 import argparse
 import statistics
 import time
+from collections.abc import Iterator
 from datetime import date
 from typing import Final, NamedTuple
 
-from bench.machine import describe
+from bench.figures import Said, command, figure
 from hems import civil
 from hems.bid import Order, Suggested
 from hems.config import HomeConfig
@@ -139,29 +140,32 @@ def _suggested(accepted: list[tuple[int, int]], at_ms: int) -> Suggested:
     return Suggested(*(min(max(price, low), high) for price in prices))
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--homes", type=int, default=12)
     parser.add_argument("--days", type=int, default=2)
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--slot-minutes", type=int, default=15)
-    arguments = parser.parse_args()
-    slot_ms = arguments.slot_minutes * civil.MINUTE_MS
-    print(describe())
-    print(f"{arguments.homes} homes, {arguments.days} days, slots of {arguments.slot_minutes} min")
-    print(
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Let the streets trade."""
+    slot_ms = given.slot_minutes * civil.MINUTE_MS
+    yield f"{given.homes} homes, {given.days} days, slots of {given.slot_minutes} min"
+    yield (
         "seed battery  traded kWh  short kWh  penalties  worst saving  losers  saving of all  CPU s"
     )
-    for seed in map(int, arguments.seeds.split(",")):
+    saved: dict[bool, list[float]] = {True: [], False: []}
+    spent_s: list[float] = []
+    for seed in map(int, given.seeds.split(",")):
         for stores in (True, False):
-            configs = built_in(arguments.homes, seed=seed).homes
+            configs = built_in(given.homes, seed=seed).homes
             if not stores:
-                configs = built_in(arguments.homes, seed=seed, battery=None).homes
+                configs = built_in(given.homes, seed=seed, battery=None).homes
             begin = time.process_time()
-            totals = run(configs, arguments.days, slot_ms)
+            totals = run(configs, given.days, slot_ms)
             spent = time.process_time() - begin
-            print(
+            yield (
                 f"{seed:4} {'yes' if stores else 'no':7}"
                 f" {sum(t.sold_wh for t in totals) / 1000:11.1f}"
                 f" {sum(t.shortfall_wh for t in totals) / 1000:10.1f}"
@@ -170,7 +174,14 @@ def main() -> None:
                 f" {sum(t.saved_micro < 0 for t in totals):7}"
                 f" {sum(t.saved_micro for t in totals) / 1e6:14.2f} {spent:6.1f}"
             )
+            saved[stores].append(sum(t.saved_micro for t in totals) / 1e6)
+            spent_s.append(spent)
+    without = "without batteries", saved[False]
+    yield figure(
+        "saving of all with batteries", "dollars", saved[True], over=without, better="higher"
+    )
+    yield figure("a run", "s", spent_s)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

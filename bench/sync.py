@@ -11,12 +11,12 @@ import argparse
 import asyncio
 import os
 import shutil
-import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from bench.machine import describe
+from bench.figures import Said, command, figure
 from bench.ready import aged, heavier_genesis, make_chain
 from node.config import SyncSection
 from node.daemon import now_ms
@@ -87,35 +87,29 @@ async def measure(height: int, transfers: int, sync: SyncSection, repeats: int) 
             await grid.stop()
 
 
-def main() -> None:
-    """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--height", type=int, default=10_000)
     parser.add_argument("--state-mib", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    print(describe(), flush=True)
-    print(f"catching up by {CATCH_UP_BLOCKS} blocks of {BLOCK_TRANSFERS} transactions")
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Measure."""
+    yield f"catching up by {CATCH_UP_BLOCKS} blocks of {BLOCK_TRANSFERS} transactions"
     blocks = SyncSection(snapshot_every=0, snapshot_behind=0)
-    taken = asyncio.run(measure(CATCH_UP_BLOCKS, BLOCK_TRANSFERS, blocks, options.repeats))
+    taken = asyncio.run(measure(CATCH_UP_BLOCKS, BLOCK_TRANSFERS, blocks, given.repeats))
     rates = [CATCH_UP_BLOCKS / seconds for seconds in taken]
-    print(
-        f"  {_figure(rates)} blocks/s: {statistics.median(rates):.0f} times the block rate "
-        f"of 1/s (promised: {CATCH_UP_TARGET})"
-    )
-    print(f"joining at height {options.height} by a snapshot of {options.state_mib} MiB")
-    often = SyncSection(snapshot_every=options.height, snapshot_behind=options.height // 2)
-    with heavier_genesis(ballast_of(options.state_mib)):
-        taken = asyncio.run(measure(options.height, 1, often, options.repeats))
-    print(
-        f"  {_figure(taken)} s: {statistics.median(taken) / SNAPSHOT_TARGET_S:.2f} of the "
-        f"promised {SNAPSHOT_TARGET_S} s"
-    )
-
-
-def _figure(values: list[float]) -> str:
-    return f"{statistics.median(values):.1f} ({min(values):.1f} .. {max(values):.1f})"
+    yield figure(
+        f"catching up, blocks of {BLOCK_TRANSFERS} transactions", "blocks/s", rates,
+        over=("the block rate of 1/s", 1.0), better="higher", wall=True, aim=CATCH_UP_TARGET,
+    )  # fmt: skip
+    often = SyncSection(snapshot_every=given.height, snapshot_behind=given.height // 2)
+    with heavier_genesis(ballast_of(given.state_mib)):
+        taken = asyncio.run(measure(given.height, 1, often, given.repeats))
+    name = f"joining at height {given.height} by a snapshot of {given.state_mib} MiB"
+    yield figure(name, "s", taken, wall=True, aim=SNAPSHOT_TARGET_S)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

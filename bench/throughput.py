@@ -21,24 +21,26 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from bench.figures import Said, command, figure
 from bench.load import ORDERS_PER_SLOT, Posted, Spec, key_of
-from bench.machine import describe
+from bench.machine import signature_us
 from market.genesis import HomeEntry, MarketParams
+from node import launch
 from node.api.control import ask
 from node.config import Config, NetworkSection, NodeSection, settings_text
 from node.errors import ControlError
 from node.genesis import GENESIS_VERSION, ChainParams, Genesis, write_genesis
-from node.launch import command, environment
 from node.setup import CONFIG_NAME, DATA_NAME, GENESIS_NAME, create_home
 from node.status import summary_ms
 from testnet.processes import HomeProcess, start_all, stop_all
 from testnet.street import FEED_IN_MICRO_PER_KWH, TARIFF_BANDS, free_ports
-from wire.keys import SigningKey, verify
+from wire.keys import SigningKey
 
 HOMES = 2_000
 MARKET_START_MS = 1_762_128_000_000
@@ -53,7 +55,6 @@ POLL_S = 0.2
 SUPPLY_PER_S = 2_000
 # Room before the first slot used, so that no gate closes during a run.
 FIRST_SLOT = 2
-VERIFICATIONS = 2_000
 
 
 class Profiled(HomeProcess):
@@ -65,7 +66,7 @@ class Profiled(HomeProcess):
         return self.directory / "profile.json"
 
     async def _spawn(self) -> None:
-        run, _, _, *rest = command(self.directory / CONFIG_NAME)
+        run, _, _, *rest = launch.command(self.directory / CONFIG_NAME)
         with self.log_path.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(run, "-P", "-m", "bench.sampler", str(self.profile_path), *rest[1:]),
@@ -74,7 +75,7 @@ class Profiled(HomeProcess):
                 stdout=log,
                 stderr=log,
                 process_group=0,
-                env=environment() | {"PYTHONPATH": os.getcwd()},
+                env=launch.environment() | {"PYTHONPATH": os.getcwd()},
             )
 
 
@@ -278,103 +279,85 @@ def _cpu_s(pid: int | None) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def verify_us() -> float:
-    """Return what one signature of an order's size costs to verify, the median. [µs]"""
-    key, message = key_of(0), bytes(250)
-    signature = key.sign(message)
-    took = []
-    for _ in range(VERIFICATIONS):
-        begun = time.perf_counter()
-        verify(key.public, message, signature)
-        took.append(time.perf_counter() - begun)
-    return 1e6 * statistics.median(took)
-
-
-def show(title: str, figures: dict[str, Any], bound: float) -> None:
-    """Print one run."""
-    cpu, finality = figures["cpu_us_per_order"], figures["finality_ms"]
-    p50, p95 = finality["p50"] or 0.0, finality["p95"] or 0.0
-    print(
-        f"{title}: {figures['orders_per_s']:.0f} orders/s, {figures['orders_per_block']:.0f} in a "
-        f"block, a block each {figures['block_s']:.2f} s\n"
-        f"  ratio to the bound of the signatures: {figures['orders_per_s'] / bound:.3f}\n"
-        f"  CPU per order and node: {statistics.median(cpu):.0f} us "
-        f"({min(cpu):.0f} .. {max(cpu):.0f}), {figures['cores_used']:.2f} cores in all\n"
-        f"  final after p50 {p50:.0f} ms, p95 {p95:.0f} ms (of the last {finality['count']})\n"
-        f"  waiting {figures['waiting_first_half']:.0f}, then "
-        f"{figures['waiting_second_half']:.0f}; refused {figures['refused']}; "
-        f"decided {figures['executed']['decided']}, accepted by the contracts "
-        f"{figures['executed']['posted']}\n  counts {figures['counts']}"
+def of_run(title: str, found: dict[str, Any], bound: float) -> Iterator[Said]:
+    """Yield the figures of one run."""
+    finality, executed = found["finality_ms"], found["executed"]
+    over = "the bound of the signatures", bound
+    rate = found["orders_per_s"]
+    yield figure(f"{title}, orders/s", "", rate, over=over, better="higher", wall=True)
+    yield figure(f"{title}, orders in a block", "", found["orders_per_block"], better="neither")
+    yield figure(f"{title}, a block each", "s", found["block_s"], wall=True)
+    yield figure(f"{title}, CPU per order and node", "us", found["cpu_us_per_order"])
+    yield f"  {found['cores_used']:.2f} cores in all"
+    for part, aim in (("p50", None), ("p95", None if title == "sustained" else 2_500)):
+        took_ms = finality[part] or 0.0
+        yield figure(f"{title}, final after, {part}", "ms", took_ms, wall=True, aim=aim)
+    yield (
+        f"  finality of the last {finality['count']}; waiting {found['waiting_first_half']:.0f}, "
+        f"then {found['waiting_second_half']:.0f}; refused {found['refused']}; "
+        f"decided {executed['decided']}, accepted by the contracts {executed['posted']}"
     )
+    yield f"  counts {found['counts']}; the poster was late by {found['poster_late_s']} s"
 
 
-def show_profile(path: Path, cpu_us: float) -> None:
-    """Print where the first node's CPU went, in µs per order."""
+def of_profile(path: Path, cpu_us: float) -> Iterator[str]:
+    """Yield where the first node's CPU went, in µs per order."""
     found = json.loads(path.read_text())
     total = sum(used for _, _, used in found["phases"])
     threads: collections.Counter[str] = collections.Counter()
-    print(f"profile of the first node, us per order ({cpu_us:.0f} in all)")
+    yield f"profile of the first node, us per order ({cpu_us:.0f} in all)"
     for thread, phase, used in found["phases"]:
         threads[thread] += used
         if used / total > 0.003:
-            print(f"  {thread:12} {phase:28} {used / total * cpu_us:7.1f}")
-    print("  threads: " + ", ".join(f"{k} {v / total * cpu_us:.0f}" for k, v in threads.items()))
+            yield f"  {thread:12} {phase:28} {used / total * cpu_us:7.1f}"
+    yield "  threads: " + ", ".join(f"{k} {v / total * cpu_us:.0f}" for k, v in threads.items())
     for name, used in found["functions"][:40]:
-        print(f"  {used / total * cpu_us:7.1f}  {name}")
+        yield f"  {used / total * cpu_us:7.1f}  {name}"
 
 
-async def run(options: argparse.Namespace) -> dict[str, Any]:
+async def run(given: argparse.Namespace) -> list[Said]:
     """Run all and return the figures."""
-    cores, each_us = len(os.sched_getaffinity(0)), verify_us()
-    bound = cores / (options.authorities * each_us * 1e-6)
-    results: dict[str, Any] = {
-        "machine": describe(),
-        "authorities": options.authorities,
-        "verify_us": each_us,
-        "bound_orders_per_s": bound,
-    }
+    bound = len(os.sched_getaffinity(0)) / (given.authorities * signature_us() * 1e-6)
+    said: list[Said] = []
     with tempfile.TemporaryDirectory() as directory:
-        bench = Bench(Path(directory), options.authorities, options.backlog, options.profile)
+        bench = Bench(Path(directory), given.authorities, given.backlog, given.profile)
         try:
             await start_all(bench.nodes)
             await bench.until_up()
-            rate = options.rate
+            rate = given.rate
             runs = [("at the rate", rate)] if rate else [("sustained", 0.0), ("at 80 %", SHARE)]
+            sustained = 0.0
             for title, pace in runs:
-                if pace == SHARE:
-                    pace = SHARE * results["sustained"]["orders_per_s"]
-                results[title] = await bench.load(options.seconds, pace)
-                if not options.json:
-                    show(title, results[title], bound)
+                found = await bench.load(
+                    given.seconds, SHARE * sustained if pace == SHARE else pace
+                )
+                sustained = sustained or found["orders_per_s"]
+                said += of_run(title, found, bound)
                 first = bench.nodes[0]
                 if isinstance(first, Profiled):
-                    show_profile(first.profile_path, results[title]["cpu_us_per_order"][0])
+                    said += of_profile(first.profile_path, found["cpu_us_per_order"][0])
         finally:
             await stop_all(bench.nodes)
             for node in bench.nodes:
                 if node.log_path.exists() and (text := node.log_path.read_text()):
-                    print(f"{node.name}: {text[-options.log :]}", file=sys.stderr)
-    return results
+                    print(f"{node.name}: {text[-given.log :]}", file=sys.stderr)
+    return said
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--authorities", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--backlog", type=int, default=3_000)
     parser.add_argument("--profile", action="store_true", help="where the first node's CPU goes")
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--log", type=int, default=600, help="characters of each node's log shown")
-    options = parser.parse_args()
-    if not options.json:
-        print(describe(), flush=True)
-        each_us = verify_us()
-        print(f"one signature: {each_us:.1f} us")
-    results = asyncio.run(run(options))
-    if options.json:
-        print(json.dumps(results))
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Run it."""
+    yield from asyncio.run(run(given))
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

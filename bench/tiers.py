@@ -13,25 +13,26 @@ closed before their region was let in are not.
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
-from bench.machine import describe
+from bench.figures import Said, command, figure
 from testnet.regions import main_interval_ms, regions_of
 from testnet.street import StreetPlan
 
 
-def main() -> None:
-    """Print the figures; a report whose own checks fail ends the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--regions", type=int, default=3)
     parser.add_argument("--homes", type=int, default=24)
     parser.add_argument("--slots", type=int, default=8)
     parser.add_argument("--time-lapse", type=int, default=60)
-    given = parser.parse_args()
-    print(describe(), flush=True)
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Run the grid; a report whose own checks fail ends the benchmark."""
     done = subprocess.run(
         [
             *(sys.executable, "-P", "-m", "cli", "testnet", "up", "--json"),
@@ -43,11 +44,11 @@ def main() -> None:
         check=True,
     )
     plan = StreetPlan(homes=given.homes, regions=given.regions, time_lapse=given.time_lapse)
-    show(json.loads(done.stdout), plan)
+    yield from of_report(json.loads(done.stdout), plan)
 
 
-def show(report: dict[str, Any], plan: StreetPlan) -> None:
-    """Print the figures of a report."""
+def of_report(report: dict[str, Any], plan: StreetPlan) -> Iterator[Said]:
+    """Yield the figures of a report."""
     wrong = [
         name
         for name in ("money_conserved", "state_roots_equal", "energy_balanced", "bills_add_up")
@@ -57,26 +58,30 @@ def show(report: dict[str, Any], plan: StreetPlan) -> None:
         raise SystemExit(f"the report's checks fail: {', '.join(wrong)}")
     slot_ms = plan.slot_minutes * 60_000 / plan.time_lapse
     interval_ms = main_interval_ms(plan)
-    print(
+    yield (
         f"{plan.regions} regions, {plan.homes} homes, {report['slots']} slots of {slot_ms / 1000:g}"
         f" s, main chain's blocks every {interval_ms / 1000:g} s; {report['anchored']} records "
         f"anchored, {report['audited']} audited, {report['exported_wh']} Wh exported"
     )
-    print(
-        f"anchored: {blocks(report['anchoring_blocks'])}; {within(report['anchoring_ms'])}, ",
-        end="",
-    )
-    print(f"{report['anchoring_ms']['p50'] / interval_ms:.2f} main block intervals")
-    print(f"audited: {within(report['auditing_ms'])}, ", end="")
-    print(f"{report['auditing_ms']['p95'] / slot_ms:.2f} slots at p95")
+    yield blocks(report["anchoring_blocks"])
+    for what, took_ms, over in (
+        ("anchored", report["anchoring_ms"], ("a main block interval", interval_ms)),
+        ("audited", report["auditing_ms"], ("a slot", slot_ms)),
+    ):
+        for part in ("p50", "p95"):
+            yield figure(f"{what}, {part}", "ms", took_ms[part], over=over, wall=True)
     seated = {name for group in regions_of(plan) for name in group.names[: plan.authorities]}
     rows = report["nodes"]
-    for title, nodes in (
-        ("both chains", [row for row in rows if row["id"] in seated]),
-        ("region only", [row for row in rows if row["id"] not in seated]),
-        ("main chain only", report["neutral"]),
+    for title, nodes, aim in (
+        ("both chains", [row for row in rows if row["id"] in seated], 180),
+        ("region only", [row for row in rows if row["id"] not in seated], None),
+        ("main chain only", report["neutral"], None),
     ):
-        print(f"{title}: {usage(nodes)}")
+        rss = [node["rss_mib"] for node in nodes if node["rss_mib"] is not None]
+        cpu = [100 * node["cpu_s"] / node["uptime_s"] for node in nodes if node["uptime_s"]]
+        if rss and cpu:
+            yield figure(f"{title}, memory", "MiB", rss, aim=aim)
+            yield figure(f"{title}, CPU", "% of a core", cpu)
 
 
 def blocks(counted: dict[str, int]) -> str:
@@ -87,23 +92,5 @@ def blocks(counted: dict[str, int]) -> str:
     return f"{soon} of {total} records within 2 main blocks, the latest in block {latest}"
 
 
-def within(took_ms: dict[str, Any]) -> str:
-    """Return a summary of times in words."""
-    return f"p50 {took_ms['p50']:.0f} ms, p95 {took_ms['p95']:.0f} ms ({took_ms['count']} records)"
-
-
-def usage(nodes: list[dict[str, Any]]) -> str:
-    """Return memory and CPU of nodes in words."""
-    rss = [node["rss_mib"] for node in nodes if node["rss_mib"] is not None]
-    cpu = [100 * node["cpu_s"] / node["uptime_s"] for node in nodes if node["uptime_s"]]
-    if not rss or not cpu:
-        return "none"
-    return (
-        f"memory median {statistics.median(rss):.1f} MiB ({min(rss):.1f} .. {max(rss):.1f}), "
-        f"CPU {statistics.median(cpu):.1f} % of a core ({min(cpu):.1f} .. {max(cpu):.1f}); "
-        f"{len(rss)} nodes"
-    )
-
-
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

@@ -1,4 +1,4 @@
-"""How fast the contract machine is: `uv run python -m bench.vm [--profile]`.
+"""How fast the contract machine is: `uv run python -m bench.vm`.
 
 - clearing 10,000 orders inside the machine, state in and out, beside the same algorithm in plain
   CPython over ready lists;
@@ -6,13 +6,12 @@
 - the state root for 500 updates at 10,000 keys.
 """
 
+import argparse
 import random
-import statistics
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from bench.machine import describe
+from bench.figures import Figure, Said, command, figure
 from market import client
 from market.app import Application, BlockEnv
 from market.vm import merkle
@@ -25,19 +24,25 @@ from wire.keys import verify
 
 ORDERS = 10_000
 ORDERS_PER_HOME = 2
+ROUNDS = 15
 
 
-def main() -> None:
-    print(describe())
-    clearing()
-    posting()
-    rooting()
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Measure."""
+    yield clearing(given.rounds)
+    yield posting(67 * given.rounds)
+    yield rooting(2 * given.rounds)
 
 
-def clearing() -> None:
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of clearing; of others more")
+
+
+def clearing(rounds: int) -> Figure:
+    """Clear a slot, in the machine and out of it."""
     app, rows = _full_slot()
     env = app._env(BlockEnv(1, START_MS + 10 * 60_000))
-    bids, asks = match_rows(rows)
 
     def run() -> None:
         journal = Journal(app._state)
@@ -48,9 +53,8 @@ def clearing() -> None:
     def plain() -> None:
         match_rows(rows)
 
-    took = _report(f"clear {ORDERS:,} orders in the machine, state in and out", run, 15)
-    base = _report("the same matching in plain CPython", plain, 15)
-    print(f"    ratio {took / base:.1f}; crossing book of {len(bids)} bids and {len(asks)} asks")
+    over = "plain CPython", _times(plain, rounds)
+    return figure(f"clearing {ORDERS:,} orders", "ms", _times(run, rounds), over=over, aim=60)
 
 
 def _full_slot() -> tuple[Application, list[list[int]]]:
@@ -80,7 +84,8 @@ def _full_slot() -> tuple[Application, list[list[int]]]:
     return street.app, rows
 
 
-def posting() -> None:
+def posting(rounds: int) -> Figure:
+    """Post one order, the whole path through the machine."""
     street = Street(params(homes=8, balance_micro=10**12))
     street.home(2, client.post_order(SLOT, "buy", 10, 150_000))
     app = street.app
@@ -97,47 +102,35 @@ def posting() -> None:
         if receipt.code != "ok":
             raise RuntimeError(receipt.message)
 
-    took = _report("a posted order, whole path in the machine", run, 1_000)
     message, signature = txs[0].raw, HOME_KEYS[0].sign(txs[0].raw)
-    base = _report(
-        "its signature's verification",
-        lambda: verify(HOME_KEYS[0].public, message, signature),
-        1_000,
-    )
-    print(f"    ratio {took / base:.1f}")
+    public = HOME_KEYS[0].public
+    base = [1e3 * one for one in _times(lambda: verify(public, message, signature), rounds)]
+    took = [1e3 * one for one in _times(run, rounds)]
+    over = "its signature's verification", base
+    return figure("a posted order, whole path", "us", took, over=over, aim=250)
 
 
-def rooting() -> None:
+def rooting(rounds: int) -> Figure:
+    """Renew the state's root."""
     random_ = random.Random(2)
     items = {f"k/{i}": random_.randbytes(40) for i in range(10_000)}
     tree = merkle.update(None, items)
     changes = {f"k/{random_.randrange(10_000)}": random_.randbytes(40) for _ in range(500)}
-    took = _report(
-        "state root, 500 updates at 10,000 keys", lambda: merkle.update(tree, changes), 30
-    )
-    base = _report("the whole tree built anew", lambda: merkle.update(None, items), 10)
-    print(f"    ratio {took / base:.3f}")
+    over = "building it anew", _times(lambda: merkle.update(None, items), max(3, rounds // 3))
+    took = _times(lambda: merkle.update(tree, changes), rounds)
+    return figure("state root, 500 updates at 10,000 keys", "ms", took, over=over)
 
 
-def _report(name: str, run: Callable[[], object], rounds: int) -> float:
+def _times(run: Callable[[], object], rounds: int) -> list[float]:
+    """Return how long each round takes. [ms of the processor]"""
     run()
     times = []
     for _ in range(rounds):
-        start = time.perf_counter()
+        start = time.thread_time()
         run()
-        times.append(time.perf_counter() - start)
-    middle = statistics.median(times)
-    print(
-        f"{name}: {middle * 1e3:.3f} ms (min {min(times) * 1e3:.3f}, max {max(times) * 1e3:.3f}, "
-        f"n={rounds})"
-    )
-    return middle
+        times.append(1e3 * (time.thread_time() - start))
+    return times
 
 
 if __name__ == "__main__":
-    if "--profile" in sys.argv:
-        import cProfile
-
-        cProfile.run("main()", sort="cumulative")
-    else:
-        main()
+    command(__doc__, options, figures)

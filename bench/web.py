@@ -13,16 +13,15 @@ import argparse
 import asyncio
 import contextlib
 import json
-import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 
-from bench.machine import describe
+from bench.figures import Said, command, figure
 from node.api.control import ask
 from node.errors import ControlError
 from node.setup import CONFIG_NAME, DATA_NAME
@@ -160,7 +159,8 @@ async def look(url: str, paints: int, watch_s: float) -> tuple[list[float], list
     return painted, shown
 
 
-async def measure(street: Street, rounds: int) -> None:
+async def measure(street: Street, rounds: int) -> list[Said]:
+    """Let the street trade, read, and return the figures."""
     first = street.names[0]
     port = free_ports(1)[0]
     with (street.home(first) / CONFIG_NAME).open("a") as settings:
@@ -178,48 +178,50 @@ async def measure(street: Street, rounds: int) -> None:
         ]
     finally:
         await stop_all(processes)
-    print(f"{'':24}{'median':>8}{'min':>8}{'max':>8}{'p95':>8}  over the socket's median")
+    return list(of_reads(by_http, by_socket, paints, rss))
+
+
+def of_reads(
+    by_http: dict[str, list[float]],
+    by_socket: dict[str, list[float]],
+    paints: tuple[list[float], list[float]] | None,
+    rss: list[float],
+) -> Iterator[Said]:
+    """Yield the figures; the first of `rss` [MiB] is the node's with API and dashboard."""
     for path, took in by_http.items():
-        ratio = ""
-        if path in by_socket:
-            ratio = f"{statistics.median(took) / statistics.median(by_socket[path]):.2f}"
-        print(
-            f"{path:24}{statistics.median(took):8.1f}{min(took):8.1f}{max(took):8.1f}"
-            f"{p95(took):8.1f}  {ratio}"
-        )
+        over = ("the control socket", by_socket[path]) if path in by_socket else None
+        yield figure(path, "ms", took, over=over, wall=True)
     other = {"/metrics", *PAGES}
     reads = [one for path, took in by_http.items() if path not in other for one in took]
     pages = [one for path in PAGES for one in by_http[path]]
     sockets = [one for took in by_socket.values() for one in took]
-    print(f"all reads: p95 {p95(reads):.1f} ms; by the control socket {p95(sockets):.1f} ms")
-    print(f"the dashboard's pages: p95 {p95(pages):.1f} ms")
-    print(f"/metrics: p95 {p95(by_http['/metrics']):.1f} ms")
+    by_socket_p95 = "the control socket", p95(sockets)
+    yield figure("all reads, p95", "ms", p95(reads), over=by_socket_p95, wall=True, aim=20)
+    yield figure("the dashboard's pages, p95", "ms", p95(pages), wall=True)
+    yield figure("/metrics, p95", "ms", p95(by_http["/metrics"]), wall=True, aim=10)
     if paints is not None:
-        for what, took in zip(
-            ("first paint", "a block shown after its event"), paints, strict=True
-        ):
-            print(
-                f"{what}: median {statistics.median(took):.0f} ms, {min(took):.0f} .. "
-                f"{max(took):.0f}, of {len(took)}"
-            )
-    others = rss[1:]
-    usual = statistics.median(others)
-    print(
-        f"memory: {rss[0]:.1f} MiB with both, median {usual:.1f} ({min(others):.1f} .. "
-        f"{max(others):.1f}) without: {rss[0] - usual:+.1f}"
-    )
+        painted, shown = paints
+        yield figure("first paint", "ms", painted, wall=True, aim=2_000)
+        yield figure("a block shown after its event", "ms", shown, wall=True, aim=1_000)
+    yield figure("memory of other authorities", "MiB", rss[1:])
+    base = "other authorities", rss[1:]
+    yield figure("memory with API and dashboard", "MiB", rss[0], over=base)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--homes", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=40)
-    options = parser.parse_args()
-    print(describe())
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Run the street and read."""
     with tempfile.TemporaryDirectory() as directory:
-        plan = StreetPlan(homes=options.homes, time_lapse=60)
-        asyncio.run(measure(create_street(Path(directory) / "street", plan), options.rounds))
+        plan = StreetPlan(homes=given.homes, time_lapse=60)
+        yield from asyncio.run(
+            measure(create_street(Path(directory) / "street", plan), given.rounds)
+        )
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

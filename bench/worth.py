@@ -21,16 +21,16 @@ the grid's energy; wear (2 c for each kWh discharged) is what a plan minds besid
 """
 
 import argparse
-import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from datetime import tzinfo
 from multiprocessing import Pool
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from bench.machine import describe
+from bench.figures import Said, command, figure
 from hems import civil, control
 from hems.civil import DAY_MS, BoolArray, FloatArray, IntArray
 from hems.config import CommunityHome, HomeConfig, PlanSettings
@@ -38,6 +38,7 @@ from hems.devices import Battery
 from hems.errors import DataError
 from hems.forecast import Forecast
 from hems.forecast.plots import bars_svg
+from hems.foresight import Foresight
 from hems.home import HomeEnergyManager, MarketView
 from hems.plan import PlanInput, Planner
 from hems.sources.base import Measurements, check_window
@@ -129,11 +130,27 @@ class Knowing(HomeEnergyManager):
 
     def __init__(self, year: Year, config: HomeConfig, load: bool, pv: bool) -> None:
         super().__init__(config, source=YearMeter(year))
-        self._year, self._tells = year, (load, pv)
+        self._foresight = Told(config, YearMeter(year), self.zone, year, (load, pv))
 
-    def _forecast(self, now_ms: int, slots: int, slot_ms: int) -> tuple[Forecast, Forecast]:
+
+class Told(Foresight):
+    """What a home expects, with the truth for a part of it."""
+
+    def __init__(
+        self,
+        config: HomeConfig,
+        source: YearMeter,
+        zone: tzinfo,
+        year: Year,
+        tells: tuple[bool, bool],
+    ) -> None:
+        super().__init__(config, source, zone)
+        self._year, self._tells = year, tells
+
+    def ahead(self, now_ms: int, slots: int, slot_ms: int) -> tuple[Forecast, Forecast]:
+        """Return load and production of the slots ahead, told or forecast. [Wh]"""
         first = self._year.first + (now_ms - self._year.start_ms) // slot_ms
-        ours = (None, None) if all(self._tells) else super()._forecast(now_ms, slots, slot_ms)
+        ours = (None, None) if all(self._tells) else super().ahead(now_ms, slots, slot_ms)
         load, pv = (
             _exactly(truth, first, slots) if tells or own is None else own
             for tells, own, truth in zip(
@@ -320,15 +337,18 @@ def _with_wear(bill: Bill) -> int:
     return sum(bill)
 
 
-def show(
-    rows: Iterable[tuple[str, dict[str, Bill], float]], slots: dict[str, int]
-) -> list[dict[str, Bill]]:
-    """Print a line per home as it comes, then the medians; return the homes' bills."""
-    got: list[dict[str, Bill]] = []
+def table(
+    rows: Iterable[tuple[str, dict[str, Bill], float]],
+    slots: dict[str, int],
+    got: list[dict[str, Bill]],
+) -> Iterator[Said]:
+    """Yield a line per home as it comes, then the figures; `got` takes the homes' bills."""
+    names: list[str] = []
+    spent_ms = []
     for name, of, spent in rows:
         if not got:
             names = ["rules", MANAGED, *(part for part in PARTS if part in of)]
-            print(
+            yield (
                 f"{'home':14} days "
                 + " ".join(f"{s:>10}" for s in ("none", *names, "foresight"))
                 + "   share: "
@@ -336,20 +356,19 @@ def show(
                 + "  with wear  CPU ms/slot"
             )
         got.append(of)
+        spent_ms.append(1000 * spent / slots[name])
         bill = " ".join(f"{of[s].energy_micro / 1e6:10.2f}" for s in ("none", *names, "foresight"))
         parts = " ".join(f"{share(of, s, _energy):10.3f}" for s in names)
-        print(
+        yield (
             f"{name:14} {slots[name] // STEPS:4} {bill}          {parts}"
-            f" {share(of, MANAGED, _with_wear):10.3f} {1000 * spent / slots[name]:12.2f}",
-            flush=True,
+            f" {share(of, MANAGED, _with_wear):10.3f} {spent_ms[-1]:12.2f}"
         )
-    parts = " ".join(
-        f"{statistics.median(share(of, s, _energy) for of in got):10.3f}" for s in names
-    )
-    wear = statistics.median(share(of, MANAGED, _with_wear) for of in got)
-    blank = " " * (11 * (len(names) + 2))
-    print(f"{'median':14}      {blank}         {parts} {wear:10.3f}")
-    return got
+    for name in names:
+        shares = [share(of, name, _energy) for of in got]
+        yield figure(f"share of foresight's saving, {name}", "", shares, better="higher")
+    with_wear = [share(of, MANAGED, _with_wear) for of in got]
+    yield figure(f"share, {MANAGED}, with wear", "", with_wear, better="higher")
+    yield figure("a slot of the manager", "ms", spent_ms)
 
 
 def drawn(names: list[str], homes: list[dict[str, Bill]], days: int) -> str:
@@ -366,9 +385,8 @@ def drawn(names: list[str], homes: list[dict[str, Bill]], days: int) -> str:
     return bars_svg(title, short, series, lambda value: f"{value:,.0f}")
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--data", type=Path, default=LOAD_FILE)
     parser.add_argument("--pv", type=Path, default=PV_FILE)
     parser.add_argument("--days", type=int, default=364)
@@ -376,20 +394,23 @@ def main() -> None:
     parser.add_argument("--parts", action="store_true", help="say what is lost to which forecast")
     parser.add_argument("--jobs", type=int, default=JOBS, help="homes at a time")
     parser.add_argument("--picture", type=Path, help="draw the bills: an SVG file")
-    arguments = parser.parse_args()
-    only = {name for name in arguments.homes.split(",") if name}
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Let the homes live their years."""
+    only = {name for name in given.homes.split(",") if name}
     try:
-        found = years(arguments.data, arguments.pv, arguments.days, only)
+        found = years(given.data, given.pv, given.days, only)
     except DataError as error:
         raise SystemExit(f"{error}\ngive a load file with --data and a PV file with --pv") from None
-    print(describe())
-    print(f"bills of {arguments.days} days, dollars; share of the saving of perfect foresight")
+    yield f"bills of {given.days} days, dollars; share of the saving of perfect foresight"
     slots = {year.name: year.slots for year in found}
-    with Pool(arguments.jobs) as pool:
-        homes = show(pool.imap(bills, [(year, arguments.parts) for year in found]), slots)
-    if arguments.picture:
-        arguments.picture.write_text(drawn(list(slots), homes, arguments.days))
+    homes: list[dict[str, Bill]] = []
+    with Pool(given.jobs) as pool:
+        yield from table(pool.imap(bills, [(year, given.parts) for year in found]), slots, homes)
+    if given.picture:
+        given.picture.write_text(drawn(list(slots), homes, given.days))
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

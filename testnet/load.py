@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from market import client
 from market.client import Call
 from market.genesis import MarketParams
-from node.api.control import QUESTION_BYTES_MAX, ask
+from node.api.control import ask, lots_of
 from node.errors import ControlError, StartError
 from node.genesis import read_genesis
 from node.setup import DATA_NAME, GENESIS_NAME, read_key
@@ -44,8 +44,6 @@ ENERGY_WH: Final = 10
 PRICE_MICRO_PER_KWH: Final = 20_000
 CAP_W: Final = 1_000
 ORDERS_PER_SLOT: Final = 6
-# A question is hexadecimal text in quotes, with a little around it.
-QUESTION_SPARE_BYTES: Final = 1_024
 
 
 class LoadError(StartError):
@@ -224,7 +222,7 @@ class Load:
     async def _hand_in(self, node: int, signed: Sequence[CheckedTransaction]) -> list[str]:
         """Hand transactions in at a node; return the ids of those it took."""
         taken = []
-        for some in _questions(signed):
+        for some in lots_of(signed):
             texts = [item.raw.hex() for item in some]
             try:
                 answer = await self._ask(self._data[node], "submit_many", transactions=texts)
@@ -274,20 +272,6 @@ class Load:
             "readings": self.readings,
             "finality_ms": summary_ms(latencies),
         }
-
-
-def _questions(signed: Sequence[CheckedTransaction]) -> list[list[CheckedTransaction]]:
-    """Return the transactions in lots that fit a question each."""
-    lots: list[list[CheckedTransaction]] = []
-    room = 0
-    for item in signed:
-        size = 2 * len(item.raw) + 3
-        if size > room:
-            lots.append([])
-            room = QUESTION_BYTES_MAX - QUESTION_SPARE_BYTES
-        lots[-1].append(item)
-        room -= size
-    return lots
 
 
 async def load(directory: Path, plan: LoadPlan) -> dict[str, Any]:

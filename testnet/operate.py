@@ -5,12 +5,12 @@ takes in a home (`commonwatt community admit`). A testnet has all their keys.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from node.api.registrar import admit as admit_home
-from node.api.registrar import applications
+from node.api.registrar import admit_all, applications
 from node.config import load_config
 from node.errors import ControlError
 from node.setup import CONFIG_NAME, DATA_NAME, read_key
@@ -18,6 +18,8 @@ from testnet.regions import admit, neutral_names, regions_of
 from testnet.street import BALANCE_MICRO, REGULATOR_NAME, Street
 
 WATCH_EVERY_S: Final = 2.0
+# Who was turned away is tried again so much later.
+TURNED_AGAIN_S: Final = 20.0
 
 
 class Desk(NamedTuple):
@@ -60,11 +62,16 @@ async def _admit_homes(street: Street, home: Path, tell: Callable[[str], None]) 
     config = load_config(home / CONFIG_NAME, {})
     key = read_key(street.directory / REGULATOR_NAME)
     said = ""
+    turned_s: dict[str, float] = {}
     while True:
+        turned_s = {
+            address: at_s
+            for address, at_s in turned_s.items()
+            if time.monotonic() - at_s < TURNED_AGAIN_S
+        }
         try:
-            for asked in await applications(config):
-                done = await admit_home(config, asked, key, BALANCE_MICRO)
-                tell(f"{config.node.name}: {done.name} ({done.address}) is a home")
+            asking = [one for one in await applications(config) if one["address"] not in turned_s]
+            done, turned = await admit_all(config, asking, key, BALANCE_MICRO)
         except ControlError as error:
             # Nodes start and stop, and blocks take their time: it is said once.
             if str(error) != said:
@@ -72,4 +79,9 @@ async def _admit_homes(street: Street, home: Path, tell: Callable[[str], None]) 
             said = str(error)
         else:
             said = ""
+            for one in done:
+                tell(f"{config.node.name}: {one.name} ({one.address}) is a home")
+            for other in turned:
+                tell(f"{config.node.name}: {other.name} ({other.address}) is not: {other.error}")
+                turned_s[other.address] = time.monotonic()
         await asyncio.sleep(WATCH_EVERY_S)

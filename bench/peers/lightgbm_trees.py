@@ -10,13 +10,13 @@ the homes had with it before (150 trees of 15 leaves).
 import argparse
 import importlib.metadata
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from bench.figures import Said, command, figure
 from bench.forecast import LOAD_FILE
-from bench.machine import describe
 from hems.civil import FloatArray
 from hems.forecast import boosted, model
 from hems.forecast.data import read_series
@@ -55,19 +55,24 @@ def theirs(x: FloatArray, y: FloatArray, median: bool, ahead: FloatArray) -> Flo
     return np.maximum(np.asarray(trees.predict(ahead, num_threads=1)), 0.0)
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings."""
     parser.add_argument("--data", type=Path, default=LOAD_FILE)
     parser.add_argument("--zone", default="Australia/Sydney")
     parser.add_argument("--homes", type=int, default=10)
-    arguments = parser.parse_args()
-    print(describe(), f"lightgbm {importlib.metadata.version('lightgbm')}")
-    print("error of our trees over LightGBM's, and CPU seconds of a fit")
+
+
+def figures(given: argparse.Namespace) -> Iterator[Said]:
+    """Let both learn from each home."""
+    try:
+        version = importlib.metadata.version("lightgbm")
+    except importlib.metadata.PackageNotFoundError:
+        raise SystemExit("LightGBM is not there: uv run --extra forecast python -m ...") from None
+    yield f"LightGBM {version}; errors of our trees over LightGBM's, and CPU seconds of a fit"
     ways: dict[str, Callable[[FloatArray, FloatArray, bool, FloatArray], FloatArray]]
     ways = {"ours": ours, "lightgbm": theirs}
     rows = []
-    for series in read_series(arguments.data, arguments.zone)[0][: arguments.homes]:
+    for series in read_series(given.data, given.zone)[0][: given.homes]:
         table = model.table(series.energy_wh, series.steps_per_day, series.first_day)
         first = round(len(table.use) * (1 - TEST_SHARE))
         past, to_come = table.upto(first), slice(first, first + DAYS)
@@ -84,8 +89,11 @@ def main() -> None:
                 errors[name] = np.abs(error).mean() if median else np.sqrt((error**2).mean())
             row += [errors["ours"] / errors["lightgbm"], seconds["ours"], seconds["lightgbm"]]
         rows.append(row)
-        print(show(series.name, row), flush=True)
-    print(show("median home", list(np.median(rows, axis=0))))
+        yield show(series.name, row)
+    for place, what in ((0, "mean RMSE"), (3, "median MAE")):
+        error, mine, other = zip(*(row[place : place + 3] for row in rows), strict=True)
+        yield figure(f"{what}, ours over LightGBM's", "", error)
+        yield figure(f"{what}, a fit", "s", mine, over=("LightGBM's", other))
 
 
 def show(name: str, row: list[float]) -> str:
@@ -97,4 +105,4 @@ def show(name: str, row: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, options, figures)

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -16,7 +16,7 @@ import msgspec
 
 from market.errors import QueryError
 from node.errors import ControlError
-from wire.transaction import Refused
+from wire.transaction import CheckedTransaction, Refused
 
 log = logging.getLogger("commonwatt.control")
 
@@ -24,6 +24,8 @@ SOCKET_NAME: Final = "control.sock"
 CONNECTIONS_MAX: Final = 32
 QUESTION_BYTES_MAX: Final = 65_536
 ANSWER_BYTES_MAX: Final = 8 * 1_048_576
+# A transaction in a question is hexadecimal text in quotes, with a little around all of them.
+QUESTION_SPARE_BYTES: Final = 1_024
 
 _TOO_LARGE: Final = f"a question has at most {QUESTION_BYTES_MAX} bytes"
 
@@ -151,6 +153,20 @@ async def ask(directory: Path, name: str, *, timeout_s: float = 10.0, **argument
     if not line:
         raise ControlError(f"the node in {directory} closed without an answer")
     return answer_of(line)
+
+
+def lots_of(signed: Sequence[CheckedTransaction]) -> list[list[CheckedTransaction]]:
+    """Return transactions in lots that fit a question `submit_many` each, in their order."""
+    lots: list[list[CheckedTransaction]] = []
+    room = 0
+    for item in signed:
+        size = 2 * len(item.raw) + 3
+        if size > room:
+            lots.append([])
+            room = QUESTION_BYTES_MAX - QUESTION_SPARE_BYTES
+        lots[-1].append(item)
+        room -= size
+    return lots
 
 
 def answer_of(line: bytes) -> Any:

@@ -6,12 +6,13 @@ the contract refuses comes back as its code and sentence.
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from market import governance
 from market.client import Call, sign_call
-from node.api.control import ask
+from node.api.control import ask, lots_of
 from node.config import Config
 from node.errors import ControlError
 from node.homekeys import account_signer
@@ -21,6 +22,8 @@ VALID_MS: Final = 60_000
 POLL_S: Final = 0.1
 # The household signs with the same key, by the same clock.
 ATTEMPTS: Final = 3
+# An account may have 64 transactions waiting; some are left to whoever signs with the same key.
+AT_ONCE_MAX: Final = 48
 
 
 def proposal(action: str, subject: str, value: int | None, blocks: int) -> Call:
@@ -85,30 +88,76 @@ async def decide(
 
 async def decide_as(key: SigningKey, call: Call, data: Path) -> dict[str, Any]:
     """Do as `decide` does with this key, at the node of this data directory."""
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return await _decide_once(key, call, data)
-        except ControlError as error:
-            if not str(error).startswith("bad_nonce"):
-                raise
-    return await _decide_once(key, call, data)
+    (end,) = await decide_each(key, [call], data)
+    if isinstance(end, ControlError):
+        raise end
+    return end
 
 
-async def _decide_once(key: SigningKey, call: Call, data: Path) -> dict[str, Any]:
+async def decide_each(
+    key: SigningKey, calls: Sequence[Call], data: Path
+) -> list[dict[str, Any] | ControlError]:
+    """Sign calls with one key, hand them in together and wait for the blocks that hold them.
+
+    They are decided in their order, all in one block where there is room; none depends on how one
+    before it ended.
+
+    Returns
+    -------
+    list
+        Of each call what `decide` returns, or the error that it would raise.
+
+    Raises
+    ------
+    ControlError
+        The node does not answer.
+    """
+    ends: dict[int, dict[str, Any] | ControlError] = {}
+    for begin in range(0, len(calls), AT_ONCE_MAX):
+        places = list(range(begin, min(begin + AT_ONCE_MAX, len(calls))))
+        for _ in range(ATTEMPTS):
+            some = await _decide_once(key, [calls[place] for place in places], data)
+            ends.update(zip(places, some, strict=True))
+            places = [place for place in places if str(ends[place]).startswith("bad_nonce")]
+            if not places:
+                break
+    return [ends[place] for place in range(len(calls))]
+
+
+async def _decide_once(
+    key: SigningKey, calls: Sequence[Call], data: Path
+) -> list[dict[str, Any] | ControlError]:
     status = await ask(data, "status")
     last = await ask(data, "nonce", address=key.address)
     now_ms = time.time_ns() // 1_000_000
-    signed = sign_call(call, key, status["chain_id"], max(last + 1, now_ms), now_ms + VALID_MS)
-    answer = await ask(data, "submit", transaction=signed.raw.hex())
-    while time.time_ns() // 1_000_000 <= now_ms + VALID_MS:
-        found = await ask(data, "transaction", id=answer["id"])
-        if found["height"] is None:
-            await asyncio.sleep(POLL_S)
-        elif found["code"] == "ok":
-            return {"id": answer["id"], **found}
-        else:
-            raise ControlError(f"{found['reason']}: {found['message']}")
-    raise ControlError(f"expired: no block took it within {VALID_MS // 1000} s; do blocks come?")
+    valid_ms = now_ms + VALID_MS
+    first = max(last + 1, now_ms)
+    signed = [
+        sign_call(call, key, status["chain_id"], nonce, valid_ms)
+        for nonce, call in enumerate(calls, start=first)
+    ]
+    refused: dict[bytes, ControlError] = {}
+    for lot in lots_of(signed):
+        answer = await ask(data, "submit_many", transactions=[item.raw.hex() for item in lot])
+        for place, code, message in answer["refused"]:
+            refused[lot[place].tx_id] = ControlError(f"{code}: {message}")
+    return [refused.get(item.tx_id) or await _end_of(item.tx_id, data, valid_ms) for item in signed]
+
+
+async def _end_of(tx_id: bytes, data: Path, valid_ms: int) -> dict[str, Any] | ControlError:
+    """Wait for how a transaction ends that this node has taken."""
+    while True:
+        found: dict[str, Any] = await ask(data, "transaction", id=tx_id.hex())
+        if found["height"] is not None:
+            if found["code"] == "ok":
+                return found
+            return ControlError(f"{found['reason']}: {found['message']}")
+        if found["status"] == "refused" and found["reason"] != "expired":
+            return ControlError(f"{found['reason']}: {found['message']}")
+        if time.time_ns() // 1_000_000 > valid_ms:
+            waited_s = VALID_MS // 1000
+            return ControlError(f"expired: no block took it within {waited_s} s; do blocks come?")
+        await asyncio.sleep(POLL_S)
 
 
 async def overview(config: Config) -> dict[str, Any]:

@@ -4,11 +4,12 @@ Goes through the control socket of any node of the community; the regulator's ke
 process that was given it.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from market.client import Call, mint, transfer
 from node.api.control import ask
-from node.api.governor import decide
+from node.api.governor import decide, decide_each
 from node.config import Config
 from node.errors import ControlError
 from node.genesis import read_genesis
@@ -23,6 +24,14 @@ class Admitted(NamedTuple):
     name: str
     height: int
     balance_micro: int
+
+
+class Turned(NamedTuple):
+    """A home that was not taken in: its account, its name, and the contract's code and sentence."""
+
+    address: str
+    name: str
+    error: ControlError
 
 
 async def applications(config: Config) -> list[dict[str, Any]]:
@@ -49,17 +58,52 @@ async def admit(
     ControlError
         The node does not answer, or the contract refuses: its code and its sentence.
     """
-    height = 0
-    try:
-        height = (await decide(config, Call("registry", "register", wanted), key=key))["height"]
-    except ControlError as error:
-        if not str(error).startswith("duplicate_home"):
-            raise
-    given = 0
-    if balance_micro and not await _has_account(config, wanted["address"]):
-        done = await decide(config, mint(wanted["address"], balance_micro), key=key)
-        height, given = done["height"], balance_micro
-    return Admitted(wanted["address"], wanted["name"], height, given)
+    done, refused = await admit_all(config, [wanted], key, balance_micro)
+    if refused:
+        raise refused[0].error
+    return done[0]
+
+
+async def admit_all(
+    config: Config, wanted: Sequence[dict[str, Any]], key: SigningKey, balance_micro: int
+) -> tuple[list[Admitted], list[Turned]]:
+    """Do as `admit` for many at once: in two blocks, where these have room.
+
+    Returns
+    -------
+    tuple
+        Who is a home now, in order; and who is not, or has no money yet, and why.
+
+    Raises
+    ------
+    ControlError
+        The node does not answer.
+    """
+    data = config.path(config.node.data)
+    done: list[Admitted] = []
+    turned: list[Turned] = []
+    calls = [Call("registry", "register", one) for one in wanted]
+    for one, end in zip(wanted, await decide_each(key, calls, data), strict=True):
+        if not isinstance(end, ControlError):
+            done.append(Admitted(one["address"], one["name"], end["height"], 0))
+        elif str(end).startswith("duplicate_home") and await _is_home(config, one["address"]):
+            done.append(Admitted(one["address"], one["name"], 0, 0))
+        else:
+            turned.append(Turned(one["address"], one["name"], end))
+    # Only now: nobody has first money who is no home.
+    poor = [
+        place
+        for place, one in enumerate(done)
+        if balance_micro and not await _has_account(config, one.address)
+    ]
+    calls = [mint(done[place].address, balance_micro) for place in poor]
+    for place, end in zip(poor, await decide_each(key, calls, data), strict=True):
+        if isinstance(end, ControlError):
+            turned.append(Turned(done[place].address, done[place].name, end))
+        else:
+            done[place] = done[place]._replace(height=end["height"], balance_micro=balance_micro)
+    moneyless = {one.address for one in turned}
+    return [one for one in done if one.address not in moneyless], turned
 
 
 async def pay_out(config: Config, amount_micro: int | None) -> dict[str, Any]:
@@ -90,11 +134,21 @@ async def _balance(config: Config, address: str) -> dict[str, int]:
     return found
 
 
+async def _is_home(config: Config, address: str) -> bool:
+    """Tell whether an account is a home; its meter may be registered with another."""
+    return await _there(config, "registry", "home", address, "not_a_home")
+
+
 async def _has_account(config: Config, address: str) -> bool:
+    return await _there(config, "ledger", "balance", address, "unknown_account")
+
+
+async def _there(config: Config, contract: str, entry: str, address: str, unknown: str) -> bool:
+    data = config.path(config.node.data)
     try:
-        await _balance(config, address)
+        await ask(data, "query", contract=contract, entry=entry, args={"address": address})
     except ControlError as error:
-        if str(error).startswith("unknown_account"):
+        if str(error).startswith(unknown):
             return False
         raise
     return True

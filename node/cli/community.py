@@ -137,7 +137,7 @@ def _print_left(done: dict[str, Any], as_json: bool) -> None:
 async def _admit(
     config: Any, key: Any, addresses: list[str], balance_micro: int, watch: bool, as_json: bool
 ) -> None:
-    from node.api.registrar import admit, applications
+    from node.api.registrar import admit_all, applications
     from node.errors import ControlError
 
     done: list[dict[str, Any]] = []
@@ -148,13 +148,15 @@ async def _admit(
             unknown = wanted - {one["address"] for one in asking}
             if unknown and not watch:
                 raise ControlError(f"{min(unknown)} does not ask at this node to be registered")
-            for one in asking:
-                if addresses and one["address"] not in wanted:
-                    continue
-                # One without first money goes on being shown for a while.
-                if any(one["address"] == before["address"] for before in done):
-                    continue
-                admitted = await admit(config, one, key, balance_micro)
+            # One without first money goes on being shown for a while.
+            before = {one["address"] for one in done}
+            some = [
+                one
+                for one in asking
+                if one["address"] not in before and (not addresses or one["address"] in wanted)
+            ]
+            taken, turned = await admit_all(config, some, key, balance_micro)
+            for admitted in taken:
                 wanted.discard(admitted.address)
                 done.append(admitted._asdict())
                 if not as_json or watch:
@@ -162,6 +164,8 @@ async def _admit(
                         f"block {admitted.height}: {admitted.name} ({admitted.address}) is a home, "
                         f"with {money(admitted.balance_micro)}"
                     )
+            if turned:
+                raise turned[0].error
         except ControlError as error:
             # A watch outlives the node's restarts.
             if not watch:

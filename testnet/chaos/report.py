@@ -34,12 +34,26 @@ def as_json(seen: Seen, verdict: Verdict, target: str) -> dict[str, Any]:
         "strikes": [_strike(recovery) for recovery in verdict.recoveries],
         "phases": [_phase(phase) for phase in verdict.phases],
         "loads": {name: load._asdict() for name, load in verdict.loads.items()},
+        "growths": {
+            name: {field: round(value, 2) for field, value in growth._asdict().items()}
+            for name, growth in verdict.growths.items()
+        },
         "blocks": len(seen.blocks_s),
         "bursts": list(seen.bursts),
         "problems": list(seen.problems),
         "checkpoints": _checkpoints(seen),
         "heights": {
             name: [[round(s.at_s, 1), s.height] for s in thinned(samples)]
+            for name, samples in seen.samples.items()
+        },
+        "began_s": round(seen.began_s, 1),
+        "over_s": round(seen.over_s, 1),
+        "finished_s": round(seen.finished_s, 1),
+        # None where it did not answer.
+        "rss_mib": {
+            name: [
+                [round(s.at_s, 1), round(s.rss_mib, 2) if s.up else None] for s in thinned(samples)
+            ]
             for name, samples in seen.samples.items()
         },
     }

@@ -74,6 +74,20 @@ class Load(NamedTuple):
     cpu_percent: float
 
 
+class Growth(NamedTuple):
+    """How memory grew over the longest life of a node's process, as a straight line. [MiB, s]"""
+
+    mib_per_h: float
+    begin_s: float
+    begin_mib: float
+    end_s: float
+
+    @property
+    def end_mib(self) -> float:
+        """Where the line ends."""
+        return self.begin_mib + self.mib_per_h * (self.end_s - self.begin_s) / 3_600
+
+
 class Seen(NamedTuple):
     """All that a run has shown. Times are seconds since its start; blocks' by the run's clock.
 
@@ -107,6 +121,7 @@ class Verdict(NamedTuple):
     recoveries: list[Recovery]
     phases: list[Phase]
     loads: dict[str, Load]
+    growths: dict[str, Growth]
 
     @property
     def passed(self) -> bool:
@@ -124,6 +139,7 @@ def judge(seen: Seen) -> Verdict:
         _phase(seen, AFTER, seen.over_s, seen.finished_s),
     ]
     books = seen.books
+    growths = _growths(seen)
     checks = [
         _none("agreement", [*seen.problems, *books.different], f"{books.compared} heights equal"),
         _liveness("liveness", seen, seen.plan, list(seen.blocks_s.values()), seen.quiet_s),
@@ -136,10 +152,10 @@ def judge(seen: Seen) -> Verdict:
         *_bursts(seen),
         *_finality(phases, demands),
         *_rate(phases, demands),
-        *_growth(seen, demands),
+        *_growth(growths, demands),
     ]
     loads = {name: load_of(samples) for name, samples in seen.samples.items()}
-    return Verdict(checks, recoveries, phases, loads)
+    return Verdict(checks, recoveries, phases, loads, growths)
 
 
 def _none(name: str, problems: Sequence[str], well: str) -> Check:
@@ -374,25 +390,30 @@ def _rate(phases: Sequence[Phase], demands: Demands) -> list[Check]:
     return [Check("block rate", percent >= demands.block_rate_percent, said)]
 
 
-def _growth(seen: Seen, demands: Demands) -> list[Check]:
-    """Hold how fast memory grows against what is allowed, where nodes were up for long enough."""
+def _growths(seen: Seen) -> dict[str, Growth]:
+    """Return how memory grew at the nodes that were up for long enough, once it was disturbed."""
+    return {
+        name: growth
+        for name, samples in seen.samples.items()
+        if (growth := growth_of([s for s in samples if s.at_s >= seen.began_s])) is not None
+    }
+
+
+def _growth(growths: Mapping[str, Growth], demands: Demands) -> list[Check]:
+    """Hold how fast memory grows against what is allowed."""
     allowed = demands.rss_mib_per_h
     if not allowed:
         return []
-    slopes = {
-        name: slope
-        for name, samples in seen.samples.items()
-        if (slope := mib_per_h([s for s in samples if s.at_s >= seen.began_s])) is not None
-    }
-    if not slopes:
+    if not growths:
         minutes = STRETCH_MIN_S / 60
         return [Check("memory", False, f"no node was up for {minutes:.0f} minutes without a break")]
-    worst = max(slopes, key=lambda name: slopes[name])
-    said = f"{worst} grows by {slopes[worst]:.2f} MiB/h, most of {len(slopes)} nodes"
-    return [Check("memory", slopes[worst] <= allowed, f"{said}; at most {allowed:g}")]
+    worst = max(growths, key=lambda name: growths[name].mib_per_h)
+    slope = growths[worst].mib_per_h
+    said = f"{worst} grows by {slope:.2f} MiB/h, most of {len(growths)} nodes"
+    return [Check("memory", slope <= allowed, f"{said}; at most {allowed:g}")]
 
 
-def mib_per_h(samples: Sequence[Sample]) -> float | None:
+def growth_of(samples: Sequence[Sample]) -> Growth | None:
     """Return the slope (least squares) of memory over the longest life of a node's process.
 
     None if that is shorter than `STRETCH_MIN_S`.
@@ -407,10 +428,12 @@ def mib_per_h(samples: Sequence[Sample]) -> float | None:
     longest = max(lives, key=lambda life: life[-1].at_s - life[0].at_s, default=[])
     if len(longest) < 2 or longest[-1].at_s - longest[0].at_s < STRETCH_MIN_S:
         return None
-    slope, _ = statistics.linear_regression(
-        [sample.at_s / 3600 for sample in longest], [sample.rss_mib for sample in longest]
+    begin_s, end_s = longest[0].at_s, longest[-1].at_s
+    slope, begin_mib = statistics.linear_regression(
+        [(sample.at_s - begin_s) / 3600 for sample in longest],
+        [sample.rss_mib for sample in longest],
     )
-    return slope
+    return Growth(slope, begin_s, begin_mib, end_s)
 
 
 def load_of(samples: Sequence[Sample]) -> Load:

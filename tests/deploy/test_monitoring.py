@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -87,6 +89,18 @@ def test_the_alerts_are_on_the_job_of_the_compose_file() -> None:
     settings = yaml.safe_load(compose["configs"]["prometheus"]["content"])
     (job,) = [one["job_name"] for one in settings["scrape_configs"]]
     assert f'up{{job="{job}"}}' in (DEPLOY / "alerts.yml").read_text()
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="Prometheus' own tool is not here")
+def test_prometheus_takes_the_alerts_and_the_settings_of_the_compose_file(tmp_path: Path) -> None:
+    compose = yaml.safe_load((DEPLOY.parent / "docker-compose.yml").read_text())
+    settings = tmp_path / "prometheus.yml"
+    rules = f"rule_files: [{DEPLOY / 'alerts.yml'}]\n"
+    settings.write_text(compose["configs"]["prometheus"]["content"] + rules)
+    command = ["promtool", "check", "config", str(settings)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"SUCCESS: \d+ rules found", done.stdout)
 
 
 def test_the_dashboard_draws_what_is_told(told: set[str]) -> None:

@@ -3,15 +3,20 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 import cli
+from market.client import Call
+from node.api import governor
 from node.config import Config, settings_text
 from node.errors import ControlError
-from tests.node.grid import Member, at_height, level, running, until
+from tests.node.grid import REGULATOR, Member, at_height, level, running, until
 from tests.node.test_governance import EPOCH, changing_grid
+from wire.codec import decode
+from wire.transaction import TRANSACTION_BYTES_MAX, SignedTransaction, Transaction, id_of
 
 
 async def gov(member: Member, *arguments: str) -> str:
@@ -72,3 +77,75 @@ async def test_gov_without_a_node_says_so(tmp_path: Path) -> None:
         await gov(grid.members[0], "list")
     with pytest.raises(ControlError, match="no node is running"):
         await gov(grid.members[0], "stand")
+
+
+class Overtaking:
+    """Stands for a node at which somebody else signs with the same key, too."""
+
+    def __init__(self, overtaken: dict[str, str]) -> None:
+        self.overtaken = overtaken
+        self.last = 0
+        self.tried: list[Transaction] = []
+        self._by_id: dict[str, Transaction] = {}
+
+    async def ask(self, data: Path, question: str, **arguments: Any) -> Any:
+        if question == "status":
+            return {"chain_id": "grid"}
+        if question == "nonce":
+            return self.last
+        if question == "submit_many":
+            refused = []
+            for place, text in enumerate(arguments["transactions"]):
+                raw = bytes.fromhex(text)
+                tx = decode(raw, SignedTransaction, TRANSACTION_BYTES_MAX).tx
+                self.tried.append(tx)
+                self._by_id[id_of(tx).hex()] = tx
+                if self.overtaken.get(tx.entry) == "at once":
+                    del self.overtaken[tx.entry]
+                    refused.append([place, "bad_nonce", "too low"])
+            self.last = max(self.last, *(tx.nonce for tx in self.tried)) + 100
+            return {"refused": refused}
+        assert question == "transaction"
+        tx = self._by_id[arguments["id"]]
+        if self.overtaken.get(tx.entry) == "later":
+            del self.overtaken[tx.entry]
+            return {"height": None, "status": "refused", "reason": "bad_nonce", "message": "now"}
+        if tx.entry == "d":
+            return {"height": 7, "code": "rejected", "reason": "bad_argument", "message": "no"}
+        return {"height": 7, "code": "ok", "entry": tx.entry}
+
+
+async def test_calls_that_another_overtakes_are_signed_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Overtaking({"b": "at once", "c": "later"})
+    monkeypatch.setattr(governor, "ask", node.ask)
+    calls = [Call("registry", entry, {}) for entry in "abcde"]
+    ends = await governor.decide_each(REGULATOR, calls, tmp_path)
+    assert [str(end) if isinstance(end, ControlError) else end["entry"] for end in ends] == [
+        *"abc",
+        "bad_argument: no",
+        "e",
+    ]
+    assert [tx.entry for tx in node.tried] == [*"abcde", *"bc"]
+    nonces = [tx.nonce for tx in node.tried]
+    assert nonces == sorted(set(nonces))
+    assert nonces[5] > node.tried[4].nonce
+
+
+async def test_an_account_has_only_so_many_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Overtaking({})
+    asked: list[int] = []
+
+    async def ask(data: Path, question: str, **arguments: Any) -> Any:
+        if question == "submit_many":
+            asked.append(len(arguments["transactions"]))
+        return await node.ask(data, question, **arguments)
+
+    monkeypatch.setattr(governor, "ask", ask)
+    calls = [Call("registry", f"e{number}", {}) for number in range(100)]
+    ends = await governor.decide_each(REGULATOR, calls, tmp_path)
+    assert [end["entry"] for end in ends if isinstance(end, dict)] == [c.entry for c in calls]
+    assert asked == [48, 48, 4]

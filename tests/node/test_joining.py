@@ -13,7 +13,7 @@ import node.light
 from market.errors import QueryError
 from node import joining
 from node.api.control import ask
-from node.api.registrar import admit, applications
+from node.api.registrar import admit, admit_all, applications
 from node.config import Config, NetworkSection, NodeSection, load_config, settings_text
 from node.daemon import Node
 from node.errors import ConfigError, ControlError, PeerError
@@ -281,6 +281,38 @@ async def test_only_the_regulators_key_takes_a_home_in(tmp_path: Path) -> None:
         wanted = application().registration().args
         with pytest.raises(ControlError, match="not_regulator"):
             await admit(neighbour, wanted, key_of(0), 0)
+
+
+async def test_many_are_taken_in_together_and_none_holds_up_another(tmp_path: Path) -> None:
+    grid = Grid(tmp_path, make_genesis(homes=4))
+    async with running(grid, range(4)) as members:
+        neighbour = replace(members[0].config, directory=members[0].directory)
+        keys = [key_of(number) for number in range(30, 54)]
+        wanted = [
+            application(key, name=f"new-{n}").registration().args for n, key in enumerate(keys)
+        ]
+        # One that the contract refuses, and one whose meter is another home's.
+        wanted[3] = wanted[3] | {"role": "emperor"}
+        wanted[5] = wanted[5] | {"meter": key_of(1).derive("meter").address}
+        done, turned = await admit_all(neighbour, wanted, REGULATOR, 5_000_000)
+        assert [one.name for one in done] == [f"new-{n}" for n in range(24) if n not in (3, 5)]
+        assert {one.balance_micro for one in done} == {5_000_000}
+        # One by one each has a block of its own.
+        assert len({one.height for one in done}) < len(done)
+        assert [(one.name, str(one.error).split(":")[0]) for one in turned] == [
+            ("new-3", "bad_argument"),
+            ("new-5", "duplicate_home"),
+        ]
+        data = neighbour.path(neighbour.node.data)
+        homes = {row["home"]["address"]: row["account"] for row in await ask(data, "homes")}
+        assert len(homes) == 4 + 22
+        assert {homes[one.address]["balance_micro"] for one in done} == {5_000_000}
+        # Whoever is turned away was given nothing.
+        assert money_conserved(await ask(data, "money"))
+        for one in turned:
+            args = {"address": one.address}
+            with pytest.raises(ControlError, match="unknown_account"):
+                await ask(data, "query", contract="ledger", entry="balance", args=args)
 
 
 # -- the command line

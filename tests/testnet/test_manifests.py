@@ -58,6 +58,15 @@ def test_a_grid_has_room_or_is_not_begun(tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / "street").exists()
 
 
+def test_the_image_is_built_by_old_engines_too() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    # What needs a frontend that the engine would have to fetch, or BuildKit.
+    assert not [line for line in lines if re.match(r"#\s*(syntax|escape)=", line)]
+    assert not [line for line in lines if "<<" in line or "--mount" in line or "--chmod" in line]
+    images = {line.split()[1] for line in lines if line.startswith("FROM ")}
+    assert images == {"python:3.11-slim-bookworm", "dependencies"}
+
+
 def services(text: str) -> dict[str, str]:
     """Return what a Compose file says of each service, as text."""
     body = text[text.index("\nservices:\n") + len("\nservices:") :]

@@ -17,10 +17,10 @@ from testnet.chaos.verdict import (
     Seen,
     Struck,
     Verdict,
+    growth_of,
     judge,
     lagging,
     longest_gap,
-    mib_per_h,
     owed,
 )
 from testnet.chaos.watch import DOWN, Heads, Latency, Sample, appended
@@ -272,12 +272,17 @@ def test_memory_that_grows_is_found() -> None:
             for s in range(0, seconds, 10)
         ]
 
-    assert mib_per_h(life(0, 3_600, 1 / 3_600)) == pytest.approx(1.0)
+    one = growth_of(life(100, 3_600, 1 / 3_600))
+    assert one is not None
+    assert one == pytest.approx((1.0, 100, 100, 3_690))
+    assert one.end_mib == pytest.approx(100 + 3_590 / 3_600)
     # Only the longest life counts; what a new process takes at first is no growth.
     both = life(0, 600, 1.0) + life(700, 3_600, 0.0)
-    assert mib_per_h(both) == pytest.approx(0.0, abs=1e-9)
-    assert mib_per_h(life(0, 600, 1.0)) is None
-    assert mib_per_h([DOWN]) is None
+    level = growth_of(both)
+    assert level is not None
+    assert level.mib_per_h == pytest.approx(0.0, abs=1e-9)
+    assert growth_of(life(0, 600, 1.0)) is None
+    assert growth_of([DOWN]) is None
     run = seen(demands={"rss_mib_per_h": 1})
     assert "no node was up for 30 minutes" in failed(judge(run))["memory"]
     run.samples["home-01"] = life(20, 3_600, 2 / 3_600)

@@ -1,7 +1,7 @@
-"""PyMarket's auctions on given orders, for `bench.matching`: run in an environment of its own.
+"""PyMarket's auctions on given orders, for `bench.peers.pymarket_auctions`.
 
-Standard input: rows of [energy, price, home, 1 if a bid]. Standard output: for each auction that
-ran, its name, the processor's seconds it took, its number of transactions and the energy bought.
+Asked: rows of [energy, price, home, 1 if a bid]. Answered: for each auction its name, the
+processor's seconds it took, its number of transactions and the energy bought.
 """
 
 import json
@@ -15,7 +15,9 @@ AUCTIONS = ("huang", "muda")
 
 
 def main() -> None:
-    rows = json.load(sys.stdin)
+    """Run each auction once."""
+    with open(sys.argv[1]) as file:
+        rows = json.load(file)
     report = []
     for auction in AUCTIONS:
         market = pymarket.Market()
@@ -29,7 +31,8 @@ def main() -> None:
         bids = {i for i, row in enumerate(rows) if row[3]}
         bought = float(table[table.bid.isin(bids)].quantity.sum())
         report.append([auction, took, len(table), bought])
-    json.dump(report, sys.stdout)
+    with open(sys.argv[2], "w") as file:
+        json.dump(report, file)
 
 
 main()

@@ -1,11 +1,9 @@
-"""EMHASS plans the days it is given. Run by `bench.plan --emhass`, with EMHASS's own Python.
+"""EMHASS plans the days it is given, for `bench.peers.emhass_plans`.
 
-    python emhass_plan.py DAYS.json [GAP]
-
-DAYS.json: the battery, and the days' load and production [W] and prices [per kWh], one value per
-half hour, and the state of charge to begin with. Prints, as JSON: each day's cost (grid and wear)
-and state of charge at the end, and its CPU milliseconds. `costfun="profit"`, since `cost` leaves
-out what export pays; the same solver object plans all days, as its server does.
+Asked: the gap, the battery, and the days' load and production [W] and prices [per kWh], one value
+per half hour, and the state of charge to begin with. Answered: each day's cost (grid and wear) and
+state of charge at the end, and its CPU milliseconds. `costfun="profit"`, since `cost` leaves out
+what export pays; the same solver object plans all days, as its server does.
 """
 
 import json
@@ -74,12 +72,11 @@ def optimization(battery: dict, gap: float, steps: int) -> Optimization:
 
 
 def main() -> None:
-    """Plan each day and print what came of it."""
+    """Plan each day."""
     with open(sys.argv[1]) as file:
         asked = json.load(file)
-    gap = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
     battery, days = asked["battery"], asked["days"]
-    planner = optimization(battery, gap, len(days[0]["load_w"]))
+    planner = optimization(battery, asked["gap"], len(days[0]["load_w"]))
     found = []
     for day in days:
         index = pd.date_range("2026-11-20", periods=len(day["load_w"]), freq=STEP, tz="UTC")
@@ -104,7 +101,8 @@ def main() -> None:
                 "status": str(planner.optim_status),
             }
         )
-    json.dump({"version": version("emhass"), "days": found}, sys.stdout)
+    with open(sys.argv[2], "w") as file:
+        json.dump({"version": version("emhass"), "days": found}, file)
 
 
 if __name__ == "__main__":

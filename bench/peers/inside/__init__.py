@@ -1,0 +1,1 @@
+"""What runs in other programs' environments, by their own Python: it knows nothing of ours."""
