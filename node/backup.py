@@ -31,7 +31,9 @@ from node.setup import (
     MAIN_NAME,
     METER_KEY_NAME,
     PEERS_NAME,
+    PSK_NAME,
     check_new,
+    network_key,
 )
 
 # Name in the archive: the most bytes it may have, and whether there is no home without it.
@@ -40,6 +42,7 @@ _PARTS: Final = {
     KEY_NAME: (SECRET_CHARS_MAX, True),
     GENESIS_NAME: (4 * GENESIS_BYTES_MAX, False),
     MAIN_GENESIS_NAME: (4 * GENESIS_BYTES_MAX, False),
+    PSK_NAME: (SECRET_CHARS_MAX, False),
     ACCOUNT_KEY_NAME: (SECRET_CHARS_MAX, False),
     METER_KEY_NAME: (SECRET_CHARS_MAX, False),
     f"{DATA_NAME}/{HOME_NAME}": (MEMORY_BYTES_MAX, False),
@@ -71,6 +74,10 @@ def back_up(config_file: Path, file: Path) -> list[str]:
     usual = [KEY_NAME, GENESIS_NAME, DATA_NAME, ACCOUNT_KEY_NAME, METER_KEY_NAME]
     own = config.node
     have = [own.key, own.genesis, own.data, own.account_key, own.meter_key]
+    if network_key(config) is not None:
+        usual.append(PSK_NAME)
+        have.append(config.network.psk_file)
+        places[PSK_NAME] = config.path(config.network.psk_file)
     for name in (ACCOUNT_KEY_NAME, METER_KEY_NAME):
         if config.path(name).exists():
             load(config.path(name))

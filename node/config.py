@@ -79,11 +79,16 @@ class NetworkSection(Section, frozen=True):
     listen : multiaddress to listen on
     announce : multiaddresses to tell others instead, such as a forwarded port; may be empty
     bootstrap : multiaddresses of first neighbours, each with its /p2p/ peer id
+    closed : whether only members that the chain knows, and bootstrap, are let in
+    psk_file : file of a key that all of the community share, 64 hexadecimal digits, readable by its
+        owner only; empty: who knows the genesis' hash may connect
     """
 
     listen: str = "/ip4/127.0.0.1/tcp/4600"
     announce: tuple[str, ...] = ()
     bootstrap: tuple[str, ...] = ()
+    closed: bool = False
+    psk_file: str = ""
 
 
 class MainSection(Section, frozen=True):
@@ -338,6 +343,8 @@ def check_values(config: Config, origin: str) -> None:
     paths = {f"node.{name}": getattr(config.node, name) for name in NODE_PATHS}
     if config.main is not None:
         paths["main.genesis"] = config.main.genesis
+    if config.network.psk_file:
+        paths["network.psk_file"] = config.network.psk_file
     if config.node.passphrase_file:
         paths["node.passphrase_file"] = config.node.passphrase_file
     if config.web is not None:

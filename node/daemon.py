@@ -45,13 +45,14 @@ from node.homekeys import home_keys
 from node.household import Household
 from node.joining import Applicant, application_of
 from node.lock import DirectoryLock
+from node.members import Members
 from node.mempool import Mempool
 from node.mqtt.discovery import topics
 from node.mqtt.settings import MqttSection
 from node.network.base import Network, NetworkError
 from node.poster import Poster
 from node.process import collect_regularly, collect_seldom
-from node.setup import HOME_NAME, LIVE_NAME, MAIN_NAME, data_directory, own_key
+from node.setup import HOME_NAME, LIVE_NAME, MAIN_NAME, data_directory, network_key, own_key
 from node.signatory import Signatory
 from node.status import NodeStatus, version
 from node.sync import Sync
@@ -191,9 +192,21 @@ class Node:
         network: Network | None,
         settings: NetworkSection | MainSection,
     ) -> Tier:
+        config, members, psk = self._config, None, None
+        if isinstance(settings, NetworkSection):
+            psk = network_key(config)
+            if settings.closed:
+                members = Members(genesis, settings.bootstrap, now_ms)
         if network is None:
-            network = libp2p_of(genesis, self._key, data, settings.listen, settings.announce)
-        config = self._config
+            network = libp2p_of(
+                genesis,
+                self._key,
+                data,
+                settings.listen,
+                settings.announce,
+                psk,
+                None if members is None else members.allowed,
+            )
         return Tier(
             config.node.name,
             genesis,
@@ -205,6 +218,7 @@ class Node:
             config.sync,
             now_ms,
             self._keys.address,
+            members,
         )
 
     # -- the node's own chain: its region, or the only one

@@ -134,11 +134,16 @@ async def visit_community(
     address: str,
     network: Network | None = None,
     connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    key: SigningKey | None = None,
+    psk: bytes | None = None,
 ) -> AsyncIterator[PeerSource]:
-    """Do as `visit` does, knowing no more of the genesis than its hash."""
+    """Do as `visit` does, knowing no more of the genesis than its hash.
+
+    Into a closed community with a `key` that it lets in, and its own `psk`.
+    """
     if network is None:
-        key = SigningKey.generate()
-        network = Libp2pNetwork(key, None, community_key(genesis_hash))
+        key = key or SigningKey.generate()
+        network = Libp2pNetwork(key, None, community_key(genesis_hash, psk))
     here: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     network.on_peer(lambda peer, came: _arrive(here, peer, came))
     try:

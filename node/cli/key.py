@@ -79,12 +79,19 @@ def key_decrypt(
 
 
 @key_app.command("show-address")
-def key_show_address(config: ConfigOption = CONFIG, key: KeyOption = None) -> None:
+def key_show_address(
+    config: ConfigOption = CONFIG, key: KeyOption = None, as_json: JsonOption = False
+) -> None:
     """Print the account of a key file; it takes no passphrase."""
     from node.keyfile import load
 
     path, _ = _path_of(config, key)
-    typer.echo(load(path).address)
+    stored = load(path)
+    if as_json:
+        told = {"address": stored.address, "file": str(path), "encrypted": stored.is_encrypted}
+        print_json(told)
+    else:
+        typer.echo(stored.address)
 
 
 @key_app.command("recovery-code")
