@@ -18,16 +18,13 @@ from node.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from node.config import Config
     from node.invitations import Invitation
-    from wire.keys import SigningKey
 
 invite_app = typer.Typer(
     help="Invitations into a community: one newcomer each, once, for a time.",
     no_args_is_help=True,
 )
 DAYS_DEFAULT: Final = 7
-UNSPECIFIED: Final = ("/ip4/0.0.0.0/", "/ip6/::/")
 
 FileArgument = Annotated[Path, typer.Argument(help="The invitation's file.")]
 RegulatorOption = Annotated[Path, typer.Option("--key", help="The regulator's key file.")]
@@ -53,47 +50,16 @@ def invite_create(
 
     The file lets in one newcomer, whoever brings it first: hand it over as you would a key.
     """
+    from node.api.registrar import invite
     from node.setup import read_key
 
     regulator = read_key(key, passphrase_file)
-    made, height = asyncio.run(_create(settings(config), file, regulator, days, address or []))
+    made, height = asyncio.run(invite(settings(config), file, regulator, days, address or []))
     if as_json:
         print_json({**_told(made), "file": str(file), "height": height})
         return
     typer.echo(f"{file}: good until {made.until_text}, for whoever brings it first")
     typer.echo(f"  commonwatt init my-home --invite {file.name}")
-
-
-async def _create(
-    config: "Config", file: Path, regulator: "SigningKey", days: int, addresses: list[str]
-) -> "tuple[Invitation, int]":
-    from market import client
-    from node.api.control import ask
-    from node.api.governor import decide
-    from node.genesis import read_genesis
-    from node.invitations import DAY_MS, make_invitation, write_invitation
-    from node.setup import network_key
-
-    if not addresses:
-        status = await ask(config.path(config.node.data), "status")
-        listens = status["listens"]
-        addresses = [one for one in listens if not one.startswith(UNSPECIFIED)]
-    until_ms = time.time_ns() // 1_000_000 + days * DAY_MS
-    genesis = read_genesis(config.path(config.node.genesis))
-    made = make_invitation(genesis, tuple(addresses), network_key(config), until_ms, regulator)
-    write_invitation(made, file)
-    try:
-        call = client.invite(made.door_key.address, until_ms)
-        done = await decide(config, call, key=regulator)
-    except BaseException:
-        # One that the chain does not know lets nobody in.
-        _forget(file)
-        raise
-    return made, done["height"]
-
-
-def _forget(file: Path) -> None:
-    file.unlink(missing_ok=True)
 
 
 @invite_app.command("show")

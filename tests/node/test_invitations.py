@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 
 import cli
 from market import client
+from node.api.registrar import invite
 from node.arrival import Arrival
 from node.config import Config, NetworkSection, settings_text
-from node.errors import ConfigError, PeerError
-from node.genesis import Genesis, community_key
+from node.errors import ConfigError, ControlError, PeerError
+from node.genesis import Genesis, community_key, write_genesis
 from node.invitations import (
     DAY_MS,
     FILE_BYTES_MAX,
@@ -28,9 +29,18 @@ from node.joining import Acceptance, Doorkeeper, GetGenesis, decode_acceptance
 from node.light import visit_community
 from node.members import Members
 from node.network.memory import Hub, MemoryNetwork
-from node.setup import create_home, network_key
+from node.setup import GENESIS_NAME, create_home, network_key
 from tests.node.closed import PSK, Town, now_ms
-from tests.node.grid import REGULATOR, address_of, key_of, make_genesis, until
+from tests.node.grid import (
+    REGULATOR,
+    Grid,
+    address_of,
+    at_height,
+    key_of,
+    make_genesis,
+    running,
+    until,
+)
 from wire.codec import encode
 from wire.keys import SigningKey, peer_id_of, public_key_of_peer
 
@@ -307,6 +317,26 @@ def test_show_says_what_it_is_for_and_no_secret(tmp_path: Path) -> None:
         assert REGULATOR.address in shown.output
         assert made.psk not in shown.output
         assert made.door not in shown.output
+
+
+async def test_the_regulator_makes_one_that_the_chain_knows(tmp_path: Path) -> None:
+    genesis = make_genesis(homes=4)
+    grid = Grid(tmp_path, genesis)
+    async with running(grid, range(4)) as members:
+        await at_height(members, 1)
+        here = members[0]
+        write_genesis(genesis, here.directory / GENESIS_NAME)
+        config = replace(here.config, directory=here.directory)
+        file = tmp_path / "invite"
+        made, _ = await invite(config, file, REGULATOR, 7, ())
+        assert read_invitation(file) == made
+        assert made.addresses == tuple(here.node.network.listen_addresses())
+        open_now = here.node.app.query("registry", "invites", {})
+        assert open_now == [[made.door_key.address, made.until_ms]]
+        # What the chain refuses leaves no file.
+        with pytest.raises(ControlError, match="bad_argument"):
+            await invite(config, tmp_path / "late", REGULATOR, 91, ())
+        assert not (tmp_path / "late").exists()
 
 
 # -- the network's key
