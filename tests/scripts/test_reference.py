@@ -23,6 +23,7 @@ WITHOUT_JSON = {
     "key encrypt",
     "key recovery-code",
     "key restore",
+    "region override genesis",
     "region prove",
     "restore",
     "run",
