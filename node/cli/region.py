@@ -255,30 +255,6 @@ def region_reclaim(
     print_done(done, as_json, f"bond and escrow of region {number} are the sponsor's again")
 
 
-<<<<<<< HEAD
-def _decide(config: Path, node: Path | None, call: Any, key: Path | None) -> dict[str, Any]:
-    """Have a call decided on the main chain: as the sponsor, or as this node if `key` is None."""
-    from node.api.governor import decide_as
-    from node.homekeys import account_signer
-    from node.setup import read_key
-
-    signer = account_signer(settings(config)) if key is None else read_key(key)
-    return asyncio.run(decide_as(signer, call, _main_data(config, node)))
-
-
-def _main_data(config: Path, node: Path | None) -> Path:
-    """Return the data directory of a node on the main chain: the named one, or one's own."""
-    from node.setup import MAIN_NAME
-
-    if node is not None:
-        return node
-    own = settings(config)
-    data = own.path(own.node.data)
-    return data / MAIN_NAME if own.main is not None else data
-
-
-=======
->>>>>>> main
 def verify(
     checkpoint: Annotated[int, typer.Argument(min=1, help="The checkpoint's number.")],
     config: ConfigOption = CONFIG,

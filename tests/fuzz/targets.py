@@ -130,11 +130,8 @@ INSIDE: Final = frozenset(
         ("market/vm/witness.py", "bytes.fromhex"),
         ("node/arrival.py", "bytes.fromhex"),
         ("node/audits.py", "bytes.fromhex"),
-<<<<<<< HEAD
         ("node/cli/invite.py", "bytes.fromhex"),
-=======
         ("node/succession.py", "bytes.fromhex"),
->>>>>>> main
         ("market/vm/host.py", "msgspec.msgpack.Decoder"),
         ("testnet/up.py", "msgspec.convert"),
         ("testnet/chaos/delayer.py", "msgspec.json.decode"),
