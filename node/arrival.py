@@ -41,8 +41,8 @@ class Arrival:
         Real time, UTC. [ms]
     network : callable, optional
         Makes the network of a key; for tests in place of libp2p.
-    connect_timeout_s : float
-        How long each address may take to answer.
+    connect_timeout_s : float, optional
+        How long until the first of the addresses has answered.
 
     Raises
     ------
@@ -55,13 +55,13 @@ class Arrival:
         invitation: Invitation,
         now_ms: Callable[[], int],
         network: Callable[[SigningKey], Network] | None = None,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        connect_timeout_s: float | None = None,
     ) -> None:
         check_until(invitation, now_ms())
         self._invitation = invitation
         self._now_ms = now_ms
         self._network = network
-        self._timeout_s = connect_timeout_s
+        self._timeout_s = CONNECT_TIMEOUT_S if connect_timeout_s is None else connect_timeout_s
 
     async def genesis(self) -> Genesis:
         """Fetch the community's genesis as the invitation's carrier.
@@ -116,22 +116,20 @@ class Arrival:
             await asyncio.sleep(RETRY_S)
 
     async def _ask(self, key: SigningKey, question: bytes) -> bytes:
-        """Ask the first of the addresses that lets a key in."""
-        genesis_hash = bytes.fromhex(self._invitation.genesis_hash)
-        for address in self._invitation.addresses:
-            try:
-                async with visit_community(
-                    genesis_hash,
-                    address,
-                    None if self._network is None else self._network(key),
-                    self._timeout_s,
-                    key,
-                    self._invitation.network_key,
-                ) as source:
-                    return await source.ask(PROTOCOL, question)
-            except PeerError as error:
-                log.debug("%s: %s", address, error)
-        raise PeerError(
-            "nobody lets this invitation in: it has been used or taken back, or no home is at "
-            f"{', '.join(self._invitation.addresses)}"
-        )
+        """Ask the first of the homes that lets a key in."""
+        try:
+            async with visit_community(
+                bytes.fromhex(self._invitation.genesis_hash),
+                self._invitation.addresses,
+                None if self._network is None else self._network(key),
+                self._timeout_s,
+                key,
+                self._invitation.network_key,
+            ) as source:
+                return await source.ask(PROTOCOL, question)
+        except PeerError as error:
+            log.debug("%s", error)
+            raise PeerError(
+                "nobody lets this invitation in: it has been used or taken back, or no home is at "
+                f"{', '.join(self._invitation.addresses)}"
+            ) from None
