@@ -331,7 +331,7 @@ class Node:
         # Its libraries take memory that a node without it has better uses for.
         from node.web.app import Served, build_app
         from node.web.metrics import Metrics
-        from node.web.server import WebServer, access_of
+        from node.web.server import WebServer, access_of, tls_context
         from node.web.stream import Stream
 
         streams = [Stream() for _ in tiers]
@@ -351,7 +351,7 @@ class Node:
             access_of(web, self._config.path(web.token_file)),
             dashboard,
         )
-        return WebServer(web, app, streams)
+        return WebServer(web, app, streams, tls_context(web, self._config.directory))
 
     def _dashboard(
         self, tables: list[dict[str, Answer]], watched: Callable[[], int]

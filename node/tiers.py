@@ -26,6 +26,7 @@ from node.epochs import Epochs
 from node.errors import GenesisError
 from node.evidence import EvidencePool
 from node.genesis import Genesis, community_key
+from node.intake import Intake
 from node.joining import Doorkeeper
 from node.members import Members
 from node.mempool import Mempool
@@ -142,6 +143,8 @@ class Tier:
             self.chain.consider_block,
             lambda batch: courier.hand_over(batch),
             lambda: courier.weight(),
+            Intake(lambda peer: peer in self.chain.other_authorities),
+            lambda: self.chain.index is not None,
         )
         courier = Courier(self.chain, self.network, self.mempool.gossip_check, self.mempool.receive)
         self.network.on_gossip(transactions, self.mempool.receive, self.mempool.gossip_check)
