@@ -17,6 +17,7 @@ from wire.keys import PUBLIC_KEY_BYTES, is_address
 
 REGIONS_MAX: Final = 1_000
 CHECKPOINT_MS_MAX: Final = 3_600_000
+UNANCHORED_MS_MAX: Final = 90 * 24 * 3_600_000
 HOLD_MS_MAX: Final = 90 * 24 * 3_600_000
 MONEY_MICRO_MAX: Final = 10**15
 ENERGY_WH_MAX: Final = 10**12
@@ -29,6 +30,7 @@ TRADE_PRICES: Final = ("ask", "mid", "bid")
 MAIN_AUTHORITIES_MIN: Final = 4
 MAIN_AUTHORITIES_MAX: Final = 32
 AUDITORS_MAX: Final = 16
+HASH_BYTES: Final = 32
 # Entries of the machine that only the main chain has.
 MAIN_NATIVES: Final = frozenset({"fraud"})
 
@@ -101,6 +103,32 @@ class ExchangeRules(Message, frozen=True, tag="exchange"):
             _between("main.exchange.zones: a zone", zone, 0, count - 1)
 
 
+class Succession(Message, frozen=True, tag="succession"):
+    """The block with whose state a region begins, in the place of one that lost its authorities.
+
+    Parameters
+    ----------
+    chain_id, genesis_hash : of the chain that it goes on with.
+    height, block_hash, state_root, time_ms : of the last block that its authorities have certified.
+    """
+
+    chain_id: str
+    genesis_hash: bytes
+    height: int
+    block_hash: bytes
+    state_root: bytes
+    time_ms: int
+
+    def check(self) -> None:
+        """Raise `ParamsError` for what cannot be meant."""
+        _check_chain_id("region.succeeds.chain_id", self.chain_id)
+        _between("region.succeeds.height", self.height, 1, 2**62)
+        _between("region.succeeds.time_ms", self.time_ms, 0, 2**53)
+        for name in ("genesis_hash", "block_hash", "state_root"):
+            if len(getattr(self, name)) != HASH_BYTES:
+                raise ParamsError(f"region.succeeds.{name} must have {HASH_BYTES} bytes")
+
+
 class Membership(Message, frozen=True, tag="membership"):
     """What a region must know of the main chain that it belongs to.
 
@@ -110,7 +138,10 @@ class Membership(Message, frozen=True, tag="membership"):
     main_chain_id, main_authorities : whose headers it believes: the set of the main chain's
         epoch 0, as public keys in their order.
     checkpoint_ms : a checkpoint is closed at the latest so long after the last. [ms of block time]
+    unanchored_max_ms : nothing new is traded so long after what is known to be anchored last was
+        closed, until more is. [ms of block time]
     exports : what is offered to other regions; None: the region does not trade with them.
+    succeeds : the chain in whose place this one is; None: the region begins with nothing.
     """
 
     region: int
@@ -118,15 +149,20 @@ class Membership(Message, frozen=True, tag="membership"):
     main_authorities: tuple[bytes, ...]
     checkpoint_ms: int = 60_000
     exports: ExportRules | None = None
+    succeeds: Succession | None = None
+    unanchored_max_ms: int = 24 * 3_600_000
 
     def check(self) -> None:
         """Raise `ParamsError` for what cannot be meant."""
         _between("region.region", self.region, 1, REGIONS_MAX)
         _between("region.checkpoint_ms", self.checkpoint_ms, 1, CHECKPOINT_MS_MAX)
-        if not 0 < len(self.main_chain_id) <= 64 or not self.main_chain_id.isascii():
-            raise ParamsError("region.main_chain_id must have 1 to 64 ASCII characters")
+        low, high = 2 * self.checkpoint_ms, UNANCHORED_MS_MAX
+        _between("region.unanchored_max_ms", self.unanchored_max_ms, low, high)
+        _check_chain_id("region.main_chain_id", self.main_chain_id)
         if self.exports is not None:
             self.exports.check()
+        if self.succeeds is not None:
+            self.succeeds.check()
         count = len(self.main_authorities)
         _between(
             "region.main_authorities: how many", count, MAIN_AUTHORITIES_MIN, MAIN_AUTHORITIES_MAX
@@ -183,11 +219,14 @@ class MainRules(Message, frozen=True, tag="main"):
             _between(f"main.sponsors: {address}", balance_micro, 0, MONEY_MICRO_MAX)
 
 
-def contracts_of(region: Membership | None, main: MainRules | None) -> tuple[str, ...]:
+def contracts_of(
+    region: Membership | None, main: MainRules | None, sealed: bool = False
+) -> tuple[str, ...]:
     """Return which contracts a chain begins with, in their order."""
     if main is not None:
         return contracts.MAIN_CONTRACTS
-    return contracts.CONTRACTS + (contracts.REGION_CONTRACTS if region is not None else ())
+    found = contracts.CONTRACTS + (contracts.SEALED_CONTRACTS if sealed else ())
+    return found + (contracts.REGION_CONTRACTS if region is not None else ())
 
 
 def natives_of(main: MainRules | None, natives: Mapping[str, Native]) -> dict[str, Native]:
@@ -195,12 +234,14 @@ def natives_of(main: MainRules | None, natives: Mapping[str, Native]) -> dict[st
     return {name: one for name, one in natives.items() if main or name not in MAIN_NATIVES}
 
 
-def keepers_of(region: Membership | None, main: MainRules | None) -> list[str]:
+def keepers_of(
+    region: Membership | None, main: MainRules | None, sealed: bool = False
+) -> list[str]:
     """Return which contracts hold and settle money."""
     if main is not None:
         return ["regions", "audit", "governance"]
     keepers = ["market", "requests", "settlement", "carbon", "governance"]
-    return [*keepers, "export"] if exports(region) else keepers
+    return keepers + ["sealed"] * sealed + ["export"] * exports(region)
 
 
 def exports(region: Membership | None) -> bool:
@@ -226,6 +267,7 @@ def arguments_of(
                 "audit_ms": main.audit_ms,
                 "accuser_bond_micro": main.accuser_bond_micro,
             },
+            "override": {},
             "exchange": {
                 "slot_ms": slot_ms,
                 "first_slot": first_slot,
@@ -237,6 +279,7 @@ def arguments_of(
             "export": {
                 "region": region.region,
                 "checkpoint_ms": region.checkpoint_ms,
+                "unanchored_max_ms": region.unanchored_max_ms,
                 "main_chain_id": region.main_chain_id,
                 "main_keys": [public.hex() for public in region.main_authorities],
                 "slot_ms": slot_ms,
@@ -248,6 +291,11 @@ def arguments_of(
 
 def _fields(rules: Message) -> dict[str, Plain]:
     return {name: getattr(rules, name) for name in rules.__struct_fields__}
+
+
+def _check_chain_id(name: str, value: str) -> None:
+    if not 0 < len(value) <= 64 or not value.isascii():
+        raise ParamsError(f"{name} must have 1 to 64 ASCII characters")
 
 
 def _between(name: str, value: int, low: int, high: int) -> None:
