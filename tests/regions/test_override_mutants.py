@@ -6,7 +6,6 @@ from typing import Final
 import pytest
 
 from consensus.errors import AuthoritySetError
-
 from market import contracts
 from market.errors import QueryError
 from tests.regions import test_override as override
