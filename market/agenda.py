@@ -76,7 +76,7 @@ class MarketAgenda:
             return True
         gates = values.integers("market/open")
         windows = values.integers("settlement/open")
-        return any(clock.gate_close_real_ms(slot) <= time_ms for slot in gates) or any(
+        return any(clock.clearing_real_ms(slot) <= time_ms for slot in gates) or any(
             clock.window_end_real_ms(slot) <= time_ms for slot in windows
         )
 
@@ -92,7 +92,7 @@ class MarketAgenda:
         return min(moments)
 
     def _dated_ms(self, after_ms: int) -> list[int]:
-        """Return when the next auction, intraday round and request's gate are, if any."""
+        """Return when the next auction, round, request's gate and last clearing are, if any."""
         clock, values = self._clock, self._values
         moments = [row[0] for row in values.rows("market/auctions")[:1]]
         moments += [row[0] for row in values.rows("requests/open")[:1]]
@@ -100,6 +100,7 @@ class MarketAgenda:
         if every_ms and values.integers("market/open"):
             moments.append((clock.market_ms(after_ms) // every_ms + 1) * every_ms)
         found = [clock.real_ms(moment) for moment in moments]
+        found += [clock.clearing_real_ms(slot) for slot in values.integers("market/open")[:2]]
         return [moment for moment in found if moment > after_ms]
 
 

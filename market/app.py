@@ -7,8 +7,9 @@
    in the last block of an epoch the authorities and parameters of the next;
 3. the code that votes put in force (`deployment.py`), in the last block of an epoch;
 4. the transactions, in the block's order, each with a receipt;
-5. the conservation laws (`invariants.py`);
-6. the state root and the receipts' root.
+5. each contract's `after_block`, in the same order as in 2;
+6. the conservation laws (`invariants.py`);
+7. the state root and the receipts' root.
 
 As long as all code is of genesis, a law that does not hold stops the node. Once a vote has brought
 in other code, each call is checked by itself, and one that breaks a law is undone.
@@ -221,7 +222,7 @@ class Application:
                 self._executor.deploy_library(journal, name, contracts.source(name))
             except Rejected as error:
                 raise InvariantError(f"library {name}: {error}") from error
-        for name in tiers.contracts_of(self.params.region, self.params.main):
+        for name in tiers.contracts_of(self.params.region, self.params.main, self.params.sealed):
             try:
                 self._executor.deploy(journal, name, contracts.source(name))
             except Rejected as error:
@@ -418,9 +419,7 @@ class Application:
                 "addresses": list(conviction.offenders),
             }
             events += self._run_hook(journal, "governance", "convict", arguments, env)
-        for name, exports in self._executor.exports(journal).items():
-            if "on_block" in exports:
-                events += self._run_hook(journal, name, "on_block", {}, env)
+        events += self._run_hooks(journal, "on_block", env)
         if deployment.due(journal) and journal.get(CHANGED_KEY) is None:
             # The last that the founders' code alone has done.
             writes = state_module.effective(self._state, journal.writes)
@@ -429,6 +428,7 @@ class Application:
         journal.settle()
         shown = self._env(env)
         receipts = tuple(self._run_transaction(journal, env, tx, shown) for tx in txs)
+        events += self._run_hooks(journal, "after_block", env)
         return self._result(env, journal, receipts, events)
 
     def commit(self, result: BlockResult) -> None:
@@ -520,6 +520,14 @@ class Application:
             "time_ms": env.time_ms,
             "tx_id": "",
         }
+
+    def _run_hooks(self, journal: Journal, hook: str, env: BlockEnv) -> list[Event]:
+        """Run a hook of all contracts that have it, in the order of their instantiation."""
+        events: list[Event] = []
+        for name, exports in self._executor.exports(journal).items():
+            if hook in exports:
+                events += self._run_hook(journal, name, hook, {}, env)
+        return events
 
     def _run_hook(
         self, journal: Journal, name: str, entry: str, args: Mapping[str, Plain], env: BlockEnv

@@ -5,9 +5,9 @@ A change is a contract's first text (`deploy`), another text for a contract that
 module as the machine's own entries, `vm.propose` and `vm.drop`.
 
 Before a vote opens the change is rehearsed on the block's journal, whole: gate, type check, load,
-`instantiate` or `migrate`, one `on_block`, the conservation laws; then all of it is undone. The
-rehearsal runs again when the change comes into force, and is kept if it goes well. Whatever goes
-wrong is undone and named, and the old code stays.
+`instantiate` or `migrate`, the hooks of one block, the conservation laws; then all of it is undone.
+The rehearsal runs again when the change comes into force, and is kept if it goes well. Whatever
+goes wrong is undone and named, and the old code stays.
 
 What is proposed stands in the state under `vm/proposed/NUMBER` until its vote is over.
 """
@@ -28,7 +28,7 @@ from market.vm.executor import (
     libraries,
 )
 from market.vm.gas import CHANGE_CAPS, COST
-from market.vm.gate import Program
+from market.vm.gate import BLOCK_HOOKS, Program
 from market.vm.host import MESSAGE_CHARS_MAX, Event, Host
 from market.vm.journal import Journal
 from market.vm.scan import SOURCE_CHARS_MAX
@@ -234,20 +234,22 @@ class Deployer:
     def _rehearse(
         self, journal: Journal, name: str, program: Program, env: dict[str, Plain]
     ) -> None:
-        """Run one `on_block` and undo it: what faults at once shall not come into force."""
-        if "on_block" not in program.exports:
+        """Run a block's hooks and undo it: what faults at once shall not come into force."""
+        hooks = [hook for hook in BLOCK_HOOKS if hook in program.exports]
+        if not hooks:
             return
         if name == GOVERNANCE:
             height = int(env["height"])
             env = env | {"height": height + self._epoch_blocks - height % self._epoch_blocks}
         mark = journal.mark()
         try:
-            self._run(journal, name, "on_block", {}, env)
-            check_changes(journal.since(mark))
+            for hook in hooks:
+                self._run(journal, name, hook, {}, env)
+                check_changes(journal.since(mark))
             if name == GOVERNANCE and not self._are_terms(journal, int(env["height"])):
                 raise Rejected("terms", "governance.on_block names no authorities or parameters")
         except InvariantError as error:
-            raise Rejected("law", f"{name}.on_block would break a law: {error}") from None
+            raise Rejected("law", f"{name}.{hook} would break a law: {error}") from None
         finally:
             journal.rollback(mark)
 

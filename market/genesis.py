@@ -32,6 +32,10 @@ CLUSTERS_MAX: Final = 16
 AUCTIONS_MAX: Final = 800
 SHARE_BP_MAX: Final = 10_000
 COEFFICIENT_PPM_MAX: Final = 1_000_000
+# The contract reveals all of a home's orders in one transaction, within its gas.
+SEALED_ORDERS_MAX: Final = 16
+# Of real time: a block tells that the gate has closed, the next ones take what is revealed.
+REVEAL_REAL_MS_MIN: Final = 2_000
 BANDS_MAX: Final = 96
 DAY_MINUTES: Final = 1_440
 SETTLE_WINDOW_SLOTS_MAX: Final = 200
@@ -139,6 +143,9 @@ class MarketParams(Message, frozen=True, tag="market"):
     coefficients : dated, of `sharing` by a static key.
     lines : the feeder: (number, parent, rating [W]), numbered from 1, parents before children,
         parent 0 for the substation. Without lines nothing is curtailed.
+    sealed : whether orders are hidden until their gate closes (`contracts/sealed.star`).
+    reveal_ms : of sealed orders: how long after the gate they are revealed at the latest; two
+        thirds of `gate_lead_ms` if None.
     margin_percent : share of an order's value at the tariff that is locked.
     penalty_micro_per_kwh : the breakdown loss σ of Hu 1, per kWh a seller falls short.
     region, main : the second tier (`market/tiers.py`): which main chain the region belongs to, or
@@ -188,6 +195,8 @@ class MarketParams(Message, frozen=True, tag="market"):
     keep_slots: int = 192
     region: Membership | None = None
     main: MainRules | None = None
+    sealed: bool = False
+    reveal_ms: int | None = None
 
     @property
     def slot_ms(self) -> int:
@@ -196,14 +205,17 @@ class MarketParams(Message, frozen=True, tag="market"):
 
     def clock(self) -> Clock:
         """Return the market's clock."""
-        lead, window = self.gate_lead_ms, self.settle_window_ms
+        window = self.settle_window_ms
+        lead_ms = self.slot_ms // 3 if self.gate_lead_ms is None else self.gate_lead_ms
+        reveal_ms = lead_ms * 2 // 3 if self.reveal_ms is None else self.reveal_ms
         return Clock(
             genesis_ms=self.genesis_ms,
             market_start_ms=self.market_start_ms,
             time_lapse=self.time_lapse,
             slot_ms=self.slot_ms,
-            gate_lead_ms=self.slot_ms // 3 if lead is None else lead,
+            gate_lead_ms=lead_ms,
             settle_window_ms=2 * self.slot_ms if window is None else window,
+            reveal_ms=reveal_ms if self.sealed else 0,
         )
 
     def fingerprint(self) -> str:
@@ -231,6 +243,7 @@ class MarketParams(Message, frozen=True, tag="market"):
         self._check_time()
         self._check_tables()
         self._check_limits()
+        self._check_sealed()
         self._check_homes()
         self._check_tier()
         return self
@@ -350,6 +363,40 @@ class MarketParams(Message, frozen=True, tag="market"):
             ("keep_slots", 1, KEEP_SLOTS_MAX),
         ):
             _between(name, getattr(self, name), low, high)
+
+    def _check_sealed(self) -> None:
+        if type(self.sealed) is not bool:
+            raise ParamsError(f"sealed must be true or false, not {self.sealed!r}")
+        if not self.sealed:
+            if self.reveal_ms is not None:
+                raise ParamsError("reveal_ms: only sealed orders are revealed; leave it out")
+            return
+        if self.mechanism not in MECHANISMS_WITH_ORDERS:
+            raise ParamsError(
+                f"sealed: {' and '.join(MECHANISMS_WITH_ORDERS)} have orders to seal, "
+                f"{self.mechanism} has none"
+            )
+        if self.auctions or self.intraday_every_ms:
+            raise ParamsError(
+                "sealed: orders are unknown before their gate, so no round can clear them there; "
+                "leave out auctions and intraday_every_ms"
+            )
+        if self.region is not None and self.region.exports is not None:
+            raise ParamsError(
+                "sealed: a region that trades with others (region.exports) takes open orders"
+            )
+        clock = self.clock()
+        _between("gate_lead_ms of sealed orders", clock.gate_lead_ms, 2, 2**53)
+        _between("reveal_ms", clock.reveal_ms, 1, clock.gate_lead_ms)
+        if clock.reveal_ms < REVEAL_REAL_MS_MIN * self.time_lapse:
+            raise ParamsError(
+                f"reveal_ms {clock.reveal_ms} are {clock.reveal_ms // self.time_lapse} ms of real "
+                f"time at time_lapse {self.time_lapse}, and homes need {REVEAL_REAL_MS_MIN} to "
+                "reveal: a longer gate_lead_ms or reveal_ms, or a smaller time_lapse"
+            )
+        _between(
+            "orders_per_home_max of sealed orders", self.orders_per_home_max, 1, SEALED_ORDERS_MAX
+        )
 
     def _check_homes(self) -> None:
         if not is_address(self.regulator):

@@ -11,6 +11,7 @@ from wire.keys import address_of
 # Parameters that a contract's rules take over by name.
 _MARKET_RULES: Final = (
     "mechanism",
+    "sealed",
     "trade_price",
     "uniform_price",
     "intraday_every_ms",
@@ -34,6 +35,7 @@ _REQUEST_RULES: Final = (
     "energy_max_wh",
     "price_max_micro_per_kwh",
 )
+_SEALED_RULES: Final = ("orders_per_home_max", "orders_per_slot_max")
 _SETTLEMENT_RULES: Final = (
     "mechanism",
     "sharing_key",
@@ -53,6 +55,7 @@ def arguments(params: MarketParams, founding: Founding) -> dict[str, dict[str, P
         "settle_window_ms": clock.settle_window_ms,
         "keep_slots": params.keep_slots,
     }
+    reveal = {"reveal_ms": clock.reveal_ms}
     return {
         "ledger": _ledger(params, founding),
         "registry": _registry(params),
@@ -61,7 +64,9 @@ def arguments(params: MarketParams, founding: Founding) -> dict[str, dict[str, P
         | {"lines": params.lines, "auctions": params.auctions}
         | times
         | exports
+        | reveal
         | {"regulator": params.regulator},
+        "sealed": _rules(params, _SEALED_RULES) | times | reveal,
         "requests": _rules(params, _REQUEST_RULES)
         | {
             "offer_timeout_ms": params.slot_ms // 3
@@ -69,7 +74,7 @@ def arguments(params: MarketParams, founding: Founding) -> dict[str, dict[str, P
             else params.offer_timeout_ms
         }
         | times,
-        "settlement": _rules(params, _SETTLEMENT_RULES) | times | exports,
+        "settlement": _rules(params, _SETTLEMENT_RULES) | times | exports | reveal,
         "carbon": {
             "regulator": params.regulator,
             "slot_ms": clock.slot_ms,
@@ -96,7 +101,7 @@ def _ledger(params: MarketParams, founding: Founding) -> dict[str, Plain]:
     return {
         "regulator": params.regulator,
         "accounts": [list(account) for account in balances.items()],
-        "keepers": tiers.keepers_of(params.region, params.main),
+        "keepers": tiers.keepers_of(params.region, params.main, params.sealed),
     }
 
 

@@ -115,6 +115,23 @@ REFUSALS: Final = (
         ("market", "requests", "carbon"),
         "the number of an order, request or offer that stands, and is one's own to withdraw",
     ),
+    # Sealed orders.
+    Refusal(
+        "sealed_market",
+        ("market",),
+        "sealed.commit_order before the gate, sealed.reveal_order after it; no rounds before it",
+    ),
+    Refusal(
+        "already_committed", ("sealed",), "one commitment of a home in a slot; withdraw the other"
+    ),
+    Refusal("no_commitment", ("sealed",), "a slot in which the home has committed, once"),
+    Refusal("gate_closed", ("sealed",), "a withdrawal before the gate; after it, what reveals it"),
+    Refusal("slot_full", ("sealed",), "a commitment for another slot"),
+    Refusal("too_early", ("sealed",), "the same once a block is past the slot's gate"),
+    Refusal("too_late", ("sealed",), "what reveals a commitment within reveal_ms after its gate"),
+    Refusal("wrong_reveal", ("sealed",), "the orders that were committed to, with their salt"),
+    Refusal("over_commitment", ("sealed",), "orders that need no more margin than was put aside"),
+    Refusal("not_keeper", ("sealed",), "nothing by transaction: only the registry does this"),
     # Money.
     Refusal(
         "no_margin", ("ledger",), "a smaller order, or a balance that covers the margin it needs"

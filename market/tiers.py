@@ -183,11 +183,14 @@ class MainRules(Message, frozen=True, tag="main"):
             _between(f"main.sponsors: {address}", balance_micro, 0, MONEY_MICRO_MAX)
 
 
-def contracts_of(region: Membership | None, main: MainRules | None) -> tuple[str, ...]:
+def contracts_of(
+    region: Membership | None, main: MainRules | None, sealed: bool = False
+) -> tuple[str, ...]:
     """Return which contracts a chain begins with, in their order."""
     if main is not None:
         return contracts.MAIN_CONTRACTS
-    return contracts.CONTRACTS + (contracts.REGION_CONTRACTS if region is not None else ())
+    found = contracts.CONTRACTS + (contracts.SEALED_CONTRACTS if sealed else ())
+    return found + (contracts.REGION_CONTRACTS if region is not None else ())
 
 
 def natives_of(main: MainRules | None, natives: Mapping[str, Native]) -> dict[str, Native]:
@@ -195,12 +198,14 @@ def natives_of(main: MainRules | None, natives: Mapping[str, Native]) -> dict[st
     return {name: one for name, one in natives.items() if main or name not in MAIN_NATIVES}
 
 
-def keepers_of(region: Membership | None, main: MainRules | None) -> list[str]:
+def keepers_of(
+    region: Membership | None, main: MainRules | None, sealed: bool = False
+) -> list[str]:
     """Return which contracts hold and settle money."""
     if main is not None:
         return ["regions", "audit", "governance"]
     keepers = ["market", "requests", "settlement", "carbon", "governance"]
-    return [*keepers, "export"] if exports(region) else keepers
+    return keepers + ["sealed"] * sealed + ["export"] * exports(region)
 
 
 def exports(region: Membership | None) -> bool:

@@ -20,6 +20,7 @@ class Clock(NamedTuple):
     slot_ms: int
     gate_lead_ms: int
     settle_window_ms: int
+    reveal_ms: int = 0
 
     def market_ms(self, time_ms: int) -> int:
         """Return the market time at block time `time_ms`."""
@@ -46,8 +47,15 @@ class Clock(NamedTuple):
         return self.real_ms((slot + 1) * self.slot_ms)
 
     def gate_close_real_ms(self, slot: int) -> int:
-        """Return the block time from which orders for `slot` are refused and it is cleared."""
+        """Return the block time from which orders for `slot` are refused.
+
+        It is cleared then, or `reveal_ms` later at the latest where orders are sealed.
+        """
         return self.real_ms(slot * self.slot_ms - self.gate_lead_ms)
+
+    def clearing_real_ms(self, slot: int) -> int:
+        """Return the block time at which `slot` is cleared with whatever orders there are."""
+        return self.real_ms(slot * self.slot_ms - self.gate_lead_ms + self.reveal_ms)
 
     def window_end_real_ms(self, slot: int) -> int:
         """Return the block time at which `slot` is settled with whatever readings have come."""

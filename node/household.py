@@ -33,6 +33,7 @@ from node import trading
 from node.memory import HomeMemory
 from node.outbox import Outbox
 from node.requests import Requests, spoken
+from node.sealing import Sealing
 from node.status import Finality
 from wire.codec import Plain
 from wire.keys import SigningKey
@@ -103,6 +104,9 @@ class Household:
         self._behind = behind
         self._wake = asyncio.Event()
         self._requests: Requests | None = None
+        self._sealing: Sealing | None = None
+        if params.sealed:
+            self._sealing = Sealing(params, query, self._memory, self._address)
         self._traded_slot = 0
         self._cleared_slot = 0
         self._told_slot = 0
@@ -189,6 +193,7 @@ class Household:
                 if isinstance(known, client.OfferAnswered):
                     self._requests.answered(known)
                 self._wake.set()
+        self._reveal_due()
         answered = [receipt for receipt in result.receipts if self.outbox.decided(receipt)]
         if answered and (self._open.stale() or self.outbox.overtaken()):
             self._wake.set()
@@ -198,6 +203,7 @@ class Household:
     async def run(self) -> None:
         """Trade and deliver, slot by slot; first say again what may not have been heard."""
         self.outbox.say_again()
+        self._reveal_due()
         while True:
             self._wake.clear()
             self.outbox.say_anew()
@@ -315,6 +321,8 @@ class Household:
         view = self._market_view(slot)
         start_ms, slot_ms = self._clock.slot_start_market_ms(slot), self._params.slot_ms
         stands = []
+        if self._sealing is not None:
+            return await self._sealed_calls(self._sealing, slot, view)
         if self._has_orders:
             number = client.home(self._query, self._address).number
             stands = trading.standing(self._query, slot, number)
@@ -328,6 +336,31 @@ class Household:
             return trading.calls_of(slot, revision)
         planned = await asyncio.to_thread(self.manager.plan_slot, start_ms, slot_ms, view)
         return self._calls(slot, planned.orders)
+
+    async def _sealed_calls(
+        self, sealing: Sealing, slot: int, view: MarketView
+    ) -> list[client.Call]:
+        if not self.trades:
+            return sealing.withdrawals(slot)
+        if sealing.knows(slot):
+            return []
+        start_ms, slot_ms = self._clock.slot_start_market_ms(slot), self._params.slot_ms
+        planned = await asyncio.to_thread(self.manager.plan_slot, start_ms, slot_ms, view)
+        return sealing.calls(slot, self._calls(slot, planned.orders))
+
+    def _reveal_due(self) -> None:
+        """Reveal what is sealed, at once: the window is short, and planning may take its time."""
+        if self._sealing is None:
+            return
+        overtaken = self.outbox.overtaken()
+        said = [signed for signed in self.outbox.undecided if signed not in overtaken]
+        try:
+            due = self._sealing.due(self._now_ms(), said)
+        except QueryError as error:
+            log.warning("what is sealed cannot be revealed: %s", error)
+            return
+        if due:
+            self.outbox.say_all([self.outbox.sign(call, valid_ms) for call, valid_ms in due])
 
     @property
     def _has_orders(self) -> bool:

@@ -1,4 +1,5 @@
-"""What a home must remember, in one file: its state, and what it has said that is undecided.
+"""What a home must remember, in one file: its state, what it has said that is undecided, and what
+it has sealed.
 
 Both are replaced together, so that a reading and the battery's state after the slot it tells of are
 kept or lost as one. A transaction is kept before it is said; should the daemon die meanwhile it
@@ -12,6 +13,7 @@ from typing import Final
 import msgspec
 
 from hems.state import HomeState
+from market.client.sealed import SealedOrder
 from node.durable import replace_file
 from node.errors import StoreError
 from wire.transaction import CheckedTransaction, check
@@ -20,12 +22,24 @@ from wire.transaction import CheckedTransaction, check
 MEMORY_BYTES_MAX: Final = 6 * 1_048_576
 # A home says a few orders and one reading per slot; what it forgets first is the oldest.
 OUTBOX_MAX: Final = 256
+# Commitments that are not revealed yet; a home has one in a slot, and trades the next slot only.
+SEALED_MAX: Final = 64
 _OUTBOX: Final = "outbox"
+_SEALED: Final = "sealed"
 _PAUSED: Final = "paused"
+
+
+class SealedBid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The orders that a home has committed to in a slot, and their salt."""
+
+    orders: list[SealedOrder]
+    salt: bytes
 
 
 class HomeMemory:
     """The file of one home. `state` is None if there is none yet; `is_paused`: it does not trade.
+
+    `sealed` is by slot.
 
     Parameters
     ----------
@@ -46,6 +60,7 @@ class HomeMemory:
         self.is_paused = False
         # By id, in the order in which they were signed.
         self.outbox: dict[bytes, CheckedTransaction] = {}
+        self.sealed: dict[int, SealedBid] = {}
         try:
             self._read(chain_id, now_ms)
         except FileNotFoundError:
@@ -64,7 +79,9 @@ class HomeMemory:
         content = msgspec.json.decode(data, type=dict[str, object])
         raws = msgspec.convert(content.pop(_OUTBOX, []), list[str])
         self.is_paused = msgspec.convert(content.pop(_PAUSED, False), bool)
+        sealed = msgspec.convert(content.pop(_SEALED, {}), dict[int, SealedBid], strict=False)
         self.state = HomeState.from_plain(content)
+        self.sealed = sealed
         for checked in check(map(bytes.fromhex, raws[-OUTBOX_MAX:]), chain_id, now_ms):
             if isinstance(checked, CheckedTransaction):
                 self.outbox[checked.tx_id] = checked
@@ -90,5 +107,8 @@ class HomeMemory:
         content = state.to_plain()
         if self.is_paused:
             content[_PAUSED] = True
+        if self.sealed:
+            latest = sorted(self.sealed)[-SEALED_MAX:]
+            content[_SEALED] = msgspec.to_builtins({slot: self.sealed[slot] for slot in latest})
         content[_OUTBOX] = [signed.raw.hex() for signed in self.outbox.values()]
         replace_file(self._path, json.dumps(content).encode())

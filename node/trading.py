@@ -91,7 +91,8 @@ def early_slots(
 def waiting(outbox: Iterable[CheckedTransaction], slot: int) -> bool:
     """Tell whether an order or a withdrawal for a slot is said and not decided."""
     return any(
-        signed.tx.contract == "market" and signed.tx.args.get("slot") == slot for signed in outbox
+        signed.tx.contract in ("market", "sealed") and signed.tx.args.get("slot") == slot
+        for signed in outbox
     )
 
 

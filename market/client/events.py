@@ -32,6 +32,40 @@ class OrderWithdrawn(msgspec.Struct, frozen=True):
     margin_micro: int
 
 
+class OrderCommitted(msgspec.Struct, frozen=True):
+    """A home committed to sealed orders, of which nobody else knows more than this."""
+
+    slot: int
+    home: int
+    digest: str
+    margin_micro: int
+
+
+class CommitmentWithdrawn(msgspec.Struct, frozen=True):
+    """A commitment was taken back before its gate, and its margin returned."""
+
+    slot: int
+    home: int
+    margin_micro: int
+
+
+class OrdersRevealed(msgspec.Struct, frozen=True):
+    """A home revealed its orders; each is an `OrderPosted` of the same transaction."""
+
+    slot: int
+    home: int
+    orders: int
+    returned_micro: int
+
+
+class CommitmentForfeited(msgspec.Struct, frozen=True):
+    """A home did not reveal in time: its margin is the community's."""
+
+    slot: int
+    home: int
+    margin_micro: int
+
+
 class Trades(msgspec.Struct, frozen=True):
     """A batch of trades of a slot that was just cleared."""
 
@@ -228,6 +262,10 @@ class HookFailed(msgspec.Struct, frozen=True):
 MarketEvent: TypeAlias = (
     OrderPosted
     | OrderWithdrawn
+    | OrderCommitted
+    | CommitmentWithdrawn
+    | OrdersRevealed
+    | CommitmentForfeited
     | Trades
     | SlotCleared
     | RoundHeld
@@ -256,6 +294,10 @@ MarketEvent: TypeAlias = (
 _EVENTS: Final[Mapping[tuple[str, str], Any]] = {
     ("market", "order_posted"): OrderPosted,
     ("market", "order_withdrawn"): OrderWithdrawn,
+    ("sealed", "order_committed"): OrderCommitted,
+    ("sealed", "commitment_withdrawn"): CommitmentWithdrawn,
+    ("sealed", "orders_revealed"): OrdersRevealed,
+    ("sealed", "commitment_forfeited"): CommitmentForfeited,
     ("market", "slot_cleared"): SlotCleared,
     ("requests", "offer_posted"): OfferPosted,
     ("requests", "offer_withdrawn"): OfferWithdrawn,

@@ -9,13 +9,21 @@ CONTRACTS: Final = (
     "ledger", "registry", "tariff", "market", "requests", "settlement", "carbon", "governance",
 )  # fmt: skip
 
+# Beside them, where orders are sealed until their gate.
+SEALED_CONTRACTS: Final = ("sealed",)
+
 # Beside them, where the chain is a region of a main chain; and what a main chain has instead.
 REGION_CONTRACTS: Final = ("export",)
 MAIN_CONTRACTS: Final = (
     "ledger", "tariff", "regions", "anchor", "audit", "exchange", "footprint", "governance",
 )  # fmt: skip
 
-ALL: Final = (*CONTRACTS, *REGION_CONTRACTS, *(n for n in MAIN_CONTRACTS if n not in CONTRACTS))
+ALL: Final = (
+    *CONTRACTS,
+    *SEALED_CONTRACTS,
+    *REGION_CONTRACTS,
+    *(name for name in MAIN_CONTRACTS if name not in CONTRACTS),
+)
 
 LIBRARIES: Final = ("matching", "feeder", "sharing", "book", "rounds", "suggested", "residual")
 

@@ -32,7 +32,9 @@ PROGRAMS_KEPT_MAX: Final = 64
 LIBRARIES_MAX: Final = 8
 EXPORTS_NAME: Final = "EXPORTS"
 LIBRARIES_NAME: Final = "LIBRARIES"
-HOOKS: Final = frozenset({"instantiate", "migrate", "on_block"})
+# Those of a block take nothing: before its transactions, and after them.
+BLOCK_HOOKS: Final = ("on_block", "after_block")
+HOOKS: Final = frozenset({"instantiate", "migrate", *BLOCK_HOOKS})
 KINDS: Final = frozenset({"execute", "query", "internal"})
 
 # Gate and type checker are part of the chain: whoever changes a word of them changes the rules.
@@ -273,7 +275,7 @@ def _exports(tree: ast.Module, functions: Mapping[str, ast.FunctionDef]) -> dict
         exports[entry] = Export(kind, _params(functions[entry]))
     for hook in sorted(HOOKS & functions.keys()):
         params = _params(functions[hook])
-        if params != (() if hook == "on_block" else ("args",)):
+        if params != (() if hook in BLOCK_HOOKS else ("args",)):
             raise Rejected("exports", f"{hook} takes {'nothing' if not params else 'args'}")
         exports[hook] = Export("hook", params)
     return exports
