@@ -394,6 +394,11 @@ class Node:
         mqtt, market = self._config.mqtt, self.tier.genesis.market
         if mqtt is None or mqtt.load is None:
             raise ConfigError("[home.source] is live: say in [mqtt.load] what its meter speaks on")
+        if (home.battery is None) != (mqtt.battery is None):
+            raise ConfigError(
+                "[home.source] is live: its battery is said twice, what it can in [home.battery], "
+                "what it does in [mqtt.battery]; give both, or neither"
+            )
         if market.time_lapse != 1 or market.slot_minutes * MINUTE_MS % BIN_MS:
             raise ConfigError(
                 f"[home.source] is live: meters need a market in real time and slots of a multiple "
