@@ -26,7 +26,9 @@ from node.epochs import Epochs
 from node.errors import GenesisError
 from node.evidence import EvidencePool
 from node.genesis import Genesis, community_key
+from node.intake import Intake
 from node.joining import Doorkeeper
+from node.members import Members
 from node.mempool import Mempool
 from node.network.base import Network
 from node.network.libp2p import Libp2pNetwork
@@ -36,6 +38,7 @@ from node.setup import DATABASE_NAME, EVIDENCE_NAME, PEERS_NAME, WAL_NAME
 from node.snapshots import Snapshots
 from node.status import Finality, NodeStatus
 from node.store import Store
+from node.succession import INHERITED_NAME, inherited_pairs
 from node.sync import Sync
 from node.verifier import TransactionVerifier
 from node.wal import Wal
@@ -66,6 +69,10 @@ class Tier:
     sync : SyncSection
     now_ms : callable
         Real time, UTC. [ms]
+    account : str, optional
+        The home's address, if it is not the key's.
+    members : Members, optional
+        Who is let in where the community is closed; it looks into this chain.
     """
 
     def __init__(
@@ -79,7 +86,11 @@ class Tier:
         bootstrap: tuple[str, ...],
         sync: SyncSection,
         now_ms: Callable[[], int],
+        account: str | None = None,
+        members: Members | None = None,
     ) -> None:
+        self._members = members
+        self.account = account
         self.name = name
         self.genesis = genesis
         self.key = key
@@ -117,7 +128,10 @@ class Tier:
         epochs = Epochs(genesis, self.app)
         verifier = TransactionVerifier(chain_id)
         maker = BlockMaker(genesis, epochs, self.app, verifier)
-        replica = Replica(chain_id, self.store, self.app, epochs, maker)
+        inherited = data / INHERITED_NAME
+        replica = Replica(
+            chain_id, self.store, self.app, epochs, maker, lambda: inherited_pairs(inherited)
+        )
         self.chain = Chain(genesis, key, replica, wal, self.network, self._now_ms)
         self._stack.callback(self.chain.close)
         transactions, blocks = topics(genesis)
@@ -129,6 +143,8 @@ class Tier:
             self.chain.consider_block,
             lambda batch: courier.hand_over(batch),
             lambda: courier.weight(),
+            Intake(lambda peer: peer in self.chain.other_authorities),
+            lambda: self.chain.index is not None,
         )
         courier = Courier(self.chain, self.network, self.mempool.gossip_check, self.mempool.receive)
         self.network.on_gossip(transactions, self.mempool.receive, self.mempool.gossip_check)
@@ -164,10 +180,20 @@ class Tier:
             self.sync,
             self.network,
             self.finality,
+            self.account,
         )
         self.bills = Bills(self.chain, self.app, self.sync, self.network)
         self.receipts = Receipts(self.store, self.sync, self.network)
-        self.doorkeeper = Doorkeeper(genesis, self.app.query, self.network)
+        self.doorkeeper = Doorkeeper(
+            genesis, self.app.query, self.network, submit=self.mempool.submit
+        )
+        if self._members is not None:
+            self._members.bind(self.app.value)
+            self.chain.on_applied(self._dismiss)
+
+    def _dismiss(self, *_: object) -> None:
+        if self._members is not None:
+            self._members.dismiss(self.network)
 
     async def start(self) -> None:
         """Load the chain and connect; whoever listens to parts of it has said so before."""
@@ -184,14 +210,24 @@ class Tier:
 
 
 def libp2p_of(
-    genesis: Genesis, key: SigningKey, data: Path, listen: str, announce: tuple[str, ...]
+    genesis: Genesis,
+    key: SigningKey,
+    data: Path,
+    listen: str,
+    announce: tuple[str, ...],
+    psk: bytes | None = None,
+    allowed: Callable[[str], bool] | None = None,
 ) -> Libp2pNetwork:
-    """Return the network of a chain's community, not started yet."""
+    """Return the network of a chain's community, not started yet.
+
+    `psk` is the community's own key, `allowed` tells its members' peer ids where it is closed.
+    """
     return Libp2pNetwork(
         key,
         listen,
-        community_key(genesis.hash),
+        community_key(genesis.hash, psk),
         data / PEERS_NAME,
+        allowed=allowed,
         announce=announce,
         large=len(genesis.market.homes) > LARGE_COMMUNITY,
     )
