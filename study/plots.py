@@ -76,8 +76,8 @@ def draw(folder: Path, name: str, drawing: Drawing) -> list[str]:
         axes.legend(fontsize=8)
     figure.text(0.02, 0.1 / height, "\n".join(notes), fontsize=7, va="bottom")
     written = []
-    # The same drawing is the same file.
-    with rc_context({"svg.hashsalt": "commonwatt"}):
+    # The same drawing is the same file; its words are text, not outlines of letters.
+    with rc_context({"svg.hashsalt": "commonwatt", "svg.fonttype": "none"}):
         for kind in ("png", "svg"):
             data = io.BytesIO()
             metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}

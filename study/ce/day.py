@@ -216,19 +216,21 @@ class Community:
 
     def _offer(self, minute: int, requests: Iterable[Mapping[str, Any]]) -> None:
         """Offer what batteries can give, to every request."""
+        prices_of: dict[int, Suggested] = {}
         for wanted in requests:
             start, end = _minute(wanted["start_ms"]), _minute(wanted["end_ms"])
             self._asked[wanted["request"]] = (start, end)
             slot = wanted["start_ms"] // HOUR_MS
-            prices = client.prices(self.chain.query, slot)
-            suggested = Suggested(
-                prices.suggested_sell_micro_per_kwh, prices.suggested_buy_micro_per_kwh
-            )
+            if slot not in prices_of:
+                prices = client.prices(self.chain.query, slot)
+                prices_of[slot] = Suggested(
+                    prices.suggested_sell_micro_per_kwh, prices.suggested_buy_micro_per_kwh
+                )
             situation = Situation(
                 wanted["start_ms"],
                 wanted["end_ms"] - wanted["start_ms"],
                 self._band(slot),
-                suggested,
+                prices_of[slot],
             )
             for number, store in self.stores.items():
                 room_wh = min(wanted["energy_wh"], store.room(start, end))

@@ -67,6 +67,8 @@ class Store:
 
     def room(self, start: int, end: int) -> int:
         """Return the most that can still flow out evenly from `start` to `end`. [Wh]"""
+        if not self.energy_wh and self._flow[self.minute : end].max() <= 0:
+            return 0
         level, _ = self._levels(self.minute, max(end, self._known))
         length = end - start
         after = level[start - self.minute :]
