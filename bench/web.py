@@ -2,11 +2,11 @@
 
     uv run python -m bench.web [--homes 12] [--rounds 40]
 
-A street of real processes trades; its first home has API and dashboard, all others have none. The
-time of a read is a client's, on a connection that is kept. The baseline is the same question on the
-control socket of the same node; that of memory are the street's other authorities. Where a Chromium
-is installed, it says when it first paints the home's page, and how long after a block's event, as
-a client beside it gets it, the page shows that block.
+A street of real processes trades; its first home has API and dashboard, its second the API alone,
+read as often, all others have none. The time of a read is a client's, on a connection that is kept.
+The baseline is the same question on the control socket of the same node; that of memory are the
+street's other authorities. Where a Chromium is installed, it says when it first paints the home's
+page, and how long after a block's event, as a client beside it gets it, the page shows that block.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import httpx
@@ -36,6 +37,8 @@ PAUSE_S: Final = 0.02
 TIMEOUT_S: Final = 30.0
 PAINTS: Final = 10
 WATCH_S: Final = 45.0
+# What API and metrics may take. [MiB]
+API_MIB: Final = 25
 # Path, and the same question on the control socket.
 READS: Final[dict[str, tuple[str, dict[str, Any]] | None]] = {
     "/v1/status": ("status", {}),
@@ -105,6 +108,16 @@ async def read_all(
     return by_http, by_socket
 
 
+async def read_api(url: str, rounds: int) -> None:
+    """Read all that is no page, for the memory that it takes."""
+    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S) as http:
+        for _ in range(rounds):
+            for path in READS:
+                if path not in PAGES:
+                    (await http.get(path)).raise_for_status()
+                    await asyncio.sleep(PAUSE_S)
+
+
 # When the page shows which block: [text, ms since 1970].
 WATCH: Final = """window.seen = []; new MutationObserver(() => window.seen.push(
   [document.getElementById('state').textContent, Date.now()])).observe(
@@ -162,15 +175,17 @@ async def look(url: str, paints: int, watch_s: float) -> tuple[list[float], list
 async def measure(street: Street, rounds: int) -> list[Said]:
     """Let the street trade, read, and return the figures."""
     first = street.names[0]
-    port = free_ports(1)[0]
-    with (street.home(first) / CONFIG_NAME).open("a") as settings:
-        settings.write(f'\n[web]\nlisten = "127.0.0.1:{port}"\ndashboard = true\n')
+    port, alone = free_ports(2)
+    for name, its_port, dashboard in ((first, port, "true"), (street.names[1], alone, "false")):
+        with (street.home(name) / CONFIG_NAME).open("a") as settings:
+            settings.write(f'\n[web]\nlisten = "127.0.0.1:{its_port}"\ndashboard = {dashboard}\n')
     processes = [HomeProcess(name, street.home(name)) for name in street.names]
     data = street.home(first) / DATA_NAME
     try:
         await start_all(processes)
         await trading(data)
         by_http, by_socket = await read_all(f"http://127.0.0.1:{port}", data, rounds)
+        await read_api(f"http://127.0.0.1:{alone}", rounds)
         paints = await look(f"http://127.0.0.1:{port}", PAINTS, WATCH_S) if found() else None
         authorities = street.names[:AUTHORITIES]
         rss = [
@@ -187,7 +202,7 @@ def of_reads(
     paints: tuple[list[float], list[float]] | None,
     rss: list[float],
 ) -> Iterator[Said]:
-    """Yield the figures; the first of `rss` [MiB] is the node's with API and dashboard."""
+    """Yield the figures; `rss` [MiB] is first with API and dashboard, then with the API alone."""
     for path, took in by_http.items():
         over = ("the control socket", by_socket[path]) if path in by_socket else None
         yield figure(path, "ms", took, over=over, wall=True)
@@ -203,8 +218,9 @@ def of_reads(
         painted, shown = paints
         yield figure("first paint", "ms", painted, wall=True, aim=2_000)
         yield figure("a block shown after its event", "ms", shown, wall=True, aim=1_000)
-    yield figure("memory of other authorities", "MiB", rss[1:])
-    base = "other authorities", rss[1:]
+    yield figure("memory of other authorities", "MiB", rss[2:])
+    base = "other authorities", rss[2:]
+    yield figure("memory with the API", "MiB", rss[1], over=base, aim=median(rss[2:]) + API_MIB)
     yield figure("memory with API and dashboard", "MiB", rss[0], over=base)
 
 
