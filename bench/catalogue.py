@@ -42,6 +42,7 @@ CATALOGUE: Final = (
     Entry("web", "streets", "--homes 6 --rounds 10"),
     Entry("throughput", "streets", "--seconds 10"),
     Entry("mechanisms", "streets", "--slots 4 high_low"),
+    Entry("sealed", "streets", "--slots 3"),
     Entry("tiers", "streets", "--slots 3"),
     Entry("peers.pymarket_auctions", "peers", "--rounds 1"),
     Entry("peers.emhass_plans", "peers", "--days 5"),
