@@ -8,15 +8,17 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from consensus.light import SignedHeader, ends_epoch
 from consensus.messages import Block, Certificate, header_hash
 from market import client
 from market.app import Application, BlockResult
 from market.vm import merkle
+from market.vm.journal import State
 from node.blocks import BlockMaker
 from node.certifier import natives
 from node.epochs import Epochs, set_of
 from node.genesis import Genesis
-from node.store import Store, StoredBlock
+from node.store import EpochEnd, Store, StoredBlock
 from node.verifier import TransactionVerifier
 from tests.node.grid import REGULATOR, key_of
 from tests.regions.grid import certify
@@ -36,11 +38,13 @@ def heavier_genesis(ballast: Mapping[str, bytes]) -> Iterator[None]:
 
     def genesis(app: Application) -> BlockResult:
         result = plain(app)
-        tree = merkle.update(result.tree, ballast)
         writes = {**result.writes, **ballast}
+        state = State()
+        state.apply(writes)
+        tree = merkle.update(None, state.items | state.folder_counts())
         return result._replace(tree=tree, state_root=merkle.root_of(tree), writes=writes)
 
-    Application.genesis = genesis  # type: ignore[method-assign]
+    Application.genesis = genesis  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
@@ -97,7 +101,11 @@ async def _commit(
     raw = encode(certificate) if certificate is not None else b""
     receipts = encode(result.rooted)
     stored = StoredBlock(header.height, header_hash(header), encode(block), raw, receipts)
-    await store.commit(stored, [r.tx_id for r in result.receipts], result.writes)
+    end = None
+    if certificate is not None and ends_epoch(header):
+        last = SignedHeader(header, certificate, set_of(result.next))
+        end = EpochEnd(header.epoch, header.height, encode(last))
+    await store.commit(stored, [r.tx_id for r in result.receipts], result.writes, end)
     app.commit(result)
 
 

@@ -89,6 +89,7 @@ async def measure(height: int, transfers: int, sync: SyncSection, repeats: int) 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the settings."""
+    parser.add_argument("--blocks", type=int, default=CATCH_UP_BLOCKS, help="to catch up by")
     parser.add_argument("--height", type=int, default=10_000)
     parser.add_argument("--state-mib", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
@@ -96,10 +97,10 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def figures(given: argparse.Namespace) -> Iterator[Said]:
     """Measure."""
-    yield f"catching up by {CATCH_UP_BLOCKS} blocks of {BLOCK_TRANSFERS} transactions"
+    yield f"catching up by {given.blocks} blocks of {BLOCK_TRANSFERS} transactions"
     blocks = SyncSection(snapshot_every=0, snapshot_behind=0)
-    taken = asyncio.run(measure(CATCH_UP_BLOCKS, BLOCK_TRANSFERS, blocks, given.repeats))
-    rates = [CATCH_UP_BLOCKS / seconds for seconds in taken]
+    taken = asyncio.run(measure(given.blocks, BLOCK_TRANSFERS, blocks, given.repeats))
+    rates = [given.blocks / seconds for seconds in taken]
     yield figure(
         f"catching up, blocks of {BLOCK_TRANSFERS} transactions", "blocks/s", rates,
         over=("the block rate of 1/s", 1.0), better="higher", wall=True, aim=CATCH_UP_TARGET,

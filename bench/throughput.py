@@ -82,12 +82,14 @@ class Profiled(HomeProcess):
 class Bench:
     """A running street of authorities."""
 
-    def __init__(self, directory: Path, authorities: int, backlog: int, profile: bool) -> None:
+    def __init__(
+        self, directory: Path, authorities: int, backlog: int, profile: bool, **market: Any
+    ) -> None:
         self.directory = directory
         self.backlog = backlog
         self.nonce = 1
         keys = [SigningKey.generate() for _ in range(authorities)]
-        self.genesis = bench_genesis(keys)
+        self.genesis = bench_genesis(keys, **market)
         self.genesis.check()
         ports = free_ports(authorities)
         addresses = [f"/ip4/127.0.0.1/tcp/{port}" for port in ports]
@@ -230,8 +232,11 @@ class Bench:
         return {"decided": status["counts"]["transactions"], "posted": posted}
 
 
-def bench_genesis(keys: list[SigningKey]) -> Genesis:
-    """Return a genesis of `HOMES` homes, decided by the authorities with these keys."""
+def bench_genesis(keys: list[SigningKey], **changes: Any) -> Genesis:
+    """Return a genesis of `HOMES` homes, decided by the authorities with these keys.
+
+    Keyword arguments replace fields of its market.
+    """
     homes = tuple(_entry(home) for home in range(HOMES))
     market = MarketParams(
         chain_id=f"bench-{keys[0].address[2:10]}",
@@ -247,6 +252,7 @@ def bench_genesis(keys: list[SigningKey]) -> Genesis:
         feed_in=((0, FEED_IN_MICRO_PER_KWH),),
     )
     publics = tuple(key.public for key in keys)
+    market = msgspec.structs.replace(market, **changes)
     return Genesis(GENESIS_VERSION, publics, ChainParams(heartbeat_ms=1_000), market)
 
 

@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +33,7 @@ from node.api.answers import Answers
 from node.api.control import Answer, ControlServer
 from node.api.outlook import Outlook
 from node.api.regions import Regions
+from node.api.watched import WatchedGrid
 from node.audits import Auditor, RegionServer
 from node.beginning import Beginning, await_beginning
 from node.chain import Chain
@@ -316,17 +318,25 @@ class Node:
         streams = [Stream() for _ in tiers]
         for tier, stream in zip(tiers, streams, strict=True):
             tier.chain.on_applied(stream.applied)
+        dashboard = None
+        if web.dashboard:
+            grid = WatchedGrid(streams[0].watched)
+            # Of the same table the control socket answers, where it is told.
+            tables[0] |= grid.table()
+            dashboard = self._dashboard(tables, lambda: grid.count)
         app = build_app(
             [Served(table, stream) for table, stream in zip(tables, streams, strict=True)],
             tables[0],
             lambda: self.tier.sync.behind,
             Metrics(tiers, self.household).render,
             access_of(web, self._config.path(web.token_file)),
-            self._dashboard(tables) if web.dashboard else None,
+            dashboard,
         )
         return WebServer(web, app, streams)
 
-    def _dashboard(self, tables: list[dict[str, Answer]]) -> "APIRouter":
+    def _dashboard(
+        self, tables: list[dict[str, Answer]], watched: Callable[[], int]
+    ) -> "APIRouter":
         from node.web.dashboard.asks import Asks
         from node.web.dashboard.site import Site, dashboard_routes
 
@@ -338,6 +348,7 @@ class Node:
                 lambda: self.chain.height,
                 self.household is not None,
                 self.tier.genesis.market.main is not None,
+                watched,
             )
         )
 

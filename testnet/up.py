@@ -8,7 +8,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -26,6 +26,7 @@ from testnet.processes import GridError, HomeProcess, start_all, stop_all
 from testnet.regions import admit, create, neutral_names, regions_of
 from testnet.report import Observations, final_report, is_sound
 from testnet.street import Street, StreetError, StreetPlan, free_ports, open_street
+from testnet.telling import Diary, Telling
 
 POLL_S: Final = 1.0
 POLL_TIMEOUT_S: Final = 5.0
@@ -195,6 +196,7 @@ async def _watch(
     observed = [Observations(group.names, begun, first_slot) for group in regions_of(street.plan)]
     tiers = MainObservations(street) if street.plan.regions > 1 else None
     admitting = asyncio.create_task(admit(street)) if tiers is not None else None
+    shown = _Shown(street, processes[0].name, begun) if address is not None else None
     try:
         enabled = not options.as_json and sys.stdout.isatty()
         lines = None if enabled else Lines(say)
@@ -203,6 +205,8 @@ async def _watch(
                 await asyncio.gather(*(_poll(street, seen) for seen in observed))
                 if tiers is not None:
                     await tiers.poll(observed)
+                if shown is not None:
+                    await shown.tell(observed, tiers)
                 _check(processes, observed, begun)
                 view.show(observed, tiers, processes)
                 if lines is not None:
@@ -223,6 +227,37 @@ async def _watch(
     restarts = {process.name: process.restarts for process in processes}
     report = await final_report(street, observed, restarts, options.slots)
     return report if tiers is None else report | await tiers.report(observed, restarts)
+
+
+class _Shown:
+    """Tells the home with the dashboard how the others do.
+
+    Parameters
+    ----------
+    street, name, begun : the street, which of its homes is told, when it was begun
+    """
+
+    def __init__(self, street: Street, name: str, begun: float) -> None:
+        self._begun = begun
+        # One of the neutral nodes speaks for the main chain.
+        self._neutral = neutral_names(street.plan)[:1]
+        self._diary = Diary("testnet up", (*street.names, *self._neutral))
+
+        def ask_home(name: str, question: str, **arguments: Any) -> Awaitable[Any]:
+            data = street.home(name) / DATA_NAME
+            return ask(data, question, timeout_s=POLL_TIMEOUT_S, **arguments)
+
+        self._telling = Telling(ask_home, [name])
+
+    async def tell(self, observed: Sequence[Observations], tiers: MainObservations | None) -> None:
+        """Tell what was seen of each region, and of the main chain if there is one."""
+        now_s = time.monotonic() - self._begun
+        for seen in observed:
+            for name in seen.names:
+                self._diary.saw(now_s, name, seen.status[name] if name in seen.up else None)
+        for name in self._neutral:
+            self._diary.saw(now_s, name, None if tiers is None else tiers.status)
+        await self._telling.tell(self._diary.watched(now_s))
 
 
 def _check(processes: list[HomeProcess], observed: list[Observations], begun: float) -> None:

@@ -3,6 +3,7 @@
 block     height, hash, time_ms, proposer, transactions
 trades    slot, trades
 slot      slot, what became of it (`round_held`, `cleared`, `settled`) and its summary
+testnet   nothing: whoever watches the whole grid has told how it does (`node.api.watched`)
 
 An event's id is its block's height. Nothing is repeated: who was away reads what it missed. Who
 does not keep up is let go, and may come again.
@@ -43,9 +44,14 @@ class Stream:
 
     def applied(self, block: Block, certificate: Certificate, result: BlockResult) -> None:
         """Tell all who listen what a block brought."""
-        if not self._listeners:
-            return
-        data = b"".join(_events(block, certificate, result))
+        if self._listeners:
+            self._send(b"".join(_events(block, certificate, result)))
+
+    def watched(self) -> None:
+        """Tell all who listen that the grid was looked at."""
+        self._send(b"event: testnet\ndata: {}\n\n")
+
+    def _send(self, data: bytes) -> None:
         for queue in list(self._listeners):
             try:
                 queue.put_nowait(data)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from node.cli.options import JsonOption, print_json
+
 chaos_app = typer.Typer(
     help="Disturb a grid by a scenario and judge what it makes of it.", no_args_is_help=True
 )
@@ -36,11 +38,15 @@ def chaos_run(
         typer.Option(help="Write report.json and report.html there, and keep the nodes' logs."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    dashboard: Annotated[
+        bool,
+        typer.Option("--dashboard", help="The last home shows the run (--target processes)."),
+    ] = False,
 ) -> None:
     """Run a scenario; exit code 0 if every promise was kept, 1 if not, 2 if it cannot be run."""
     from testnet.chaos.session import Options, session
 
-    options = Options(scenario, target.value, out, as_json, project, chain)
+    options = Options(scenario, target.value, out, as_json, project, chain, dashboard)
     try:
         code = asyncio.run(session(options))
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -66,12 +72,28 @@ def chaos_draw(
 
 
 @chaos_app.command("list")
-def chaos_list() -> None:
+def chaos_list(as_json: JsonOption = False) -> None:
     """List the shipped scenarios."""
-    from testnet.chaos.scenario import load_scenario, shipped
+    from testnet.chaos.scenario import kinds_of, load_scenario, shipped
 
-    for file in shipped():
-        typer.echo(f"{file.stem:24} {load_scenario(file).about}")
+    scenarios = [load_scenario(file) for file in shipped()]
+    if not as_json:
+        for one in scenarios:
+            typer.echo(f"{one.name:24} {one.about}")
+        return
+    print_json(
+        [
+            {
+                "name": one.name,
+                "about": one.about,
+                "homes": one.grid.homes,
+                "authorities": one.grid.authorities,
+                "regions": one.grid.regions,
+                "kinds": kinds_of(one),
+            }
+            for one in scenarios
+        ]
+    )
 
 
 @chaos_app.command("undo")

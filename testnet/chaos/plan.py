@@ -59,8 +59,12 @@ class Strike(NamedTuple):
     @property
     def title(self) -> str:
         """What happens to whom, in short."""
-        who = " | ".join(map(names_in_short, self.sides or (self.nodes,)))
-        return f"{self.kind} {who}"
+        return f"{self.kind} {self.who}"
+
+    @property
+    def who(self) -> str:
+        """Whom it strikes, or whose sides it parts, in short."""
+        return " | ".join(map(names_in_short, self.sides or (self.nodes,)))
 
     def spans(self) -> list[tuple[float, float]]:
         """Return when it is in force: once, or again and again if it flaps."""

@@ -37,6 +37,7 @@ from testnet.chaos.targets.base import Drive, Target, lies_told
 from testnet.chaos.verdict import WAY_S, Seen, Struck, lagging, owed
 from testnet.chaos.watch import Heads, Watch
 from testnet.load import Load, LoadPlan
+from testnet.telling import Telling, tell_for_ever
 
 # Only a failure waits so long.
 START_PATIENCE_S: Final = 600.0
@@ -72,8 +73,10 @@ async def run_plan(plan: Plan, target: Target, say: Callable[[str], None]) -> Se
         The grid cannot be started, or cannot be disturbed as planned.
     """
     async with _interruptible(), target:
-        watch = Watch(target, say)
-        async with _beside(watch.run()) as watching:
+        watch = Watch(target, say, plan.scenario.name)
+        telling = Telling(target.ask, target.roster.names)
+        told = tell_for_ever(telling, lambda: watch.diary.watched(watch.now_s))
+        async with _beside(told), _beside(watch.run()) as watching:
             run = Runner(plan, target, watch, say)
             return await _first_of(watching, run.run())
 
@@ -261,13 +264,15 @@ class Runner:
 
     async def _do(self, strike: Strike, began_s: float) -> None:
         self._say(f"{self._watch.now_s - began_s:6.1f} s  {strike.title}: begins")
-        struck_s = self._watch.now_s
+        struck_s, diary = self._watch.now_s, self._watch.diary
+        number = diary.begins(struck_s, strike.kind, strike.who, strike.nodes)
         for begin_s, end_s in strike.spans():
             await self._until(began_s + begin_s)
             await self._begin(strike)
             await self._until(began_s + end_s)
             await self._end(strike)
         ended_s = self._watch.now_s
+        diary.ends(ended_s, number)
         self._struck[strike] = Struck(strike, struck_s, ended_s)
         self._say(f"{ended_s - began_s:6.1f} s  {strike.title}: undone")
 

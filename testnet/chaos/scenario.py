@@ -265,6 +265,13 @@ def read_scenario(tree: dict[str, Any], origin: str) -> Scenario:
     return scenario
 
 
+def kinds_of(scenario: Scenario) -> list[str]:
+    """Return the words of what a scenario does, each once, in the order of the file."""
+    given = [str(fault.__struct_config__.tag) for fault in scenario.fault]
+    drawn = list(scenario.random.kinds) if scenario.random is not None else []
+    return list(dict.fromkeys([*given, *drawn]))
+
+
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 

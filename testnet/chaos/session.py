@@ -31,6 +31,10 @@ PAGE_NAME: Final = "report.html"
 LOGS_NAME: Final = "logs"
 PROJECT: Final = "commonwatt"
 CONTAINERS: Final = "containers"
+_WHY_NOT: Final = {
+    "netns": "what listens in a home's own network namespace cannot be reached from here",
+    CONTAINERS: "what containers serve is in their settings, and those that do show this run",
+}
 
 
 class Options(NamedTuple):
@@ -42,6 +46,7 @@ class Options(NamedTuple):
     as_json: bool = False
     project: str = PROJECT
     chain: str = ""
+    dashboard: bool = False
 
 
 def say(line: str) -> None:
@@ -97,13 +102,17 @@ async def make_target(
     options: Options, directory: Path, scenario: Scenario, journal: Journal
 ) -> Target:
     """Return the target that was asked for, nothing of it touched."""
+    if options.dashboard and options.target != "processes":
+        raise ChaosError(
+            f"--dashboard: {_WHY_NOT[options.target]}; leave it out, or use --target processes"
+        )
     match options.target:
         case "containers":
             return await Containers.find(options.project, options.chain, journal)
         case "netns":
             return Namespaces(directory, scenario.grid, journal)
         case _:
-            return Processes(directory, scenario.grid, journal)
+            return Processes(directory, scenario.grid, journal, options.dashboard, say)
 
 
 def _prepare_out(out: Path | None) -> Path | None:

@@ -4,11 +4,12 @@ import asyncio
 import bisect
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from node.errors import ControlError
 from testnet.chaos.anchoring import Height, MainWatch
 from testnet.chaos.targets.base import Target
+from testnet.telling import Diary
 
 SAMPLE_S: Final = 0.5
 SAMPLES_MAX: Final = 200_000
@@ -47,14 +48,19 @@ DOWN: Final = Sample(0.0, -1, False, 0, 0.0, 0.0, 0.0)
 
 
 class Watch:
-    """Asks all nodes, over and over. `problems` are sentences, each said once."""
+    """Asks all nodes, over and over. `problems` are sentences, each said once.
 
-    def __init__(self, target: Target, say: Callable[[str], None]) -> None:
+    What is seen goes into `diary`, too, for a dashboard; the nodes outside the watched chain are
+    asked for it alone.
+    """
+
+    def __init__(self, target: Target, say: Callable[[str], None], title: str = "") -> None:
         self._target = target
         self._say = say
         self._begun = time.monotonic()
         self.begun_ms = time.time_ns() // 1_000_000
         self.samples: dict[str, list[Sample]] = {name: [] for name in target.roster.names}
+        self.diary = Diary(title, (*target.roster.names, *target.roster.outside))
         self.latencies: list[Latency] = []
         self._told: dict[str, list[float]] = {}
         # Height by id, of what a node has called decided.
@@ -82,7 +88,8 @@ class Watch:
         """Watch for ever."""
         nodes = (self._sample_for_ever(name) for name in self.samples)
         beside = [self._look_for_ever(), *([self.main.run()] if self.main is not None else [])]
-        await asyncio.gather(*nodes, *beside)
+        outside = (self._note_for_ever(name) for name in self._target.roster.outside)
+        await asyncio.gather(*nodes, *outside, *beside)
 
     async def _sample_for_ever(self, name: str) -> None:
         """Each node by itself: one that is slow to answer does not keep the others waiting."""
@@ -100,10 +107,22 @@ class Watch:
         """Return what a node said last."""
         return self.samples[name][-1] if self.samples[name] else DOWN
 
-    async def _one(self, name: str) -> Sample:
+    async def _note_for_ever(self, name: str) -> None:
+        while True:
+            await self._status(name)
+            await asyncio.sleep(SLOW_LOOK_S)
+
+    async def _status(self, name: str) -> dict[str, Any] | None:
         try:
-            status = await self._target.ask(name, "status")
+            status: dict[str, Any] | None = await self._target.ask(name, "status")
         except ControlError:
+            status = None
+        self.diary.saw(self.now_s, name, status)
+        return status
+
+    async def _one(self, name: str) -> Sample:
+        status = await self._status(name)
+        if status is None:
             return DOWN._replace(at_s=self.now_s)
         self._compare(name, status["height"], status["block_hash"], status["state_root"])
         return Sample(

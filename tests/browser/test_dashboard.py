@@ -18,7 +18,15 @@ from node.web.server import WebServer
 from node.web.stream import Stream
 from tests.browser.chromium import Page, chromium, found
 from tests.node.grid import until
-from tests.node.web.dashboard.samples import NOW_SLOT, Chain, app_of, main_chain, site_of, trades
+from tests.node.web.dashboard.samples import (
+    NOW_SLOT,
+    Chain,
+    app_of,
+    main_chain,
+    site_of,
+    trades,
+    watched,
+)
 from tests.node.web.test_stream import tell
 
 pytestmark = [
@@ -32,6 +40,7 @@ PATHS = {
     "community": "/community",
     "market": "/market",
     "chain": "/chain",
+    "testnet": "/testnet",
     "trade": f"/trades/{NOW_SLOT - 3}/{TRADE['bid_id']}/{TRADE['ask_id']}",
 }
 # Everything axe knows but what is a matter of taste.
@@ -131,6 +140,18 @@ async def test_it_renews_itself_after_a_block_and_keeps_what_one_does(tmp_path: 
         await page.until("document.querySelector('.state').classList.contains('away')")
         said = await page.evaluate("document.querySelector('.state b').textContent")
         assert said == texts.STALE
+
+
+async def test_a_testnet_is_seen_while_no_block_comes(tmp_path: Path) -> None:
+    async with looking(tmp_path) as (page, url, chain, stream):
+        await page.look(*WIDTHS["wide"])
+        await page.open(url + "/testnet")
+        await until(lambda: len(stream) == 1, "the page listens")
+        chain.watched += 1
+        chain.values["testnet"] = watched(260.0)
+        stream.watched()
+        await page.until("document.querySelector('.chart.wide').textContent.includes('4:00')")
+        assert page.complaints == []
 
 
 async def test_a_drawing_tells_what_is_pointed_at(tmp_path: Path) -> None:

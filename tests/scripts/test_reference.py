@@ -12,12 +12,17 @@ from scripts.reference import commands_page, leaves, settings_page, stale
 # Commands that write, or run until they are stopped, and have nothing to tell a program.
 WITHOUT_JSON = {
     "backup",
-    "chaos list",
+    "chaos draw",
     "chaos undo",
     "export bills",
     "export slots",
     "export trades",
     "init",
+    "key decrypt",
+    "key encrypt",
+    "key recovery-code",
+    "key restore",
+    "key show-address",
     "region prove",
     "restore",
     "run",

@@ -27,6 +27,7 @@ from node.web.dashboard.home import home_page
 from node.web.dashboard.html import Html, el, join
 from node.web.dashboard.market import market_page
 from node.web.dashboard.parts import empty, link
+from node.web.dashboard.testnet import testnet_page
 from node.web.dashboard.trade import trade_page
 from node.web.dashboard.words import number
 
@@ -49,6 +50,8 @@ HEADERS: Final = {
     "cache-control": "no-cache",
 }
 
+TESTNET: Final = "/testnet"
+
 Write = Callable[[], Awaitable[Html | None]]
 
 
@@ -59,6 +62,8 @@ class Site(NamedTuple):
     height : the own chain's height
     has_home : whether this node has a home
     is_main : whether its own chain is a main chain, which has no market
+    watched : how often somebody who watches the whole grid has told of it; 0: it is no testnet, or
+        nobody watches
     """
 
     own: Asks
@@ -66,6 +71,7 @@ class Site(NamedTuple):
     height: Callable[[], int]
     has_home: bool
     is_main: bool
+    watched: Callable[[], int] = lambda: 0
 
     @property
     def pages(self) -> list[tuple[str, str, str]]:
@@ -74,11 +80,12 @@ class Site(NamedTuple):
         found.append(("/community", "community", texts.COMMUNITY))
         if not self.is_main:
             found.append(("/market", "market", texts.MARKET))
-        return [*found, ("/chain", "chain", texts.CHAIN)]
+        found.append(("/chain", "chain", texts.CHAIN))
+        return [*found, (TESTNET, "testnet", texts.TESTNET)] if self.watched() else found
 
 
 class _Written(NamedTuple):
-    height: int
+    of: tuple[int, int]
     time_s: float
     status: int
     tag: str
@@ -96,9 +103,9 @@ class _Press:
     async def page(self, key: str, current: str, word: str, write: Write) -> _Written:
         """Return a page of this block, written now or before."""
         async with self._lock:
-            height, now = self._site.height(), time.monotonic()
+            of, now = (self._site.height(), self._seen(key)), time.monotonic()
             found = self._kept.get(key)
-            if found is None or found.height != height or now - found.time_s > FRESH_S:
+            if found is None or found.of != of or now - found.time_s > FRESH_S:
                 content = await write()
                 status = HTTPStatus.NOT_FOUND if content is None else HTTPStatus.OK
                 state = await self._site.own("status")
@@ -108,12 +115,16 @@ class _Press:
                     )
                 body = document(self._site, state, current, word, content).encode()
                 tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-                found = _Written(height, now, status, tag, body)
+                found = _Written(of, now, status, tag, body)
             self._kept[key] = found
             self._kept.move_to_end(key)
             while len(self._kept) > PAGES_KEPT:
                 self._kept.popitem(last=False)
             return found
+
+    def _seen(self, key: str) -> int:
+        """Return what a page depends on beside the height: a grid may stand still, and is seen."""
+        return self._site.watched() if key == TESTNET else 0
 
 
 def document(site: Site, state: dict[str, object], current: str, word: str, content: Html) -> str:
@@ -222,6 +233,11 @@ def dashboard_routes(site: Site) -> APIRouter:
         path = "/chain"
         write: Write = lambda: chain_page(site.own, site.main)  # noqa: E731 - as beside it
         return await said(request, path, path, texts.CHAIN, write)
+
+    @router.get(TESTNET)
+    async def testnet(request: Request) -> Response:
+        write: Write = lambda: testnet_page(site.own)  # noqa: E731 - as beside it
+        return await said(request, TESTNET, TESTNET, texts.TESTNET, write)
 
     if not site.is_main:
         _market(router, site, said)

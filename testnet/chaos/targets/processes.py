@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ from testnet.chaos.targets.base import Drive
 from testnet.processes import HomeProcess, stop_all
 from testnet.regions import admit, create, main_directory, neutral_names, regions_of
 from testnet.street import Street, StreetPlan, create_street, open_street
+from testnet.up import serve_dashboard
 
 ASK_TIMEOUT_S: Final = 5.0
 DRIVE_NAME: Final = "chaos.json"
@@ -57,14 +58,27 @@ class DrivenProcess(HomeProcess):
 
 
 class Processes:
-    """The target `processes`: see `testnet.chaos.targets.base.Target`."""
+    """The target `processes`: see `testnet.chaos.targets.base.Target`.
+
+    With `dashboard` the last home, which is the last one that a scenario strikes, serves it; where
+    is told by `say`.
+    """
 
     name = "processes"
 
-    def __init__(self, directory: Path, grid: Grid, journal: Journal) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        grid: Grid,
+        journal: Journal,
+        dashboard: bool = False,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self.directory = directory
         self._grid = grid
         self._journal = journal
+        self._dashboard = dashboard
+        self._say = say
         self._homes: dict[str, DrivenProcess] = {}
         self._frozen: dict[str, int] = {}
         self._limits: dict[str, asyncio.Task[None]] = {}
@@ -113,6 +127,9 @@ class Processes:
             await self.prepare(street)
             names = (*self._roster.names, *self._roster.outside)
             self._homes = {name: self.make(name, street.home(name)) for name in names}
+            if self._dashboard:
+                address = serve_dashboard(self._homes[self._roster.names[-1]])
+                self._say(f"the dashboard is at {address}testnet")
             for name, home in self._homes.items():
                 home.driven = name in self.driven
                 if home.driven:

@@ -12,6 +12,7 @@ from testnet.chaos.roster import Roster
 from testnet.chaos.run import Runner
 from testnet.chaos.scenario import Kill, Random, Scenario
 from testnet.chaos.watch import Sample
+from testnet.telling import Diary
 
 NAMES = ("home-01", "home-02", "home-03", "home-04")
 BACK_S = 0.1
@@ -24,6 +25,7 @@ class Watched:
         self._begun = time.monotonic()
         self.silent: set[str] = set()
         self.samples = dict.fromkeys(NAMES)
+        self.diary = Diary("drawn", NAMES)
 
     @property
     def now_s(self) -> float:

@@ -36,6 +36,13 @@ async def test_network_faults_need_root(tmp_path: Path, monkeypatch: pytest.Monk
         await session(Options("split-brain", "netns"))
 
 
+@pytest.mark.parametrize("target", ["netns", "containers"])
+async def test_only_processes_show_their_run_by_a_dashboard_of_its_own(target: str) -> None:
+    with pytest.raises(ChaosError, match=r"--dashboard: .* --target processes"):
+        await session(Options("f-lost", target, dashboard=True))
+    assert unfinished() == []
+
+
 async def test_a_missing_tool_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wiring.os, "geteuid", lambda: 0)
     monkeypatch.setattr(wiring.shutil, "which", lambda tool: None)

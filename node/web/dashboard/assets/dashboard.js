@@ -88,6 +88,8 @@ function listen() {
   if (stream !== null || document.hidden) return;
   stream = new EventSource("/v1/events");
   stream.addEventListener("block", soon);
+  // A testnet is watched while no blocks come, too.
+  if (location.pathname === "/testnet") stream.addEventListener("testnet", soon);
   stream.addEventListener("error", () => {
     away();
     // Where too many listen the browser does not try again by itself.

@@ -9,6 +9,7 @@ from hems.home import Delivery
 from market import client
 from market.client.queries import Place
 from node.api.control import Answer
+from node.api.watched import Watched, WatchedFault, WatchedNode
 from node.errors import AbsentError, UnknownError
 from node.web.app import Access, Served, build_app
 from node.web.dashboard.asks import Asks
@@ -240,6 +241,25 @@ REGIONS = [
 EPOCH = {"epoch": 1, "addresses": [address_of(number) for number in (1, 2, 3, 4)], "quorum": 3}
 
 
+def watched(now_s: float = 95.0) -> dict[str, Any]:
+    """Return what is seen of a grid of two chains of which one node is struck, another starts."""
+    nodes = [
+        WatchedNode(EVIL, "region-1", 125, 3, True, True, True, []),
+        WatchedNode("home-02", "region-1", 124, 3, True, False, True, [(20.5, 41.0)]),
+        WatchedNode(
+            "home-03", "region-1", 118, 0, True, False, False, [(20.5, 30.0), (80.0, None)]
+        ),
+        WatchedNode("home-04", "", 0, 0, False, False, False, []),
+        WatchedNode("neutral-01", "main-1", 60, 2, True, True, True, []),
+    ]
+    faults = [
+        WatchedFault("partition", f"{EVIL} | home-02, home-03", [0, 1, 2], 20.0, 40.0),
+        WatchedFault("kill", "home-03", [2], 79.6, None),
+    ]
+    heads = [(float(at_s), 40 + at_s) for at_s in range(0, 95, 5)]
+    return {"watched": Watched("f-lost", now_s, nodes, heads, faults), "told_s_ago": 0.4}
+
+
 class Chain:
     """A table of answers, whose height the tests may move on.
 
@@ -251,6 +271,7 @@ class Chain:
 
     def __init__(self, height: int = 125) -> None:
         self.height = height
+        self.watched = 1
         self.asked: list[str] = []
         self.values: dict[str, Any] = self._trading()
 
@@ -306,6 +327,7 @@ class Chain:
             "regions": REGIONS,
             "region": REGIONS[0] | {"inside": {"closed": 33}},
             "query": self._query,
+            "testnet": watched(),
         }
 
     def _book(self, asked: Mapping[str, Any]) -> Any:
@@ -386,7 +408,8 @@ def main_chain() -> Chain:
 def site_of(chain: Chain, main: Chain | None = None, is_main: bool = False) -> Site:
     """Return a site over answers."""
     other = None if main is None else Asks(main.table())
-    return Site(Asks(chain.table()), other, lambda: chain.height, not is_main, is_main)
+    own = Asks(chain.table())
+    return Site(own, other, lambda: chain.height, not is_main, is_main, lambda: chain.watched)
 
 
 def app_of(site: Site, chain: Chain, stream: Stream | None = None, access: Access = ACCESS) -> Any:

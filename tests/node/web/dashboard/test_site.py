@@ -16,11 +16,20 @@ from tests.node.web.dashboard.samples import (
     main_chain,
     site_of,
     trades,
+    watched,
 )
 
 TRADE = trades(NOW_SLOT - 3)[1]
 TRADE_PATH = f"/trades/{NOW_SLOT - 3}/{TRADE['bid_id']}/{TRADE['ask_id']}"
-PAGES = ("/", "/community", "/market", f"/market?slot={NOW_SLOT - 2}", "/chain", TRADE_PATH)
+PAGES = (
+    "/",
+    "/community",
+    "/market",
+    f"/market?slot={NOW_SLOT - 2}",
+    "/chain",
+    TRADE_PATH,
+    "/testnet",
+)
 EMPTY = frozenset(("meta", "link", "br", "input"))
 
 
@@ -174,6 +183,32 @@ async def test_a_trade_is_told_from_order_to_audit() -> None:
         page = check((await http.get(path)).text)
         ways = [attrs.get("class") for tag, attrs in page.tags if tag == "li"]
         assert [way for way in ways if way in ("done", "waits")] == ["done"] * 2 + ["waits"] * 4
+
+
+async def test_a_testnet_that_is_watched_is_seen_without_blocks() -> None:
+    chain = Chain()
+    async with asking(site_of(chain), chain) as http:
+        page = check((await http.get("/testnet")).text)
+        for word in ("home-03", "kill", "neutral-01", texts.NOT_SEEN, texts.SILENT_SEAT, "1:30"):
+            assert any(word in said for said in page.words), word
+        assert texts.OF_ALL.format(count=3, all=5) in page.words
+        tips = [attrs.get("data-tip") or "" for tag, attrs in page.tags if tag == "rect"]
+        assert any(tip == f"kill\nhome-03\n1:19 – {texts.GOES_ON}" for tip in tips)
+        assert any(tip.startswith("home-02") and "0:20 – 0:41" in tip for tip in tips)
+        chain.watched += 1
+        chain.values["testnet"] = watched(3_725.0) | {"told_s_ago": 30.0}
+        page = check((await http.get("/testnet")).text)
+        assert texts.SILENT.format(seconds=30) in page.words
+        assert any("1:00:00" in said for said in page.words)
+
+
+async def test_who_is_not_watched_has_no_page_of_a_testnet() -> None:
+    chain = Chain().without("testnet")
+    chain.watched = 0
+    async with asking(site_of(chain), chain) as http:
+        assert (await http.get("/testnet")).status_code == 404
+        page = check((await http.get("/chain")).text)
+        assert "/testnet" not in [attrs.get("href") for tag, attrs in page.tags if tag == "a"]
 
 
 async def test_a_page_is_written_once_per_block_for_all() -> None:
