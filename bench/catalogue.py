@@ -35,6 +35,7 @@ CATALOGUE: Final = (
     Entry("forecast", "data", "--models blend --day-ahead --homes 2"),
     Entry("sensors", "data", "--faults 20"),
     Entry("hems_memory", "data", "--models blend"),
+    Entry("meters", "data", "--trials 4"),
     Entry("worth", "data", "--days 28 --homes home_10006414"),
     Entry("sync", "process", "--blocks 200 --height 200 --repeats 1"),
     Entry("network", "streets", "--seconds 5"),

@@ -89,8 +89,9 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     that can be moved, too (`hems.neighbourhood.built_in`). Every `intraday_minutes` of the market's
     day a round clears what is open, before the gates; 0: only the gates do. `sealed`: orders are
     hidden until their gate. With more than one of `regions` the homes are spread over them, each
-    with so many `authorities`, under a main chain (`testnet/regions.py`). The chains begin `begins_in_s` after they were made: until then homes on
-    other hosts get their files, and start (`node.beginning`).
+    with so many `authorities`, under a main chain (`testnet/regions.py`). The chains begin
+    `begins_in_s` after they were made: until then homes on other hosts get their files, and start
+    (`node.beginning`).
     """
 
     homes: int = 12
@@ -141,6 +142,24 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise StreetError(f"time lapse {self.time_lapse}: 1 (real time) to 3600")
         if self.flexible and self.data:
             raise StreetError("flexible homes are built-in ones; leave out the file to replay")
+        self._check_rounds()
+        if not 0 <= self.speculators <= last - self.authorities:
+            raise StreetError(
+                f"{self.speculators} speculators: 0 to {last - self.authorities}, of the "
+                "homes that are no authorities"
+            )
+        if not 0 <= self.begins_in_s <= BEGINS_IN_S_MAX:
+            raise StreetError(
+                f"a beginning in {self.begins_in_s} s: 0 (now) to {BEGINS_IN_S_MAX} (a day)"
+            )
+        unknown = sorted(set(self.agents) - set(home_names(self.homes)))
+        if unknown:
+            raise StreetError(
+                f"agent {self.agents[unknown[0]]!r} of {unknown[0]!r}: homes are home-01 to "
+                f"{home_names(self.homes)[-1]}"
+            )
+
+    def _check_rounds(self) -> None:
         if self.intraday_minutes and self.mechanism not in MECHANISMS_WITH_ORDERS:
             raise StreetError(
                 f"rounds before the gate with mechanism {self.mechanism!r}: only "
@@ -157,21 +176,6 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise StreetError(
                 f"sealed orders with mechanism {self.mechanism!r}: only "
                 f"{' and '.join(MECHANISMS_WITH_ORDERS)} have orders to seal"
-            )
-        if not 0 <= self.speculators <= last - self.authorities:
-            raise StreetError(
-                f"{self.speculators} speculators: 0 to {last - self.authorities}, of the "
-                "homes that are no authorities"
-            )
-        if not 0 <= self.begins_in_s <= BEGINS_IN_S_MAX:
-            raise StreetError(
-                f"a beginning in {self.begins_in_s} s: 0 (now) to {BEGINS_IN_S_MAX} (a day)"
-            )
-        unknown = sorted(set(self.agents) - set(home_names(self.homes)))
-        if unknown:
-            raise StreetError(
-                f"agent {self.agents[unknown[0]]!r} of {unknown[0]!r}: homes are home-01 to "
-                f"{home_names(self.homes)[-1]}"
             )
 
 
