@@ -43,6 +43,8 @@ CATALOGUE: Final = (
     Entry("grid", "streets", "--slots 4"),
     Entry("web", "streets", "--homes 6 --rounds 10"),
     Entry("throughput", "streets", "--seconds 10"),
+    Entry("flood", "streets", "--seconds 5 --capacity 300"),
+    Entry("strangers", "streets", "--strangers 20 --minutes 0.2"),
     Entry("gate", "streets", "--homes 100 --rounds 1"),
     Entry("mechanisms", "streets", "--slots 4 high_low"),
     Entry("sealed", "streets", "--slots 3"),

@@ -29,6 +29,18 @@ def describe() -> str:
     return f"{model}, {cores} cores, {python}, {platform.system()} {platform.release()}"
 
 
+def rss_mib(pid: int | None) -> float:
+    """Return the memory a process has, 0 if there is none of this id. [MiB]"""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    for line in status.splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1_024
+    return 0.0
+
+
 def signature_us() -> float:
     """Return the processor's time for one Ed25519 verification, the median of batches. [µs]
 

@@ -111,6 +111,8 @@ class WebSection(Section, frozen=True):
     hosts : names by which programs may call it, beside the address and localhost
     open_reads : whether anybody may read without the token where listen is no loopback address
     dashboard : whether pages for people are served beside it (docs/dashboard.md)
+    tls_cert, tls_key : files in PEM of a certificate, with those it hangs on, and of its key, which
+        its owner only may read; with them it speaks TLS and nothing else
     """
 
     listen: str = "127.0.0.1:4680"
@@ -118,6 +120,8 @@ class WebSection(Section, frozen=True):
     hosts: tuple[str, ...] = ()
     open_reads: bool = False
     dashboard: bool = False
+    tls_cert: str = ""
+    tls_key: str = ""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -327,15 +331,9 @@ def check_values(config: Config, origin: str) -> None:
             raise ConfigError(
                 f"{origin}: sync.{name} is {value}, allowed are 0 to {SNAPSHOT_HEIGHTS_MAX}"
             )
-    paths = {f"node.{name}": getattr(config.node, name) for name in ("genesis", "data", "key")}
-    if config.main is not None:
-        paths["main.genesis"] = config.main.genesis
-    if config.node.passphrase_file:
-        paths["node.passphrase_file"] = config.node.passphrase_file
     if config.web is not None:
-        paths["web.token_file"] = config.web.token_file
         _check_web(config.web, origin)
-    for name, path in paths.items():
+    for name, path in _paths(config).items():
         if not path or "\0" in path:
             raise ConfigError(f"{origin}: {name} is the path of a file, not {path!r}")
     if config.node.log_level not in LEVELS:
@@ -357,6 +355,21 @@ def check_values(config: Config, origin: str) -> None:
             )
 
 
+def _paths(config: Config) -> dict[str, str]:
+    """Return the settings that name files, by their names."""
+    paths = {f"node.{name}": getattr(config.node, name) for name in ("genesis", "data", "key")}
+    if config.main is not None:
+        paths["main.genesis"] = config.main.genesis
+    if config.node.passphrase_file:
+        paths["node.passphrase_file"] = config.node.passphrase_file
+    if config.web is not None:
+        paths["web.token_file"] = config.web.token_file
+        if config.web.tls_cert:
+            paths["web.tls_cert"] = config.web.tls_cert
+            paths["web.tls_key"] = config.web.tls_key
+    return paths
+
+
 def _check_web(web: WebSection, origin: str) -> None:
     try:
         web.address  # noqa: B018 - raises
@@ -365,6 +378,8 @@ def _check_web(web: WebSection, origin: str) -> None:
             f"{origin}: web.listen is an IP address and a port such as 127.0.0.1:4680, "
             f"not {web.listen!r} ({error})"
         ) from None
+    if bool(web.tls_cert) != bool(web.tls_key):
+        raise ConfigError(f"{origin}: web.tls_cert and web.tls_key are there both, or none")
     if len(web.hosts) > HOSTS_MAX:
         raise ConfigError(f"{origin}: web.hosts has {len(web.hosts)} names, at most {HOSTS_MAX}")
     for host in web.hosts:

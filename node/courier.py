@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from node.chain import Chain
-from node.network.base import GOSSIP_BYTES_MAX, Network
+from node.network.base import EXCESS, GOSSIP_BYTES_MAX, Network, Verdict
 from wire.keys import peer_id_of
 
 PROTOCOL: Final = "transactions"
@@ -24,7 +24,7 @@ class Courier:
         self,
         chain: Chain,
         network: Network,
-        check: Callable[[str, bytes], bool],
+        check: Callable[[str, bytes], Verdict],
         receive: Callable[[str, bytes], None],
     ) -> None:
         self._chain = chain
@@ -57,7 +57,12 @@ class Courier:
         return True
 
     def _arrived(self, peer: str, data: bytes) -> None:
-        if len(data) > GOSSIP_BYTES_MAX or not self._check(peer, data):
+        verdict = len(data) <= GOSSIP_BYTES_MAX and self._check(peer, data)
+        if verdict == EXCESS:
+            # What an authority says too much of is dropped, too; but without it no block is sure.
+            if peer not in self._chain.other_authorities:
+                self._network.penalize(peer, "more transactions than a peer may bring")
+        elif verdict is False:
             self._network.penalize(peer, "a batch that no honest node sends")
-            return
-        self._receive(peer, data)
+        elif verdict is not None:
+            self._receive(peer, data)

@@ -53,6 +53,7 @@ from node.process import collect_regularly, collect_seldom
 from node.setup import HOME_NAME, LIVE_NAME, MAIN_NAME, data_directory, own_key
 from node.signatory import Signatory
 from node.status import NodeStatus, version
+from node.succession import INHERITED_NAME
 from node.sync import Sync
 from node.tiers import Tier, check_main, libp2p_of
 from wire.keys import SigningKey
@@ -277,7 +278,8 @@ class Node:
                 self.main.app,
                 self.main.sync,
             )
-            RegionServer(self.tier.genesis, self.tier.sync, self.main.network)
+            inherited = self.tier.data / INHERITED_NAME
+            RegionServer(self.tier.genesis, self.tier.sync, self.main.network, inherited)
             self.auditor = self._auditor(self.main, on_main)
         elif self.tier.genesis.market.main is not None:
             # The main chain's own authorities are drawn where there is no other region.
@@ -312,7 +314,7 @@ class Node:
         # Its libraries take memory that a node without it has better uses for.
         from node.web.app import Served, build_app
         from node.web.metrics import Metrics
-        from node.web.server import WebServer, access_of
+        from node.web.server import WebServer, access_of, tls_context
         from node.web.stream import Stream
 
         streams = [Stream() for _ in tiers]
@@ -332,7 +334,7 @@ class Node:
             access_of(web, self._config.path(web.token_file)),
             dashboard,
         )
-        return WebServer(web, app, streams)
+        return WebServer(web, app, streams, tls_context(web, self._config.directory))
 
     def _dashboard(
         self, tables: list[dict[str, Answer]], watched: Callable[[], int]
@@ -375,6 +377,11 @@ class Node:
         mqtt, market = self._config.mqtt, self.tier.genesis.market
         if mqtt is None or mqtt.load is None:
             raise ConfigError("[home.source] is live: say in [mqtt.load] what its meter speaks on")
+        if (home.battery is None) != (mqtt.battery is None):
+            raise ConfigError(
+                "[home.source] is live: its battery is said twice, what it can in [home.battery], "
+                "what it does in [mqtt.battery]; give both, or neither"
+            )
         if market.time_lapse != 1 or market.slot_minutes * MINUTE_MS % BIN_MS:
             raise ConfigError(
                 f"[home.source] is live: meters need a market in real time and slots of a multiple "
@@ -426,7 +433,7 @@ class Node:
         is_main = tier.genesis.market.main is not None
         kept = tier if is_main else self.main
         anchors = self._anchors if tier is self.tier else None
-        return Regions(tier.app, None if kept is None else kept.app, anchors)
+        return Regions(tier.app, None if kept is None else kept.app, anchors, tier.sync.path)
 
     def start_task(self, work: Any) -> None:
         """Run something beside the parts; if it fails, the node stops."""

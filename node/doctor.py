@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from hems.config import LiveHome, ReplayHome
 from node.api.control import ask
 from node.config import Config, load_config
 from node.doctor_network import ASKED_MAX, Met, PortUse, is_clock_kept, look_at_port, meet
@@ -113,6 +114,8 @@ async def examine_home(
         )
         return
     yield Finding("settings", Verdict.OK, f"{file} of {config.node.name}")
+    for lack in _lacking(config):
+        yield lack
     yield _memory()
     yield _key(config, environment)
     data = config.path(config.node.data)
@@ -155,6 +158,27 @@ def _extras(requirements: Sequence[str]) -> tuple[list[str], list[str]]:
     extras = {name: all(map(_is_here, them)) for name, them in sorted(wanted.items())}
     mine = {name: here for name, here in extras.items() if name not in _OTHERS_EXTRAS}
     return [name for name in mine if mine[name]], [name for name in mine if not mine[name]]
+
+
+def _lacking(config: Config) -> Iterator[Finding]:
+    """Yield what these settings need and the installation lacks, or they do not say."""
+    home = config.home
+    needed = []
+    if config.mqtt is not None or (home is not None and isinstance(home.source, LiveHome)):
+        what = "[mqtt]" if config.mqtt is not None else '[home.source] kind = "live"'
+        needed.append((what, "mqtt", "aiomqtt"))
+    if home is not None and home.forecast.location is not None:
+        needed.append(("[home.forecast] location", "solar", "pvlib"))
+    source = home.source if home is not None else None
+    if isinstance(source, ReplayHome) and source.path.endswith(".parquet"):
+        needed.append(("[home.source] path", "parquet", "pyarrow"))
+    for what, extra, package in needed:
+        if not _is_here(package):
+            says = f"{what} needs the extra `{extra}`, which is not installed"
+            yield Finding("extras", Verdict.FAIL, says, f"pip install 'commonwatt[{extra}]'")
+    if home is not None and isinstance(home.source, LiveHome) and config.mqtt is None:
+        says = '[home.source] kind = "live" without [mqtt]: nobody hears its meters'
+        yield Finding("meters", Verdict.FAIL, says, "say in [mqtt.load] what its meter speaks on")
 
 
 def _is_here(package: str) -> bool:

@@ -6,6 +6,10 @@ is refused here is never sent; one that is refused on its way is not passed on.
 
 A batch is handed to the next proposers if they are all connected, else gossiped (`courier.py`).
 What stays undecided is said again, by gossip: so no few can keep it from the others.
+
+What a neighbour may bring is bounded before it is looked at (`intake.py`), and this home says no
+more than others would take from it. Whose turn it is, and who makes room, is a matter of accounts
+(`waiting.py`).
 """
 
 import asyncio
@@ -16,9 +20,11 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
 
+from node.intake import Intake, own_allowance
 from node.messages import BATCH_BYTES_MAX, BATCH_TRANSACTIONS_MAX, TransactionBatch
-from node.network.base import GOSSIP_BYTES_MAX
+from node.network.base import GOSSIP_BYTES_MAX, Verdict
 from node.verifier import TransactionVerifier
+from node.waiting import Waiting
 from wire.codec import decode, encode
 from wire.errors import DecodeError
 from wire.transaction import CheckedTransaction, Refused, check_validity
@@ -38,6 +44,8 @@ BATCH_INTERVAL_MAX_S: Final = 1.0
 REPEAT_S: Final = 4.0
 REPEAT_FACTOR: Final = 3
 REPEAT_MAX_S: Final = 60.0
+# How often it is looked whether this home may say more.
+ALLOWANCE_S: Final = 0.1
 # The weight of the latest in what they usually take.
 USUAL_WEIGHT: Final = 0.05
 # The last refusals are kept for their owners to ask about: no block will ever tell them.
@@ -52,7 +60,7 @@ _DISHONEST: Final = ("unknown_contract", "unknown_entry", "bad_arguments")
 
 
 class Mempool:
-    """Pending transactions by id, in order of arrival.
+    """Pending transactions, from arrival to a block.
 
     Parameters
     ----------
@@ -69,6 +77,10 @@ class Mempool:
         Gives one encoded batch to those who need it; False if it must be gossiped.
     weight : callable, optional
         How much a batch costs the network, compared with one of four authorities' street.
+    intake : Intake, optional
+        What each neighbour may bring; without it, none is an authority.
+    is_authority : callable, optional
+        Whether this home is one: then others take more from it.
     """
 
     def __init__(
@@ -80,6 +92,8 @@ class Mempool:
         on_arrival: Callable[[], None],
         hand_over: Callable[[bytes], bool] = lambda _batch: False,
         weight: Callable[[], float] = lambda: 1.0,
+        intake: Intake | None = None,
+        is_authority: Callable[[], bool] = lambda: False,
     ) -> None:
         self._verifier = verifier
         self._admit = admit
@@ -88,9 +102,10 @@ class Mempool:
         self._on_arrival = on_arrival
         self._hand_over = hand_over
         self._weight = weight
-        self._pending: dict[bytes, CheckedTransaction] = {}
-        self._per_sender: dict[str, int] = {}
-        self._bytes = 0
+        self._intake = intake or Intake(lambda _peer: False)
+        self._is_authority = is_authority
+        self._allowances = {seat: own_allowance(seat, time.monotonic()) for seat in (False, True)}
+        self._pending = Waiting()
         # What this home submitted, and when it was last said; what was said last comes last.
         self._own: dict[bytes, float] = {}
         self._submitted_s: dict[bytes, float] = {}
@@ -108,13 +123,17 @@ class Mempool:
 
     # -- coming in ---------------------------------------------------------------------------
 
-    def gossip_check(self, peer: str, data: bytes) -> bool:
+    def gossip_check(self, peer: str, data: bytes) -> Verdict:
         """Tell whether a batch may be passed on. Runs in the network's thread."""
         try:
             batch = decode(data, TransactionBatch, GOSSIP_BYTES_MAX)
         except DecodeError as error:
             log.warning("peer %s sent a malformed batch: %s", peer, error)
             return False
+        new = self._verifier.new_among(batch.transactions)
+        verdict = self._intake.verdict(peer, new, len(self._pending)) if new else True
+        if verdict is not True:
+            return verdict
         results = self._verifier.check(batch.transactions, self._now_ms())
         return all(self._may_be_honest(result) for result in results)
 
@@ -181,14 +200,27 @@ class Mempool:
     def _insert(self, checked: CheckedTransaction) -> None:
         if checked.tx_id in self._pending:
             return
-        if self._per_sender.get(checked.sender, 0) >= PER_SENDER_MAX:
+        if self._pending.count(checked.sender) >= PER_SENDER_MAX:
             raise Refused("too_many_pending", f"at most {PER_SENDER_MAX} of an account may wait")
-        if len(self._pending) >= TRANSACTIONS_MAX or self._bytes + len(checked.raw) > BYTES_MAX:
-            raise Refused("mempool_full", "too much is waiting for a block; try again later")
         self._admit(checked)
-        self._pending[checked.tx_id] = checked
-        self._per_sender[checked.sender] = self._per_sender.get(checked.sender, 0) + 1
-        self._bytes += len(checked.raw)
+        self._make_room(checked)
+        self._pending.add(checked)
+
+    def _make_room(self, checked: CheckedTransaction) -> None:
+        """Let go what those wait with who have more waiting than the sender of `checked` will."""
+        more_than = self._pending.count(checked.sender) + 1
+        while (
+            len(self._pending) >= TRANSACTIONS_MAX
+            or self._pending.bytes + len(checked.raw) > BYTES_MAX
+        ):
+            crowding = self._pending.most_of(more_than)
+            if crowding is None:
+                raise Refused("mempool_full", "too much is waiting for a block; try again later")
+            self._drop(crowding.tx_id)
+            self._refuse(
+                crowding,
+                Refused("mempool_full", "too much is waiting, and of this account most of all"),
+            )
 
     # -- going out ---------------------------------------------------------------------------
 
@@ -220,6 +252,9 @@ class Mempool:
             if self._own.pop(checked.tx_id, None) is not None:
                 self._own[checked.tx_id] = now_s
         for batch in _batches([checked.raw for checked in transactions]):
+            # A budget fills by the clock, not by an event.
+            while not self._may_say(len(batch)):  # noqa: ASYNC110
+                await asyncio.sleep(ALLOWANCE_S)
             self._sequence += 1
             data = encode(TransactionBatch(self._sequence, batch))
             if hand_over(data):
@@ -229,6 +264,9 @@ class Mempool:
             except Exception:
                 log.exception("a batch of %d transactions was not gossiped", len(batch))
 
+    def _may_say(self, transactions: int) -> bool:
+        return self._allowances[self._is_authority()].take(transactions, time.monotonic())
+
     def _overdue(self) -> list[CheckedTransaction]:
         """Return what was said and has stayed undecided for too long, the oldest first."""
         now_s = time.monotonic()
@@ -236,9 +274,9 @@ class Mempool:
             return []
         lost_s = max(REPEAT_S, min(REPEAT_FACTOR * self._usual_s, REPEAT_MAX_S))
         overdue = (
-            self._pending[tx_id]
+            waiting
             for tx_id, said_s in self._own.items()
-            if said_s <= now_s - lost_s and tx_id in self._pending
+            if said_s <= now_s - lost_s and (waiting := self._pending.get(tx_id)) is not None
         )
         found = list(itertools.islice(overdue, REPEATED_MAX))
         if found:
@@ -246,17 +284,10 @@ class Mempool:
         return found
 
     def reap(self, time_ms: int, bytes_max: int, count_max: int) -> list[CheckedTransaction]:
-        """Return what the next block may hold: oldest first, each sender's in order of nonce."""
-        waiting: dict[str, list[CheckedTransaction]] = {}
-        for checked in self._pending.values():
-            waiting.setdefault(checked.sender, []).append(checked)
-        for mine in waiting.values():
-            mine.sort(key=lambda checked: checked.tx.nonce, reverse=True)
+        """Return what the next block may hold: whose turn it is, a sender's in order of nonce."""
         chosen: list[CheckedTransaction] = []
         size = 0
-        for placed in self._pending.values():
-            # The place in line is the sender's; what stands there is its lowest nonce.
-            checked = waiting[placed.sender].pop()
+        for checked in self._pending.in_turn():
             try:
                 check_validity(checked.tx, time_ms)
             except Refused:
@@ -274,7 +305,8 @@ class Mempool:
             submitted_s = self._submitted_s.get(tx_id)
             if submitted_s is not None:
                 self._usual_s += USUAL_WEIGHT * (now_s - submitted_s - self._usual_s)
-            self._drop(tx_id)
+            self._drop(tx_id, used=True)
+        self._pending.block_passed()
         for checked, refused in self._stale():
             self._refuse(checked, refused)
             self._drop(checked.tx_id)
@@ -291,7 +323,7 @@ class Mempool:
         """Return what waits and would be refused by now, and why."""
         now_ms = self._now_ms()
         found = []
-        for checked in self._pending.values():
+        for checked in self._pending:
             try:
                 if checked.tx.valid_until_ms < now_ms:
                     raise Refused("expired", "it was not decided in time")
@@ -302,7 +334,7 @@ class Mempool:
 
     def pending(self) -> list[CheckedTransaction]:
         """Return all that waits, in order of arrival."""
-        return list(self._pending.values())
+        return list(self._pending)
 
     def find(self, tx_id: bytes) -> tuple[CheckedTransaction, Refused | None] | None:
         """Return a transaction that waits here, or one of the last refused and why.
@@ -313,18 +345,10 @@ class Mempool:
         waiting = self._pending.get(tx_id)
         return self._refusals.get(tx_id) if waiting is None else (waiting, None)
 
-    def _drop(self, tx_id: bytes) -> None:
+    def _drop(self, tx_id: bytes, used: bool = False) -> None:
         self._own.pop(tx_id, None)
         self._submitted_s.pop(tx_id, None)
-        checked = self._pending.pop(tx_id, None)
-        if checked is None:
-            return
-        self._bytes -= len(checked.raw)
-        left = self._per_sender[checked.sender] - 1
-        if left:
-            self._per_sender[checked.sender] = left
-        else:
-            del self._per_sender[checked.sender]
+        self._pending.drop(tx_id, used)
 
     def own(self) -> list[bytes]:
         """Return the ids of the last transactions handed in at this node, oldest first."""

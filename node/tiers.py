@@ -26,6 +26,7 @@ from node.epochs import Epochs
 from node.errors import GenesisError
 from node.evidence import EvidencePool
 from node.genesis import Genesis, community_key
+from node.intake import Intake
 from node.joining import Doorkeeper
 from node.mempool import Mempool
 from node.network.base import Network
@@ -36,6 +37,7 @@ from node.setup import DATABASE_NAME, EVIDENCE_NAME, PEERS_NAME, WAL_NAME
 from node.snapshots import Snapshots
 from node.status import Finality, NodeStatus
 from node.store import Store
+from node.succession import INHERITED_NAME, inherited_pairs
 from node.sync import Sync
 from node.verifier import TransactionVerifier
 from node.wal import Wal
@@ -117,7 +119,10 @@ class Tier:
         epochs = Epochs(genesis, self.app)
         verifier = TransactionVerifier(chain_id)
         maker = BlockMaker(genesis, epochs, self.app, verifier)
-        replica = Replica(chain_id, self.store, self.app, epochs, maker)
+        inherited = data / INHERITED_NAME
+        replica = Replica(
+            chain_id, self.store, self.app, epochs, maker, lambda: inherited_pairs(inherited)
+        )
         self.chain = Chain(genesis, key, replica, wal, self.network, self._now_ms)
         self._stack.callback(self.chain.close)
         transactions, blocks = topics(genesis)
@@ -129,6 +134,8 @@ class Tier:
             self.chain.consider_block,
             lambda batch: courier.hand_over(batch),
             lambda: courier.weight(),
+            Intake(lambda peer: peer in self.chain.other_authorities),
+            lambda: self.chain.index is not None,
         )
         courier = Courier(self.chain, self.network, self.mempool.gossip_check, self.mempool.receive)
         self.network.on_gossip(transactions, self.mempool.receive, self.mempool.gossip_check)

@@ -33,6 +33,12 @@ class TransactionVerifier:
         """Return how many are remembered."""
         return len(self._known)
 
+    def new_among(self, raws: Sequence[bytes]) -> int:
+        """Return how many of the inputs are not remembered: each costs a signature check."""
+        hashes = [hashlib.sha256(raw).digest() for raw in raws]
+        with self._lock:
+            return sum(digest not in self._known for digest in hashes)
+
     def check(self, raws: Sequence[bytes], now_ms: int) -> list[CheckedTransaction | Refused]:
         """Return the checked transaction, or why it is refused at `now_ms`, for each input."""
         hashes = [hashlib.sha256(raw).digest() for raw in raws]

@@ -85,7 +85,7 @@ class Load:
         self._clock = self._params.clock()
         self._nonces: Counter[str] = Counter()
         self._posted: Counter[tuple[int, int]] = Counter()
-        self._sent: dict[str, tuple[Path, float]] = {}
+        self._sent: dict[str, Path] = {}
         self.registered = 0
         self.accepted = 0
         self.readings = 0
@@ -191,9 +191,8 @@ class Load:
             self._posted[place, slot] += 1
             call = client.post_order(slot, "buy", ENERGY_WH, PRICE_MICRO_PER_KWH)
             signed.append(self._sign(call, self._keys[place]))
-        begun = time.monotonic()
         for tx_id in await self._hand_in(node, signed):
-            self._sent[tx_id] = (self._data[node], begun)
+            self._sent[tx_id] = self._data[node]
             self.accepted += 1
 
     async def _meter(self) -> None:
@@ -248,15 +247,20 @@ class Load:
         ends: Counter[str] = Counter()
         reasons: Counter[str] = Counter()
         end_s = time.monotonic() + SETTLE_PATIENCE_S
-        for tx_id, (data, _) in self._sent.items():
-            while True:
-                found = await self._find(data, tx_id)
-                if found["status"] != "pending" or time.monotonic() > end_s:
-                    break
-                await asyncio.sleep(POLL_S)
-            ends[found["status"]] += 1
-            if found.get("reason"):
-                reasons[found["reason"]] += 1
+
+        async def ask_of(data: Path) -> None:
+            for tx_id in [one for one, where in self._sent.items() if where == data]:
+                while True:
+                    found = await self._find(data, tx_id)
+                    if found["status"] != "pending" or time.monotonic() > end_s:
+                        break
+                    await asyncio.sleep(POLL_S)
+                ends[found["status"]] += 1
+                if found.get("reason"):
+                    reasons[found["reason"]] += 1
+
+        # All at once: a node takes milliseconds for each, and there may be thousands.
+        await asyncio.gather(*(ask_of(data) for data in self._data))
         latencies = [ms for data in self._data for ms in await self._ask(data, "latencies")]
         return {
             "homes": len(self._keys),

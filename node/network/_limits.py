@@ -48,15 +48,21 @@ class Rate:
 
     __slots__ = ("_burst", "_left", "_per_s", "_seen_s")
 
-    def __init__(self, per_s: float, burst: float, now_s: float) -> None:
+    def __init__(self, per_s: float, burst: float, now_s: float, left: float | None = None) -> None:
         self._per_s = per_s
         self._burst = burst
-        self._left = burst
+        self._left = burst if left is None else left
         self._seen_s = now_s
+
+    @property
+    def left(self) -> float:
+        """What was left of the budget when it was last asked for."""
+        return self._left
 
     def take(self, amount: float, now_s: float) -> bool:
         """Spend `amount`; False if the budget did not have it."""
-        self._left = min(self._burst, self._left + (now_s - self._seen_s) * self._per_s)
+        passed_s = max(0.0, now_s - self._seen_s)
+        self._left = min(self._burst, self._left + passed_s * self._per_s)
         self._seen_s = now_s
         if amount > self._left:
             return False

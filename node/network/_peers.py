@@ -10,6 +10,7 @@ from libp2p.peer.id import ID
 
 from node.network._bridge import Outbox
 from node.network._limits import Budget, Limits, Offences, QuietLog
+from node.network._room import Guest, Place, place_for
 
 # Two connections this young were dialled from both sides at once; an older one is a leftover.
 YOUNG_S: Final = 5.0
@@ -28,6 +29,7 @@ class PeerState:
         self.greeted = trio.Event()
         self.scope = trio.CancelScope()
         self.outbox: Outbox | None = None
+        self.guest = Guest(self.name, "", False)
         self.address = ""
         self.listens: list[str] = []
 
@@ -144,8 +146,8 @@ class Peers:
 
     # -- what the connections ask (`Gate`)
 
-    def refusal(self, peer_id: ID, outbound: bool) -> str | None:
-        """Say why a peer that proved its id is not taken, or None."""
+    def refusal(self, peer_id: ID, outbound: bool, host: str) -> str | None:
+        """Say why a peer that proved its id is not taken, or None. `host` is where it is seen."""
         if peer_id == self._own:
             return "it is this node itself"
         name = peer_id.to_base58()
@@ -161,7 +163,7 @@ class Peers:
         dialling = peer_id in self._swarm.upgrading
         if not outbound and dialling and self._own.to_bytes() < peer_id.to_bytes():
             return "both sides dialled; the one of the smaller id goes on"
-        if not live and not self._has_room_for(name):
+        if not live and self._place_for(Guest(name, host, outbound)) is None:
             self._counts["refused"] += 1
             return "there are as many peers as allowed"
         return None
@@ -209,12 +211,17 @@ class Peers:
                 self._close(live)
                 state = None
         if state is None:
-            if not self._has_room_for(peer_id.to_base58()):
+            guest = _guest_of(connection)
+            place = self._place_for(guest)
+            if place is None:
                 # Several were admitted at once, when there was room for one.
                 self._counts["refused"] += 1
                 self._close([connection])
                 return
+            if place.instead_of is not None:
+                self._give_way(place.instead_of)
             state = self._states[peer_id] = PeerState(peer_id, self._limits)
+            state.guest = guest
             self._run(self._attend, state)
         state.connections.append(connection)
         live = state.live()
@@ -234,12 +241,17 @@ class Peers:
         else:
             self._end(state)
 
-    def _has_room_for(self, name: str) -> bool:
-        """Tell whether one more peer is taken; the pinned take nobody's place."""
-        if name in self._pinned:
-            return True
-        others = sum(state.name not in self._pinned for state in self._states.values())
-        return others < self._limits.peers_max
+    def _place_for(self, guest: Guest) -> Place | None:
+        here = [state.guest for state in self._states.values()]
+        return place_for(guest, here, self._pinned, self._limits.peers_max)
+
+    def _give_way(self, guest: Guest) -> None:
+        """Let a peer go for another, without blame."""
+        for state in self.all():
+            if state.guest is guest:
+                live = state.live()
+                self._end(state)
+                self._close(live)
 
     def _preferred(self, live: list[Any]) -> Any:
         """Choose as the other side does: what the peer of the smaller id dialled."""
@@ -299,6 +311,12 @@ def count_down(counter: Counter[ID], peer_id: ID) -> None:
     counter[peer_id] -= 1
     if counter[peer_id] <= 0:
         del counter[peer_id]
+
+
+def _guest_of(connection: Any) -> Guest:
+    muxed = connection.muxed_conn
+    remote = muxed.get_remote_address()
+    return Guest(muxed.peer_id.to_base58(), remote[0] if remote else "", muxed.is_initiator)
 
 
 def _age_s(connection: Any) -> float:

@@ -16,7 +16,7 @@ from libp2p.utils import encode_varint_prefixed
 
 from node.network._patches import message_id
 from node.network._swarm import ENDED
-from node.network.base import GOSSIP_BYTES_MAX, Verdict
+from node.network.base import GOSSIP_BYTES_MAX
 
 MESHSUB_ID: Final = "/meshsub/1.1.0"
 # One RPC may carry several messages and their control.
@@ -47,8 +47,8 @@ class Ear(Protocol):
     def gossip_author(self, forwarder: ID, author: bytes) -> bool:
         """Tell whether an author, by its signature, may say something now."""
 
-    def gossip_verdict(self, forwarder: ID, topic: str, data: bytes) -> Verdict:
-        """Check a message before it is passed on."""
+    def gossip_verdict(self, forwarder: ID, author: bytes, topic: str, data: bytes) -> bool | None:
+        """Check a message before it is passed on; None if its copies need no look either."""
 
     def gossip_arrived(self, forwarder: ID, topic: str, data: bytes) -> None:
         """Take a new, valid message."""
@@ -315,9 +315,8 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
                 return False
             if not self._ear.gossip_author(msg_forwarder, msg.from_id):
                 return True
-            verdict = self._ear.gossip_verdict(msg_forwarder, topic, data)
+            verdict = self._ear.gossip_verdict(msg_forwarder, msg.from_id, topic, data)
             if verdict is None:
-                # Its copies need not be looked at.
                 self._mark_msg_seen(msg)
             if not verdict:
                 return True

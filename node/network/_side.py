@@ -24,7 +24,7 @@ from node.network._pubsub import GuardedGossipSub, GuardedPubsub
 from node.network._streams import PROTOCOL_PREFIX
 from node.network._swarm import ENDED, GuardedHost, make_host
 from node.network._talk import Listener, SettleAsked, Talk, shielded
-from node.network.base import GossipCheck, NetworkError, Verdict
+from node.network.base import EXCESS, GossipCheck, NetworkError
 
 BOOK_SAVE_S: Final = 30.0
 PUBLISHING_MAX: Final = 1_024
@@ -285,10 +285,17 @@ class Side:
             return False
         if self._authors.afford(author, trio.current_time()):
             return True
-        self._counts["gossip_dropped"] += 1
+        self._excess(forwarder, author, "more gossip than an author may say")
         return False
 
-    def gossip_verdict(self, forwarder: ID, topic: str, data: bytes) -> Verdict:
+    def _excess(self, forwarder: ID, author: bytes, what: str) -> None:
+        """Count what is not taken; who passes on what others said is not to blame for it."""
+        self._counts["gossip_dropped"] += 1
+        name = forwarder.to_base58()
+        if forwarder.to_bytes() == author and not self._peers.is_pinned(name):
+            self._peers.offend(name, what)
+
+    def gossip_verdict(self, forwarder: ID, author: bytes, topic: str, data: bytes) -> bool | None:
         """Run the application's check."""
         check = self._topics.get(topic)
         if check is None:
@@ -299,6 +306,9 @@ class Side:
         except Exception as error:
             self._counts["handler_errors"] += 1
             self._peers.offend(name, f"the check of {topic} failed: {told(error)}")
+            return False
+        if verdict == EXCESS:
+            self._excess(forwarder, author, f"more on {topic} than a peer may bring")
             return False
         if verdict is None:
             self._counts["gossip_ignored"] += 1

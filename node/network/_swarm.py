@@ -66,8 +66,8 @@ ENDED: Final = (
 class Gate(Protocol):
     """Who decides about peers; the trio side implements it."""
 
-    def refusal(self, peer_id: ID, outbound: bool) -> str | None:
-        """Say why a peer that proved its id is not taken, or None."""
+    def refusal(self, peer_id: ID, outbound: bool, host: str) -> str | None:
+        """Say why a peer that proved its id is not taken, or None. `host` is where it is seen."""
 
     def stranger_failed(self, address: str, error: Exception) -> None:
         """Learn that a connection from an address did not become a peer."""
@@ -199,7 +199,9 @@ class _Upgrader(TransportUpgrader):  # type: ignore[misc]
     ) -> Any:
         secured = await super().upgrade_security(raw_conn, is_initiator, peer_id)
         raw_conn.is_member = True
-        reason = self._gate.refusal(secured.get_remote_peer(), is_initiator)
+        remote = raw_conn.get_remote_address()
+        host = remote[0] if remote else ""
+        reason = self._gate.refusal(secured.get_remote_peer(), is_initiator, host)
         if reason is not None:
             await secured.close()
             raise PeerRefused(reason)

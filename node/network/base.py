@@ -13,7 +13,7 @@ bounded in size and otherwise untrusted.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 GOSSIP_BYTES_MAX: Final = 131_072
 SEND_BYTES_MAX: Final = 4 * 1_048_576
@@ -23,8 +23,10 @@ RESPONSE_BYTES_MAX: Final = 16 * 1_048_576
 PINNED_MAX: Final = 63
 
 # What becomes of gossip: True delivers it and passes it on; False means invalid (counted against
-# the forwarder); None ignores it: neither delivered nor passed on, and nobody's fault.
-Verdict: TypeAlias = bool | None
+# the forwarder); None ignores it: neither delivered nor passed on, and nobody's fault. EXCESS is
+# more than the forwarder may bring: not taken from it, and counted against it if it is the author.
+EXCESS: Final = "excess"
+Verdict: TypeAlias = bool | Literal["excess"] | None
 # Called in the network's thread before anything else hears of the message: pure and fast.
 GossipCheck: TypeAlias = Callable[[str, bytes], Verdict]
 GossipHandler: TypeAlias = Callable[[str, bytes], None]

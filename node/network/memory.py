@@ -15,7 +15,7 @@ from typing import Final
 
 from node.network._face import Face, peer_id_in
 from node.network._limits import Budget, Limits, Offences
-from node.network.base import GossipCheck, NetworkError, Peer
+from node.network.base import EXCESS, GossipCheck, NetworkError, Peer
 
 LINK_QUEUE_MAX: Final = 1_024
 SEEN_MAX: Final = 16_384
@@ -363,6 +363,11 @@ class MemoryNetwork(Face):
         except Exception as error:
             self._handler_failed(forwarder, f"the check of {message.topic}", error)
             return False
+        if verdict == EXCESS:
+            self._counts["gossip_dropped"] += 1
+            if forwarder == message.author and forwarder not in self._pinned:
+                self.penalize(forwarder, f"more on {message.topic} than a peer may bring")
+            return False
         if verdict is None:
             self._counts["gossip_ignored"] += 1
         elif not verdict:
@@ -469,9 +474,10 @@ class MemoryNetwork(Face):
 class _Gossip:
     """A published message with the identity by which copies of it are told."""
 
-    __slots__ = ("data", "message_id", "topic")
+    __slots__ = ("author", "data", "message_id", "topic")
 
     def __init__(self, author: str, topic: str, data: bytes) -> None:
+        self.author = author
         self.topic = topic
         self.data = data
         self.message_id = hashlib.sha256(f"{author}/{topic}\0".encode() + data).digest()[:20]

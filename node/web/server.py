@@ -1,7 +1,7 @@
 """The API's server: uvicorn in the node's own loop, which owns signals and logging.
 
-Connections are bounded, and one that says nothing is closed: whoever can connect shall not be able
-to take the file descriptors that the node lives on.
+Connections are bounded (`door.py`), and one that says nothing is closed: whoever can connect shall
+not be able to take the file descriptors that the node lives on.
 """
 
 import asyncio
@@ -11,7 +11,8 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,12 +24,12 @@ from node.config import WebSection
 from node.errors import ConfigError, StartError
 from node.secret import SECRET_CHARS_MAX, read_secret
 from node.web.app import Access
-from node.web.guard import LOOPBACK_HOSTS
+from node.web.door import Door, tls_of
+from node.web.guard import LOOPBACK_HOSTS, TRUSTED
 from node.web.stream import Stream
 
 log = logging.getLogger("commonwatt.web")
 
-CONNECTIONS_MAX: Final = 64
 HEADER_BYTES_MAX: Final = 16_384
 SILENCE_S: Final = 10.0
 KEEP_ALIVE_S: Final = 15
@@ -49,10 +50,19 @@ class WebServer:
         The ASGI application.
     streams : list of Stream
         Ended before the server stops.
+    tls : SSLContext, optional
+        By which it speaks TLS, and nothing else.
     """
 
-    def __init__(self, web: WebSection, app: ASGIApp, streams: list[Stream]) -> None:
+    def __init__(
+        self,
+        web: WebSection,
+        app: ASGIApp,
+        streams: list[Stream],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._web = web
+        self._tls = tls
         self._streams = streams
         config = uvicorn.Config(
             app,
@@ -72,6 +82,7 @@ class WebServer:
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
         self._socket: socket.socket | None = None
+        self._door: Door | None = None
 
     @property
     def url(self) -> str:
@@ -79,7 +90,8 @@ class WebServer:
         if self._socket is None:
             return ""
         host, port = self._socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     async def start(self) -> None:
         """Listen. Raises `StartError` if the address cannot be had."""
@@ -91,16 +103,21 @@ class WebServer:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise StartError(f"web.listen: {self._web.listen} cannot be had ({reason})") from None
         self._socket.setblocking(False)
-        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+        # It is told of no socket: the door accepts.
+        self._task = asyncio.create_task(self._server.serve(sockets=[]))
         is_up = asyncio.create_task(self._server.is_up.wait())
         await asyncio.wait([is_up, self._task], return_when=asyncio.FIRST_COMPLETED)
         is_up.cancel()
+        self._door = Door(self._socket, self._server.caller, self._tls)
+        self._door.open()
         log.info("the API is at %s", self.url)
 
     async def stop(self) -> None:
         """End all streams, answer what is being answered, close; idempotent."""
         for stream in self._streams:
             stream.close()
+        if self._door is not None:
+            await self._door.close()
         self._server.should_exit = True
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
@@ -124,34 +141,42 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self.is_up.set()
 
+    def caller(self, left: Callable[[], None]) -> "_Bounded":
+        """Return the protocol of one connection; `left` is called when it has ended."""
+        made = _Bounded(self.config, self.server_state, self.lifespan.state)
+        made.left = left
+        return made
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
 class _Bounded(H11Protocol):
-    """A connection among so many at most; closed if no request comes."""
+    """A connection that is closed if no request comes."""
 
-    _was_refused = False
+    left: Callable[[], None]
     _silence: asyncio.TimerHandle | None = None
 
+    @property
+    def is_trusted(self) -> bool:
+        """Whether its last request has shown the token."""
+        return self.scope is not None and TRUSTED in self.scope.get("extensions", {})
+
+    def cut(self) -> None:
+        """End it at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
     def connection_made(self, transport: Any) -> None:
-        if len(self.connections) >= CONNECTIONS_MAX:
-            self._was_refused = True
-            transport.abort()
-            return
         super().connection_made(transport)
         self._silence = asyncio.get_running_loop().call_later(SILENCE_S, self._close_if_silent)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._silence is not None:
             self._silence.cancel()
-        if not self._was_refused:
-            super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        if not self._was_refused:
-            super().data_received(data)
+        super().connection_lost(exc)
+        self.left()
 
     def _close_if_silent(self) -> None:
         if self.cycle is None and not self.transport.is_closing():
@@ -164,6 +189,13 @@ def access_of(web: WebSection, token_file: Path) -> Access:
     own = f"[{address}]" if address.version == 6 else str(address)
     hosts = [*LOOPBACK_HOSTS, own, *web.hosts]
     return Access(hosts, read_token(token_file), address.is_loopback or web.open_reads)
+
+
+def tls_context(web: WebSection, directory: Path) -> ssl.SSLContext | None:
+    """Return what serves TLS by the settings, None if they name none. Raises as `tls_of`."""
+    if not web.tls_cert:
+        return None
+    return tls_of(directory / web.tls_cert, directory / web.tls_key)
 
 
 def read_token(path: Path) -> str:

@@ -12,9 +12,9 @@ PAGE = ROOT / "docs" / "security.md"
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
-def rows() -> list[str]:
+def rows(section: str = "Threats") -> list[str]:
     text = PAGE.read_text(encoding="utf-8")
-    table = text.split("## Threats\n", 1)[1].split("\n## ", 1)[0]
+    table = text.split(f"## {section}\n", 1)[1].split("\n## ", 1)[0]
     return [line for line in table.splitlines() if line.startswith("| ")][1:]
 
 
@@ -40,3 +40,20 @@ def test_each_threat_names_tests_that_are_there(row: str) -> None:
 
 def test_there_are_threats() -> None:
     assert len(rows()) > 25
+
+
+@pytest.mark.parametrize("row", rows("Limits"))
+def test_each_limit_names_where_it_is_and_tests_that_are_there(row: str) -> None:
+    _, what, limit, where, beyond, tests, _ = (cell.strip() for cell in row.split("|"))
+    assert what
+    assert limit
+    assert beyond
+    files = re.findall(r"`([\w/.]+)`", where)
+    assert files
+    folder = (ROOT / files[0]).parent
+    for file in files:
+        assert (ROOT / file).exists() or (folder / file).exists(), file
+    named = NAMED.findall(tests)
+    assert named, "no test is named"
+    for file, name in named:
+        assert name in names_in(file), f"{file} has no {name}"

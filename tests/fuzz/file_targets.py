@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import gzip
+import io
 import json
 import math
 import os
@@ -184,7 +185,9 @@ def key_file() -> Target:
         if found.plain is None:
             said = json.loads(data.decode().splitlines()[0])["address"]
             return None if found.address == said else "another's key"
-        text = "".join(data[:1_024].decode().split()).lower()
+        # A secret is a file's first line.
+        line = io.StringIO(data[:1_024].decode(), newline=None).readline()
+        text = "".join(line.split()).lower()
         return None if found.plain.seed.hex() == text else "another key"
 
     return Target(

@@ -549,7 +549,7 @@ class _Ear:
     def gossip_author(self, forwarder: ID, author: bytes) -> bool:
         return True
 
-    def gossip_verdict(self, forwarder: ID, topic: str, data: bytes) -> bool | None:
+    def gossip_verdict(self, forwarder: ID, author: bytes, topic: str, data: bytes) -> bool | None:
         return True
 
     def gossip_arrived(self, forwarder: ID, topic: str, data: bytes) -> None:

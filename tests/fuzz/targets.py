@@ -125,6 +125,7 @@ INSIDE: Final = frozenset(
         ("market/vm/host.py", "bytes.fromhex"),
         ("market/vm/witness.py", "bytes.fromhex"),
         ("node/audits.py", "bytes.fromhex"),
+        ("node/succession.py", "bytes.fromhex"),
         ("market/vm/host.py", "msgspec.msgpack.Decoder"),
         ("testnet/up.py", "msgspec.convert"),
         ("testnet/chaos/delayer.py", "msgspec.json.decode"),

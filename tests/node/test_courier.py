@@ -6,7 +6,7 @@ from typing import Any, cast
 from consensus.authorities import AuthoritySet
 from node.chain import Chain
 from node.courier import PROTOCOL, Courier
-from node.network.base import GOSSIP_BYTES_MAX, Network, Peer
+from node.network.base import EXCESS, GOSSIP_BYTES_MAX, Network, Peer
 from tests.node.grid import key_of
 from wire.keys import peer_id_of
 
@@ -41,11 +41,13 @@ class Spy:
 
 
 def courier_of(spy: Spy, height: int, index: int | None = None) -> Courier:
-    chain = SimpleNamespace(height=height, index=index, next_authorities=AUTHORITIES)
+    chain = SimpleNamespace(
+        height=height, index=index, next_authorities=AUTHORITIES, other_authorities=IDS
+    )
     return Courier(
         cast(Chain, chain),
         cast(Network, spy),
-        lambda _peer, data: data != b"bad",
+        lambda _peer, data: {b"bad": False, b"many": EXCESS, b"late": None}.get(data, True),  # type: ignore[arg-type]
         lambda _peer, data: spy.taken.append(data),
     )
 
@@ -84,3 +86,14 @@ def test_a_batch_weighs_what_it_is_sent() -> None:
     courier = courier_of(spy, height=11)
     courier.hand_over(b"batch")
     assert courier.weight() == len(spy.sent) / 3
+
+
+def test_who_brings_too_much_is_blamed_for_it_unless_it_is_an_authority() -> None:
+    spy = Spy([])
+    courier_of(spy, height=11)
+    spy.arrive("peer", b"many")
+    spy.arrive(IDS[3], b"many")
+    spy.arrive("peer", b"late")
+    assert (spy.taken, spy.penalized) == ([], ["peer"])
+    spy.arrive(IDS[3], b"bad")
+    assert spy.penalized == ["peer", IDS[3]]

@@ -95,6 +95,7 @@ def another_home(server: Server) -> None:
     """It claims that the home has another's number."""
     other = dict.fromkeys(client.Home.__struct_fields__, 0) | {"number": 3, "address": HOME}
     other |= {"meter": "m", "name": "two", "role": "prosumer"}
+    other |= {"until_slot": None, "key": None, "offers": {}}
     server.state[client.home_key(HOME)] = encode(other)
     server.keys[2] = client.bill_key(SLOT, 3)
 

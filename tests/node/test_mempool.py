@@ -14,7 +14,7 @@ from market import client
 from market.app import Application, BlockEnv
 from node.mempool import PER_SENDER_MAX, Mempool
 from node.messages import BATCH_BYTES_MAX, BATCH_TRANSACTIONS_MAX, TransactionBatch
-from node.network.base import GOSSIP_BYTES_MAX
+from node.network.base import EXCESS, GOSSIP_BYTES_MAX
 from node.verifier import TransactionVerifier
 from tests.node.grid import key_of, make_genesis, until
 from wire.codec import decode, encode
@@ -207,6 +207,64 @@ async def test_a_full_pool_refuses(home: Home, monkeypatch: pytest.MonkeyPatch, 
     assert home.refused(signed(6)) == "mempool_full"
 
 
+async def test_in_a_full_pool_who_has_most_makes_room(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node.mempool, "TRANSACTIONS_MAX", 6)
+    for nonce in (1, 2, 5, 4):
+        home.pool.submit(signed(nonce).raw)
+    home.pool.submit(signed(1, sender=1).raw)
+    home.pool.submit(signed(2, sender=1).raw)
+    home.pool.submit(signed(1, sender=2).raw)
+    left = {(item.sender, item.tx.nonce) for item in home.pool.pending()}
+    assert left == {
+        (key_of(sender).address, nonce)
+        for sender, nonce in ((0, 1), (0, 2), (0, 4), (1, 1), (1, 2), (2, 1))
+    }
+    found = home.pool.find(signed(5).tx_id)
+    assert found is not None
+    assert found[1] is not None
+    assert found[1].code == "mempool_full"
+    # What the market would refuse puts nobody out, nor does who would then have as many.
+    assert home.refused(signed(1, sender=SigningKey(b"x" * 32))) == "stranger"
+    assert home.refused(signed(3, sender=1)) == "mempool_full"
+    home.pool.submit(signed(2, sender=2).raw)
+    assert home.refused(signed(3, sender=2)) == "mempool_full"
+    assert [item.tx.nonce for item in home.pool.pending()] == [1, 2, 1, 2, 1, 2]
+
+
+async def test_a_batch_is_paid_for_before_it_is_checked(home: Home) -> None:
+    batches = [
+        encode(TransactionBatch(place, [signed(nonce + 1, sender).raw for nonce in range(64)]))
+        for place, sender in enumerate(range(5))
+    ]
+    said = [home.pool.gossip_check("peer", batch) for batch in batches]
+    # The first 256 are a newcomer's; what is known by now costs nothing more.
+    assert said == [True] * 4 + [EXCESS]
+    assert home.pool.gossip_check("peer", batches[0]) is True
+    assert home.pool.gossip_check("other", batches[4]) is True
+    assert home.pool.gossip_check("peer", batches[4]) is True
+
+
+async def test_a_home_says_no_more_than_others_take_from_it(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node.mempool, "ALLOWANCE_S", 0.01)
+    asked: list[int] = []
+    denied = iter((True, True))
+
+    class Allowance:
+        def take(self, amount: float, now_s: float) -> bool:
+            asked.append(int(amount))
+            return not next(denied, False)
+
+    monkeypatch.setattr(home.pool, "_allowances", {False: Allowance(), True: None})
+    async with running(home):
+        home.pool.submit_many([signed(1).raw, signed(2).raw])
+        await home.has_said(2)
+    assert asked == [2, 2, 2]
+
+
 async def test_what_is_handed_in_together_leaves_together(home: Home) -> None:
     async with running(home):
         raws = [home.pool.submit(signed(nonce).raw).raw for nonce in range(1, 6)]
@@ -340,7 +398,7 @@ async def test_what_is_no_batch_is_not_passed_on(home: Home) -> None:
 async def test_a_block_takes_each_senders_in_order_of_nonce(home: Home) -> None:
     for nonce, sender in ((30, 0), (5, 1), (10, 0), (20, 0), (4, 1)):
         home.pool.submit(signed(nonce, sender).raw)
-    assert home.reaped() == [10, 4, 20, 30, 5]
+    assert home.reaped() == [10, 4, 20, 5, 30]
     assert home.reaped(count_max=3) == [10, 4, 20]
     size = len(signed(10).raw)
     assert home.reaped(bytes_max=2 * size + size // 2) == [10, 4]

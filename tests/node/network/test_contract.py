@@ -6,6 +6,7 @@ import pytest
 
 from node.network._limits import Limits
 from node.network.base import (
+    EXCESS,
     GOSSIP_BYTES_MAX,
     PINNED_MAX,
     REQUEST_BYTES_MAX,
@@ -86,6 +87,40 @@ async def test_ignored_gossip_goes_no_further_and_is_nobodys_fault(street: Stree
     assert right.heard() == middle.heard() == [b"new"]
     assert middle.count("gossip_ignored") == 1
     assert middle.count("gossip_invalid") == middle.count("offences") == 0
+
+
+async def test_who_brings_too_much_is_cut_off_and_who_passes_it_on_is_not(street: Street) -> None:
+    limits = Limits(offences_max=3, ban_s=3_600)
+    victim = await street.start(
+        0, check=lambda peer, data: EXCESS if data.startswith(b"more") else True, limits=limits
+    )
+    middle = await street.start(1, limits=Limits(peers_target=1))
+    author = await street.start(2, limits=Limits(peers_target=1))
+    for home in (victim, author):
+        await connect(home, middle)
+    for number in range(5):
+        await author.network.publish(TOPIC, b"more %d" % number)
+    await author.network.publish(TOPIC, b"enough")
+    await until(victim.heard)
+    assert victim.heard() == [b"enough"]
+    assert victim.count("gossip_dropped") == 5
+    assert victim.count("offences") == 0
+    for number in range(5):
+        await middle.network.publish(TOPIC, b"more of its own %d" % number)
+    await until(lambda: middle.peer_id not in victim.peer_ids())
+    assert victim.count("bans") == 1
+
+
+async def test_who_is_pinned_is_not_blamed_for_bringing_too_much(street: Street) -> None:
+    first, second = await street.pair(
+        check=lambda peer, data: EXCESS, limits=Limits(offences_max=1)
+    )
+    first.network.pin([second.peer_id])
+    for number in range(3):
+        await second.network.publish(TOPIC, b"%d" % number)
+    await until(lambda: first.count("gossip_dropped") == 3)
+    assert first.count("offences") == 0
+    assert first.peer_ids() == {second.peer_id}
 
 
 async def test_a_burst_of_gossip_arrives_whole(street: Street) -> None:

@@ -8,7 +8,14 @@ import pytest
 from market.errors import QueryError
 from node.errors import AbsentError, ControlError, UnknownError
 from node.web.app import Access
-from node.web.guard import BODY_BYTES_MAX
+from node.web.guard import (
+    ADDRESSES_MAX,
+    BODY_BYTES_MAX,
+    REQUESTS_BURST,
+    REQUESTS_PER_S,
+    TRUSTED,
+    Guard,
+)
 from tests.node.web.calls import BEARER, TOKEN, answering, serving
 from wire.transaction import Refused
 
@@ -201,3 +208,50 @@ async def test_openapi_tells_every_path_and_its_problems() -> None:
         assert len(set(names)) == len(names)
         assert "/v1/market/book" in spec["paths"]
         assert "HTTPValidationError" not in spec["components"]["schemas"]
+
+
+async def test_an_address_may_ask_so_much_and_the_owner_as_much_as_needed() -> None:
+    clock, came = [0.0], []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        came.append(TRUSTED in scope["extensions"])
+
+    guard = Guard(app, ["house"], TOKEN, True, lambda: clock[0])
+
+    async def asked(host: str = "192.0.2.7", token: str = "") -> int:
+        headers = [(b"host", b"house")]
+        if token:
+            headers.append((b"authorization", f"Bearer {token}".encode()))
+        scope = {"type": "http", "method": "GET", "path": "/v1/status", "headers": headers}
+        said: list[Any] = []
+
+        async def send(message: Any) -> None:
+            said.append(message)
+
+        before = len(came)
+        await guard(scope | {"client": (host, 5), "extensions": {}}, None, send)  # type: ignore[arg-type]
+        return 200 if len(came) > before else int(said[0]["status"])
+
+    assert {await asked() for _ in range(int(REQUESTS_BURST))} == {200}
+    assert await asked() == 429
+    assert await asked(token=TOKEN) == 200
+    assert came[-1]
+    assert await asked("192.0.2.8") == 200
+    assert {await asked("127.0.0.1") for _ in range(500)} == {200}
+    clock[0] += 1.0
+    assert [await asked() for _ in range(int(REQUESTS_PER_S) + 1)] == [200] * 20 + [429]
+    # Who tries tokens is soon told to wait, and not whether one of them would have been right.
+    tried = [await asked("192.0.2.9", f"guess{n}") for n in range(20)]
+    assert tried.count(429) == 10
+
+
+async def test_the_addresses_that_are_remembered_are_bounded() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        pass
+
+    guard = Guard(app, ["house"], TOKEN, True)
+    for number in range(ADDRESSES_MAX + 50):
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"house")]}
+        client = (f"10.1.{number >> 8}.{number & 255}", 5)
+        await guard(scope | {"client": client}, None, None)  # type: ignore[arg-type]
+    assert len(guard._rates) == ADDRESSES_MAX
