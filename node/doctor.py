@@ -86,6 +86,7 @@ class _Chain(NamedTuple):
     listen: str
     bootstrap: tuple[str, ...]
     status: dict[str, Any] | None
+    is_closed: bool = False
 
 
 async def examine_home(
@@ -283,7 +284,8 @@ async def _chains(config: Config, data: Path) -> AsyncIterator[Finding | _Chain]
             status = None
         yield _log(name, directory)
         yield _database(name, directory / DATABASE_NAME, genesis)
-        yield _Chain(name, genesis, directory, listen, bootstrap, status)
+        is_closed = not name and bool(config.network.closed or config.network.psk_file)
+        yield _Chain(name, genesis, directory, listen, bootstrap, status, is_closed)
 
 
 def _log(name: str, data: Path) -> Finding:
@@ -403,6 +405,9 @@ async def _peers(chain: _Chain, through: Instruments, newest: list[int]) -> Find
             return Finding(check, Verdict.OK, f"connected to {count}")
         remedy = "see network.bootstrap: give a neighbour's address of `commonwatt status`"
         return Finding(check, Verdict.FAIL, "connected to none", remedy)
+    if chain.is_closed:
+        says = "a closed community: only the home's own node, with its key, is let in"
+        return Finding(check, Verdict.OK, f"{says}; start it to see whom it meets")
     known = _known(chain)
     if not known:
         remedy = "set network.bootstrap to an address that a neighbour's `commonwatt status` prints"

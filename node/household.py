@@ -32,13 +32,13 @@ from market.app import BlockResult
 from market.errors import QueryError
 from market.genesis import MECHANISMS_WITH_ORDERS, MarketParams
 from node import trading
+from node.homekeys import HomeKeys
 from node.memory import HomeMemory
 from node.outbox import Outbox
 from node.requests import Requests, spoken
 from node.sealing import Sealing
 from node.status import Finality
 from wire.codec import Plain
-from wire.keys import SigningKey
 from wire.transaction import CheckedTransaction
 
 log = logging.getLogger("commonwatt.household")
@@ -75,8 +75,7 @@ class Household:
         Hands in a signed transaction; raises `Refused`.
     finality : Finality
         Told of every transaction submitted.
-    key : SigningKey
-        The home's; its meter's key is derived from it.
+    keys : HomeKeys
     memory : Path
         File of what the home must remember.
     now_ms, behind : callables
@@ -91,7 +90,7 @@ class Household:
         last_nonce: Callable[[str], int],
         submit: Callable[[bytes], CheckedTransaction],
         finality: Finality,
-        key: SigningKey,
+        keys: HomeKeys,
         memory: Path,
         now_ms: Callable[[], int],
         behind: Callable[[], int],
@@ -101,7 +100,7 @@ class Household:
         self._params = params
         self._clock = params.clock()
         self._query = query
-        self._address = key.address
+        self._address = keys.address
         self._memory = HomeMemory(memory, params.chain_id, now_ms())
         self._now_ms = now_ms
         self._behind = behind
@@ -127,7 +126,7 @@ class Household:
         self._begin_with_reserve()
         self.outbox = Outbox(
             params.chain_id,
-            key,
+            keys,
             self._memory,
             self._remember,
             last_nonce,

@@ -38,6 +38,7 @@ def target(name: str) -> Target:
 # Which of them stands for what `wire.codec.decode` is asked for, ...
 DECODED: Final[dict[str, str]] = {
     "ApplicationState": "application-state",
+    "AcceptanceState": "acceptance-state",
     "Answer": "sync-answer",
     "Block": "fetched-block",
     "Certificate": "certificate",
@@ -94,7 +95,10 @@ PARSED: Final[dict[tuple[str, str], str]] = {
     ("node/api/explain.py", "bytes.fromhex"): "control-question",
     ("node/cli/market.py", "bytes.fromhex"): "control-answer",
     ("node/joining.py", "bytes.fromhex"): "joining-address",
+    ("node/invitations.py", "bytes.fromhex"): "invitation-file",
+    ("node/invitations.py", "msgspec.json.decode"): "invitation-file",
     ("node/light.py", "bytes.fromhex"): "control-answer",
+    ("node/setup.py", "bytes.fromhex"): "network-key-file",
     ("node/config.py", "msgspec.convert"): "settings-file",
     ("node/config.py", "tomllib.loads"): "settings-file",
     ("node/genesis.py", "bytes.fromhex"): "genesis-file",
@@ -124,7 +128,9 @@ INSIDE: Final = frozenset(
         ("market/invariants.py", "msgspec.msgpack.Decoder"),
         ("market/vm/host.py", "bytes.fromhex"),
         ("market/vm/witness.py", "bytes.fromhex"),
+        ("node/arrival.py", "bytes.fromhex"),
         ("node/audits.py", "bytes.fromhex"),
+        ("node/cli/invite.py", "bytes.fromhex"),
         ("node/succession.py", "bytes.fromhex"),
         ("market/vm/host.py", "msgspec.msgpack.Decoder"),
         ("testnet/up.py", "msgspec.convert"),
