@@ -13,6 +13,7 @@ NodeError
 ├── ProofError         what was served does not prove what it claims
 ├── BadBlock           a neighbour's block or certificate cannot be; it is to blame
 ├── BadSnapshot        a neighbour's snapshot is not the certified state; it is to blame
+├── MeteringError      the head meter's readings, or the homes', cannot be held against each other
 └── InvariantError     something that must never be is; the node stops before it votes
 """
 
@@ -67,6 +68,10 @@ class BadBlock(NodeError):
 
 class BadSnapshot(NodeError):
     """A snapshot whose pairs are not the certified state; whoever offered it is to blame."""
+
+
+class MeteringError(NodeError):
+    """The head meter's readings, or the homes', cannot be held against each other."""
 
 
 class InvariantError(NodeError):

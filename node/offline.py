@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from consensus.messages import Block
+from market import client
 from market.app import Application
 from market.errors import MarketError
+from market.receipts import Receipt
 from node.blocks import stored_block
 from node.certifier import natives
 from node.errors import GenesisError, StoreError
 from node.genesis import Genesis
 from node.replica import UNREADABLE
 from node.store import SCHEMA_VERSION, StoredBlock
+from wire.codec import decode
+from wire.errors import DecodeError
 
 _GET_BLOCK: Final = "SELECT height, hash, block, certificate, receipts FROM blocks WHERE height = ?"
 
@@ -76,6 +80,29 @@ def load_application(path: Path, genesis: Genesis) -> Application:
     if app.state_root != _block_of(stored, path).header.state_root:
         raise StoreError(f"{path}: the state is not the one that block {stored.height} proves")
     return app
+
+
+def readings(path: Path, genesis: Genesis) -> Iterator[client.ReadingAccepted]:
+    """Yield all readings that a database's blocks have taken, in their order.
+
+    Raises
+    ------
+    GenesisError, StoreError
+        As `load_application`.
+    """
+    with _reading(path) as db:
+        last = _last_block(db, path, genesis.hash)
+        for height, data in db.execute("SELECT height, receipts FROM blocks ORDER BY height"):
+            try:
+                receipts = decode(data, tuple[Receipt, ...], max(len(data), 1))
+            except DecodeError as error:
+                raise StoreError(f"{path}: the receipts at height {height} ({error})") from None
+            for event in (event for receipt in receipts for event in receipt.events):
+                known = client.decode_event(event) if event.name == "reading_accepted" else None
+                if isinstance(known, client.ReadingAccepted):
+                    yield known
+    if last is None:
+        raise StoreError(f"{path}: there is no block in it yet; run the node first")
 
 
 @contextlib.contextmanager

@@ -65,6 +65,9 @@ def street_up(
     flexible: Annotated[
         bool, typer.Option("--flexible", help="Homes with cars, dishwashers, heat pumps, too.")
     ] = False,
+    sealed: Annotated[
+        bool, typer.Option("--sealed", help="Hide orders from everybody until their gate closes.")
+    ] = False,
     regions: Annotated[
         int | None,
         typer.Option(help="Over how many regions, under a main chain. [default: 1, without]"),
@@ -97,6 +100,7 @@ def street_up(
         agents=tuple(agent or ()),
         speculators=speculators,
         flexible=flexible,
+        sealed=sealed,
         regions=regions,
         dashboard=not as_json if dashboard is None else dashboard,
     )
@@ -118,6 +122,9 @@ def street_create(
         typer.Option(help="How homes trade, as of `testnet up`. [default: mpc]"),
     ] = None,
     speculators: Annotated[int, typer.Option(help="How many of the homes are storage only.")] = 0,
+    sealed: Annotated[
+        bool, typer.Option("--sealed", help="Hide orders from everybody until their gate closes.")
+    ] = False,
     containers: Annotated[
         bool, typer.Option("--containers", help="Each home on a host of its own name.")
     ] = False,
@@ -151,6 +158,7 @@ def street_create(
         time_lapse=time_lapse,
         mechanism=mechanism,
         speculators=speculators,
+        sealed=sealed,
         regions=regions,
         begins_in_s=begins_in,
         **agents_asked(agent or ()),

@@ -87,10 +87,11 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     `agents` how some do by their names; the last `speculators` of the homes have a battery and
     nothing else, and trade for the difference of prices. `flexible`: the built-in homes have loads
     that can be moved, too (`hems.neighbourhood.built_in`). Every `intraday_minutes` of the market's
-    day a round clears what is open, before the gates; 0: only the gates do. With more than one of
-    `regions` the homes are spread over them, each with so many `authorities`, under a main chain
-    (`testnet/regions.py`). The chains begin `begins_in_s` after they were made: until then homes on
-    other hosts get their files, and start (`node.beginning`).
+    day a round clears what is open, before the gates; 0: only the gates do. `sealed`: orders are
+    hidden until their gate. With more than one of `regions` the homes are spread over them, each
+    with so many `authorities`, under a main chain (`testnet/regions.py`). The chains begin
+    `begins_in_s` after they were made: until then homes on other hosts get their files, and start
+    (`node.beginning`).
     """
 
     homes: int = 12
@@ -107,6 +108,7 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     speculators: int = 0
     flexible: bool = False
     intraday_minutes: int = 0
+    sealed: bool = False
     regions: int = 1
     begins_in_s: int = 0
 
@@ -140,13 +142,7 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise StreetError(f"time lapse {self.time_lapse}: 1 (real time) to 3600")
         if self.flexible and self.data:
             raise StreetError("flexible homes are built-in ones; leave out the file to replay")
-        if self.intraday_minutes and self.mechanism not in MECHANISMS_WITH_ORDERS:
-            raise StreetError(
-                f"rounds before the gate with mechanism {self.mechanism!r}: only "
-                f"{' and '.join(MECHANISMS_WITH_ORDERS)} have orders to clear"
-            )
-        if not 0 <= self.intraday_minutes <= DAY_MINUTES:
-            raise StreetError(f"a round every {self.intraday_minutes} minutes: 1 to {DAY_MINUTES}")
+        self._check_rounds()
         if not 0 <= self.speculators <= last - self.authorities:
             raise StreetError(
                 f"{self.speculators} speculators: 0 to {last - self.authorities}, of the "
@@ -161,6 +157,25 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise StreetError(
                 f"agent {self.agents[unknown[0]]!r} of {unknown[0]!r}: homes are home-01 to "
                 f"{home_names(self.homes)[-1]}"
+            )
+
+    def _check_rounds(self) -> None:
+        if self.intraday_minutes and self.mechanism not in MECHANISMS_WITH_ORDERS:
+            raise StreetError(
+                f"rounds before the gate with mechanism {self.mechanism!r}: only "
+                f"{' and '.join(MECHANISMS_WITH_ORDERS)} have orders to clear"
+            )
+        if not 0 <= self.intraday_minutes <= DAY_MINUTES:
+            raise StreetError(f"a round every {self.intraday_minutes} minutes: 1 to {DAY_MINUTES}")
+        if self.sealed and (self.intraday_minutes or self.regions > 1):
+            raise StreetError(
+                "sealed orders: nothing can be cleared before their gate, or traded with other "
+                "regions; leave out --intraday-minutes and --regions"
+            )
+        if self.sealed and self.mechanism not in MECHANISMS_WITH_ORDERS:
+            raise StreetError(
+                f"sealed orders with mechanism {self.mechanism!r}: only "
+                f"{' and '.join(MECHANISMS_WITH_ORDERS)} have orders to seal"
             )
 
 
@@ -336,6 +351,7 @@ def market_of(plan: StreetPlan, **fields: Any) -> MarketParams:
         "market_start_ms": start_ms,
         "time_lapse": plan.time_lapse,
         "mechanism": plan.mechanism,
+        "sealed": plan.sealed,
         "intraday_every_ms": plan.intraday_minutes * 60_000,
         "slot_minutes": plan.slot_minutes,
         "currency": "AUD",

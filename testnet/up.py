@@ -54,6 +54,7 @@ class Options(NamedTuple):
     speculators: int | None = None
     flexible: bool = False
     intraday_minutes: int | None = None
+    sealed: bool = False
     regions: int | None = None
     dashboard: bool = True
 
@@ -141,6 +142,7 @@ def _prepare(options: Options, directory: Path) -> Street:
             ("speculators", options.speculators),
             *agents_asked(options.agents).items(),
             ("flexible", options.flexible or None),
+            ("sealed", options.sealed or None),
             ("regions", options.regions),
         )
         if value is not None

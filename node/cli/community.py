@@ -128,6 +128,53 @@ def community_pay_out(
     print_done(done, as_json, f"{money(sent_micro)} are the regulator's to pay out")
 
 
+@community_app.command("alarms")
+def community_alarms(
+    head: Annotated[
+        Path, typer.Option(help="The head meter's CSV: slot,import_wh,export_wh, a row per slot.")
+    ],
+    trusted_days: Annotated[
+        int, typer.Option(help="Days at the beginning that the lines' losses are learned from.")
+    ] = 14,
+    window_days: Annotated[int, typer.Option(help="Days that are judged together.")] = 7,
+    tolerance: Annotated[
+        float, typer.Option(help="Share of the head's energy that meters' errors may come to.")
+    ] = 0.01,
+    config: ConfigOption = CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold the feeder's head meter against all homes' readings; name who may tell too little.
+
+    Reads this node's database, whether it runs or not. Exit code 1 if there is an alarm.
+    """
+    from node.alarms import feeder_alarms, read_head
+    from node.genesis import read_genesis
+    from node.meters import FeederSettings
+    from node.offline import readings
+    from node.setup import DATABASE_NAME
+
+    limits = FeederSettings(trusted_days=trusted_days, window_days=window_days, tolerance=tolerance)
+    own = settings(config)
+    genesis = read_genesis(own.path(own.node.genesis))
+    told = readings(own.path(own.node.data) / DATABASE_NAME, genesis)
+    found = feeder_alarms(told, read_head(head), genesis.market.slot_ms, limits)
+    if as_json:
+        print_json(found)
+    elif not found:
+        typer.echo("all that flowed is told, but for what lines lose and meters err")
+    for alarm in [] if as_json else found:
+        typer.echo(
+            f"slots {alarm['first_slot']} to {alarm['last_slot']}: {alarm['missing_wh']} of "
+            f"{alarm['head_wh']} Wh are missing, {alarm['moved_wh']} Wh told at another time or not"
+        )
+        for suspect in alarm["suspects"]:
+            typer.echo(
+                f"  home {suspect['home']}: {suspect['way']} would explain "
+                f"{suspect['explained_percent']} % of it"
+            )
+    raise typer.Exit(1 if found else 0)
+
+
 def _print_left(done: dict[str, Any], as_json: bool) -> None:
     left = next(data for _, name, data in done["events"] if name == "home_left")
     until = left["until_slot"]
