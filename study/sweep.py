@@ -10,7 +10,6 @@ storage_wh = [0, 5000]
 """
 
 import itertools
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,8 @@ from typing import Any, Final
 import msgspec
 
 from market import contracts
+from node.config import read_toml
+from node.errors import ConfigError
 from study.ce.day import Day, run_day
 from study.ce.run import MODEL as CE_MODEL
 from study.ce.run import digest_of
@@ -31,7 +32,6 @@ from study.hu.market import Setting as HuSetting
 from study.hu.run import MODEL as HU_MODEL
 from study.tables import Table, Value, write_table
 
-CONFIG_BYTES_MAX: Final = 100_000
 STUDIES: Final = ("ce-sdt", "huang")
 
 
@@ -76,13 +76,10 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 def read_sweep(path: Path) -> Sweep:
     """Read a file. Raises `SettingError` that says what is wrong with it."""
     try:
-        text = path.read_bytes()
-        if len(text) > CONFIG_BYTES_MAX:
-            raise SettingError(f"{path}: {len(text)} bytes; a sweep's file has {CONFIG_BYTES_MAX}")
-        sweep = msgspec.convert(tomllib.loads(text.decode()), Sweep)
-    except OSError as error:
-        raise SettingError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        sweep = msgspec.convert(read_toml(path), Sweep)
+    except ConfigError as error:
+        raise SettingError(str(error)) from None
+    except msgspec.ValidationError as error:
         raise SettingError(f"{path}: {error}") from None
     if sweep.study not in STUDIES:
         raise SettingError(f"{path}: study {sweep.study!r}; there are {' and '.join(STUDIES)}")

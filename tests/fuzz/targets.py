@@ -11,6 +11,7 @@ from tests.fuzz import (
     joining_targets,
     meter_targets,
     node_targets,
+    outer_targets,
     region_targets,
 )
 from tests.fuzz.judge import Target
@@ -26,6 +27,7 @@ BUILDERS: Final[dict[str, Callable[[], Target]]] = {
         *region_targets.TARGETS,
         *anchor_targets.TARGETS,
         *chaos_targets.TARGETS,
+        *outer_targets.TARGETS,
     )
 }
 
@@ -95,6 +97,7 @@ PARSED: Final[dict[tuple[str, str], str]] = {
     ("node/cli/market.py", "bytes.fromhex"): "control-answer",
     ("node/joining.py", "bytes.fromhex"): "joining-address",
     ("node/light.py", "bytes.fromhex"): "control-answer",
+    ("node/api/watched.py", "msgspec.convert"): "told-testnet",
     ("node/config.py", "msgspec.convert"): "settings-file",
     ("node/config.py", "tomllib.loads"): "settings-file",
     ("node/genesis.py", "bytes.fromhex"): "genesis-file",
@@ -109,6 +112,8 @@ PARSED: Final[dict[tuple[str, str], str]] = {
     ("node/registration.py", "bytes.fromhex"): "possession-proof",
     ("node/keyfile.py", "bytes.fromhex"): "key-file",
     ("node/keyfile.py", "msgspec.json.decode"): "key-file",
+    ("study/sweep.py", "msgspec.convert"): "sweep-file",
+    ("testnet/chaos/draw.py", "msgspec.json.decode"): "chaos-report",
     ("testnet/chaos/journal.py", "msgspec.json.decode"): "chaos-journal",
     ("testnet/chaos/scenario.py", "msgspec.convert"): "chaos-scenario",
     ("testnet/street.py", "json.loads"): "street-file",
@@ -126,6 +131,8 @@ INSIDE: Final = frozenset(
         ("market/vm/witness.py", "bytes.fromhex"),
         ("node/audits.py", "bytes.fromhex"),
         ("market/vm/host.py", "msgspec.msgpack.Decoder"),
+        ("study/cells.py", "msgspec.convert"),
+        ("study/cells.py", "msgspec.json.decode"),
         ("testnet/up.py", "msgspec.convert"),
         ("testnet/chaos/delayer.py", "msgspec.json.decode"),
         ("testnet/chaos/driver.py", "msgspec.json.decode"),

@@ -81,5 +81,5 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_written(
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"none\.toml: No such file"):
+    with pytest.raises(SettingError, match=r"none\.toml: cannot be read \(No such file"):
         read_sweep(tmp_path / "none.toml")
