@@ -159,7 +159,7 @@ class Application:
         founding.governance.check()
         self.clock = params.clock()
         self.height = -1
-        self._time_ms = params.genesis_ms
+        self._time_ms = params.begins_ms
         self._executor = Executor(engine or shared_engine())
         self._deployer = self._deployer_of(self._executor)
         self._state = State()
@@ -198,18 +198,24 @@ class Application:
         return self._state.items.get(key)
 
     # -- beginning
-    def genesis(self) -> BlockResult:
+    def genesis(self, inherited: Iterable[tuple[str, bytes]] = ()) -> BlockResult:
         """Deploy and instantiate every contract: the state at height 0, to be committed.
+
+        A chain in another's place (`tiers.Succession`) begins with that one's state, which is
+        `inherited`; nothing of it is believed before it is found to be the one that is named.
 
         Raises
         ------
         StateError
-            The genesis is for another machine than this program.
+            The genesis is for another machine than this program, or what is inherited is not the
+            state that it names, or nothing that it can begin with.
         InvariantError
             A contract of ours does not deploy: the program is broken.
         """
         if self.height >= 0:
             raise InvariantError("genesis comes first")
+        if self.params.succeeds is not None:
+            return self._succeed(self.params.succeeds, inherited)
         self.check_machine(beginning=True)
         journal = Journal(self._state)
         journal.put(IDENTITY_KEY, encode(self._executor.identity()))
@@ -240,6 +246,39 @@ class Application:
             events += events_of(outcome.events)
         return self._result(env, journal, (), events)
 
+    def _succeed(
+        self, succeeds: tiers.Succession, inherited: Iterable[tuple[str, bytes]]
+    ) -> BlockResult:
+        # The code is that of the state, not what this program would begin a chain with.
+        self.check_machine()
+        state = state_module.load(inherited)
+        tree = merkle.update(None, state.items | state.folder_counts())
+        if merkle.root_of(tree) != succeeds.state_root:
+            raise StateError(
+                f"what this chain is to begin with is not the state of chain {succeeds.chain_id} "
+                f"after height {succeeds.height}, which its genesis names"
+            )
+        executor = Executor(self._executor.engine)
+        executor.restore(state)
+        money = count_money(state)
+        self.adopt(LoadedState(state, tree, money, executor, -1, succeeds.time_ms))
+        journal = Journal(state)
+        journal.put(PARAMS_KEY, self._fingerprint())
+        env = BlockEnv(0, succeeds.time_ms)
+        events: list[Event] = []
+        calls: list[tuple[str, dict[str, Plain]]] = [
+            ("governance", instantiation.seats(self.founding)),
+            ("export", {}),
+        ]
+        for name, arguments in calls:
+            outcome = executor.run(journal, name, "succeed", arguments, self._env(env), DEPLOY_CAPS)
+            if outcome.error is not None:
+                raise StateError(f"contract {name}: {outcome.error}; {outcome.detail}")
+            events += events_of(outcome.events)
+        result = self._result(env, journal, (), events)
+        # Whoever stores it has nothing of the state yet.
+        return result._replace(writes={**state.items, **result.writes})
+
     def check_machine(self, *, beginning: bool = False) -> None:
         """Check that this program is the machine that the genesis is for.
 
@@ -259,7 +298,8 @@ class Application:
         wanted = dict(self.founding.machine)
         texts = wanted.pop(CONTRACTS_PART, "")
         self._executor.check_identity(encode(wanted))
-        if beginning and texts != contracts.fingerprint():
+        begins_anew = beginning and self.params.succeeds is None
+        if begins_anew and texts != contracts.fingerprint():
             raise StateError(
                 f"the chain begins with contracts {texts}, this program brings "
                 f"{contracts.fingerprint()}: run the version that the other homes began with"

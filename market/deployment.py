@@ -55,7 +55,9 @@ _NEEDED: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "convict": ("offence", "height", "addresses"),
         "enacted": ("number", "reason", "message"),
         "on_block": (),
-    }
+        "succeed": ("rules", "seats"),
+    },
+    "export": {"on_block": (), "succeed": ()},
 }
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import hashlib
 from typing import Final
 
 from market.errors import ParamsError
-from market.tiers import MainRules, Membership
+from market.tiers import MainRules, Membership, Succession
 from market.time import MINUTE_MS, Clock
 from wire.codec import Message, encode
 from wire.keys import is_address
@@ -203,6 +203,16 @@ class MarketParams(Message, frozen=True, tag="market"):
         """The length of a slot. [ms of market time]"""
         return self.slot_minutes * MINUTE_MS
 
+    @property
+    def succeeds(self) -> Succession | None:
+        """The block with whose state the chain begins; None: with nothing."""
+        return None if self.region is None else self.region.succeeds
+
+    @property
+    def begins_ms(self) -> int:
+        """Block time of the chain's first state. [ms since the epoch, UTC]"""
+        return self.genesis_ms if self.succeeds is None else self.succeeds.time_ms
+
     def clock(self) -> Clock:
         """Return the market's clock."""
         window = self.settle_window_ms
@@ -253,6 +263,13 @@ class MarketParams(Message, frozen=True, tag="market"):
             raise ParamsError("a chain is a region, or the main chain, or neither: not both")
         if self.region is not None:
             self.region.check()
+            if self.begins_ms < self.genesis_ms:
+                raise ParamsError("region.succeeds.time_ms must not be before genesis_ms")
+            if self.succeeds is not None and self.succeeds.chain_id == self.chain_id:
+                raise ParamsError(
+                    f"region.succeeds.chain_id is {self.chain_id}, too: a successor has a name of "
+                    "its own"
+                )
             if self.region.exports is not None and self.mechanism not in MECHANISMS_WITH_ORDERS:
                 raise ParamsError(
                     "region.exports: what is left of orders is exported, and a market whose "

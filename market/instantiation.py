@@ -146,9 +146,18 @@ def _tariff(params: MarketParams, clock: Clock) -> dict[str, Plain]:
 
 
 def _governance(founding: Founding) -> dict[str, Plain]:
+    seated = seats(founding)
     return {
-        "authorities": [[public.hex(), address_of(public)] for public in founding.authorities],
+        "authorities": seated["seats"],
         "params": dict(founding.chain),
+        "rules": seated["rules"],
+    }
+
+
+def seats(founding: Founding) -> dict[str, Plain]:
+    """Return the founders' seats and the rules by which they change."""
+    return {
+        "seats": [[public.hex(), address_of(public)] for public in founding.authorities],
         "rules": {
             "epoch_blocks": founding.governance.epoch_blocks,
             "bond_micro": founding.governance.bond_micro,

@@ -69,6 +69,7 @@ REFUSALS: Final = (
     ),
     Refusal("no_own_key", ("governance",), "a home whose first key was never replaced"),
     # Orders, requests, offers.
+    Refusal("unanchored", ("market",), "the same once the main chain has anchored more again"),
     Refusal(
         "wrong_mechanism",
         ("market", "requests"),
@@ -199,7 +200,11 @@ REFUSALS: Final = (
     Refusal("unknown_proposal", ("governance",), "the number of a proposal; `commonwatt gov list`"),
     Refusal("closed", ("governance",), "a vote on a proposal that is open"),
     Refusal("already_voted", ("governance",), "one vote of each authority on a proposal"),
-    Refusal("not_chain", ("governance",), "nothing by transaction: only blocks themselves do this"),
+    Refusal(
+        "not_chain",
+        ("governance", "export"),
+        "nothing by transaction: only blocks themselves do this",
+    ),
     Refusal("already_convicted", ("governance",), "an offence that is not known yet"),
     Refusal(
         "bad_upload", ("governance",), "all parts in order, then propose_code with their SHA-256"
@@ -208,17 +213,19 @@ REFUSALS: Final = (
     Refusal("unknown_region", ("regions",), "the number of a region that is registered"),
     Refusal("duplicate_region", ("regions",), "a number and a chain that no other region has"),
     Refusal("not_sponsor", ("regions",), "the account that registered the region as sender"),
+    Refusal("not_sponsor", ("override",), "the region's sponsor or a main authority as sender"),
     Refusal(
         "not_keeper",
         ("regions", "anchor", "audit", "exchange", "export", "footprint"),
         "a call by another contract of the chain; there is no such transaction",
     ),
-    Refusal("not_authority", ("regions",), "an authority of the main chain as sender"),
+    Refusal("not_authority", ("regions", "override"), "an authority of the main chain as sender"),
     Refusal("already_voted", ("regions",), "one approval of each authority for a region"),
+    Refusal("already_voted", ("override",), "one approval of each authority for a successor"),
     Refusal("no_possession", ("regions",), "a signature by each key over this chain and genesis"),
     Refusal(
         "wrong_status",
-        ("regions", "exchange"),
+        ("regions", "exchange", "override"),
         "the same for a region of the status that is named",
     ),
     Refusal("no_escrow", ("regions",), "at most what the region's escrow holds"),
@@ -252,11 +259,19 @@ REFUSALS: Final = (
     Refusal("unbalanced", ("anchor",), "slots whose energy and money balance with the grid legs"),
     Refusal("went_back", ("anchor",), "counts and sums that never become smaller"),
     Refusal("negative", ("anchor",), "a region that has not redeemed more than was minted"),
+    Refusal("old_header", ("override",), "a header of the region later than the one known here"),
+    Refusal("no_stop", ("override",), "the last header first that the region has certified"),
+    Refusal("other_stop", ("override",), "a successor of the last block that was shown"),
+    Refusal("not_anchored", ("override",), "the same once all that the region closed is anchored"),
+    Refusal("not_audited", ("override",), "the same once the region's last record is audited"),
+    Refusal("no_proposal", ("override",), "a vote on a successor that is proposed"),
+    Refusal("other_proposal", ("override",), "the hash of the genesis that is proposed"),
     # Audit.
     Refusal("no_duty", ("audit",), "the record that is to be audited, once it is drawn for"),
     Refusal("not_auditor", ("audit",), "one of the auditors that were drawn as sender"),
     Refusal("already_audited", ("audit",), "one answer of each auditor to a record"),
     Refusal("case_open", ("audit",), "one accusation of each sender at a time"),
+    Refusal("case_open", ("override",), "the same once the region is accused of nothing"),
     Refusal("no_case", ("audit",), "an accusation first, then its proof"),
     Refusal("not_shown", (MACHINE,), "all parts of the proof whose digest was named"),
     # Trade across regions.

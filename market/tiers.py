@@ -17,6 +17,7 @@ from wire.keys import PUBLIC_KEY_BYTES, is_address
 
 REGIONS_MAX: Final = 1_000
 CHECKPOINT_MS_MAX: Final = 3_600_000
+UNANCHORED_MS_MAX: Final = 90 * 24 * 3_600_000
 HOLD_MS_MAX: Final = 90 * 24 * 3_600_000
 MONEY_MICRO_MAX: Final = 10**15
 ENERGY_WH_MAX: Final = 10**12
@@ -29,6 +30,7 @@ TRADE_PRICES: Final = ("ask", "mid", "bid")
 MAIN_AUTHORITIES_MIN: Final = 4
 MAIN_AUTHORITIES_MAX: Final = 32
 AUDITORS_MAX: Final = 16
+HASH_BYTES: Final = 32
 # Entries of the machine that only the main chain has.
 MAIN_NATIVES: Final = frozenset({"fraud"})
 
@@ -101,6 +103,32 @@ class ExchangeRules(Message, frozen=True, tag="exchange"):
             _between("main.exchange.zones: a zone", zone, 0, count - 1)
 
 
+class Succession(Message, frozen=True, tag="succession"):
+    """The block with whose state a region begins, in the place of one that lost its authorities.
+
+    Parameters
+    ----------
+    chain_id, genesis_hash : of the chain that it goes on with.
+    height, block_hash, state_root, time_ms : of the last block that its authorities have certified.
+    """
+
+    chain_id: str
+    genesis_hash: bytes
+    height: int
+    block_hash: bytes
+    state_root: bytes
+    time_ms: int
+
+    def check(self) -> None:
+        """Raise `ParamsError` for what cannot be meant."""
+        _check_chain_id("region.succeeds.chain_id", self.chain_id)
+        _between("region.succeeds.height", self.height, 1, 2**62)
+        _between("region.succeeds.time_ms", self.time_ms, 0, 2**53)
+        for name in ("genesis_hash", "block_hash", "state_root"):
+            if len(getattr(self, name)) != HASH_BYTES:
+                raise ParamsError(f"region.succeeds.{name} must have {HASH_BYTES} bytes")
+
+
 class Membership(Message, frozen=True, tag="membership"):
     """What a region must know of the main chain that it belongs to.
 
@@ -110,7 +138,10 @@ class Membership(Message, frozen=True, tag="membership"):
     main_chain_id, main_authorities : whose headers it believes: the set of the main chain's
         epoch 0, as public keys in their order.
     checkpoint_ms : a checkpoint is closed at the latest so long after the last. [ms of block time]
+    unanchored_max_ms : nothing new is traded so long after what is known to be anchored last was
+        closed, until more is. [ms of block time]
     exports : what is offered to other regions; None: the region does not trade with them.
+    succeeds : the chain in whose place this one is; None: the region begins with nothing.
     """
 
     region: int
@@ -118,15 +149,20 @@ class Membership(Message, frozen=True, tag="membership"):
     main_authorities: tuple[bytes, ...]
     checkpoint_ms: int = 60_000
     exports: ExportRules | None = None
+    succeeds: Succession | None = None
+    unanchored_max_ms: int = 24 * 3_600_000
 
     def check(self) -> None:
         """Raise `ParamsError` for what cannot be meant."""
         _between("region.region", self.region, 1, REGIONS_MAX)
         _between("region.checkpoint_ms", self.checkpoint_ms, 1, CHECKPOINT_MS_MAX)
-        if not 0 < len(self.main_chain_id) <= 64 or not self.main_chain_id.isascii():
-            raise ParamsError("region.main_chain_id must have 1 to 64 ASCII characters")
+        low, high = 2 * self.checkpoint_ms, UNANCHORED_MS_MAX
+        _between("region.unanchored_max_ms", self.unanchored_max_ms, low, high)
+        _check_chain_id("region.main_chain_id", self.main_chain_id)
         if self.exports is not None:
             self.exports.check()
+        if self.succeeds is not None:
+            self.succeeds.check()
         count = len(self.main_authorities)
         _between(
             "region.main_authorities: how many", count, MAIN_AUTHORITIES_MIN, MAIN_AUTHORITIES_MAX
@@ -231,6 +267,7 @@ def arguments_of(
                 "audit_ms": main.audit_ms,
                 "accuser_bond_micro": main.accuser_bond_micro,
             },
+            "override": {},
             "exchange": {
                 "slot_ms": slot_ms,
                 "first_slot": first_slot,
@@ -242,6 +279,7 @@ def arguments_of(
             "export": {
                 "region": region.region,
                 "checkpoint_ms": region.checkpoint_ms,
+                "unanchored_max_ms": region.unanchored_max_ms,
                 "main_chain_id": region.main_chain_id,
                 "main_keys": [public.hex() for public in region.main_authorities],
                 "slot_ms": slot_ms,
@@ -253,6 +291,11 @@ def arguments_of(
 
 def _fields(rules: Message) -> dict[str, Plain]:
     return {name: getattr(rules, name) for name in rules.__struct_fields__}
+
+
+def _check_chain_id(name: str, value: str) -> None:
+    if not 0 < len(value) <= 64 or not value.isascii():
+        raise ParamsError(f"{name} must have 1 to 64 ASCII characters")
 
 
 def _between(name: str, value: int, low: int, high: int) -> None:

@@ -13,7 +13,7 @@ from consensus.errors import BlockRefused, CertificateRefused
 from consensus.messages import Block, Certificate, Header, header_hash
 from consensus.validate import body_problem
 from market.app import Application
-from market.errors import MarketError
+from market.errors import MarketError, StateError
 from node.certifier import natives
 from node.epochs import Epochs
 from node.errors import BadBlock, BadSnapshot
@@ -49,14 +49,24 @@ class Follower:
     ----------
     genesis : Genesis
         The region's. The chain is founded by it; `jump` takes a later state over.
+    inherited : iterable of (str, bytes)
+        What a chain in another's place begins with.
+
+    Raises
+    ------
+    BadSnapshot
+        What is inherited is not what the genesis names.
     """
 
-    def __init__(self, genesis: Genesis) -> None:
+    def __init__(self, genesis: Genesis, inherited: Iterable[tuple[str, bytes]] = ()) -> None:
         self.genesis = genesis
         self._app = Application(genesis.market, founding=genesis.founding(), natives=natives())
         self._epochs = Epochs(genesis, self._app)
         self._maker = maker_of(genesis, self._app)
-        founded = self._app.genesis()
+        try:
+            founded = self._app.genesis(inherited)
+        except (StateError, WireError) as error:
+            raise BadSnapshot(f"the beginning of chain {genesis.chain_id}: {error}") from None
         self.head: Header = self._maker.genesis_block(founded).header
         self._app.commit(founded)
 

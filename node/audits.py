@@ -3,7 +3,8 @@
 The main chain draws auditors among the authorities of all regions. They all keep the main chain,
 and are peers of each other there; so an auditor asks the audited region's authorities for its
 blocks over the main chain's network, with the questions of catching up
-(`consensus/sync_messages.py`) and one more, for the genesis. What it gets is believed only as far
+(`consensus/sync_messages.py`) and two more, for the genesis and for what a chain in another's place
+begins with. What it gets is believed only as far
 as hashes and certificates go: the genesis is the registered one, a snapshot is of a header to which
 certificates lead from the genesis, and the blocks end in the very block that is anchored
 (`node/auditor.py`).
@@ -14,7 +15,10 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, TypeAlias, TypeVar
+from pathlib import Path
+from typing import Annotated, Final, Protocol, TypeAlias, TypeVar
+
+from msgspec import Meta
 
 from consensus.authorities import AuthoritySet
 from consensus.errors import ConsensusError
@@ -24,6 +28,7 @@ from consensus.snapshot import chunk_is_good, pairs_of
 from consensus.sync_messages import (
     ANSWER_BYTES_MAX,
     BLOCKS_MAX,
+    CHUNK_BYTES,
     QUESTION_BYTES_MAX,
     Answer,
     Blocks,
@@ -48,6 +53,7 @@ from node.errors import BadBlock, BadSnapshot, GenesisError, PeerError
 from node.genesis import GENESIS_BYTES_MAX, Genesis
 from node.network.base import Network, NetworkError
 from node.replay import PROOF_BYTES_MAX, FraudProof, digest_of, judge
+from node.succession import inherited_chunk
 from wire.codec import Message, decode, encode
 from wire.errors import DecodeError
 from wire.keys import peer_id_of
@@ -60,6 +66,8 @@ REQUEST_TIMEOUT_S: Final = 20.0
 FOLLOWED_MAX: Final = 2
 # A region whose snapshot is larger is followed from its genesis.
 SNAPSHOT_CHUNKS_MAX: Final = 256
+# A region that began with more is not audited.
+INHERITED_CHUNKS_MAX: Final = 256
 # Said again if it stands in no block by then.
 PATIENCE_S: Final = 20.0
 IDLE_S: Final = 2.0
@@ -78,8 +86,27 @@ class GenesisShown(Message, frozen=True, tag="genesis-shown"):
     genesis: Genesis
 
 
+class GetInherited(Message, frozen=True, tag="get-inherited"):
+    """A chunk of the state that your region began with, please; empty beyond its end."""
+
+    index: Annotated[int, Meta(ge=0, lt=INHERITED_CHUNKS_MAX)]
+
+
+class InheritedShown(Message, frozen=True, tag="inherited-shown"):
+    """What was asked for."""
+
+    data: Annotated[bytes, Meta(max_length=CHUNK_BYTES)]
+
+
 RegionQuestion: TypeAlias = (
-    GetGenesis | GetStatus | GetHeaders | GetPath | GetBlocks | GetManifest | GetChunk
+    GetGenesis
+    | GetInherited
+    | GetStatus
+    | GetHeaders
+    | GetPath
+    | GetBlocks
+    | GetManifest
+    | GetChunk
 )
 _T = TypeVar("_T")
 
@@ -107,11 +134,16 @@ class RegionServer:
         The region's.
     network : Network
         The main chain's, not started yet.
+    inherited : Path
+        The file with what the region began with, if its genesis names such.
     """
 
-    def __init__(self, genesis: Genesis, sync: Answering, network: Network) -> None:
+    def __init__(
+        self, genesis: Genesis, sync: Answering, network: Network, inherited: Path
+    ) -> None:
         self._genesis = genesis
         self._sync = sync
+        self._inherited = inherited
         network.on_request(PROTOCOL, self._answer)
 
     async def _answer(self, peer: str, data: bytes) -> bytes:
@@ -119,6 +151,9 @@ class RegionServer:
         question = decode_region_question(data)
         if isinstance(question, GetGenesis):
             return encode(GenesisShown(self._genesis))
+        if isinstance(question, GetInherited):
+            data = await asyncio.to_thread(inherited_chunk, self._inherited, question.index)
+            return encode(InheritedShown(data))
         return encode(await self._sync.answer_to(question))
 
 
@@ -283,9 +318,16 @@ class Auditor:
     async def _follower(self, duty: Duty, peer: RegionPeer) -> Follower:
         """Return the region's chain at a height from which the duty can be done."""
         known = self._followers.pop(duty.region, None)
+        registered = self._app.query("regions", "show", {"region": duty.region})["genesis_hash"]
+        if known is not None and known.genesis.hash.hex() != registered:
+            # Another chain has taken the region's place.
+            known = None
         if known is None or known.height > duty.to_height:
-            genesis = await self._genesis(duty.region, peer)
-            known = await asyncio.to_thread(Follower, genesis)
+            genesis = await self._genesis(registered, peer)
+            inherited: list[bytes] = []
+            if genesis.market.succeeds is not None:
+                inherited = await self._inherited(peer)
+            known = await asyncio.to_thread(lambda: Follower(genesis, pairs_of(inherited)))
         status = await peer.ask(GetStatus(), Status)
         if known.height < status.snapshot_height < duty.from_height:
             await self._jump(known, status, peer)
@@ -294,16 +336,25 @@ class Auditor:
         self._followers[duty.region] = known
         return known
 
-    async def _genesis(self, region: int, peer: RegionPeer) -> Genesis:
+    async def _inherited(self, peer: RegionPeer) -> list[bytes]:
+        """Return what a region began with, in chunks; nothing proves them yet."""
+        chunks: list[bytes] = []
+        for index in range(INHERITED_CHUNKS_MAX):
+            shown = await peer.ask(GetInherited(index), InheritedShown)
+            chunks.append(shown.data)
+            if len(shown.data) < CHUNK_BYTES:
+                return chunks
+        raise PeerError(f"{peer.peer_id} shows a beginning of more than {len(chunks)} chunks")
+
+    async def _genesis(self, registered: str, peer: RegionPeer) -> Genesis:
         shown = await peer.ask(GetGenesis(), GenesisShown, GENESIS_BYTES_MAX + 64)
         genesis = shown.genesis
-        registered = self._app.query("regions", "show", {"region": region})["genesis_hash"]
         if genesis.hash.hex() != registered:
             raise PeerError(f"{peer.peer_id} shows another genesis than the registered one")
         try:
             genesis.check()
         except GenesisError as error:
-            raise PeerError(f"the genesis of region {region}: {error}") from None
+            raise PeerError(f"the genesis of {genesis.chain_id}: {error}") from None
         return genesis
 
     async def _jump(self, follower: Follower, status: Status, peer: RegionPeer) -> None:

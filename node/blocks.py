@@ -109,7 +109,9 @@ class BlockMaker:
 
     def genesis_block(self, result: BlockResult) -> Block:
         """Return the block at height 0, which everybody makes and nobody signs."""
-        place = _Place(GENESIS_HEIGHT, self._genesis.market.genesis_ms, ZERO_HASH, 0)
+        market = self._genesis.market
+        parent_hash = ZERO_HASH if market.succeeds is None else market.succeeds.block_hash
+        place = _Place(GENESIS_HEIGHT, market.begins_ms, parent_hash, 0)
         # Genesis and the block after it are of the same epoch.
         header = self._header(place, _Body((), None, ()), result.next, result)
         return Block(header, (), None)

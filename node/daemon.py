@@ -53,6 +53,7 @@ from node.process import collect_regularly, collect_seldom
 from node.setup import HOME_NAME, LIVE_NAME, MAIN_NAME, data_directory, own_key
 from node.signatory import Signatory
 from node.status import NodeStatus, version
+from node.succession import INHERITED_NAME
 from node.sync import Sync
 from node.tiers import Tier, check_main, libp2p_of
 from wire.keys import SigningKey
@@ -277,7 +278,8 @@ class Node:
                 self.main.app,
                 self.main.sync,
             )
-            RegionServer(self.tier.genesis, self.tier.sync, self.main.network)
+            inherited = self.tier.data / INHERITED_NAME
+            RegionServer(self.tier.genesis, self.tier.sync, self.main.network, inherited)
             self.auditor = self._auditor(self.main, on_main)
         elif self.tier.genesis.market.main is not None:
             # The main chain's own authorities are drawn where there is no other region.
@@ -426,7 +428,7 @@ class Node:
         is_main = tier.genesis.market.main is not None
         kept = tier if is_main else self.main
         anchors = self._anchors if tier is self.tier else None
-        return Regions(tier.app, None if kept is None else kept.app, anchors)
+        return Regions(tier.app, None if kept is None else kept.app, anchors, tier.sync.path)
 
     def start_task(self, work: Any) -> None:
         """Run something beside the parts; if it fails, the node stops."""

@@ -43,6 +43,20 @@ def proofs_of(texts: Sequence[str]) -> dict[bytes, bytes]:
     return found
 
 
+def keys_of(texts: Sequence[str]) -> list[bytes]:
+    """Read public keys in hexadecimal. Raises `ConfigError` for what is none."""
+    found = []
+    for text in texts:
+        try:
+            public = bytes.fromhex(text)
+        except ValueError:
+            public = b""
+        if len(public) != PUBLIC_KEY_BYTES:
+            raise ConfigError(f"{text[:24]!r} is no public key: it has 64 hexadecimal digits")
+        found.append(public)
+    return found
+
+
 def registration(
     genesis: Genesis, name: str, proofs: Mapping[bytes, bytes], escrow_micro: int
 ) -> Call:
@@ -69,16 +83,26 @@ def registration(
         raise GenesisError(
             f"chain {genesis.chain_id} is no region: its genesis names no main chain"
         )
-    missing = [key.hex() for key in genesis.authorities if key not in proofs]
-    if missing:
-        raise GenesisError(f"authority {missing[0]} has not proven that it holds its key")
-    keys = genesis.authorities
     return regions.register(
         member.region,
         name,
         genesis.chain_id,
         genesis.hash.hex(),
-        keys,
-        [proofs[key] for key in keys],
+        genesis.authorities,
+        proven(genesis, proofs),
         escrow_micro,
     )
+
+
+def proven(genesis: Genesis, proofs: Mapping[bytes, bytes]) -> list[bytes]:
+    """Return the proofs of all authorities of a genesis, in their order.
+
+    Raises
+    ------
+    GenesisError
+        One of them has proven nothing.
+    """
+    missing = [key.hex() for key in genesis.authorities if key not in proofs]
+    if missing:
+        raise GenesisError(f"authority {missing[0]} has not proven that it holds its key")
+    return [proofs[key] for key in genesis.authorities]

@@ -21,12 +21,12 @@ from consensus.errors import BlockRefused, CertificateRefused, ConsensusError, S
 from consensus.light import SignedHeader, ends_epoch
 from consensus.messages import Block, Certificate, Decided, Evidence, Header, header_hash
 from market.app import Application, BlockResult
-from market.errors import MarketError, RootMismatch
+from market.errors import MarketError, RootMismatch, StateError
 from market.receipts import Receipt
 from market.terms import Terms
 from node.blocks import BlockMaker, stored_block, stored_certificate
 from node.epochs import Epochs, set_of
-from node.errors import BadBlock, BadSnapshot, InvariantError
+from node.errors import BadBlock, BadSnapshot, InvariantError, StoreError
 from node.genesis import ChainParams
 from node.pace import Pace
 from node.store import EpochEnd, Store, StoredBlock
@@ -59,11 +59,24 @@ class Replica:
     """One home's copy of the chain and of its state.
 
     Only one task may apply blocks; others may build and check them meanwhile.
+
+    Parameters
+    ----------
+    chain_id, store, app, epochs, maker : the parts of the chain.
+    inherited : callable
+        Reads the state that a chain in another's place begins with; called once, at its beginning.
     """
 
     def __init__(
-        self, chain_id: str, store: Store, app: Application, epochs: Epochs, maker: BlockMaker
+        self,
+        chain_id: str,
+        store: Store,
+        app: Application,
+        epochs: Epochs,
+        maker: BlockMaker,
+        inherited: Callable[[], Iterable[tuple[str, bytes]]] = tuple,
     ) -> None:
+        self._inherited = inherited
         self._chain_id = chain_id
         self._store = store
         self._app = app
@@ -116,7 +129,8 @@ class Replica:
         Raises
         ------
         StoreError
-            The stored state is not the one its last certificate proves. The text is one line.
+            The stored state is not the one its last certificate proves, or what the chain is to
+            begin with is missing. The text is one line.
         """
         if self._store.height < 0:
             await self._found()
@@ -124,7 +138,10 @@ class Replica:
         return await self._load()
 
     async def _found(self) -> None:
-        result = await self._in_worker(self._app.genesis)
+        try:
+            result = await self._in_worker(lambda: self._app.genesis(self._inherited()))
+        except StateError as error:
+            raise StoreError(f"this chain cannot begin: {error}") from None
         block = self._maker.genesis_block(result)
         await self._write(block, None, result)
 

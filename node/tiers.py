@@ -37,6 +37,7 @@ from node.setup import DATABASE_NAME, EVIDENCE_NAME, PEERS_NAME, WAL_NAME
 from node.snapshots import Snapshots
 from node.status import Finality, NodeStatus
 from node.store import Store
+from node.succession import INHERITED_NAME, inherited_pairs
 from node.sync import Sync
 from node.verifier import TransactionVerifier
 from node.wal import Wal
@@ -118,7 +119,10 @@ class Tier:
         epochs = Epochs(genesis, self.app)
         verifier = TransactionVerifier(chain_id)
         maker = BlockMaker(genesis, epochs, self.app, verifier)
-        replica = Replica(chain_id, self.store, self.app, epochs, maker)
+        inherited = data / INHERITED_NAME
+        replica = Replica(
+            chain_id, self.store, self.app, epochs, maker, lambda: inherited_pairs(inherited)
+        )
         self.chain = Chain(genesis, key, replica, wal, self.network, self._now_ms)
         self._stack.callback(self.chain.close)
         transactions, blocks = topics(genesis)

@@ -13,6 +13,8 @@ from wire.codec import Plain
 _KEY_BASE: Final = 1_000_000_000
 # `contracts/anchor.star`: ROOTS_MAX.
 ROOTS_KEPT: Final = 64
+# Where a region's state says which record it has closed last.
+CLOSED_KEY: Final = "export/closed"
 _POSSESSION: Final = "commonwatt/possession/1"
 # Of a proof in one transaction; `contracts/audit.star`: PART_CHARS.
 PART_BYTES: Final = 3_500
@@ -88,6 +90,52 @@ def rotate(region: int, data: str) -> Call:
 def report_conflict(region: int, epoch: int, data: str) -> Call:
     """Show two certified blocks at one height (`consensus.messages.ConflictingCertificates`)."""
     return Call("regions", "report_conflict", {"region": region, "epoch": epoch, "data": data})
+
+
+def show_stop(region: int, data: str, value: bytes, proof: bytes) -> Call:
+    """Show the last header that a halted region has certified.
+
+    Parameters
+    ----------
+    data : the header (`consensus.light.SignedHeader`).
+    value, proof : of `CLOSED_KEY` in the state after it, encoded.
+    """
+    args = {"region": region, "data": data, "value": value.hex(), "proof": proof.hex()}
+    return Call("override", "show_stop", args)
+
+
+def propose_successor(
+    region: int,
+    chain_id: str,
+    genesis_hash: str,
+    keys: Sequence[bytes],
+    proofs: Sequence[bytes],
+    height: int,
+) -> Call:
+    """Propose a chain that takes a halted region's place, by its sponsor or a main authority.
+
+    Parameters
+    ----------
+    keys, proofs : as in `register`.
+    height : of the stop that the successor's genesis names.
+    """
+    return Call(
+        "override",
+        "propose",
+        {
+            "region": region,
+            "chain_id": chain_id,
+            "genesis_hash": genesis_hash,
+            "keys": [key.hex() for key in keys],
+            "proofs": [proof.hex() for proof in proofs],
+            "height": height,
+        },
+    )
+
+
+def approve_successor(region: int, genesis_hash: str) -> Call:
+    """Put the successor with this genesis in a region's place: one main authority's yes."""
+    return Call("override", "approve", {"region": region, "genesis_hash": genesis_hash})
 
 
 def follow(data: str) -> Call:

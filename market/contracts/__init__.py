@@ -15,7 +15,8 @@ SEALED_CONTRACTS: Final = ("sealed",)
 # Beside them, where the chain is a region of a main chain; and what a main chain has instead.
 REGION_CONTRACTS: Final = ("export",)
 MAIN_CONTRACTS: Final = (
-    "ledger", "tariff", "regions", "anchor", "audit", "exchange", "footprint", "governance",
+    "ledger", "tariff", "regions", "anchor", "audit", "exchange", "footprint", "override",
+    "governance",
 )  # fmt: skip
 
 ALL: Final = (

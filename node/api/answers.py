@@ -34,7 +34,7 @@ from market.app import Application
 from market.errors import QueryError
 from node.api.control import Answer, integer
 from node.api.explain import Explainer
-from node.api.views import Views
+from node.api.views import Views, homes_of
 from node.bill import Bills, to_hex
 from node.errors import ControlError
 from node.household import Household
@@ -142,7 +142,7 @@ class Answers:
                 "account": self._account(home.address),
                 "total": client.total(self._app.query, home.number),
             }
-            for home in client.homes(self._app.query)
+            for home in homes_of(self._app)
         ]
 
     async def latencies(self, question: Mapping[str, Any]) -> Any:
@@ -153,7 +153,7 @@ class Answers:
         """The money supply, and what all accounts hold."""
         supply = client.money(self._app.query)
         # Whoever may hold money: homes, the regulator, and authorities that are no homes.
-        addresses = {home.address for home in client.homes(self._app.query)}
+        addresses = {home.address for home in homes_of(self._app)}
         addresses |= {member.address for member in governance.members(self._app.query)}
         addresses |= {self._app.params.regulator}
         accounts = [self._account(address) for address in addresses]

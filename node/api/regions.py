@@ -5,20 +5,28 @@ regions                    all regions, as the main chain has them (of a home's:
 region {number}            one of them: status, authorities, money, what is anchored
 checkpoint_proof {number}  what has become of this region's checkpoint, as an `AnchorProof`, hex
 main_path {epoch, height}  signed headers of the main chain, as `path` has them of the region, hex
+stop {epoch}               what shows the main chain, which knows the region's set of that epoch,
+                           where the region stands: calls in their order
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeAlias
 
+from consensus.light import SignedHeaders
 from market.app import Application
+from market.client import regions
 from market.errors import QueryError
 from node.anchoring import NUMBER_MAX, Anchors
 from node.api.control import Answer, integer
 from node.bill import to_hex
-from node.errors import AbsentError, ControlError
+from node.errors import AbsentError, ControlError, GenesisError
+from node.succession import stop_call
+from wire.codec import encode
 
 REGIONS_MAX: Final = 1_000
 _PAGE: Final = 100
+
+Path: TypeAlias = Callable[[int, int], Awaitable[SignedHeaders]]
 
 
 class Regions:
@@ -32,9 +40,18 @@ class Regions:
         The main chain's, where it is kept: beside the own chain, or as it.
     anchors : Anchors or None
         Of a node that keeps both.
+    path : callable
+        Returns the way to a header of the own chain: `node.archive.Archive.path`.
     """
 
-    def __init__(self, own: Application, main: Application | None, anchors: Anchors | None) -> None:
+    def __init__(
+        self,
+        own: Application,
+        main: Application | None,
+        anchors: Anchors | None,
+        path: Path,
+    ) -> None:
+        self._path = path
         self._own = own
         self._main = main
         self._anchors = anchors
@@ -48,6 +65,7 @@ class Regions:
             "region": self.region,
             "checkpoint_proof": self.checkpoint_proof,
             "main_path": self.main_path,
+            "stop": self.stop,
         }
 
     async def regions(self, question: Mapping[str, Any]) -> Any:
@@ -83,6 +101,7 @@ class Regions:
             asked = {"region": number, "epoch": found["epoch"]}
             found["authorities"] = main.query("regions", "authorities", asked)
             found["funds"] = main.query("regions", "funds", {"region": number})
+            found["override"] = main.query("override", "status", {"region": number})
         if number == self._region:
             found["inside"] = self._inside()
         return found
@@ -113,6 +132,7 @@ class Regions:
                 anchored = own.query("export", "anchored", {})
                 head = own.query("export", "main_head", {})
                 traded = own.query("export", "traded", {})
+                suspended = own.query("export", "is_suspended", {})
         except QueryError as error:
             raise ControlError(f"{error.code}: {error.message}") from None
         return {
@@ -125,6 +145,7 @@ class Regions:
             "anchored_to_height": anchored["to_height"],
             "main_height": head["height"],
             "traded": traded,
+            "suspended": suspended,
         }
 
     async def checkpoint_proof(self, question: Mapping[str, Any]) -> Any:
@@ -136,6 +157,22 @@ class Regions:
         """Signed headers of the main chain."""
         epoch, height = (integer(question, name, 0, 2**62) for name in ("epoch", "height"))
         return to_hex(await self._need_anchors().path(epoch, height))
+
+    async def stop(self, question: Mapping[str, Any]) -> Any:
+        """What shows the main chain the last block of this region: sets, and the block."""
+        epoch = integer(question, "epoch", 0, 2**62)
+        if self._region is None:
+            raise AbsentError("this chain is no region of a main chain: it is a street by itself")
+        headers = await self._path(epoch, self._own.height)
+        if not headers or headers[-1].header.height < self._own.height:
+            raise ControlError("the way to this region's last block is not here: try again")
+        try:
+            with self._own.at_rest():
+                shown = stop_call(self._region, self._own, headers[-1])
+        except GenesisError as error:
+            raise ControlError(f"{error}") from None
+        calls = [regions.rotate(self._region, encode(end).hex()) for end in headers[:-1]]
+        return [call._asdict() for call in (*calls, shown)]
 
     def _need_anchors(self) -> Anchors:
         if self._anchors is None:

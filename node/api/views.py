@@ -157,7 +157,7 @@ class Views:
     def account(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """What an account has: `account` is an address, a home's name, or `regulator`."""
         address = self._address(question.get("account"))
-        home = next((h for h in client.homes(self._query) if h.address == address), None)
+        home = next((h for h in self._homes() if h.address == address), None)
         try:
             money = client.account(self._query, address)
         except QueryError as error:
@@ -217,7 +217,7 @@ class Views:
 
     def name_of(self, address: str) -> str:
         """What an account is called: its home's name, the meter's, the regulator, or itself."""
-        for home in client.homes(self._query):
+        for home in self._homes():
             if address == home.meter:
                 return f"{home.name}'s meter"
             if address == home.address:
@@ -236,6 +236,9 @@ class Views:
         return finality_of_slot(self._query, main, member.region, slot)
 
     # -- parts -------------------------------------------------------------------------------
+
+    def _homes(self) -> list[client.Home]:
+        return homes_of(self._app)
 
     def _elsewhere(self, slot: int) -> list[client.Elsewhere]:
         """Return what was traded with other regions; nothing where the region does not."""
@@ -331,9 +334,7 @@ class Views:
         return f"{moment:%Y-%m-%d %H:%M}"
 
     def _names(self) -> dict[int, str]:
-        return {client.GRID: GRID_NAME} | {
-            home.number: home.name for home in client.homes(self._query)
-        }
+        return {client.GRID: GRID_NAME} | {home.number: home.name for home in self._homes()}
 
     def _need(self, mechanisms: tuple[str, ...], what: str, instead: str) -> None:
         mechanism = self._app.params.mechanism
@@ -358,7 +359,7 @@ class Views:
 
     def _home(self, name: object) -> client.Home:
         """The home of a name or an address."""
-        homes = client.homes(self._query)
+        homes = self._homes()
         found = [home for home in homes if name in (home.name, home.address)]
         if len(found) == 1:
             return found[0]
@@ -370,6 +371,11 @@ class Views:
         raise UnknownError(
             f"no home is called {str(name)[:64]!r}; there are {_some(home.name for home in homes)}"
         )
+
+
+def homes_of(app: Application) -> list[client.Home]:
+    """Return a chain's homes, in the order of their numbers; a main chain has none."""
+    return [] if app.params.main is not None else client.homes(app.query)
 
 
 def _plain(value: msgspec.Struct) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the groups of commands share: options, whom to ask, how to print."""
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 if TYPE_CHECKING:
+    from market.client import Call
     from node.config import Config
 
 EXIT_FAILED: Final = 1
@@ -40,6 +42,28 @@ def data_of(config: Path, node: Path | None) -> Path:
         return node
     own = settings(config)
     return own.path(own.node.data)
+
+
+def main_data_of(config: Path, node: Path | None) -> Path:
+    """Return the data directory of a node on the main chain: the named one, or one's own."""
+    from node.setup import MAIN_NAME
+
+    if node is not None:
+        return node
+    own = settings(config)
+    data = own.path(own.node.data)
+    return data / MAIN_NAME if own.main is not None else data
+
+
+def decide_on_main(
+    config: Path, node: Path | None, call: "Call", key: Path | None
+) -> dict[str, Any]:
+    """Have a call decided on the main chain: as this key's owner, or as this node without one."""
+    from node.api.governor import decide_as
+    from node.setup import own_key, read_key
+
+    signer = own_key(settings(config)) if key is None else read_key(key)
+    return asyncio.run(decide_as(signer, call, main_data_of(config, node)))
 
 
 def own_address(config: Path) -> str:

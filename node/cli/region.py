@@ -15,16 +15,22 @@ from node.cli.options import (
     JsonOption,
     NodeOption,
     data_of,
+    decide_on_main,
+    main_data_of,
     micro_of,
     money,
     print_json,
     settings,
 )
+from node.cli.override import override_app
 
 region_app = typer.Typer(
     help="Regions and their main chain: who there is, and what of them is anchored.",
     no_args_is_help=True,
 )
+
+
+region_app.add_typer(override_app, name="override")
 
 
 @region_app.command("list")
@@ -68,6 +74,8 @@ def region_show(
         typer.echo(f"  authorities of epoch {found['epoch']}")
         for public in found["authorities"]:
             typer.echo(f"    {public}")
+    if found.get("override", {}).get("stop"):
+        _print_stop(found["override"])
     inside = found if "closed" in found else found.get("inside")
     if inside is not None:
         traded = inside["traded"]
@@ -75,6 +83,8 @@ def region_show(
             f"  by its own state: height {inside['height']}, checkpoint {inside['closed']} closed, "
             f"{inside['anchored']} known to be anchored, by main block {inside['main_height']}"
         )
+        if inside["suspended"]:
+            typer.echo("  nothing is traded: the main chain has anchored nothing for too long")
         typer.echo(
             f"  traded with others: {traded['exported_wh']} Wh sold for "
             f"{money(traded['got_micro'])}, {traded['imported_wh']} Wh bought for "
@@ -96,7 +106,7 @@ def region_carbon(
 
     entry = "totals" if period is None else "reports"
     args = {} if period is None else {"period": period}
-    data = _main_data(config, node)
+    data = main_data_of(config, node)
     rows = asyncio.run(ask(data, "query", contract="footprint", entry=entry, args=args))
     if as_json:
         print_json(rows)
@@ -118,16 +128,24 @@ AmountArgument = Annotated[float, typer.Argument(help="In the currency's unit.")
 
 
 @region_app.command("prove")
-def region_prove(config: ConfigOption = CONFIG) -> None:
-    """Print this authority's proof that it holds its key and means its region, for `create`."""
+def region_prove(
+    genesis: Annotated[
+        Path | None, typer.Option(help="Of this genesis file. [default: this home's]")
+    ] = None,
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Print this authority's proof that it holds its key and means its region, for `create`.
+
+    With the genesis of a region's successor it is for `override propose`.
+    """
     from node.genesis import read_genesis
     from node.registration import prove_possession
     from node.setup import own_key
 
     own = settings(config)
     key = own_key(own)
-    genesis = read_genesis(own.path(own.node.genesis))
-    typer.echo(f"{key.public.hex()}={prove_possession(genesis, key).hex()}")
+    meant = read_genesis(own.path(own.node.genesis) if genesis is None else genesis)
+    typer.echo(f"{key.public.hex()}={prove_possession(meant, key).hex()}")
 
 
 @region_app.command("create")
@@ -152,7 +170,7 @@ def region_create(
 
     region = read_genesis(genesis)
     call = registration(region, name, proofs_of(proof), micro_of(escrow, "--escrow"))
-    done = _decide(config, node, call, key)
+    done = decide_on_main(config, node, call, key)
     number = call.args["region"]
     print_done(done, as_json, f"region {number} is proposed; authorities of the main chain approve")
 
@@ -166,7 +184,7 @@ def region_approve(
     """Let a proposed region in: this authority's yes; a quorum's decides."""
     from market.client import regions
 
-    done = _decide(config, None, regions.approve(number), None)
+    done = decide_on_main(config, None, regions.approve(number), None)
     live = any(name == "region_status" for _, name, _ in done["events"])
     print_done(done, as_json, f"region {number} is {'live' if live else 'still proposed'}")
 
@@ -184,7 +202,9 @@ def region_deposit(
     from market.client import regions
 
     call = regions.deposit(number, micro_of(amount, "AMOUNT"))
-    print_done(_decide(config, node, call, key), as_json, f"the escrow of region {number} is more")
+    print_done(
+        decide_on_main(config, node, call, key), as_json, f"the escrow of region {number} is more"
+    )
 
 
 @region_app.command("withdraw")
@@ -200,7 +220,9 @@ def region_withdraw(
     from market.client import regions
 
     call = regions.withdraw(number, micro_of(amount, "AMOUNT"))
-    print_done(_decide(config, node, call, key), as_json, f"the escrow of region {number} is less")
+    print_done(
+        decide_on_main(config, node, call, key), as_json, f"the escrow of region {number} is less"
+    )
 
 
 @region_app.command("leave")
@@ -214,7 +236,7 @@ def region_leave(
     """Take a region out, by its sponsor; bond and escrow are held for a while after."""
     from market.client import regions
 
-    done = _decide(config, node, regions.leave(number), key)
+    done = decide_on_main(config, node, regions.leave(number), key)
     print_done(done, as_json, f"region {number} has left; `region reclaim` once the hold is over")
 
 
@@ -229,28 +251,8 @@ def region_reclaim(
     """Take back bond and escrow of a region that has left, by its sponsor."""
     from market.client import regions
 
-    done = _decide(config, node, regions.reclaim(number), key)
+    done = decide_on_main(config, node, regions.reclaim(number), key)
     print_done(done, as_json, f"bond and escrow of region {number} are the sponsor's again")
-
-
-def _decide(config: Path, node: Path | None, call: Any, key: Path | None) -> dict[str, Any]:
-    """Have a call decided on the main chain: as the sponsor, or as this node if `key` is None."""
-    from node.api.governor import decide_as
-    from node.setup import own_key, read_key
-
-    signer = own_key(settings(config)) if key is None else read_key(key)
-    return asyncio.run(decide_as(signer, call, _main_data(config, node)))
-
-
-def _main_data(config: Path, node: Path | None) -> Path:
-    """Return the data directory of a node on the main chain: the named one, or one's own."""
-    from node.setup import MAIN_NAME
-
-    if node is not None:
-        return node
-    own = settings(config)
-    data = own.path(own.node.data)
-    return data / MAIN_NAME if own.main is not None else data
 
 
 def verify(
@@ -289,6 +291,16 @@ def verify(
         _print_proof(view)
     if view["finality"] == "regional":
         raise typer.Exit(EXIT_FAILED)
+
+
+def _print_stop(override: dict[str, Any]) -> None:
+    stop, proposal = override["stop"], override["proposal"]
+    typer.echo(f"  stopped at height {stop['height']}, {stop['number']} checkpoints closed by then")
+    if proposal is not None:
+        typer.echo(
+            f"  to be succeeded by chain {proposal['chain_id']}, genesis "
+            f"{proposal['genesis_hash'][:16]}; {len(proposal['votes'])} votes for it"
+        )
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from consensus.sync_messages import Nothing
 from node.anchoring import AnchorReader, ProveCheckpoint, anchor_view
 from node.errors import ConfigError, ControlError, ProofError
 from node.poster import QUESTION_BYTES_MAX, GetCheckpoint, read_checkpoint
-from node.registration import proofs_of
+from node.registration import keys_of, proofs_of
 from tests.fuzz.chain_targets import encoded
 from tests.fuzz.judge import Target
 from tests.fuzz.node_targets import finished
@@ -77,14 +77,16 @@ def anchor_proof() -> Target:
 
 
 def possession_proof() -> Target:
-    """An authority's proof as text, for whoever registers its region."""
+    """An authority's proof, or its key, as text, for whoever registers its region."""
     true = {bytes(range(32)): bytes(64)}
     good = "=".join(part.hex() for part in next(iter(true.items())))
 
-    def read(data: bytes) -> dict[bytes, bytes]:
-        return proofs_of([data.decode("latin-1")])
+    def read(data: bytes) -> dict[bytes, bytes] | list[bytes]:
+        text = data.decode("latin-1")
+        return proofs_of([text]) if "=" in text else keys_of([text])
 
-    return Target("possession-proof", read, (ConfigError,), (good.encode(),), kind="text")
+    seeds = (good.encode(), good[:64].encode())
+    return Target("possession-proof", read, (ConfigError,), seeds, kind="text")
 
 
 TARGETS: Final = (

@@ -24,7 +24,7 @@ from market.vm.host import Host
 from market.vm.journal import Journal, State, load
 from market.vm.starlark import StarlarkEngine
 from node import certifier, replay
-from node.audits import GetGenesis, decode_region_question
+from node.audits import GetGenesis, GetInherited, decode_region_question
 from node.replay import FraudProof
 from tests.fuzz.chain_targets import encoded, known
 from tests.fuzz.judge import Target
@@ -173,7 +173,7 @@ def fraud_proof() -> Target:
 
 def region_question() -> Target:
     """What an auditor asks of a region's authority."""
-    asked: list[Any] = [GetGenesis(), GetStatus(), GetHeaders(1, 5), GetPath(0, 9)]
+    asked: list[Any] = [GetGenesis(), GetInherited(3), GetStatus(), GetHeaders(1, 5), GetPath(0, 9)]
     asked += [GetBlocks(3, 2), GetManifest(b"\x05" * 32), GetChunk(b"\x05" * 32, 7)]
     return Target(
         "region-question", decode_region_question, (DecodeError,), encoded(asked), encode=encode

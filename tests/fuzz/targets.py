@@ -130,6 +130,7 @@ INSIDE: Final = frozenset(
         ("market/vm/host.py", "bytes.fromhex"),
         ("market/vm/witness.py", "bytes.fromhex"),
         ("node/audits.py", "bytes.fromhex"),
+        ("node/succession.py", "bytes.fromhex"),
         ("market/vm/host.py", "msgspec.msgpack.Decoder"),
         ("study/cells.py", "msgspec.convert"),
         ("study/cells.py", "msgspec.json.decode"),

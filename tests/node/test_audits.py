@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -37,8 +38,10 @@ from node.network.memory import Hub, MemoryNetwork
 from node.replay import Verdict, judge
 from tests.node.network.homes import until
 from tests.regions.cheat import CHEATS, Cheating
-from tests.regions.grid import SLOT, Certified, Main, Region, certify, key
+from tests.regions.grid import HALT_MS, SLOT, Certified, Main, Region, certify, key
 from tests.regions.test_fraud import trade
+from tests.regions.test_override import override
+from tests.regions.test_two_tiers import record_of
 from wire.codec import encode
 from wire.keys import SigningKey
 
@@ -112,6 +115,7 @@ class World:
         self.main.admit(region)
         self.main.admit(self.other)
         self.hub = Hub()
+        self.inherited = Path("nothing is inherited")
         self.now_ms = 0
         self._shown = 0
         self.auditor: Auditor
@@ -156,7 +160,7 @@ class World:
 
     def _network(self, one: SigningKey, what: Shown) -> MemoryNetwork:
         network = MemoryNetwork(one.peer_id, self.hub)
-        RegionServer(self.region.genesis, what, network)
+        RegionServer(self.region.genesis, what, network, self.inherited)
         return network
 
     async def step(self) -> list[str]:
@@ -192,6 +196,35 @@ async def test_an_honest_region_is_audited_and_followed_from_there() -> None:
         firsts = [question.first for question in shown.asked if isinstance(question, GetBlocks)]
         assert min(firsts) == before + 1
         assert world.auditor.counts == {"audited": 2, "failed": 0, "accused": 0}
+
+
+async def test_a_successor_is_audited_from_what_it_began_with(tmp_path: Path) -> None:
+    world = World(Region(1))
+    trade(world.region)
+    world.anchor()
+    async with world.shown_by(Shown(world.region)):
+        assert await world.step() == ["audit_ok"]
+    main, before = world.main, world.region
+    main.block(at_ms=main.time_ms + HALT_MS + 1_000)
+    successor = override(main, before)
+    # The other region is heard of again, so that its authorities are drawn.
+    world.other.block()
+    assert main.anchor(world.other, world.other.checkpoints[-1]).code == "ok"
+    world.region, world._shown, successor.checkpoints = successor, 0, []
+    world.inherited = tmp_path / "inherited"
+    world.inherited.write_bytes(b"".join(chunks_of(successor.inherited)))
+    successor.block(at_ms=successor.time_ms + 60_000)
+    world.anchor()
+    async with world.shown_by(Shown(successor)):
+        assert await world.step() == ["audit_ok"]
+    assert world.audited() == record_of(successor.checkpoints[-1]).number
+    # Who shows another beginning shows nothing.
+    successor.block(at_ms=successor.time_ms + 60_000)
+    world.anchor()
+    world.inherited.write_bytes(b"".join(chunks_of(successor.app.state_items())))
+    async with world.shown_by(Shown(successor)):
+        assert await world.step() == []
+    assert world.auditor.counts["failed"] == 1
 
 
 async def test_a_snapshot_spares_what_is_audited_already() -> None:

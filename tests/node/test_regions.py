@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from consensus.light import SignedHeaders
 from market.app import Application
 from market.client import regions
 from node.api.regions import Regions
@@ -26,8 +27,12 @@ def both() -> tuple[Region, Main]:
     return region, main
 
 
+async def nowhere(epoch: int, height: int) -> SignedHeaders:
+    return ()
+
+
 def told(own: Application, main: Application | None, name: str, **question: Any) -> Any:
-    return asyncio.run(Regions(own, main, None).table()[name](question))  # type: ignore[arg-type]
+    return asyncio.run(Regions(own, main, None, nowhere).table()[name](question))  # type: ignore[arg-type]
 
 
 def test_the_main_chain_is_asked_where_it_is_kept(both: tuple[Region, Main]) -> None:
@@ -80,3 +85,11 @@ def test_a_slot_is_as_final_as_the_chain_asked_knows(both: tuple[Region, Main]) 
     region.ok(region.home_keys[0], regions.follow(main.signed_header(main.head)))
     region.ok(region.home_keys[0], main.anchored(1))
     assert Views(region.app).finality(SLOT) == "anchored"
+
+
+def test_what_is_sent_to_the_main_chain_is_explained_there(both: tuple[Region, Main]) -> None:
+    """It has no homes whose names an account could have."""
+    region, main = both
+    assert Views(main.app).name_of(region.sponsor.address) == region.sponsor.address
+    account = Views(main.app).account({"account": region.sponsor.address})
+    assert (account["home"], account["account"].held_micro) == (None, BOND + ESCROW)

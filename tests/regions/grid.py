@@ -117,6 +117,7 @@ class Chain:
         keys: Sequence[SigningKey],
         epoch_blocks: int = EPOCH_BLOCKS,
         twin: Engine | None = None,
+        inherited: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         self.genesis = genesis_of(market, keys, epoch_blocks)
         founding = self.genesis.founding()
@@ -124,15 +125,15 @@ class Chain:
         self.keys = {one.public: one for one in keys}
         self.app = self.application(market, None, founding, natives())
         self.query = self.app.query
-        founded = self.app.genesis()
+        founded = self.app.genesis(inherited)
         verifier = TransactionVerifier(self.chain_id)
         self.maker = BlockMaker(self.genesis, Epochs(self.genesis, self.app), self.app, verifier)
         self.first = self.maker.genesis_block(founded).header
         self.app.commit(founded)
         self.twin = None if twin is None else Application(market, twin, founding, natives())
         if self.twin is not None:
-            self.twin.commit(self.twin.genesis())
-        self.time_ms = market.genesis_ms
+            self.twin.commit(self.twin.genesis(inherited))
+        self.time_ms = market.begins_ms
         self.head: Certified | None = None
         self.blocks: list[Certified] = []
         self._nonces: dict[str, int] = {}
@@ -235,6 +236,7 @@ class Region(Chain):
         exports: ExportRules | None = None,
         line_of: Sequence[int] = (),
         balance_micro: int = 10_000_000,
+        unanchored_max_ms: int = 24 * 3_600_000,
         **changes: object,
     ) -> None:
         self.number = number
@@ -246,7 +248,9 @@ class Region(Chain):
             for place, (one, meter) in enumerate(zip(self.home_keys, self.meters, strict=True), 1)
         )  # fmt: skip
         mains = tuple(one.public for one in MAIN_KEYS)
-        membership = Membership(number, MAIN_ID, mains, exports=exports)
+        membership = Membership(
+            number, MAIN_ID, mains, exports=exports, unanchored_max_ms=unanchored_max_ms
+        )
         market = params(homes=entries, chain_id=f"region-{number}", region=membership, **changes)
         seated = [key(f"region {number}/authority {seat}") for seat in range(seats)]
         self.seated = seated

@@ -29,6 +29,7 @@ def test_a_region_learns_that_its_record_is_anchored() -> None:
         "number": 1,
         "to_height": 1,
         "main_height": main.height,
+        "time_ms": region.checkpoints[0].header.time_ms,
     }
     assert region.query("export", "main_head", {}) == {
         "epoch": 0,

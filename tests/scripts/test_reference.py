@@ -23,6 +23,7 @@ WITHOUT_JSON = {
     "key recovery-code",
     "key restore",
     "key show-address",
+    "region override genesis",
     "region prove",
     "restore",
     "run",
