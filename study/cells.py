@@ -141,13 +141,14 @@ def run_cells(
 def _interruptible() -> Iterator[Callable[[], None]]:
     """Hold Ctrl-C back to where nothing runs: hand out what raises `KeyboardInterrupt` then.
 
-    Raised inside a contract it would be the contract's fault to the machine, and the cell would go
-    on without that transaction.
+    So what a cell has cost is not lost. Whoever asks again does not want to wait for it.
     """
     asked = threading.Event()
 
     def note(number: int, frame: FrameType | None) -> None:
         del number, frame
+        if asked.is_set():
+            raise KeyboardInterrupt
         asked.set()
 
     def check() -> None:

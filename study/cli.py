@@ -28,6 +28,13 @@ JobsOption = Annotated[
 ]
 PlotsOption = Annotated[bool, typer.Option("--plots/--no-plots", help="Draw, or only tables.")]
 
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        help="here: processes of this machine; dask: its own workers, or ADDRESS of a scheduler."
+    ),
+]
+
 DataOption = Annotated[
     Path | None,
     typer.Option("--data", help="Measurements to make the types of. [default: built-in types]"),
@@ -113,6 +120,31 @@ def huang(
         _print(out, written, checks)
 
 
+@study_app.command("compare")
+def compare(
+    out: OutOption,
+    homes: Annotated[int, typer.Option(help="Homes; six of ten have PV and a battery.")] = 12,
+    days: Annotated[int, typer.Option(help="How long.")] = 1,
+    seeds: SeedsOption = 3,
+    only: Annotated[
+        str, typer.Option(help="Cases whose names begin so, several with semicolons; or all.")
+    ] = "all",
+    jobs: JobsOption = None,
+    engine: EngineOption = "here",
+) -> None:
+    """One community under all mechanisms and agents, held against the social optimum."""
+    with _said(out):
+        from study.compare.run import Plan, run
+        from study.compare.setting import Setting, cases_of
+        from study.engines import executor_of
+
+        plan = Plan(cases_of(only), Setting(homes=homes, days=days), seeds)
+        plan.settings()
+        with executor_of(engine, jobs) as (executor, at_a_time):
+            written = run(out=out, plan=plan, jobs=at_a_time, tell=_bar(), executor=executor)
+        _print(out, written, [])
+
+
 @study_app.command("sweep")
 def sweep(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What to vary.")],
@@ -120,19 +152,24 @@ def sweep(
     data: DataOption = None,
     zone: ZoneOption = "Australia/Sydney",
     jobs: JobsOption = None,
+    engine: EngineOption = "here",
 ) -> None:
     """Run a study over every combination of some settings; a table of what came of each."""
     with _said(out):
         from study.ce.data import types_of
+        from study.engines import executor_of
         from study.sweep import read_sweep, run
 
-        written = run(
-            out=out,
-            sweep=read_sweep(config),
-            types=types_of(data, zone),
-            jobs=jobs or os.cpu_count() or 1,
-            tell=_bar(),
-        )
+        wanted = read_sweep(config)
+        with executor_of(engine, jobs) as (executor, at_a_time):
+            written = run(
+                out=out,
+                sweep=wanted,
+                types=types_of(data, zone),
+                jobs=at_a_time,
+                tell=_bar(),
+                executor=executor,
+            )
         _print(out, written, [])
 
 

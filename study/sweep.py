@@ -11,6 +11,7 @@ storage_wh = [0, 5000]
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -100,6 +101,7 @@ def run(
     types: Types,
     jobs: int,
     tell: Callable[[Progress], None],
+    executor: Executor | None = None,
 ) -> list[str]:
     """Run a sweep's cells; write `sweep.csv`, a row for each. Raises `StudyError`."""
     about = {"study": f"sweep of {sweep.study}", "contracts": contracts.fingerprint()[:16]}
@@ -108,13 +110,18 @@ def run(
         about |= {"model": CE_MODEL, "data": digest_of(types)}
         settings: list[CeSetting] = sweep.settings(CeSetting)
         days = run_cells(
-            Results(out, about, Day), settings, partial(run_day, types=types), jobs, tell
+            Results(out, about, Day),
+            settings,
+            partial(run_day, types=types),
+            jobs,
+            tell,
+            executor,
         )
         rows = [_of_day(days[one]) for one in settings]
     else:
         about["model"] = HU_MODEL
         cases: list[HuSetting] = sweep.settings(HuSetting)
-        courses = run_cells(Results(out, about, Course), cases, run_market, jobs, tell)
+        courses = run_cells(Results(out, about, Course), cases, run_market, jobs, tell, executor)
         rows = [_of_course(courses[one]) for one in cases]
     changes = [change for change in sweep.combinations() for _ in range(sweep.seeds)]
     seeds = [seed for _ in sweep.combinations() for seed in range(1, sweep.seeds + 1)]

@@ -58,4 +58,6 @@ class Engine(Protocol):
             As the host recorded it in `host.failure`, or a `Fault` of the contract's own.
         HostFailure
             The host failed; the node must stop.
+        KeyboardInterrupt
+            As everywhere: an interruption is nobody's fault.
         """

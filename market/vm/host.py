@@ -38,6 +38,8 @@ BORDER_CHARS_MAX: Final = 32 * 1_048_576
 BATCH_MAX: Final = 65_536
 TEXTS_KEPT_MAX: Final = 4_096
 TEXT_KEPT_BYTES_MAX: Final = 1_024
+# Of more values at once the kept texts would push each other out.
+TEXTS_JOINED_MAX: Final = 16
 
 
 class Event(NamedTuple):
@@ -86,6 +88,10 @@ def to_text(value: Plain) -> str:
 def _text_of(data: bytes) -> str:
     """Return the text of a stored value: rules and records are read in every transaction."""
     return to_text(_unpack(data))
+
+
+def _as_text(data: bytes) -> str:
+    return _text_of(data) if len(data) <= TEXT_KEPT_BYTES_MAX else to_text(_unpack(data))
 
 
 def from_text(text: str) -> Plain:
@@ -209,7 +215,7 @@ class Host:
             self.meter.charge(COST["kv_get"])
             return "null"
         self.meter.charge_bytes("kv_get", len(data))
-        return _text_of(data) if len(data) <= TEXT_KEPT_BYTES_MAX else to_text(_unpack(data))
+        return _as_text(data)
 
     @_kept
     def kv_get_many(self, keys: str) -> str:
@@ -346,6 +352,8 @@ class Host:
         size = sum(len(data) for data in found if data is not None)
         self.meter.charge_bytes("kv_scan", size)
         self.meter.charge(COST["kv_row"] * len(found))
+        if len(found) <= TEXTS_JOINED_MAX:
+            return f"[{','.join(['null' if data is None else _as_text(data) for data in found])}]"
         return to_text([None if data is None else _unpack(data) for data in found])
 
     def _put(self, key: str, value: Plain, flat: int = COST["kv_put"]) -> None:

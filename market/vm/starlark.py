@@ -2,7 +2,8 @@
 
 The engine calls back every thousand ticks, at the same point on every machine, and holds the
 interpreter's lock in between. A host function's exception comes back as a bare `StarlarkError`;
-its cause is taken from the host, never from the error's text.
+its cause is taken from the host, never from the error's text. One cause the host cannot see: Ctrl-C
+while a value crosses the border (`_is_interruption`).
 """
 
 import threading
@@ -22,6 +23,22 @@ from market.vm.gate import Program
 _LOAD_TICKS_MAX: Final = 100_000
 # Of all chains in this process together.
 MODULES_MAX: Final = 128
+
+
+# How the engine begins to say so. It shows a contract's text indented and what a contract fails
+# with behind "fail: ", so no contract can say this.
+_INTERRUPTED: Final = "error: KeyboardInterrupt:"
+
+
+def _is_interruption(error: Exception) -> bool:
+    """Tell whether it was raised in the conversion of a value: then it is no fault of the contract.
+
+    Python interrupts its main thread only; a node executes blocks in another.
+    """
+    if not isinstance(error, starlark.StarlarkError):
+        return False
+    said = (line for line in str(error).split("\n") if line.startswith("error:"))
+    return next(said, "").startswith(_INTERRUPTED)
 
 
 class StarlarkEngine:
@@ -78,7 +95,12 @@ class StarlarkEngine:
             return str(module.call_with(options, f"{entry}__entry", arguments).value)
         except Exception as error:
             if host.failure is not None:
+                cause = host.failure.__cause__
+                if cause is not None and not isinstance(cause, Exception):
+                    raise cause from None
                 raise host.failure from error
+            if _is_interruption(error):
+                raise KeyboardInterrupt from error
             if isinstance(error, starlark.StarlarkError):
                 host.detail = str(error)
                 host.failure = Fault("contract_fault", "the contract has a bug and was stopped")

@@ -116,6 +116,7 @@ class Community:
                 self._starting.setdefault(window, []).append((user, interval))
         self._asked: dict[int, tuple[int, int]] = {}
         self._offered: dict[tuple[int, int], int] = {}
+        self._bands: dict[int, Band] = {}
 
     def _params(self) -> MarketParams:
         # An hour before, so that the first intervals can be asked for.
@@ -273,8 +274,13 @@ class Community:
             self.chain.post(meter, client.post_reading(slot, import_wh, export_wh, slot))
 
     def _band(self, slot: int) -> Band:
-        grid = client.grid_price(self.chain.query, slot)
-        return Band(grid.feed_in_micro_per_kwh, grid.tariff_micro_per_kwh)
+        """Return the slot's tariff and feed-in, asked for once: nobody posts other tables."""
+        known = self._bands.get(slot)
+        if known is None:
+            grid = client.grid_price(self.chain.query, slot)
+            known = Band(grid.feed_in_micro_per_kwh, grid.tariff_micro_per_kwh)
+            self._bands[slot] = known
+        return known
 
     # -- what came of it
     def _sum(self) -> Day:

@@ -59,10 +59,10 @@ class Store:
         """
         if minute <= self.minute:
             return
-        level, over = self._levels(self.minute, minute)
+        level, lost = self._levels(self.minute, minute)
         if level.min() < 0:
             raise InvariantError(f"a battery at {level.min()} Wh: more was promised than there is")
-        self.overflow[self.minute : minute] = over
+        self.overflow[self.minute : minute] = np.diff(lost, prepend=0)
         self.energy_wh, self.minute = int(level[-1]), minute
 
     def room(self, start: int, end: int) -> int:
@@ -74,7 +74,7 @@ class Store:
         return max(0, int(min(shares.min(), after[length - 1 :].min())))
 
     def _levels(self, start: int, end: int) -> tuple[IntArray, IntArray]:
-        """Return the state of charge after each minute, and what overflows in each. [Wh]"""
+        """Return the state of charge after each minute, and what has overflowed by then. [Wh]"""
         free = self.energy_wh + np.cumsum(self._flow[start:end])
         lost = np.maximum.accumulate(np.maximum(free - self.capacity_wh, 0))
-        return free - lost, np.diff(lost, prepend=0)
+        return free - lost, lost

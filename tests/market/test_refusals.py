@@ -265,7 +265,11 @@ def test_the_ledger_serves_its_keepers_only() -> None:
         outcome = executor.run(journal, "ledger", entry, args, env, TRANSACTION_CAPS)
         assert outcome.error is not None
         assert outcome.error.reason == "not_keeper"
-    for entry, args in (("positions", {"slot": SLOT}), ("close", {"slot": SLOT, "rows": []})):
+    for entry, args in (
+        ("positions", {"slot": SLOT}),
+        ("close", {"slot": SLOT, "rows": []}),
+        ("learn", {"limits": [[1, 1]]}),
+    ):
         outcome = executor.run(Journal(state), "market", entry, args, {}, TRANSACTION_CAPS)
         assert outcome.error is not None
         assert outcome.error.reason == "not_keeper"

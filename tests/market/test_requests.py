@@ -161,6 +161,46 @@ def test_a_homes_requests_in_a_slot_are_bounded() -> None:
     ok(street.home(2, both))
 
 
+def suggested(street: Street, slot: int = SLOT) -> tuple[int, int]:
+    prices = client.prices(street.query, slot)
+    return prices.suggested_sell_micro_per_kwh, prices.suggested_buy_micro_per_kwh
+
+
+def test_suggested_prices_learn_from_accepted_offers() -> None:
+    """CE 5-6: what was accepted is remembered, what is asked for and offered moves the price."""
+    street = market()
+    band, middle = TARIFF - FEED_IN, (TARIFF + FEED_IN) // 2
+    assert suggested(street) == (middle, middle)
+    start, end = SLOT * SLOT_MS, (SLOT + 1) * SLOT_MS
+    ok(street.home(1, client.post_request(start, end, 600, limit_micro_per_kwh=180_000)))
+    # Asked for and nothing offered: x is 1.
+    assert suggested(street) == (middle + band // 4, middle + band // 4)
+    ok(street.home(2, client.post_offer(1, 400, 100_000)))
+    ok(street.home(3, client.post_offer(1, 400, 120_000)))
+    ok(street.home(4, client.post_offer(1, 400, 181_000)))
+    # 600 asked for and 1,200 offered, also what is refused later: x is -1/3.
+    assert suggested(street) == (middle - band // 12, middle - band // 12)
+    close(street)
+    # The roots of (100^2 + 120^2) / 2 and of 180^2: home 4's offer was not accepted.
+    learned = 110_453
+    assert suggested(street) == (learned - band // 12, 180_000 - band // 12)
+    assert suggested(street, SLOT + 1) == (learned, 180_000)
+
+
+def test_what_is_withdrawn_or_goes_to_the_grid_moves_no_price() -> None:
+    street = market()
+    ok(street.home(1, client.post_request(START, END, 1_000)))
+    asked = suggested(street)
+    ok(street.home(2, client.post_request(START, END, 1_000, bidding=False)))
+    ok(street.home(3, client.post_offer(1, 700, 100_000)))
+    assert suggested(street) < asked
+    ok(street.home(3, client.withdraw_offer(1, 1)))
+    assert suggested(street) == asked
+    close(street)
+    # Nobody offered: nothing is learned.
+    assert suggested(street, SLOT + 9) == ((TARIFF + FEED_IN) // 2,) * 2
+
+
 def test_fees_count_in_the_ranking() -> None:
     street = market(fees=((0, (20_000, 0, ())),))
     ok(street.home(1, client.post_request(START, END, 1_000)))

@@ -28,6 +28,7 @@ WITHOUT_JSON = {
     "restore",
     "run",
     "study ce-sdt",
+    "study compare",
     "study huang",
     "study sweep",
     "testnet compose",

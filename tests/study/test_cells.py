@@ -72,6 +72,19 @@ def test_ctrl_c_waits_for_the_cell_that_runs(tmp_path: Path) -> None:
     assert [kept.find(number) is not None for number in NUMBERS] == [True, True, True, False, False]
 
 
+def test_ctrl_c_twice_waits_for_nothing(tmp_path: Path) -> None:
+    def interrupted(number: Number) -> Square:
+        if number.value == 2:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        return square(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_cells(results(tmp_path), NUMBERS, interrupted, jobs=1)
+    kept = results(tmp_path)
+    assert [number.value for number in NUMBERS if kept.find(number)] == [0, 1]
+
+
 def test_an_engine_of_ones_own_runs_the_cells(tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as engine:
         found = run_cells(results(tmp_path), NUMBERS, square, 2, executor=engine)

@@ -1,5 +1,8 @@
 """Bombs are stopped, always at the same tick; faults are faults; our bugs are nobody's fault."""
 
+import json
+import signal
+
 import pytest
 
 from market.errors import HostFailure
@@ -314,6 +317,55 @@ def test_a_host_failure_is_never_a_failed_transaction(monkeypatch: pytest.Monkey
     with pytest.raises(HostFailure) as caught:
         machine.run("c", "f")
     assert isinstance(caught.value.__cause__, OSError) or caught.value.__context__ is not None
+
+
+READS = 'EXPORTS = {"g": "internal"}\ndef g():\n    return kv_get("k")\n'
+CALLS = 'EXPORTS = {"f": "execute"}\ndef f():\n    return call("b", "g", {})\n'
+
+
+def test_an_interruption_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(a=CALLS, b=READS)
+    with monkeypatch.context() as patch:
+        plain_get = Journal.get
+
+        def interrupted(self: Journal, key: str) -> bytes | None:
+            if key == "b/k":
+                signal.raise_signal(signal.SIGINT)
+            return plain_get(self, key)
+
+        patch.setattr(Journal, "get", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            machine.run("a", "f")
+    assert machine.value("a", "f") is None
+
+
+def test_so_it_is_where_values_cross_the_border(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(a=CALLS, b=READS)
+    with monkeypatch.context() as patch:
+        plain_loads = json.loads
+
+        def interrupted(text: str) -> object:
+            value = plain_loads(text)
+            if value == "k":
+                raise KeyboardInterrupt
+            return value
+
+        patch.setattr(json, "loads", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            machine.run("a", "f")
+    assert machine.value("a", "f") is None
+
+
+def test_no_contract_can_say_that_it_was_interrupted() -> None:
+    words = "x\nerror: KeyboardInterrupt: \n"
+    index = 'EXPORTS = {"f": "execute"}\ndef f(text):\n    return {}[text]\n'
+    number = 'EXPORTS = {"f": "execute"}\ndef f(text):\n    return int(text)\n'
+    machine = Machine(index=index, number=number)
+    for contract in ("index", "number"):
+        outcome = machine.run(contract, "f", text=words)
+        assert outcome.error is not None
+        assert outcome.error.reason == "contract_fault"
+        assert "KeyboardInterrupt" in outcome.detail
 
 
 def test_a_host_failure_deep_in_a_call_is_one_too(monkeypatch: pytest.MonkeyPatch) -> None:

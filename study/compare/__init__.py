@@ -1,0 +1,1 @@
+"""Beyond the papers: one community under all mechanisms, with our agents and theirs."""
