@@ -12,7 +12,7 @@ RUN cd /opt/commonwatt/lib/python3.11/site-packages \
     && rm -rf examples && echo /opt/source > commonwatt-source.pth
 
 FROM dependencies AS source
-COPY LICENSE README.md cli.py ./
+COPY pyproject.toml LICENSE README.md cli.py ./
 COPY wire ./wire
 COPY consensus ./consensus
 COPY market ./market

@@ -10,6 +10,7 @@ storage_wh = [0, 5000]
 """
 
 import itertools
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -19,8 +20,6 @@ from typing import Any, Final
 import msgspec
 
 from market import contracts
-from node.config import read_toml
-from node.errors import ConfigError
 from study.ce.day import Day, run_day
 from study.ce.run import MODEL as CE_MODEL
 from study.ce.run import digest_of
@@ -34,6 +33,8 @@ from study.hu.run import MODEL as HU_MODEL
 from study.tables import Table, Value, write_table
 
 STUDIES: Final = ("ce-sdt", "huang")
+# tomllib takes time by the square of a dotted key.
+CONFIG_BYTES_MAX: Final = 16_384
 
 
 class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,10 +78,16 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 def read_sweep(path: Path) -> Sweep:
     """Read a file. Raises `SettingError` that says what is wrong with it."""
     try:
-        sweep = msgspec.convert(read_toml(path), Sweep)
-    except ConfigError as error:
-        raise SettingError(str(error)) from None
-    except msgspec.ValidationError as error:
+        text = path.read_bytes()
+        if len(text) > CONFIG_BYTES_MAX:
+            raise SettingError(f"{path}: {len(text)} bytes; a sweep's file has {CONFIG_BYTES_MAX}")
+        sweep = msgspec.convert(tomllib.loads(text.decode()), Sweep)
+    except OSError as error:
+        raise SettingError(f"{path}: {error.strerror}") from None
+    except RecursionError:
+        raise SettingError(f"{path}: nested too deep") from None
+    # Not only TOMLDecodeError: an integer of thousands of digits is another ValueError.
+    except (ValueError, msgspec.ValidationError) as error:
         raise SettingError(f"{path}: {error}") from None
     if sweep.study not in STUDIES:
         raise SettingError(f"{path}: study {sweep.study!r}; there are {' and '.join(STUDIES)}")

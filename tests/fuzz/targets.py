@@ -113,6 +113,7 @@ PARSED: Final[dict[tuple[str, str], str]] = {
     ("node/keyfile.py", "bytes.fromhex"): "key-file",
     ("node/keyfile.py", "msgspec.json.decode"): "key-file",
     ("study/sweep.py", "msgspec.convert"): "sweep-file",
+    ("study/sweep.py", "tomllib.loads"): "sweep-file",
     ("testnet/chaos/draw.py", "msgspec.json.decode"): "chaos-report",
     ("testnet/chaos/journal.py", "msgspec.json.decode"): "chaos-journal",
     ("testnet/chaos/scenario.py", "msgspec.convert"): "chaos-scenario",
