@@ -17,6 +17,7 @@ from node.cli.export import export_app
 from node.cli.forecast import forecast_app
 from node.cli.gov import gov_app
 from node.cli.home import backup, init, restore, run, status
+from node.cli.invite import invite_app
 from node.cli.key import key_app
 from node.cli.market import market_app
 from node.cli.options import EXIT_FAILED, EXIT_SETUP
@@ -35,6 +36,7 @@ app = typer.Typer(
 for command in (init, run, status, doctor, account, bill, verify, backup, restore, load):
     app.command()(command)
 app.add_typer(key_app, name="key")
+app.add_typer(invite_app, name="invite")
 app.add_typer(testnet_app, name="testnet")
 app.add_typer(community_app, name="community")
 app.add_typer(chaos_app, name="chaos")

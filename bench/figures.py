@@ -110,7 +110,8 @@ def figure(
     if over is not None:
         baseline, of = over
         base = statistics.median(of) if isinstance(of, Sequence) else of
-        ratio = statistics.median(own) / base if base else None
+        # Plain, as JSON knows no numbers of numpy.
+        ratio = float(statistics.median(own) / base) if base else None
     return Figure(
         name=name, unit=unit, values=own, better=better, wall=wall, baseline=baseline,
         ratio=ratio, aim=aim,

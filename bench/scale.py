@@ -191,6 +191,7 @@ def columns(found: list[Size]) -> dict[str, list[float]]:
         "CPU of a slot": [statistics.median(one.cpu_s) for one in found],
         "bytes of a slot": [statistics.median(one.size) for one in found],
         "path of a block": [statistics.median(one.path_s) for one in found],
+        "state": [one.state_mib for one in found],
         "memory": [max(one.memory_mib, 0.1) for one in found],
     }
 
@@ -199,9 +200,14 @@ def fitted(of: str, sizes: list[int], costs: dict[str, list[float]]) -> Iterator
     """Yield the exponents by which costs grow."""
     if len(sizes) < 2:
         return
+    # Small ones are mostly what each has at least; the larger half tells how it goes on.
+    later = len(sizes) // 2 if len(sizes) > 3 else 0
     for name, values in costs.items():
-        b = exponent([float(size) for size in sizes], values)
-        yield figure(f"{name} grows with {of} to the power of", "", round(b, 3), better="neither")
+        for first in sorted({0, later}):
+            b = exponent([float(size) for size in sizes[first:]], values[first:])
+            title = f"{name} grows with {of} to the power of"
+            title += f", from {sizes[first]:,} on" if first else ""
+            yield figure(title, "", round(b, 3), better="neither")
 
 
 def cost_of(one: Size, main_s: float, main_bytes: float) -> RegionCost:

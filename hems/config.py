@@ -210,10 +210,10 @@ class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             value = getattr(self, name)
             if value is not None and not 0 <= value <= POWER_W_MAX:
                 raise ConfigError(f"{name} {value}: 0 to {POWER_W_MAX} W")
-        if isinstance(self.source, LiveHome) and (self.battery is not None or self.devices):
+        if isinstance(self.source, LiveHome) and (self.more_batteries or self.devices):
             raise ConfigError(
-                "source: a live home's battery and devices are not steered by this version, and a "
-                "plan for them would promise what nobody does; leave them out"
+                "source: of a live home one battery is steered, and no device; a plan for more "
+                "would promise what nobody does. Leave out more_batteries and devices"
             )
         if self.more_batteries and self.battery is None:
             raise ConfigError("more_batteries: the first one is [home.battery]")

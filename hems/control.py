@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hems.devices import HOUR_MS, Battery
+from hems.devices.base import MICRO
 from hems.devices.flexible import Range
 from hems.errors import ConfigError, InvariantError
 from hems.plan import Limits
@@ -23,13 +24,15 @@ class Intent(NamedTuple):
     """What the plan has in mind for the slot. [Wh] `grid_wh` is import positive, trades apart.
 
     `action_wh` is of all batteries, charging positive; `more_action_wh` the part of each beside
-    the first.
+    the first. `is_commanded`: the owner wants just that of them (`hems.steering`), whatever it
+    costs; their own limits and the connection's hold all the same.
     """
 
     action_wh: int
     grid_wh: int
     curtails: bool
     more_action_wh: tuple[int, ...] = ()
+    is_commanded: bool = False
 
 
 # Plain self-consumption: nothing planned, the battery takes what it can.
@@ -130,6 +133,24 @@ def follow(
     return flows
 
 
+def measured(battery: Battery, stored_uwh: int, load_wh: int, pv_wh: int, action_wh: int) -> Flows:
+    """Return what happened in a slot in which a battery's own meter says what it took. [Wh]
+
+    What it holds then is reckoned, within its capacity; what it reports is better. Raises
+    `InvariantError` as `follow`.
+    """
+    meter_wh = load_wh - pv_wh + action_wh
+    change_uwh = action_wh * battery.charge_ppm
+    if action_wh < 0:
+        change_uwh = action_wh * MICRO * MICRO // battery.discharge_ppm
+    stored_uwh = min(max(stored_uwh + change_uwh, 0), battery.capacity_wh * MICRO)
+    charge_wh, discharge_wh = max(action_wh, 0), max(-action_wh, 0)
+    meter = max(meter_wh, 0), max(-meter_wh, 0)
+    flows = Flows(load_wh, pv_wh, charge_wh, discharge_wh, 0, *meter, stored_uwh)
+    check_balance(flows)
+    return flows
+
+
 def check_balance(flows: Flows) -> None:
     """Raise `InvariantError` unless what came in went somewhere, to the watt-hour."""
     came = flows.import_wh + flows.pv_wh + flows.discharge_wh
@@ -212,11 +233,11 @@ def _action(
     limits: Limits,
 ) -> int:
     """Return the battery action wanted, charging positive, before its limits. [Wh]"""
-    action_wh = intent.action_wh if intent.grid_wh else -need_wh
+    action_wh = intent.action_wh if intent.grid_wh or intent.is_commanded else -need_wh
     grid_wh = need_wh + action_wh
     unwanted_export = intent.grid_wh > 0 and grid_wh < 0
     unwanted_import = grid_wh > 0 and (intent.grid_wh < 0 or traded_wh < 0)
-    if unwanted_export or unwanted_import:
+    if (unwanted_export or unwanted_import) and not intent.is_commanded:
         action_wh = -need_wh
     if limits.import_w is not None:
         most_wh = limits.import_w * step_ms // HOUR_MS

@@ -6,7 +6,7 @@ daemon keeps the state with its other data and goes on after a restart exactly w
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -29,6 +29,7 @@ from hems.sensors import checked_soc, soc_change_max
 from hems.sources.base import Source
 from hems.sources.checked import CheckedSource
 from hems.state import LEAD_SLOTS_MAX, HomeState
+from hems.steering import Steering, allowed_w, planned_w, reserved
 
 SLOT_MINUTES_MIN: Final = 5
 SLOT_MINUTES_MAX: Final = 60
@@ -114,6 +115,9 @@ class HomeEnergyManager:
         From an earlier run; a new home starts with its battery at `soc_end`.
     source : Source, optional
         Instead of the one the configuration names.
+    battery_wh : callable, optional
+        What the battery really took between two moments, discharging negative, None where that is
+        not known [Wh]; the battery does what it is asked to otherwise.
 
     Raises
     ------
@@ -122,9 +126,14 @@ class HomeEnergyManager:
     """
 
     def __init__(
-        self, config: HomeConfig, state: HomeState | None = None, source: Source | None = None
+        self,
+        config: HomeConfig,
+        state: HomeState | None = None,
+        source: Source | None = None,
+        battery_wh: Callable[[int, int], int | None] | None = None,
     ) -> None:
         self.config = config
+        self._battery_wh = battery_wh
         self.zone = civil.zone_of(config.zone)
         opened = source if source is not None else open_source(config.source, self.zone)
         self.source = opened if isinstance(opened, CheckedSource) else CheckedSource(opened)
@@ -147,15 +156,21 @@ class HomeEnergyManager:
                 name: self._loads.state_of(name, self.state.devices) for name in config.devices
             },
         )
-        limit_ms = config.planning.time_limit_ms
-        limit_s = limit_ms / 1000 if limit_ms is not None else None
-        more_batteries = tuple(config.more_batteries.values())
         # The last plan, for who wants to see it.
         self.planned: SlotPlan | None = None
-        self._planner = Planner(battery, config.limits, limit_s, more_batteries)
+        self.steering = Steering()
+        self._rated = battery
+        self._planner = self._make_planner()
         self._missing: set[str] = set()
         self._is_unplanned = False
         self._desk = Desk(config.agent, config.agent_settings, config.bidding, self.state.agent)
+
+    def _make_planner(self) -> Planner:
+        config = self.config
+        limit_ms = config.planning.time_limit_ms
+        limit_s = limit_ms / 1000 if limit_ms is not None else None
+        more_batteries = tuple(config.more_batteries.values())
+        return Planner(config.battery, config.limits, limit_s, more_batteries)
 
     @property
     def soc(self) -> float | None:
@@ -167,6 +182,34 @@ class HomeEnergyManager:
     def faults(self) -> dict[str, int]:
         """How many readings were not as they must be, by channel and kind (`hems.sensors`)."""
         return dict(self.source.faults.counts)
+
+    def keep_reserve(self, soc: float) -> None:
+        """Never empty the battery below this state of charge, from the next plan on.
+
+        Raises
+        ------
+        ConfigError
+            There is no battery, or it is out of that battery's range.
+        """
+        if self._rated is None:
+            raise ConfigError("reserve: this home has no battery")
+        battery = reserved(self._rated, soc)
+        self.config = msgspec.structs.replace(self.config, battery=battery)
+        self._planner = self._make_planner()
+
+    def setpoint_w(self, at_ms: int) -> int | None:
+        """Return what the battery is to do at a moment, charging positive. [W]
+
+        By its owner's command or the plan, within its rating, its limit and its reserve. None
+        without a battery, and where there is no plan for that moment.
+        """
+        battery, command, planned = self.config.battery, self.steering.at(at_ms), self.planned
+        if battery is None:
+            return None
+        power_w = command.power_w if command is not None else None
+        if power_w is None and planned is not None:
+            power_w = planned_w(planned.plan, planned.begins_ms, at_ms)
+        return None if power_w is None else allowed_w(battery, self.state.stored_uwh, power_w)
 
     def report_soc(self, soc: float, elapsed_ms: int, name: str | None = None) -> bool:
         """Take over the state of charge a battery reports, if it can be.
@@ -403,19 +446,31 @@ class HomeEnergyManager:
             load_wh, pv_wh = int(actual.load_wh[0]), int(actual.pv_wh[0])
         traded_wh = self.state.committed_wh.get(slot_start_ms, 0)
         more = self.config.more_batteries
+        planned_wh = intent.action_wh - sum(intent.more_action_wh)
+        end_ms = slot_start_ms + slot_ms
+        wanted_wh = self.steering.wanted_wh(slot_start_ms, end_ms, planned_wh)
+        if wanted_wh is not None:
+            commanded_wh = wanted_wh + sum(intent.more_action_wh)
+            intent = intent._replace(action_wh=commanded_wh, is_commanded=True)
+        self.steering.forget(end_ms)
         ranges = self._loads.ranges(self.state.devices, slot_start_ms, slot_ms, device_wh)
-        flows = control.follow(
-            self.config.battery,
-            self.state.stored_uwh,
-            slot_ms,
-            load_wh,
-            pv_wh,
-            traded_wh,
-            intent,
-            self.config.limits,
-            [(more[name], uwh) for name, uwh in self.state.batteries.items()],
-            ranges,
-        )
+        battery, stored_uwh = self.config.battery, self.state.stored_uwh
+        action_wh = self._battery_wh(slot_start_ms, end_ms) if self._battery_wh else None
+        if battery is not None and action_wh is not None:
+            flows = control.measured(battery, stored_uwh, load_wh, pv_wh, action_wh)
+        else:
+            flows = control.follow(
+                battery,
+                stored_uwh,
+                slot_ms,
+                load_wh,
+                pv_wh,
+                traded_wh,
+                intent,
+                self.config.limits,
+                [(more[name], uwh) for name, uwh in self.state.batteries.items()],
+                ranges,
+            )
         load_wh = flows.load_wh
         taken = {one.name: (one, wh) for one, wh in zip(ranges, flows.taken_wh, strict=True)}
         following = {s: wh for s, wh in self.state.committed_wh.items() if s > slot_start_ms}

@@ -21,6 +21,7 @@ from node.keyfile import load
 from node.memory import MEMORY_BYTES_MAX
 from node.secret import SECRET_CHARS_MAX
 from node.setup import (
+    ACCOUNT_KEY_NAME,
     CONFIG_NAME,
     DATA_NAME,
     GENESIS_NAME,
@@ -28,8 +29,11 @@ from node.setup import (
     KEY_NAME,
     MAIN_GENESIS_NAME,
     MAIN_NAME,
+    METER_KEY_NAME,
     PEERS_NAME,
+    PSK_NAME,
     check_new,
+    network_key,
 )
 
 # Name in the archive: the most bytes it may have, and whether there is no home without it.
@@ -38,6 +42,9 @@ _PARTS: Final = {
     KEY_NAME: (SECRET_CHARS_MAX, True),
     GENESIS_NAME: (4 * GENESIS_BYTES_MAX, False),
     MAIN_GENESIS_NAME: (4 * GENESIS_BYTES_MAX, False),
+    PSK_NAME: (SECRET_CHARS_MAX, False),
+    ACCOUNT_KEY_NAME: (SECRET_CHARS_MAX, False),
+    METER_KEY_NAME: (SECRET_CHARS_MAX, False),
     f"{DATA_NAME}/{HOME_NAME}": (MEMORY_BYTES_MAX, False),
     f"{DATA_NAME}/{PEERS_NAME}": (1_048_576, False),
     f"{DATA_NAME}/{MAIN_NAME}/{PEERS_NAME}": (1_048_576, False),
@@ -65,8 +72,17 @@ def back_up(config_file: Path, file: Path) -> list[str]:
     if config.path(config.node.genesis).exists():
         read_genesis(config.path(config.node.genesis))
         places[GENESIS_NAME] = config.path(config.node.genesis)
-    usual = [KEY_NAME, GENESIS_NAME, DATA_NAME]
-    have = [config.node.key, config.node.genesis, config.node.data]
+    usual = [KEY_NAME, GENESIS_NAME, DATA_NAME, ACCOUNT_KEY_NAME, METER_KEY_NAME]
+    own = config.node
+    have = [own.key, own.genesis, own.data, own.account_key, own.meter_key]
+    if network_key(config) is not None:
+        usual.append(PSK_NAME)
+        have.append(config.network.psk_file)
+        places[PSK_NAME] = config.path(config.network.psk_file)
+    for name in (ACCOUNT_KEY_NAME, METER_KEY_NAME):
+        if config.path(name).exists():
+            load(config.path(name))
+            places[name] = config.path(name)
     if config.main is not None:
         # Of a region's authority, which does not start without it.
         read_genesis(config.path(config.main.genesis))

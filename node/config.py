@@ -23,11 +23,13 @@ from hems.config import HomeConfig
 from node.errors import ConfigError
 from node.logs import FORMATS, LEVELS, levels_of
 from node.mqtt.settings import MqttSection
+from wire.keys import is_address
 
 ENVIRONMENT_PREFIX: Final = "COMMONWATT_"
 SNAPSHOT_HEIGHTS_MAX: Final = 10**9
 FILE_CHARS_MAX: Final = 16_384
 KEY_PARTS_MAX: Final = 64
+NODE_PATHS: Final = ("genesis", "data", "key", "account_key", "meter_key")
 PORT_MAX: Final = 65_535
 HOSTS_MAX: Final = 16
 
@@ -48,7 +50,10 @@ class NodeSection(Section, frozen=True):
     data : directory of database, write-ahead log, peer book and control socket
     key : file of the node's key, encrypted (`commonwatt key encrypt`) or 64 hexadecimal digits,
         readable by its owner only
-    passphrase_file : file of the key's passphrase, readable by its owner only; empty: it comes
+    account : the home's account if it is not that of `key`: a home that goes on with a new node
+    account_key, meter_key : files of keys that took the place of those that `key` began with
+        (`commonwatt key rotate`); without them `key` is the account's, the meter's derived from it
+    passphrase_file : file of the keys' passphrase, readable by its owner only; empty: it comes
         from COMMONWATT_PASSPHRASE or systemd's credential commonwatt-passphrase
     log_level : debug, info, warning or error
     log_levels : of parts of their own, such as network=warning, household=debug
@@ -59,6 +64,9 @@ class NodeSection(Section, frozen=True):
     genesis: str = "genesis.json"
     data: str = "data"
     key: str = "node.key"
+    account: str = ""
+    account_key: str = "account.key"
+    meter_key: str = "meter.key"
     passphrase_file: str = ""
     log_level: str = "info"
     log_levels: tuple[str, ...] = ()
@@ -71,11 +79,16 @@ class NetworkSection(Section, frozen=True):
     listen : multiaddress to listen on
     announce : multiaddresses to tell others instead, such as a forwarded port; may be empty
     bootstrap : multiaddresses of first neighbours, each with its /p2p/ peer id
+    closed : whether only members that the chain knows, and bootstrap, are let in
+    psk_file : file of a key that all of the community share, 64 hexadecimal digits, readable by its
+        owner only; empty: who knows the genesis' hash may connect
     """
 
     listen: str = "/ip4/127.0.0.1/tcp/4600"
     announce: tuple[str, ...] = ()
     bootstrap: tuple[str, ...] = ()
+    closed: bool = False
+    psk_file: str = ""
 
 
 class MainSection(Section, frozen=True):
@@ -336,14 +349,7 @@ def check_values(config: Config, origin: str) -> None:
     for name, path in _paths(config).items():
         if not path or "\0" in path:
             raise ConfigError(f"{origin}: {name} is the path of a file, not {path!r}")
-    if config.node.log_level not in LEVELS:
-        raise ConfigError(f"{origin}: node.log_level is one of {_list(LEVELS)}")
-    if config.node.log_format not in FORMATS:
-        raise ConfigError(f"{origin}: node.log_format is one of {_list(FORMATS)}")
-    try:
-        levels_of(config.node.log_levels)
-    except ValueError as error:
-        raise ConfigError(f"{origin}: node.log_levels: {error}") from None
+    _check_node(config.node, origin)
     networks: list[NetworkSection | MainSection] = [config.network]
     if config.main is not None:
         networks.append(config.main)
@@ -355,11 +361,28 @@ def check_values(config: Config, origin: str) -> None:
             )
 
 
+def _check_node(node: NodeSection, origin: str) -> None:
+    if node.account and not is_address(node.account):
+        raise ConfigError(
+            f"{origin}: node.account is an account such as cw0123…, of 42 characters, or empty"
+        )
+    if node.log_level not in LEVELS:
+        raise ConfigError(f"{origin}: node.log_level is one of {_list(LEVELS)}")
+    if node.log_format not in FORMATS:
+        raise ConfigError(f"{origin}: node.log_format is one of {_list(FORMATS)}")
+    try:
+        levels_of(node.log_levels)
+    except ValueError as error:
+        raise ConfigError(f"{origin}: node.log_levels: {error}") from None
+
+
 def _paths(config: Config) -> dict[str, str]:
     """Return the settings that name files, by their names."""
-    paths = {f"node.{name}": getattr(config.node, name) for name in ("genesis", "data", "key")}
+    paths = {f"node.{name}": getattr(config.node, name) for name in NODE_PATHS}
     if config.main is not None:
         paths["main.genesis"] = config.main.genesis
+    if config.network.psk_file:
+        paths["network.psk_file"] = config.network.psk_file
     if config.node.passphrase_file:
         paths["node.passphrase_file"] = config.node.passphrase_file
     if config.web is not None:

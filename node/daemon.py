@@ -41,16 +41,18 @@ from node.config import Config, MainSection, NetworkSection, WebSection
 from node.errors import ConfigError, NodeError, StartError
 from node.evidence import EvidencePool
 from node.genesis import Genesis, read_genesis
+from node.homekeys import home_keys
 from node.household import Household
 from node.joining import Applicant, application_of
 from node.lock import DirectoryLock
+from node.members import Members
 from node.mempool import Mempool
 from node.mqtt.discovery import topics
 from node.mqtt.settings import MqttSection
 from node.network.base import Network, NetworkError
 from node.poster import Poster
 from node.process import collect_regularly, collect_seldom
-from node.setup import HOME_NAME, LIVE_NAME, MAIN_NAME, data_directory, own_key
+from node.setup import HOME_NAME, LIVE_NAME, MAIN_NAME, data_directory, network_key, own_key
 from node.signatory import Signatory
 from node.status import NodeStatus, version
 from node.succession import INHERITED_NAME
@@ -163,6 +165,7 @@ class Node:
         self._config = config
         self._data = data
         self._key = key
+        self._keys = home_keys(config, key)
         self.tier = self._tier(
             genesis, config.path(config.node.genesis), data, network, config.network
         )
@@ -190,9 +193,21 @@ class Node:
         network: Network | None,
         settings: NetworkSection | MainSection,
     ) -> Tier:
+        config, members, psk = self._config, None, None
+        if isinstance(settings, NetworkSection):
+            psk = network_key(config)
+            if settings.closed:
+                members = Members(genesis, settings.bootstrap, now_ms)
         if network is None:
-            network = libp2p_of(genesis, self._key, data, settings.listen, settings.announce)
-        config = self._config
+            network = libp2p_of(
+                genesis,
+                self._key,
+                data,
+                settings.listen,
+                settings.announce,
+                psk,
+                None if members is None else members.allowed,
+            )
         return Tier(
             config.node.name,
             genesis,
@@ -203,6 +218,8 @@ class Node:
             settings.bootstrap,
             config.sync,
             now_ms,
+            self._keys.address,
+            members,
         )
 
     # -- the node's own chain: its region, or the only one
@@ -363,7 +380,7 @@ class Node:
             tier.app.nonce,
             tier.mempool.submit,
             tier.finality,
-            self._key,
+            self._keys,
             self._data / HOME_NAME,
             now_ms,
             lambda: tier.sync.behind,
@@ -377,6 +394,11 @@ class Node:
         mqtt, market = self._config.mqtt, self.tier.genesis.market
         if mqtt is None or mqtt.load is None:
             raise ConfigError("[home.source] is live: say in [mqtt.load] what its meter speaks on")
+        if (home.battery is None) != (mqtt.battery is None):
+            raise ConfigError(
+                "[home.source] is live: its battery is said twice, what it can in [home.battery], "
+                "what it does in [mqtt.battery]; give both, or neither"
+            )
         if market.time_lapse != 1 or market.slot_minutes * MINUTE_MS % BIN_MS:
             raise ConfigError(
                 f"[home.source] is live: meters need a market in real time and slots of a multiple "
@@ -452,7 +474,9 @@ class Node:
             works.append(self.auditor.run())
         if self.household is not None and self._config.home is not None:
             works.append(self.household.run())
-            works.append(self._applicant(self._config.home).run())
+            # A key that took another's place is a registered home's.
+            if self._keys.account is self._key and not self._config.node.account:
+                works.append(self._applicant(self._config.home).run())
         if self.web is not None:
             works.append(self.web.run())
         if self.mqtt is not None:

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from hems.config import LiveHome, ReplayHome
 from node.api.control import ask
 from node.config import Config, load_config
 from node.doctor_network import ASKED_MAX, Met, PortUse, is_clock_kept, look_at_port, meet
@@ -85,6 +86,7 @@ class _Chain(NamedTuple):
     listen: str
     bootstrap: tuple[str, ...]
     status: dict[str, Any] | None
+    is_closed: bool = False
 
 
 async def examine_home(
@@ -113,6 +115,8 @@ async def examine_home(
         )
         return
     yield Finding("settings", Verdict.OK, f"{file} of {config.node.name}")
+    for lack in _lacking(config):
+        yield lack
     yield _memory()
     yield _key(config, environment)
     data = config.path(config.node.data)
@@ -155,6 +159,27 @@ def _extras(requirements: Sequence[str]) -> tuple[list[str], list[str]]:
     extras = {name: all(map(_is_here, them)) for name, them in sorted(wanted.items())}
     mine = {name: here for name, here in extras.items() if name not in _OTHERS_EXTRAS}
     return [name for name in mine if mine[name]], [name for name in mine if not mine[name]]
+
+
+def _lacking(config: Config) -> Iterator[Finding]:
+    """Yield what these settings need and the installation lacks, or they do not say."""
+    home = config.home
+    needed = []
+    if config.mqtt is not None or (home is not None and isinstance(home.source, LiveHome)):
+        what = "[mqtt]" if config.mqtt is not None else '[home.source] kind = "live"'
+        needed.append((what, "mqtt", "aiomqtt"))
+    if home is not None and home.forecast.location is not None:
+        needed.append(("[home.forecast] location", "solar", "pvlib"))
+    source = home.source if home is not None else None
+    if isinstance(source, ReplayHome) and source.path.endswith(".parquet"):
+        needed.append(("[home.source] path", "parquet", "pyarrow"))
+    for what, extra, package in needed:
+        if not _is_here(package):
+            says = f"{what} needs the extra `{extra}`, which is not installed"
+            yield Finding("extras", Verdict.FAIL, says, f"pip install 'commonwatt[{extra}]'")
+    if home is not None and isinstance(home.source, LiveHome) and config.mqtt is None:
+        says = '[home.source] kind = "live" without [mqtt]: nobody hears its meters'
+        yield Finding("meters", Verdict.FAIL, says, "say in [mqtt.load] what its meter speaks on")
 
 
 def _is_here(package: str) -> bool:
@@ -259,7 +284,8 @@ async def _chains(config: Config, data: Path) -> AsyncIterator[Finding | _Chain]
             status = None
         yield _log(name, directory)
         yield _database(name, directory / DATABASE_NAME, genesis)
-        yield _Chain(name, genesis, directory, listen, bootstrap, status)
+        is_closed = not name and bool(config.network.closed or config.network.psk_file)
+        yield _Chain(name, genesis, directory, listen, bootstrap, status, is_closed)
 
 
 def _log(name: str, data: Path) -> Finding:
@@ -379,6 +405,9 @@ async def _peers(chain: _Chain, through: Instruments, newest: list[int]) -> Find
             return Finding(check, Verdict.OK, f"connected to {count}")
         remedy = "see network.bootstrap: give a neighbour's address of `commonwatt status`"
         return Finding(check, Verdict.FAIL, "connected to none", remedy)
+    if chain.is_closed:
+        says = "a closed community: only the home's own node, with its key, is let in"
+        return Finding(check, Verdict.OK, f"{says}; start it to see whom it meets")
     known = _known(chain)
     if not known:
         remedy = "set network.bootstrap to an address that a neighbour's `commonwatt status` prints"

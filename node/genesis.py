@@ -5,6 +5,7 @@ order do not matter. Bytes are written as hexadecimal text.
 """
 
 import hashlib
+import hmac
 import json
 import types
 import typing
@@ -137,9 +138,17 @@ class Genesis(Message, frozen=True, tag="genesis"):
             raise GenesisError(f"governance.{error}") from None
 
 
-def community_key(genesis_hash: bytes) -> bytes:
-    """Return the 32-byte pre-shared key by which homes of this genesis know each other."""
-    return hashlib.sha256(b"commonwatt/community/1\0" + genesis_hash).digest()
+def community_key(genesis_hash: bytes, psk: bytes | None = None) -> bytes:
+    """Return the 32-byte pre-shared key by which homes of this genesis know each other.
+
+    Parameters
+    ----------
+    psk : bytes, optional
+        A secret of the community's own beside the genesis, which many may have seen.
+    """
+    if psk is None:
+        return hashlib.sha256(b"commonwatt/community/1\0" + genesis_hash).digest()
+    return hmac.digest(psk, b"commonwatt/community/2\0" + genesis_hash, "sha256")
 
 
 def write_genesis(genesis: Genesis, path: Path) -> None:

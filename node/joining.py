@@ -33,11 +33,13 @@ from node.network.base import Network, NetworkError
 from wire.codec import Message, Plain, decode, encode
 from wire.errors import DecodeError, WireError
 from wire.keys import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, SigningKey, address_of, verify
+from wire.transaction import Refused, SignedTransaction
 
 log = logging.getLogger("commonwatt.joining")
 
 PROTOCOL: Final = "join"
 QUESTION_BYTES_MAX: Final = 1_024
+ACCEPTANCE_BYTES_MAX: Final = 900
 ANSWER_BYTES_MAX: Final = GENESIS_BYTES_MAX + 64
 NAME_CHARS_MAX: Final = 64
 POWER_W_MAX: Final = 1_000_000_000
@@ -121,7 +123,27 @@ class Application(Message, frozen=True, tag="application"):
         )
 
 
-JoinQuestion: TypeAlias = GetGenesis | Application
+class Acceptance(Message, frozen=True, tag="acceptance"):
+    """Pass on that an invitation is used: a transaction `registry.accept_invite`, signed by it."""
+
+    transaction: Annotated[bytes, Meta(max_length=ACCEPTANCE_BYTES_MAX)]
+
+
+class AcceptanceState(Message, frozen=True, tag="acceptance-state"):
+    """What became of it here: "ok", it waits for a block; else why it was refused."""
+
+    code: Annotated[str, Meta(max_length=64)]
+
+
+def decode_acceptance(data: bytes) -> AcceptanceState:
+    """Decode what a neighbour says of an acceptance. Raises `PeerError`."""
+    try:
+        return decode(data, AcceptanceState, QUESTION_BYTES_MAX)
+    except DecodeError as error:
+        raise PeerError(f"the neighbour gives no answer of this version: {error}") from None
+
+
+JoinQuestion: TypeAlias = GetGenesis | Application | Acceptance
 
 
 def decode_question(data: bytes) -> JoinQuestion:
@@ -205,6 +227,8 @@ class Doorkeeper:
         Not started yet.
     clock : callable
         Monotonic time. [s]
+    submit : callable, optional
+        Takes in a transaction; raises `Refused`. Without it no invitation is passed on.
     """
 
     def __init__(
@@ -213,7 +237,9 @@ class Doorkeeper:
         query: Callable[[str, str, dict[str, Plain]], Plain],
         network: Network,
         clock: Callable[[], float] = time.monotonic,
+        submit: Callable[[bytes], object] | None = None,
     ) -> None:
+        self._submit = submit
         self._genesis = genesis
         self._shown = encode(ShownGenesis(encode(genesis)))
         self._query = query
@@ -225,7 +251,23 @@ class Doorkeeper:
         question = decode_question(data)
         if isinstance(question, GetGenesis):
             return self._shown
+        if isinstance(question, Acceptance):
+            return encode(AcceptanceState(self._accept(question)))
         return encode(ApplicationState(self._receive(peer, question)))
+
+    def _accept(self, asked: Acceptance) -> str:
+        """Hand in the use of an invitation; nothing else is passed on this way."""
+        try:
+            tx = decode(asked.transaction, SignedTransaction, ACCEPTANCE_BYTES_MAX).tx
+        except DecodeError:
+            return "malformed"
+        if self._submit is None or (tx.contract, tx.entry) != ("registry", "accept_invite"):
+            return "unknown_entry"
+        try:
+            self._submit(asked.transaction)
+        except Refused as refused:
+            return refused.code
+        return "ok"
 
     def _receive(self, peer: str, asked: Application) -> ApplicationOutcome:
         market = self._genesis.market

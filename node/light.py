@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -131,18 +131,26 @@ async def visit(
 @contextlib.asynccontextmanager
 async def visit_community(
     genesis_hash: bytes,
-    address: str,
+    address: str | Sequence[str],
     network: Network | None = None,
     connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    key: SigningKey | None = None,
+    psk: bytes | None = None,
 ) -> AsyncIterator[PeerSource]:
-    """Do as `visit` does, knowing no more of the genesis than its hash."""
+    """Do as `visit` does, knowing no more of the genesis than its hash.
+
+    Of several addresses the first that lets it in is visited. Into a closed community with a `key`
+    that it lets in, and its own `psk`.
+    """
     if network is None:
-        key = SigningKey.generate()
-        network = Libp2pNetwork(key, None, community_key(genesis_hash))
+        key = key or SigningKey.generate()
+        network = Libp2pNetwork(key, None, community_key(genesis_hash, psk))
     here: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     network.on_peer(lambda peer, came: _arrive(here, peer, came))
+    addresses = [address] if isinstance(address, str) else address
     try:
-        network.want(address)
+        for one in addresses:
+            network.want(one)
     except NetworkError as error:
         raise ConfigError(str(error)) from None
     try:
@@ -152,8 +160,8 @@ async def visit_community(
                 peer_id = await here
         except TimeoutError:
             raise PeerError(
-                f"{address} cannot be reached within {connect_timeout_s:g} s: nobody is there, or "
-                "it is a home of another genesis than the one given"
+                f"{', '.join(addresses)} cannot be reached within {connect_timeout_s:g} s: nobody "
+                "is there, or it is a home of another genesis than the one given"
             ) from None
         yield PeerSource(network, peer_id)
     except NetworkError as error:

@@ -27,6 +27,7 @@ SEALED_MAX: Final = 64
 _OUTBOX: Final = "outbox"
 _SEALED: Final = "sealed"
 _PAUSED: Final = "paused"
+_RESERVE: Final = "reserve"
 
 
 class SealedBid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,6 +40,7 @@ class SealedBid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class HomeMemory:
     """The file of one home. `state` is None if there is none yet; `is_paused`: it does not trade.
 
+    `reserve` is what its owner wants kept in the battery, a fraction; None: nothing was said.
     `sealed` is by slot.
 
     Parameters
@@ -58,6 +60,7 @@ class HomeMemory:
         self._path = path
         self.state: HomeState | None = None
         self.is_paused = False
+        self.reserve: float | None = None
         # By id, in the order in which they were signed.
         self.outbox: dict[bytes, CheckedTransaction] = {}
         self.sealed: dict[int, SealedBid] = {}
@@ -79,6 +82,7 @@ class HomeMemory:
         content = msgspec.json.decode(data, type=dict[str, object])
         raws = msgspec.convert(content.pop(_OUTBOX, []), list[str])
         self.is_paused = msgspec.convert(content.pop(_PAUSED, False), bool)
+        self.reserve = msgspec.convert(content.pop(_RESERVE, None), float | None)
         sealed = msgspec.convert(content.pop(_SEALED, {}), dict[int, SealedBid], strict=False)
         self.state = HomeState.from_plain(content)
         self.sealed = sealed
@@ -107,6 +111,8 @@ class HomeMemory:
         content = state.to_plain()
         if self.is_paused:
             content[_PAUSED] = True
+        if self.reserve is not None:
+            content[_RESERVE] = self.reserve
         if self.sealed:
             latest = sorted(self.sealed)[-SEALED_MAX:]
             content[_SEALED] = msgspec.to_builtins({slot: self.sealed[slot] for slot in latest})

@@ -11,6 +11,7 @@ from typing import Final
 
 from market import client
 from market.receipts import Receipt
+from node.homekeys import HomeKeys
 from node.memory import HomeMemory
 from node.status import Finality
 from wire.keys import SigningKey
@@ -28,8 +29,7 @@ class Outbox:
     Parameters
     ----------
     chain_id : str
-    key : SigningKey
-        The home's; its meter's key is derived from it.
+    keys : HomeKeys
     memory : HomeMemory
         What is undecided.
     save : callable
@@ -47,7 +47,7 @@ class Outbox:
     def __init__(
         self,
         chain_id: str,
-        key: SigningKey,
+        keys: HomeKeys,
         memory: HomeMemory,
         save: Callable[[], None],
         last_nonce: Callable[[str], int],
@@ -55,11 +55,11 @@ class Outbox:
         finality: Finality,
         now_ms: Callable[[], int],
     ) -> None:
-        self.meter = key.derive("meter")
+        self.meter = keys.meter
         # Why what was said was not taken, by code.
         self.refused: dict[str, int] = {}
         self._chain_id = chain_id
-        self._key = key
+        self._account = keys.account
         self._memory = memory
         self._save = save
         self._last_nonce = last_nonce
@@ -81,7 +81,7 @@ class Outbox:
         They need only rise: by the clock they do so over restarts, too. The clock may have been
         ahead, or somebody else have signed with this key.
         """
-        address = (key or self._key).address
+        address = (key or self._account).address
         known = max(self._nonces.get(address, 0), self._last_nonce(address))
         nonce = self._nonces[address] = max(known + 1, self._now_ms())
         return nonce
@@ -90,7 +90,7 @@ class Outbox:
         self, call: client.Call, valid_until_ms: int, key: SigningKey | None = None
     ) -> CheckedTransaction:
         """Sign a call and keep it; it may be said once the memory is durable (`say_all`)."""
-        key = key or self._key
+        key = key or self._account
         nonce = self.next_nonce(key)
         signed = client.sign_call(call, key, self._chain_id, nonce, valid_until_ms)
         self._memory.keep(signed)

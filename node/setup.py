@@ -9,6 +9,7 @@
     data/main/     the same of the main chain, for nodes that keep it too
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -17,11 +18,14 @@ from node.config import Config
 from node.errors import ConfigError
 from node.keyfile import load, text_of
 from node.passphrase import passphrase_for
+from node.secret import read_secret
 from node.wal import Wal
 from wire.keys import SigningKey
 
 CONFIG_NAME: Final = "node.toml"
 KEY_NAME: Final = "node.key"
+ACCOUNT_KEY_NAME: Final = "account.key"
+METER_KEY_NAME: Final = "meter.key"
 GENESIS_NAME: Final = "genesis.json"
 DATA_NAME: Final = "data"
 WAL_NAME: Final = "wal"
@@ -32,6 +36,9 @@ HOME_NAME: Final = "home.json"
 LIVE_NAME: Final = "measured.db"
 MAIN_NAME: Final = "main"
 MAIN_GENESIS_NAME: Final = "main.json"
+PSK_NAME: Final = "network.key"
+PSK_BYTES: Final = 32
+_PSK: Final = re.compile(f"[0-9a-fA-F]{{{2 * PSK_BYTES}}}")
 
 
 def create_home(
@@ -40,6 +47,7 @@ def create_home(
     key: SigningKey | None = None,
     with_main: bool = False,
     passphrase: str | None = None,
+    psk: bytes | None = None,
 ) -> SigningKey:
     """Make the files of a new home, with an empty write-ahead log: it has never signed anything.
 
@@ -49,6 +57,8 @@ def create_home(
         Whether it keeps the main chain too, with a log of its own.
     passphrase : str, optional
         What its key is encrypted by; without, it is not.
+    psk : bytes, optional
+        The network key that its community shares.
 
     Raises
     ------
@@ -61,9 +71,9 @@ def create_home(
     try:
         data = directory / DATA_NAME
         data.mkdir(parents=True, mode=0o700)
-        file = directory / KEY_NAME
-        file.touch(mode=0o600, exist_ok=False)
-        file.write_text(line + "\n")
+        _write_secret(directory / KEY_NAME, line)
+        if psk is not None:
+            _write_secret(directory / PSK_NAME, psk.hex())
         (directory / CONFIG_NAME).write_text(settings)
         Wal.create(data / WAL_NAME)
         if with_main:
@@ -72,6 +82,11 @@ def create_home(
     except OSError as error:
         raise ConfigError(f"{error.filename or directory}: {error.strerror}") from None
     return key
+
+
+def _write_secret(file: Path, line: str) -> None:
+    file.touch(mode=0o600, exist_ok=False)
+    file.write_text(line + "\n")
 
 
 def check_new(directory: Path) -> None:
@@ -111,13 +126,33 @@ def own_address(config: Config) -> str:
 
     Raises `ConfigError` as `node.keyfile.load`.
     """
-    return load(config.path(config.node.key)).address
+    return config.node.account or load(config.path(config.node.key)).address
 
 
 def passphrase_file_of(config: Config) -> Path | None:
     """Return the file that the settings name for the passphrase, None if they name none."""
     name = config.node.passphrase_file
     return config.path(name) if name else None
+
+
+def network_key(config: Config) -> bytes | None:
+    """Return the key that the community shares, None where the settings name no file of it.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, open to others, or no key. The message never shows what it holds.
+    """
+    if not config.network.psk_file:
+        return None
+    path = config.path(config.network.psk_file)
+    text = read_secret(path, "network key")
+    if not _PSK.fullmatch(text):
+        raise ConfigError(
+            f"{path}: not a network key; it holds {2 * PSK_BYTES} hexadecimal digits, the same at "
+            "all homes of the community"
+        )
+    return bytes.fromhex(text)
 
 
 def data_directory(config: Config) -> Path:

@@ -65,7 +65,9 @@ class NodeStatus:
         sync: Sync,
         network: Network,
         finality: Finality,
+        account: str | None = None,
     ) -> None:
+        self._account = account or key.address
         self._name = name
         self._chain_id = genesis.chain_id
         self._genesis_hash = genesis.hash
@@ -84,7 +86,7 @@ class NodeStatus:
             "name": self._name,
             "version": version(),
             "chain_id": self._chain_id,
-            "address": self._key.address,
+            "address": self._account,
             "peer_id": self._key.peer_id,
             "listens": self._network.listen_addresses(),
             "genesis_hash": self._genesis_hash.hex(),

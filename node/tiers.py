@@ -28,6 +28,7 @@ from node.evidence import EvidencePool
 from node.genesis import Genesis, community_key
 from node.intake import Intake
 from node.joining import Doorkeeper
+from node.members import Members
 from node.mempool import Mempool
 from node.network.base import Network
 from node.network.libp2p import Libp2pNetwork
@@ -68,6 +69,10 @@ class Tier:
     sync : SyncSection
     now_ms : callable
         Real time, UTC. [ms]
+    account : str, optional
+        The home's address, if it is not the key's.
+    members : Members, optional
+        Who is let in where the community is closed; it looks into this chain.
     """
 
     def __init__(
@@ -81,7 +86,11 @@ class Tier:
         bootstrap: tuple[str, ...],
         sync: SyncSection,
         now_ms: Callable[[], int],
+        account: str | None = None,
+        members: Members | None = None,
     ) -> None:
+        self._members = members
+        self.account = account
         self.name = name
         self.genesis = genesis
         self.key = key
@@ -171,10 +180,20 @@ class Tier:
             self.sync,
             self.network,
             self.finality,
+            self.account,
         )
         self.bills = Bills(self.chain, self.app, self.sync, self.network)
         self.receipts = Receipts(self.store, self.sync, self.network)
-        self.doorkeeper = Doorkeeper(genesis, self.app.query, self.network)
+        self.doorkeeper = Doorkeeper(
+            genesis, self.app.query, self.network, submit=self.mempool.submit
+        )
+        if self._members is not None:
+            self._members.bind(self.app.value)
+            self.chain.on_applied(self._dismiss)
+
+    def _dismiss(self, *_: object) -> None:
+        if self._members is not None:
+            self._members.dismiss(self.network)
 
     async def start(self) -> None:
         """Load the chain and connect; whoever listens to parts of it has said so before."""
@@ -191,14 +210,24 @@ class Tier:
 
 
 def libp2p_of(
-    genesis: Genesis, key: SigningKey, data: Path, listen: str, announce: tuple[str, ...]
+    genesis: Genesis,
+    key: SigningKey,
+    data: Path,
+    listen: str,
+    announce: tuple[str, ...],
+    psk: bytes | None = None,
+    allowed: Callable[[str], bool] | None = None,
 ) -> Libp2pNetwork:
-    """Return the network of a chain's community, not started yet."""
+    """Return the network of a chain's community, not started yet.
+
+    `psk` is the community's own key, `allowed` tells its members' peer ids where it is closed.
+    """
     return Libp2pNetwork(
         key,
         listen,
-        community_key(genesis.hash),
+        community_key(genesis.hash, psk),
         data / PEERS_NAME,
+        allowed=allowed,
         announce=announce,
         large=len(genesis.market.homes) > LARGE_COMMUNITY,
     )

@@ -20,6 +20,7 @@ SEED_BYTES: Final = 32
 PUBLIC_KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
 ADDRESS_PREFIX: Final = "cw"
+PEER_ID_CHARS_MAX: Final = 64
 ADDRESS_CHARS: Final = len(ADDRESS_PREFIX) + 40
 
 _ADDRESS_DOMAIN: Final = b"commonwatt/address/1\0"
@@ -102,6 +103,25 @@ def is_address(text: str) -> bool:
         and text.startswith(ADDRESS_PREFIX)
         and all(digit in "0123456789abcdef" for digit in digits)
     )
+
+
+def public_key_of_peer(peer_id: str) -> bytes | None:
+    """Return the Ed25519 public key that a peer id (base58) holds, None if it is no such id."""
+    if len(peer_id) > PEER_ID_CHARS_MAX:
+        return None
+    number = 0
+    for letter in peer_id:
+        digit = _BASE58.find(letter)
+        if digit < 0:
+            return None
+        number = number * 58 + digit
+    size = len(_PEER_ID_HEADER) + PUBLIC_KEY_BYTES
+    if number >> 8 * size:
+        return None
+    data = number.to_bytes(size, "big")
+    public = data[len(_PEER_ID_HEADER) :]
+    # Only one text is a key's: with zeros in front it would be another peer of the same key.
+    return public if peer_id_of(public) == peer_id else None
 
 
 def peer_id_of(public: bytes) -> str:

@@ -7,6 +7,9 @@ are covered but for a tenth; what is missing of that is taken at the step's own 
 A register only grows. Where it does not, the meter was changed or began anew; where the time of a
 reading is not later than the last one's, a clock was put back: it is left out until time has caught
 up. Neither is energy, and counting goes on from there.
+
+A battery's power is heard beside, charging positive, and its state of charge; neither is part of
+what a home takes or makes.
 """
 
 import math
@@ -24,7 +27,7 @@ from hems.sensors import POWER_KW_MAX
 from hems.sources.base import MICRO, Measurements, check_window
 from hems.sources.checked import Faults
 
-Channel: TypeAlias = Literal["load", "pv"]
+Channel: TypeAlias = Literal["load", "pv", "battery"]
 CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)
 
 BIN_MS: Final = 300_000
@@ -97,6 +100,7 @@ class LiveSource:
         self._unsaved: dict[tuple[Channel, int], _Bin] = {}
         self._powers: dict[Channel, Heard] = {}
         self._counters: dict[Channel, _Register] = {}
+        self._soc: tuple[int, float] | None = None
         self.faults = faults if faults is not None else Faults()
         try:
             self._file = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -109,10 +113,12 @@ class LiveSource:
     def heard_power(self, channel: Channel, at_ms: int, power_w: float) -> None:
         """Take a power, which holds until the next one. [W]
 
-        What no home takes or makes is counted as a fault and not used.
+        What no home takes or makes is counted as a fault and not used. A battery's is negative
+        while it discharges.
         """
-        if not 0 <= power_w <= POWER_W_MAX:
-            self.note(channel, "negative" if power_w < 0 else "unit", at_ms)
+        if not abs(power_w) <= POWER_W_MAX or (power_w < 0 and channel != "battery"):
+            is_negative = power_w < 0 and channel != "battery"
+            self.note(channel, "negative" if is_negative else "unit", at_ms)
             return
         with self._lock:
             before = self._powers.get(channel)
@@ -147,6 +153,25 @@ class LiveSource:
             else:
                 self._add(channel, last.at_ms, at_ms, used_wh)
                 self._powers[channel] = Heard(at_ms, used_wh * HOUR_MS / elapsed_ms)
+
+    def heard_soc(self, at_ms: int, soc: float) -> None:
+        """Take a battery's state of charge. [fraction of its capacity]"""
+        if not 0 <= soc <= 1:
+            self.note("battery", "soc", at_ms)
+            return
+        self._soc = at_ms, soc
+
+    def soc(self, at_ms: int) -> float | None:
+        """Return the state of charge that was heard last, None if that is too long ago."""
+        if self._soc is None or not 0 <= at_ms - self._soc[0] <= self._stale_ms:
+            return None
+        return self._soc[1]
+
+    def battery_wh(self, start_ms: int, end_ms: int) -> int | None:
+        """Return what a battery took in whole bins, discharging negative; None: not known. [Wh]"""
+        with self._lock:
+            energy_wh, known = self._steps("battery", start_ms, end_ms, 1)
+        return int(energy_wh[0]) if known[0] else None
 
     def note(self, channel: Channel, kind: str, at_ms: int) -> None:
         """Count what was heard and is no reading; logged once when it begins (`Faults`)."""

@@ -45,7 +45,8 @@ class Home(msgspec.Struct, frozen=True):
     """A registered home.
 
     `until_slot` is the first slot without it, once it leaves; `key` the one that speaks for its
-    account in place of the first; `offers` who may take the place of its `account` or `meter`.
+    account in place of the first; `offers` who may take the place of its `account` or `meter`;
+    `lost`: the regulator has taken the first key's rights.
     """
 
     number: int
@@ -62,6 +63,7 @@ class Home(msgspec.Struct, frozen=True):
     until_slot: int | None = None
     key: str | None = None
     offers: dict[str, str] = {}
+    lost: bool = False
 
 
 class Order(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from market.client import Call, sign_call
 from node.api.control import ask, lots_of
 from node.config import Config
 from node.errors import ControlError
-from node.setup import own_key
+from node.homekeys import account_signer
 from wire.keys import SigningKey
 
 VALID_MS: Final = 60_000
@@ -83,7 +83,7 @@ async def decide(
         The node does not answer, or the call is refused: its code and its sentence.
     """
     data = data or config.path(config.node.data)
-    return await decide_as(key or own_key(config), call, data)
+    return await decide_as(key or account_signer(config), call, data)
 
 
 async def decide_as(key: SigningKey, call: Call, data: Path) -> dict[str, Any]:

@@ -1,20 +1,27 @@
-"""What the regulator does for newcomers: see who asks, register them, give them first money.
+"""What the regulator does for newcomers: invite, see who asks, register, give first money.
 
 Goes through the control socket of any node of the community; the regulator's key stays in the
 process that was given it.
 """
 
+import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
+from market import client
 from market.client import Call, mint, transfer
 from node.api.control import ask
 from node.api.governor import decide, decide_each
 from node.config import Config
 from node.errors import ControlError
 from node.genesis import read_genesis
-from node.setup import own_address
+from node.invitations import DAY_MS, Invitation, make_invitation, write_invitation
+from node.setup import network_key, own_address
 from wire.keys import SigningKey
+
+# Addresses that say nothing to somebody elsewhere.
+UNSPECIFIED: Final = ("/ip4/0.0.0.0/", "/ip6/::/")
 
 
 class Admitted(NamedTuple):
@@ -104,6 +111,43 @@ async def admit_all(
             done[place] = done[place]._replace(height=end["height"], balance_micro=balance_micro)
     moneyless = {one.address for one in turned}
     return [one for one in done if one.address not in moneyless], turned
+
+
+async def invite(
+    config: Config, file: Path, regulator: SigningKey, days: int, addresses: Sequence[str]
+) -> tuple[Invitation, int]:
+    """Write an invitation and have the chain know it; return it, and the block that does.
+
+    Parameters
+    ----------
+    addresses : sequence of str
+        Where the newcomer finds a home; none: where the node listens.
+
+    Raises
+    ------
+    ConfigError
+        The file is there already, the key is not the regulator's, or nobody could be reached.
+    ControlError
+        The node does not answer, or the contract refuses. No file is left.
+    """
+    if not addresses:
+        status = await ask(config.path(config.node.data), "status")
+        addresses = [one for one in status["listens"] if not one.startswith(UNSPECIFIED)]
+    until_ms = time.time_ns() // 1_000_000 + days * DAY_MS
+    genesis = read_genesis(config.path(config.node.genesis))
+    made = make_invitation(genesis, tuple(addresses), network_key(config), until_ms, regulator)
+    # First: what cannot be handed over need not be on chain.
+    write_invitation(made, file)
+    try:
+        done = await decide(config, client.invite(made.door_key.address, until_ms), key=regulator)
+    except BaseException:
+        _forget(file)
+        raise
+    return made, done["height"]
+
+
+def _forget(file: Path) -> None:
+    file.unlink(missing_ok=True)
 
 
 async def pay_out(config: Config, amount_micro: int | None) -> dict[str, Any]:

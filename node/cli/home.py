@@ -8,7 +8,7 @@ from enum import StrEnum
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -20,6 +20,9 @@ from node.cli.options import (
     data_of,
     print_json,
 )
+
+if TYPE_CHECKING:
+    from node.arrival import Arrival
 
 UNSPECIFIED: Final = "/ip4/0.0.0.0/"
 HOUSEHOLDS: Final = 10_000
@@ -74,6 +77,10 @@ def init(
         float, typer.Option(min=0, help="How long a neighbour may be away. [s]")
     ] = 0.0,
     passphrase_file: PassphraseOption = None,
+    invite: Annotated[
+        Path | None,
+        typer.Option(help="An invitation into a closed community, from its regulator."),
+    ] = None,
     if_missing: Annotated[
         bool, typer.Option("--if-missing", help="Leave a home that is there as it is.")
     ] = False,
@@ -81,29 +88,36 @@ def init(
     """Make the files of a new home: its key, its settings, its empty log.
 
     With --passphrase-file the key is encrypted, and the settings say where its passphrase is.
+    With --invite, an invitation's file, it is let into a closed community.
     With --join the genesis is fetched from a neighbour, and on a terminal what is not given is
     asked for. The home asks to be registered as soon as it runs.
     """
     from node.config import Config, NetworkSection, NodeSection, check_values, settings_text
     from node.genesis import read_genesis, write_genesis
     from node.passphrase import new_passphrase
-    from node.setup import CONFIG_NAME, GENESIS_NAME, check_new, create_home
+    from node.setup import CONFIG_NAME, GENESIS_NAME, PSK_NAME, check_new, create_home
 
     if if_missing and (directory / CONFIG_NAME).exists():
         typer.echo(f"{directory}: there is a home already")
         return
     check_new(directory)
     neighbours = list(bootstrap or ())
-    found = None
-    if join is not None:
-        from node.joining import read_joining_address
-        from node.light import fetch_patiently
+    found, arrival, psk = None, None, None
+    if invite is not None or join is not None:
+        if invite is not None:
+            arrival, psk, addresses = _invited(invite)
+            typer.echo("asking for the genesis, with the invitation ...")
+            found = asyncio.run(arrival.genesis())
+            neighbours += addresses
+        else:
+            from node.joining import read_joining_address
+            from node.light import fetch_patiently
 
-        where = read_joining_address(_drawn(join))
-        typer.echo(f"asking {where.address} for the genesis ...")
-        found = asyncio.run(fetch_patiently(where, patience))
+            where = read_joining_address(_drawn(join or ""))
+            typer.echo(f"asking {where.address} for the genesis ...")
+            found = asyncio.run(fetch_patiently(where, patience))
+            neighbours.append(where.address)
         typer.echo(f"  {found.chain_id}: {len(found.authorities)} authorities decide its blocks")
-        neighbours.append(where.address)
         if sys.stdin.isatty():
             name = name or typer.prompt("name of this home", default="home")
             kinds = ", ".join(SourceKind)
@@ -121,20 +135,28 @@ def init(
     told = list(announce or ())
     if announce_host:
         told.append(f"/dns4/{socket.gethostname()}/tcp/{listen.rpartition('/tcp/')[2]}")
-    network = NetworkSection(listen=listen, announce=tuple(told), bootstrap=tuple(neighbours))
+    network = NetworkSection(
+        listen=listen,
+        announce=tuple(told),
+        bootstrap=tuple(neighbours),
+        closed=arrival is not None,
+        psk_file="" if psk is None else PSK_NAME,
+    )
     passphrase, kept = None, ""
     if passphrase_file is not None:
         passphrase, kept = new_passphrase(passphrase_file), str(passphrase_file.absolute())
     node = NodeSection(name=name or "home", passphrase_file=kept)
     config = Config(node=node, network=network, home=home)
     check_values(config, "init")
-    key = create_home(directory, settings_text(config), passphrase=passphrase)
+    key = create_home(directory, settings_text(config), passphrase=passphrase, psk=psk)
     if found is not None:
         write_genesis(found, directory / GENESIS_NAME)
     typer.echo(f"{directory}: a new home")
     typer.echo(f"  account  {key.address}")
     typer.echo(f"  meter    {key.derive('meter').address}")
     typer.echo(f"  peer id  {key.peer_id}")
+    if arrival is not None:
+        _come_in(arrival, key, invite, directory / CONFIG_NAME)
     typer.echo(
         f"Start it: commonwatt run --config {directory / CONFIG_NAME}. "
         + (
@@ -143,6 +165,30 @@ def init(
             else "It follows the chain; a home with [home] in its settings asks to be registered."
         )
     )
+
+
+def _invited(file: Path) -> "tuple[Arrival, bytes | None, tuple[str, ...]]":
+    """Return the way in by an invitation, the network's key, and who is there."""
+    import time
+
+    from node.arrival import Arrival
+    from node.invitations import read_invitation
+
+    invitation = read_invitation(file)
+    arrival = Arrival(invitation, lambda: time.time_ns() // 1_000_000)
+    return arrival, invitation.network_key, invitation.addresses
+
+
+def _come_in(arrival: "Arrival", key: Any, invite: Path | None, config: Path) -> None:
+    from node.errors import PeerError
+
+    typer.echo("  using the invitation ...")
+    try:
+        asyncio.run(arrival.accept(key))
+    except PeerError as error:
+        again = f"commonwatt invite accept {invite} --config {config}"
+        raise PeerError(f"{error}. The home is made, but not let in; again: {again}") from None
+    typer.echo("  this home is let in; the invitation is used up")
 
 
 def _drawn(join: str) -> str:

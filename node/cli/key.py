@@ -1,19 +1,29 @@
-"""A home's key at rest: encrypt it, show whose it is, write it on paper, bring it back."""
+"""A home's keys: encrypted, shown whose they are, on paper, brought back, replaced."""
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from node.cli.options import CONFIG, ConfigOption, PassphraseOption, settings
+from node.cli.gov import print_done
+from node.cli.options import (
+    CONFIG,
+    ConfigOption,
+    JsonOption,
+    PassphraseOption,
+    print_json,
+    settings,
+)
 
 if TYPE_CHECKING:
+    from node.homekeys import Purpose
     from node.keyfile import StoredKey
     from wire.keys import SigningKey
 
 key_app = typer.Typer(
-    help="The home's key: encrypt it, write it on paper, bring it back.",
+    help="The home's keys: encrypt them, write them on paper, bring them back, replace them.",
     no_args_is_help=True,
 )
 CODE_LINES_MAX: Final = 16
@@ -69,12 +79,19 @@ def key_decrypt(
 
 
 @key_app.command("show-address")
-def key_show_address(config: ConfigOption = CONFIG, key: KeyOption = None) -> None:
+def key_show_address(
+    config: ConfigOption = CONFIG, key: KeyOption = None, as_json: JsonOption = False
+) -> None:
     """Print the account of a key file; it takes no passphrase."""
     from node.keyfile import load
 
     path, _ = _path_of(config, key)
-    typer.echo(load(path).address)
+    stored = load(path)
+    if as_json:
+        told = {"address": stored.address, "file": str(path), "encrypted": stored.is_encrypted}
+        print_json(told)
+    else:
+        typer.echo(stored.address)
 
 
 @key_app.command("recovery-code")
@@ -156,3 +173,70 @@ def _opened(path: Path, passphrase_file: Path | None) -> "SigningKey":
     from node.setup import read_key
 
     return read_key(path, passphrase_file)
+
+
+MeterOption = Annotated[
+    bool, typer.Option("--meter", help="The meter's key instead of the account's.")
+]
+
+
+@key_app.command("rotate")
+def key_rotate(
+    meter: MeterOption = False,
+    prepare: Annotated[
+        bool,
+        typer.Option(
+            "--prepare", help="Only make the new key and print its address, for the regulator."
+        ),
+    ] = False,
+    config: ConfigOption = CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Replace the key of this home's account, or its meter's: the old one is refused from then on.
+
+    Of a key that is lost or stolen the regulator gives the place away first: `rotate --prepare`
+    here, `key offer` there, then `rotate` here. Interrupted, it goes on when it is begun again.
+    """
+    from node.api import rotator
+
+    own = settings(config)
+    purpose: Purpose = "meter" if meter else "account"
+    if prepare:
+        key, file = rotator.prepare(own, purpose)
+        told = {"purpose": purpose, "key": key.address, "file": str(file)}
+        line = key.address
+    else:
+        done = asyncio.run(rotator.rotate(own, purpose))
+        told = {**done._asdict(), "file": str(done.file)}
+        line = (
+            f"{done.key} signs for the {done.purpose} of {done.address} now; it is in {done.file}. "
+            "Restart the node, and make a new backup"
+        )
+    if as_json:
+        print_json(told)
+    else:
+        typer.echo(line)
+
+
+@key_app.command("offer")
+def key_offer(
+    address: Annotated[str, typer.Argument(help="The home's account.")],
+    new: Annotated[str, typer.Argument(help="What `key rotate --prepare` printed there.")],
+    key: Annotated[Path, typer.Option("--key", help="The regulator's key file.")],
+    meter: MeterOption = False,
+    passphrase_file: PassphraseOption = None,
+    config: ConfigOption = CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Give away the place of a key that is lost or stolen; signed by the regulator.
+
+    The old key is refused at once.
+    """
+    from market.client import offer_key
+    from node.api.governor import decide
+    from node.setup import read_key
+
+    call = offer_key(address, "meter" if meter else "account", new)
+    signer = read_key(key, passphrase_file)
+    done = asyncio.run(decide(settings(config), call, key=signer))
+    print_done(done, as_json, f"{new} may take the place; the old key is refused from here on")

@@ -1,4 +1,4 @@
-"""Between a broker and a home: its meters in, its state out, and one switch.
+"""Between a broker and a home: its meters and its owner's commands in, its state out.
 
 A broker that goes away takes nothing with it: the home goes on, what it cannot hear goes stale, and
 it is tried again with growing pauses. What a message says is never believed beyond its number.
@@ -19,9 +19,10 @@ from hems.sources.live import Channel, LiveSource
 from market.errors import QueryError
 from node.errors import ConfigError
 from node.household import Household
+from node.mqtt.commands import Commands
 from node.mqtt.discovery import OFFLINE, ONLINE, Topics, announcements
 from node.mqtt.payload import PayloadError, number_of
-from node.mqtt.settings import COUNTERS, POWERS, Meter, MqttSection
+from node.mqtt.settings import COUNTERS, POWERS, BatteryMeter, Meter, MqttSection
 from node.secret import read_secret
 
 log = logging.getLogger("commonwatt.mqtt")
@@ -34,7 +35,6 @@ RETRY_S_MAX: Final = 60.0
 TELL_EVERY_S: Final = 2.0
 TELL_AGAIN_S: Final = 60.0
 INCOMING_MAX: Final = 1_000
-COMMANDS: Final = {b"ON": True, b"OFF": False}
 
 
 class Bridge:
@@ -82,15 +82,16 @@ class Bridge:
         if settings.password_file:
             self._password = read_secret(directory / settings.password_file, "password")
         self._tls = _tls(settings, directory)
-        self._meters: list[tuple[Channel, Meter]] = []
+        self._meters: list[tuple[Channel, Meter | BatteryMeter]] = []
+        self._battery = settings.battery if source is not None else None
         if source is not None:
-            named: list[tuple[Channel, Meter | None]] = [
+            named: list[tuple[Channel, Meter | BatteryMeter | None]] = [
                 ("load", settings.load),
                 ("pv", settings.pv),
+                ("battery", settings.battery),
             ]
             self._meters = [(channel, meter) for channel, meter in named if meter is not None]
-        # Commands that were none; the first is logged for all.
-        self.refused = 0
+        self.commands = Commands(at, household, settings.stale_s)
         self.is_connected = False
         self._wake = asyncio.Event()
 
@@ -147,11 +148,15 @@ class Bridge:
                     await client.publish(self._at.availability, OFFLINE, qos=1, retain=True)
 
     async def _serve(self, client: aiomqtt.Client) -> None:
-        for topic in {meter.topic for _, meter in self._meters} | {self._at.trading_set}:
+        heard = {meter.topic for _, meter in self._meters} | self.commands.topics
+        if self._battery is not None:
+            heard.add(self._battery.soc_topic)
+        for topic in heard:
             await client.subscribe(topic, qos=1)
         if self._settings.discovery:
+            battery = self._household.rated_battery
             for topic, config in announcements(
-                self._settings.discovery, self._at, *self._announced
+                self._settings.discovery, self._at, *self._announced, battery
             ):
                 await client.publish(topic, config, qos=1, retain=True)
         await client.publish(self._at.availability, ONLINE, qos=1, retain=True)
@@ -168,8 +173,9 @@ class Bridge:
 
     def heard(self, topic: str, payload: object, is_retained: bool = False) -> None:
         """Take a message in: a reading, or a command. What is neither is counted."""
-        if topic == self._at.trading_set:
-            self._command(payload, is_retained)
+        if topic in self.commands.topics:
+            if self.commands.heard(topic, payload, is_retained):
+                self._wake.set()
             return
         # What the broker has kept was true at some time, and nobody says when.
         if self._source is None or is_retained:
@@ -183,22 +189,24 @@ class Bridge:
             except PayloadError as error:
                 self._source.note(channel, error.kind, now_ms)
                 continue
-            if meter.is_power:
+            if isinstance(meter, BatteryMeter):
+                sign = -1 if meter.discharging_positive else 1
+                self._source.heard_power(channel, now_ms, sign * value * POWERS[meter.unit])
+            elif meter.is_power:
                 self._source.heard_power(channel, now_ms, value * POWERS[meter.unit])
             else:
                 self._source.heard_counter(channel, now_ms, value * COUNTERS[meter.unit])
             self._wake.set()
+        if self._battery is not None and self._battery.soc_topic == topic:
+            self._heard_soc(self._source, payload, self._battery.soc_field, now_ms)
 
-    def _command(self, payload: object, is_retained: bool) -> None:
-        topic = self._at.trading_set
-        is_on = COMMANDS.get(bytes(payload)) if isinstance(payload, bytes | bytearray) else None
-        if is_on is None or is_retained:
-            why = "a kept command is not obeyed" if is_retained else "a command is ON or OFF"
-            log.log(logging.WARNING if not self.refused else logging.DEBUG, "%s: %s", topic, why)
-            self.refused += 1
-            return
-        self._household.trade(is_on)
-        self._wake.set()
+    def _heard_soc(self, source: LiveSource, payload: object, field: str, now_ms: int) -> None:
+        try:
+            source.heard_soc(now_ms, number_of(payload, field) / 100)
+        except PayloadError as error:
+            source.note("battery", error.kind, now_ms)
+        else:
+            self._wake.set()
 
     async def _tell(self, client: aiomqtt.Client) -> None:
         told: dict[str, Any] | None = None
@@ -211,6 +219,10 @@ class Bridge:
                 payload = msgspec.json.encode(state)
                 await client.publish(self._at.state, payload, qos=1, retain=True)
                 told, told_s = state, loop.time()
+            setpoint_w = state.get("setpoint_w")
+            if setpoint_w is not None:
+                # Not kept by the broker: an inverter that comes back later asks nobody's past.
+                await client.publish(self._at.setpoint, str(setpoint_w), qos=1)
             await asyncio.sleep(TELL_EVERY_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TELL_AGAIN_S):
@@ -219,7 +231,7 @@ class Bridge:
     def state(self) -> dict[str, Any]:
         """Return what is shown of the home; None where it is not known."""
         found: dict[str, Any] = {"trading": "ON" if self._household.trades else "OFF"}
-        found |= self._meters_state()
+        found |= self._meters_state() | self._household.steered()
         try:
             home, prices = self._household.snapshot(), self._household.price_now()
         except QueryError:
@@ -247,6 +259,8 @@ class Bridge:
         for channel, _ in self._meters:
             last = self._source.last(channel)
             is_stale = last is None or self._source.is_stale(channel, now_ms)
+            if channel == "battery":
+                is_stale |= self._source.soc(now_ms) is None
             stale += [channel] if is_stale else []
             found[f"{channel}_w"] = None if last is None or is_stale else round(last.power_w)
         return found | {"readings": f"stale: {', '.join(stale)}" if stale else "ok"}

@@ -4,10 +4,13 @@ One message per entity, kept by the broker: `DISCOVERY/sensor/ID/NAME/config`. A
 JSON object at `BASE/ID/state`; whether they can be believed is at `BASE/ID/availability`.
 """
 
+import math
 import re
 from typing import Any, Final, NamedTuple
 
 import msgspec
+
+from hems.devices import Battery
 
 ONLINE: Final = "online"
 OFFLINE: Final = "offline"
@@ -21,6 +24,9 @@ class Topics(NamedTuple):
     state: str
     availability: str
     trading_set: str
+    battery_set: str
+    reserve_set: str
+    setpoint: str
 
 
 class Sensor(NamedTuple):
@@ -39,6 +45,7 @@ def sensors(currency: str) -> tuple[Sensor, ...]:
     return (
         Sensor("load_w", "Load", "W", "power"),
         Sensor("pv_w", "Production", "W", "power"),
+        Sensor("battery_w", "Battery charging", "W", "power"),
         Sensor("grid_price", "Grid price", price),
         Sensor("feed_in_price", "Feed-in price", price),
         Sensor("sell_price", "Suggested price to sell at", price),
@@ -57,13 +64,26 @@ def topics(base: str, name: str, chain: str) -> Topics:
     """Return the topics of a home of a chain; what topics do not take stands as a dash."""
     identity = _UNSAFE.sub("-", f"{chain}-{name}")
     root = f"{base}/{identity}"
-    return Topics(identity, f"{root}/state", f"{root}/availability", f"{root}/trading/set")
+    return Topics(
+        identity,
+        state=f"{root}/state",
+        availability=f"{root}/availability",
+        trading_set=f"{root}/trading/set",
+        battery_set=f"{root}/battery/set",
+        reserve_set=f"{root}/reserve/set",
+        setpoint=f"{root}/battery/setpoint",
+    )
 
 
 def announcements(
-    prefix: str, at: Topics, name: str, currency: str, version: str
+    prefix: str,
+    at: Topics,
+    name: str,
+    currency: str,
+    version: str,
+    battery: Battery | None = None,
 ) -> list[tuple[str, bytes]]:
-    """Return the discovery messages, each with its topic."""
+    """Return the discovery messages, each with its topic; with a battery what steers it, too."""
     common: dict[str, Any] = {
         "state_topic": at.state,
         "availability_topic": at.availability,
@@ -87,7 +107,36 @@ def announcements(
     switch = common | _entity(at, "trading", "Trading")
     switch |= {"command_topic": at.trading_set, "state_on": "ON", "state_off": "OFF"}
     found.append((f"{prefix}/switch/{at.identity}/trading/config", switch))
+    for kind, key, config in _steering(at, battery) if battery is not None else ():
+        found.append((f"{prefix}/{kind}/{at.identity}/{key}/config", common | config))
     return [(topic, msgspec.json.encode(config)) for topic, config in found]
+
+
+def _steering(at: Topics, battery: Battery) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return what steers a battery: each entity's kind, key and settings."""
+    power = {
+        "command_topic": at.battery_set,
+        "min": -battery.discharge_limit_w,
+        "max": battery.charge_limit_w,
+        "step": 1,
+        "unit_of_measurement": "W",
+        "device_class": "power",
+    }
+    reserve = {
+        "command_topic": at.reserve_set,
+        "min": math.ceil(100 * battery.soc_min),
+        "max": math.ceil(100 * battery.soc_max) - 1,
+        "step": 1,
+        "unit_of_measurement": "%",
+    }
+    auto = _entity(at, "battery_auto", "Battery by its plan")
+    auto |= {"command_topic": at.battery_set, "payload_press": "AUTO"}
+    return [
+        ("number", "setpoint_w", _entity(at, "setpoint_w", "Battery set-point") | power),
+        ("number", "reserve", _entity(at, "reserve", "Battery reserve") | reserve),
+        ("sensor", "steered_by", _entity(at, "steered_by", "Battery steered by")),
+        ("button", "battery_auto", auto),
+    ]
 
 
 def _entity(at: Topics, key: str, name: str) -> dict[str, Any]:

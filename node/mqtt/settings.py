@@ -48,6 +48,31 @@ class Meter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return self.unit in POWERS
 
 
+class BatteryMeter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[mqtt.battery]`: what a live home's battery says.
+
+    topic, unit, field : where it tells its power, W or kW; as of a meter
+    discharging_positive : whether that is positive while it gives; else while it takes
+    soc_topic, soc_field : where it tells its state of charge, in percent
+    """
+
+    topic: str
+    soc_topic: str
+    unit: str = "W"
+    field: str = ""
+    discharging_positive: bool = False
+    soc_field: str = ""
+
+    def __post_init__(self) -> None:
+        if self.unit not in POWERS:
+            raise ValueError(f"unit {self.unit!r}: a battery's power is in {' or '.join(POWERS)}")
+        # The same words for what is wrong with either.
+        Meter(topic=self.topic, field=self.field)
+        Meter(topic=self.soc_topic, field=self.soc_field)
+        if (self.topic, self.field) == (self.soc_topic, self.soc_field):
+            raise ValueError("power and state of charge are the same number of the same topic")
+
+
 class MqttSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[mqtt]`: the broker that this home's meters speak to; without this section there is none.
 
@@ -58,6 +83,7 @@ class MqttSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     discovery : Home Assistant's prefix; empty: nothing is announced to it
     stale_s : a meter that says nothing for so long is not believed any more
     load, pv : the meters; a `live` home has at least the first
+    battery : what its battery says, where it has one
     """
 
     host: str = "127.0.0.1"
@@ -71,6 +97,7 @@ class MqttSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     stale_s: int = 300
     load: Meter | None = None
     pv: Meter | None = None
+    battery: BatteryMeter | None = None
 
     def __post_init__(self) -> None:
         if not self.host or not 1 <= self.port <= PORT_MAX:

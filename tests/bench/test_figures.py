@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from bench import figures
-from bench.figures import Result, Results, Said, collect, figure, line
+from bench.figures import Figure, Result, Results, Said, collect, figure, line
 
 
 def test_a_figure_has_median_spread_ratio_and_aim() -> None:
@@ -29,6 +30,11 @@ def test_an_aim_of_more_is_missed_by_less(value: float, reached: bool) -> None:
 
 def test_a_baseline_of_nothing_gives_no_ratio() -> None:
     assert figure("a thing", "ms", 3.0, over=("nothing", [0.0, 0.0])).ratio is None
+
+
+def test_numbers_of_numpy_are_kept_as_any_other() -> None:
+    found = figure("a thing", "ms", [np.float64(3), np.float64(5)], over=("it", np.float64(2)))
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Figure) == found
 
 
 def test_nothing_measured_is_refused() -> None:

@@ -1,22 +1,33 @@
 """Decoders of what newcomers and neighbours say to each other, and of joining addresses."""
 
+from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from hems.config import ConstantHome, HomeConfig
+from market.client import accept_invite, sign_call
+from node.config import Config, NetworkSection
 from node.errors import ConfigError, GenesisError, PeerError
+from node.invitations import Invitation, make_invitation, read_invitation
 from node.joining import (
+    Acceptance,
+    AcceptanceState,
     Application,
     ApplicationState,
     GetGenesis,
     ShownGenesis,
     application_of,
+    decode_acceptance,
     decode_question,
     decode_state,
     read_joining_address,
     read_shown,
 )
+from node.setup import network_key
+from tests.fuzz.file_targets import from_file
 from tests.fuzz.judge import Target
-from tests.node.grid import make_genesis
+from tests.node.grid import REGULATOR, make_genesis
 from wire.codec import encode
 from wire.errors import DecodeError
 from wire.keys import SigningKey
@@ -33,13 +44,46 @@ def join_question() -> Target:
             raise DecodeError("not signed")
         return question
 
-    good = (encode(GetGenesis()), encode(applied))
+    used = sign_call(accept_invite(key.address), key, "street", 1, 2)
+    good = (encode(GetGenesis()), encode(applied), encode(Acceptance(used.raw)))
     return Target("join-question", asked, (DecodeError,), good, encode=encode)
 
 
 def application_state() -> Target:
     good = tuple(encode(ApplicationState(state)) for state in ("waiting", "registered", "full"))
     return Target("application-state", decode_state, (DecodeError,), good)
+
+
+def acceptance_state() -> Target:
+    good = tuple(encode(AcceptanceState(code)) for code in ("ok", "key_retired"))
+    return Target("acceptance-state", decode_acceptance, (PeerError,), good)
+
+
+def invitation_file() -> Target:
+    genesis = make_genesis()
+    made = make_invitation(genesis, (f"/ip4/1.2.3.4/tcp/1/p2p/{REGULATOR.peer_id}",), bytes(32),
+                           10**13, REGULATOR)  # fmt: skip
+    good = (msgspec.json.encode(made),)
+
+    def check(found: Invitation, data: bytes) -> str | None:
+        del data
+        return None if found == made else "another is believed to be the regulator's"
+
+    return Target(
+        "invitation-file", from_file("invite", read_invitation), (ConfigError,), good, kind="text",
+        check=check, words=(b"commonwatt-invitation", b"door", b"psk", b"until_ms", b"signature"),
+    )  # fmt: skip
+
+
+def network_key_file() -> Target:
+    def read(path: Path) -> bytes | None:
+        settings = NetworkSection(psk_file=path.name)
+        return network_key(Config(network=settings, directory=path.parent))
+
+    return Target(
+        "network-key-file", from_file("network.key", read), (ConfigError,),
+        ((bytes(range(32)).hex() + "\n").encode(),), kind="text",
+    )  # fmt: skip
 
 
 def shown_genesis() -> Target:
@@ -62,4 +106,12 @@ def joining_address() -> Target:
     return Target("joining-address", read, (ConfigError, UnicodeDecodeError), texts, kind="text")
 
 
-TARGETS: Final = (join_question, application_state, shown_genesis, joining_address)
+TARGETS: Final = (
+    join_question,
+    application_state,
+    acceptance_state,
+    invitation_file,
+    network_key_file,
+    shown_genesis,
+    joining_address,
+)

@@ -96,6 +96,7 @@ class Server:
         self.genesis: Genesis = make_genesis()
         home: dict[str, Any] = dict.fromkeys(client.Home.__struct_fields__, 0)
         home |= {"place": [0, 0, False], "until_slot": None, "key": None, "offers": {}}
+        home["lost"] = False
         home |= {"number": 2, "address": HOME, "meter": "m", "name": "two", "role": "prosumer"}
         self.state = {
             client.home_key(HOME): encode(home),

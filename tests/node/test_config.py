@@ -142,7 +142,7 @@ def test_environment_overrides_the_file_and_flags_override_both(tmp_path: Path) 
 def test_an_unknown_variable_of_ours_is_refused(tmp_path: Path) -> None:
     line = refused(tmp_path, "", {"COMMONWATT_NODE_NAMES": "x"})
     assert "unknown COMMONWATT_NODE_NAMES" in line
-    assert "COMMONWATT_NODE_LOG_LEVELS, COMMONWATT_NODE_NAME" in line
+    assert "COMMONWATT_NODE_LOG_LEVELS, COMMONWATT_NODE_METER_KEY, COMMONWATT_NODE_NAME" in line
 
 
 def test_wrong_values_of_environment_and_flags_are_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import cli
+from node import doctor
 from node.config import Config, NetworkSection, settings_text
 from node.doctor import Finding, Instruments, Verdict, _extras, examine_home, to_plain
 from node.doctor_network import Met, PortUse, look_at_port, meet
@@ -104,6 +105,49 @@ async def test_the_clock_is_held_against_the_newest_block(
     clock = (await found(home(tmp_path, genesis, NEIGHBOUR), through))["clock"]
     assert (clock.verdict, says in clock.says) == (verdict, True), clock
     assert bool(clock.remedy) == (verdict is not Verdict.OK)
+
+
+@pytest.mark.parametrize(
+    ("settings", "check", "says", "remedy"),
+    [
+        (
+            '[mqtt.load]\ntopic = "p"\n[home.source]\nkind = "live"\n',
+            "extras",
+            "[mqtt] needs the extra `mqtt`",
+            "pip install 'commonwatt[mqtt]'",
+        ),
+        (
+            '[home.source]\nkind = "live"\n',
+            "meters",
+            "without [mqtt]: nobody hears its meters",
+            "say in [mqtt.load]",
+        ),
+        (
+            '[home.source]\nkind = "synthetic"\nhome = 1\n'
+            "[home.forecast.location]\nlatitude = -33.9\nlongitude = 151.2\n",
+            "extras",
+            "[home.forecast] location needs the extra `solar`",
+            "pip install 'commonwatt[solar]'",
+        ),
+    ],
+)
+async def test_what_the_settings_need_and_nobody_installed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: str,
+    check: str,
+    says: str,
+    remedy: str,
+) -> None:
+    file = home(tmp_path, make_genesis(), NEIGHBOUR)
+    file.write_text(file.read_text() + settings)
+    monkeypatch.setattr(doctor, "_is_here", lambda package: False)
+    lacks = (await found(file, eyes()))[check]
+    assert lacks.verdict is Verdict.FAIL
+    assert says in lacks.says
+    assert remedy in lacks.remedy
+    monkeypatch.setattr(doctor, "_is_here", lambda package: True)
+    assert "extras" not in await found(file, eyes())
 
 
 async def test_each_fault_is_named_with_its_remedy(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from market import client
 from market.app import BlockResult
 from market.client import Call
 from node import trading
+from node.homekeys import HomeKeys
 from node.household import Household
 from node.status import Finality
 from node.trading import (
@@ -62,7 +63,7 @@ class Lane:
             self.street.app.nonce,
             self._submit,
             Finality(),
-            HOME_KEYS[0],
+            HomeKeys.of(HOME_KEYS[0]),
             self.memory,
             lambda: self.street.time_ms,
             lambda: 0,

@@ -14,6 +14,7 @@ from hems.devices import Battery
 from hems.errors import ConfigError, DataError
 from hems.home import HomeEnergyManager, MarketView
 from hems.sources.live import BIN_MS, KEPT_DAYS, LiveSource
+from hems.state import HomeState
 from tests.hems.forecast.homes import home as example_home
 
 START_MS = 20_000 * DAY_MS
@@ -193,9 +194,47 @@ def test_a_home_plans_and_reads_its_meter_by_it(tmp_path: Path) -> None:
     assert np.all(plan.load.low_wh <= plan.load.mean_wh)
 
 
+def test_a_battery_takes_and_gives_what_its_meter_says(tmp_path: Path) -> None:
+    source = live(tmp_path)
+    battery = Battery(capacity_wh=5_000, power_w=2_000, soc_end=0.5, charge_efficiency=0.9)
+    config = HomeConfig(source=LiveHome(), zone="UTC", battery=battery)
+    state = HomeState(2_500_000_000, START_MS)
+    home = HomeEnergyManager(config, state, source, source.battery_wh)
+    powers = [1_200.0, -600.0, 0.0]
+    for minute in range(46):
+        source.heard_power("load", START_MS + minute * MINUTE_MS, 800.0)
+        power_w = powers[min(minute // 15, 2)]
+        source.heard_power("battery", START_MS + minute * MINUTE_MS, power_w)
+    view = MarketView(lambda ms: 300_000, 100_000)
+    found = [home.deliver(START_MS + slot * STEP_MS, STEP_MS, view) for slot in range(3)]
+    # The plan has other ideas; what is billed is what was measured.
+    assert [(d.charge_wh, d.discharge_wh) for d in found] == [(300, 0), (0, 150), (0, 0)]
+    assert [d.import_wh for d in found] == [500, 50, 200]
+    stored_wh = 2_500 + 300 * 0.9 - 150 / 0.95
+    assert home.state.stored_uwh / 1e6 == pytest.approx(stored_wh, abs=0.01)
+    assert home.report_soc(0.5, STEP_MS)
+    assert home.soc == 0.5
+    # A battery that is not heard does what it is asked to, as far as anybody knows.
+    assert source.battery_wh(START_MS + 8 * STEP_MS, START_MS + 9 * STEP_MS) is None
+
+
+def test_how_full_a_battery_is_holds_for_a_while(tmp_path: Path) -> None:
+    source = live(tmp_path)
+    assert source.soc(START_MS) is None
+    source.heard_soc(START_MS, 0.62)
+    for later_ms, soc in enumerate((-0.01, 1.01, float("nan")), start=1):
+        source.heard_soc(START_MS + later_ms, soc)
+    assert source.soc(START_MS + STALE_MS) == 0.62
+    assert source.soc(START_MS + STALE_MS + 1) is None
+    assert source.faults.counts == {"battery_soc": 3}
+    source.heard_power("battery", START_MS, -1e9)
+    assert source.last("battery") is None
+
+
 def test_what_is_not_steered_is_not_promised() -> None:
-    with pytest.raises(ConfigError, match="not steered"):
-        HomeConfig(source=LiveHome(), battery=Battery())
+    with pytest.raises(ConfigError, match="one battery is steered"):
+        HomeConfig(source=LiveHome(), battery=Battery(), more_batteries={"shed": Battery()})
+    HomeConfig(source=LiveHome(), battery=Battery())
     with pytest.raises(ConfigError, match="only a running node"):
         open_source(LiveHome(), ZoneInfo("UTC"))
     HomeConfig(source=CommunityHome(home=0), battery=Battery())

@@ -14,6 +14,8 @@ from typing import Any, cast
 import aiomqtt
 import pytest
 
+from hems.devices import Battery
+from hems.errors import HemsError
 from hems.sources.live import LiveSource
 from market.client import Prices
 from market.errors import QueryError
@@ -35,9 +37,31 @@ class House:
     def __init__(self) -> None:
         self.trades = True
         self.is_registered = True
+        self.rated_battery: Battery | None = Battery(power_w=2_000)
+        self.reserve = 0.1
+        self.commanded: list[tuple[float, int]] = []
 
     def trade(self, is_on: bool) -> None:
         self.trades = is_on
+
+    def keep_reserve(self, soc: float) -> None:
+        if not 0.1 <= soc < 1:
+            raise HemsError(f"reserve {soc:g}")
+        self.reserve = soc
+
+    def command_battery(self, power_w: float, minutes: int) -> None:
+        if not -2_000 <= power_w <= 2_000:
+            raise HemsError(f"power {power_w:g}")
+        self.commanded.append((power_w, minutes))
+
+    def release_battery(self) -> None:
+        self.commanded.clear()
+
+    def steered(self) -> dict[str, Any]:
+        if self.rated_battery is None:
+            return {}
+        by = "owner" if self.commanded else "plan"
+        return {"setpoint_w": 0, "steered_by": by, "reserve": round(100 * self.reserve)}
 
     def snapshot(self) -> dict[str, Any]:
         if not self.is_registered:
@@ -103,7 +127,7 @@ def test_what_is_no_reading_is_counted_and_changes_nothing(tmp_path: Path) -> No
     for command, is_retained in ((b"on", False), (b"OFF", True), (b"\xff", False), (None, False)):
         bridge.heard(AT.trading_set, command, is_retained)
     assert house.trades
-    assert bridge.refused == 4
+    assert bridge.commands.refused == 4
 
 
 def test_the_switch_is_obeyed(tmp_path: Path) -> None:
@@ -117,6 +141,9 @@ def test_the_switch_is_obeyed(tmp_path: Path) -> None:
 def test_a_home_shows_itself_before_the_chain_knows_it(tmp_path: Path) -> None:
     bridge, house, _ = bridge_of(tmp_path)
     house.is_registered = False
+    battery = {"setpoint_w", "steered_by", "reserve"}
+    assert set(bridge.state()) == {"trading", "load_w", "pv_w", "readings"} | battery
+    house.rated_battery = None
     assert set(bridge.state()) == {"trading", "load_w", "pv_w", "readings"}
     house.is_registered = True
     assert bridge.state()["grid_price"] == 0.25
@@ -132,6 +159,17 @@ def test_every_value_shown_is_announced_and_told() -> None:
     assert all(config["state_topic"] == AT.state for config in configs.values())
     prices = configs[f"homeassistant/sensor/{AT.identity}/grid_price/config"]
     assert prices["unit_of_measurement"] == "AUD/kWh"
+
+
+def test_what_steers_a_battery_is_announced_within_its_bounds() -> None:
+    battery = Battery(power_w=2_000, discharge_power_w=1_500, soc_min=0.15, soc_max=0.9)
+    found = dict(announcements("homeassistant", AT, "home 1", "AUD", "1.0", battery))
+    power = json.loads(found[f"homeassistant/number/{AT.identity}/setpoint_w/config"])
+    assert (power["min"], power["max"], power["command_topic"]) == (-1_500, 2_000, AT.battery_set)
+    reserve = json.loads(found[f"homeassistant/number/{AT.identity}/reserve/config"])
+    assert (reserve["min"], reserve["max"], reserve["command_topic"]) == (15, 89, AT.reserve_set)
+    button = json.loads(found[f"homeassistant/button/{AT.identity}/battery_auto/config"])
+    assert (button["payload_press"], button["command_topic"]) == ("AUTO", AT.battery_set)
 
 
 # -- a real broker -------------------------------------------------------------------------------
@@ -224,6 +262,11 @@ async def test_a_broker_hears_the_home_and_the_home_its_meters(
             state = await heard.until(AT.state, lambda told: json.loads(told)["trading"] == "OFF")
             assert json.loads(state)["load_w"] == 640
             assert not house.trades
+            await client.publish(AT.battery_set, b"-900", qos=1)
+            await heard.until(AT.state, lambda told: json.loads(told)["steered_by"] == "owner")
+            assert house.commanded == [(-900.0, 60)]
+            await client.publish(AT.reserve_set, b"35", qos=1)
+            await heard.until(AT.state, lambda told: json.loads(told)["reserve"] == 35)
         await heard.until(AT.availability, lambda payload: payload == b"offline")
     last = source.last("load")
     assert last is not None

@@ -20,8 +20,17 @@ field = "power.total"
 topic = "inverter/energy"
 unit = "kWh"
 
+[mqtt.battery]
+topic = "inverter/battery"
+discharging_positive = true
+soc_topic = "inverter/battery"
+soc_field = "soc"
+
 [home.source]
 kind = "live"
+
+[home.battery]
+capacity_wh = 10000
 """
 
 
@@ -47,6 +56,10 @@ def test_settings_are_read_and_written(tmp_path: Path) -> None:
         (('topic = "inverter/energy"', 'topic = "inverter/#"'), r"no \+ and no #"),
         (('topic = "inverter/energy"', 'topic = "$SYS/load"'), "not one of the broker's own"),
         (('field = "power.total"', 'field = "a..b"'), "names joined by dots"),
+        (('soc_field = "soc"', 'unit = "kWh"'), "a battery's power is in W or kW"),
+        (('soc_field = "soc"', ""), "same number of the same topic"),
+        (('soc_topic = "inverter/battery"', 'soc_topic = "+"'), r"no \+ and no #"),
+        (('soc_topic = "inverter/battery"', ""), "soc_topic"),
         (('host = "broker.lan"', 'host = ""'), "host and port of the broker"),
         (('username = "home"', "stale_s = 1"), "stale_s 1: 5 to 3600 seconds"),
         (('username = "home"', 'ca_file = "ca.pem"'), "ca_file is for tls = true"),
