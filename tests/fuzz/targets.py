@@ -108,6 +108,7 @@ PARSED: Final[dict[tuple[str, str], str]] = {
     ("node/genesis.py", "json.loads"): "genesis-file",
     ("node/genesis.py", "msgspec.convert"): "genesis-file",
     ("node/health.py", "json.loads"): "control-answer",
+    ("node/mqtt/commands.py", "msgspec.json.decode"): "battery-command",
     ("node/mqtt/payload.py", "msgspec.json.decode"): "meter-payload",
     ("node/memory.py", "msgspec.convert"): "home-memory",
     ("node/memory.py", "msgspec.json.decode"): "home-memory",
