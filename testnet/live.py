@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from testnet.report import Observations
 from testnet.street import Street
 
 SLOTS_SHOWN: Final = 8
+FLOWS_SHOWN: Final = 12
 PICTURE_COLUMNS: Final = 108
 BAR_CHARS: Final = 10
 SPARKS: Final = "▁▂▃▄▅▆▇█"
@@ -209,9 +210,19 @@ def _regions(observed: Sequence[Observations], tiers: MainObservations) -> Table
             str(tiers.audits.get(group.number, {}).get("number", "–")),
         )
     if tiers.status is not None:
-        table.caption = f"{tiers.status['chain_id']}: height {tiers.status['height']}"
+        lines = [f"{tiers.status['chain_id']}: height {tiers.status['height']}"]
+        if tiers.flows:
+            lines.append(f"sold between regions, kWh: {_flows(tiers.flows)}")
+        table.caption = "\n".join(lines)
         table.caption_justify = "left"
     return table
+
+
+def _flows(flows: Mapping[tuple[int, int], int]) -> str:
+    """Return the largest flows between regions, by seller and buyer."""
+    largest = sorted(flows.items(), key=lambda row: (-row[1], row[0]))
+    shown = [f"{seller} → {buyer} {wh / 1000:.2f}" for (seller, buyer), wh in largest[:FLOWS_SHOWN]]
+    return ", ".join(shown) + (" …" if len(largest) > FLOWS_SHOWN else "")
 
 
 def _home_row(name: str, status: dict[str, Any], up: bool, restarts: int) -> list[Text | str]:

@@ -18,6 +18,8 @@ POLL_TIMEOUT_S: Final = 5.0
 REGIONS_ASKED_MAX: Final = 100
 # A record that is anchored later than so many blocks is counted as anchored in this one.
 BLOCKS_COUNTED_MAX: Final = 100
+# Cleared slots whose flows are asked for in one poll; what is older is left out.
+SLOTS_ASKED_MAX: Final = 24
 
 
 class _Record(NamedTuple):
@@ -33,7 +35,8 @@ class MainObservations:
 
     `status` is that of a node that keeps only it; `regions`, `lasts`, `audits` and `inside` are by
     region: how the main chain has it, its last anchored record, how far it is audited, and what it
-    knows of itself.
+    knows of itself. `flows` is the energy that regions have sold each other in the slots seen, by
+    seller and buyer. [Wh]
     """
 
     def __init__(self, street: Street) -> None:
@@ -44,6 +47,9 @@ class MainObservations:
         self.lasts: dict[int, dict[str, Any]] = {}
         self.inside: dict[int, dict[str, Any]] = {}
         self.audits: dict[int, dict[str, Any]] = {}
+        self.flows: Counter[tuple[int, int]] = Counter()
+        # The last slot whose flows are counted.
+        self._cleared = -1
         # Records seen to be anchored, by region and number.
         self._records: dict[tuple[int, int], _Record] = {}
         # When a region was let in, by its number: what it closed before could not be anchored. [ms]
@@ -71,12 +77,25 @@ class MainObservations:
                 self._take_last(group.number, last)
                 audit = await _query(data, "audit", "status", {"region": group.number})
                 self._take_audit(group.number, audit)
+            await self._poll_flows(data)
         except ControlError:
             # It starts, or is busy; the next poll may do.
             pass
         for group, seen in zip(self._groups, observed, strict=True):
             for name in seen.alive()[:1]:
                 await self._poll_region(group.number, self._street.home(name) / DATA_NAME)
+
+    async def _poll_flows(self, data: Path) -> None:
+        """Count what regions have sold each other in the slots cleared since the last poll."""
+        window = await _query(data, "exchange", "window", {})
+        if window is None:
+            return
+        first, last = window
+        for slot in range(max(first, self._cleared + 1, last - SLOTS_ASKED_MAX + 1), last + 1):
+            found = await _query(data, "exchange", "cleared", {"slot": slot})
+            self._cleared = slot
+            for buyer, seller, energy_wh, _, _ in [] if found is None else found["flows"]:
+                self.flows[seller, buyer] += energy_wh
 
     async def _poll_region(self, number: int, data: Path) -> None:
         try:
@@ -123,6 +142,10 @@ class MainObservations:
             "audited": sum(row["audited"] for row in rows),
             "exported_wh": sum(row["exported_wh"] for row in rows),
             "imported_wh": sum(row["imported_wh"] for row in rows),
+            "flows": [
+                {"from": seller, "to": buyer, "energy_wh": energy_wh}
+                for (seller, buyer), energy_wh in sorted(self.flows.items())
+            ],
             "anchoring_ms": summary_ms(
                 [float(one.anchored_ms - one.header_ms) for one in self._records.values()]
             ),

@@ -31,6 +31,13 @@ def test_what_is_run_by_hand_begins(name: str) -> None:
     assert callable(importlib.import_module(f"bench.{name}").figures)
 
 
+@pytest.mark.parametrize(
+    "name", sorted({file.stem for file in BENCH.glob("[a-z]*.py")} - set(NAMES))
+)
+def test_the_other_modules_begin(name: str) -> None:
+    importlib.import_module(f"bench.{name}")
+
+
 def test_every_benchmark_is_in_the_catalogue() -> None:
     found = {
         ".".join(file.relative_to(BENCH).with_suffix("").parts)

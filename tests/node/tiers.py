@@ -136,6 +136,7 @@ class TierGrid:
         count: int = 1,
         homes: int = SEATS,
         halt_ms: int = 600_000,
+        hold_ms: int = 60_000,
         checkpoint_ms: int = 2_000,
         epoch_blocks: int = 100,
         chain: ChainParams = CHAIN,
@@ -165,7 +166,7 @@ class TierGrid:
         }
         rules = MainRules(
             bond_micro=BOND,
-            hold_ms=60_000,
+            hold_ms=hold_ms,
             halt_ms=halt_ms,
             sponsors=tuple((one.address, SPONSOR_BALANCE) for one in self.sponsors.values()),
             exchange=ExchangeRules(close_ms=SLOT_MS) if trading else None,

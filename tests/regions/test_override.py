@@ -34,6 +34,7 @@ from tests.regions.grid import (
     Region,
     certify,
     key,
+    registration,
 )
 from tests.regions.test_two_tiers import record_of, settle, trade
 from wire.keys import SigningKey
@@ -210,10 +211,10 @@ def test_the_lost_set_has_no_say_any_more() -> None:
     region.block(at_ms=region.time_ms + 60_000)
     late = region.checkpoints[-1]
     assert main.refusal(region.seated[3], region.post(late)[1]).reason == "stale_set"
-    again = main.refusal(region.seated[3], stop_shown(region))
-    assert again.reason == "wrong_status"
+    assert main.refusal(region.seated[3], stop_shown(region)).reason == "wrong_status"
     # Nor may its chain come in a second time, as another region or in another's place.
-    assert main.refusal(region.sponsor, region.registration).reason == "duplicate_region"
+    again = registration(7, region.chain_id, region.seated)
+    assert main.refusal(region.sponsor, again).reason == "duplicate_region"
     assert successor.height == 0
 
 
