@@ -3,15 +3,16 @@ ENV UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=/opt/commonwatt
 RUN python -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --quiet uv && /opt/uv/bin/uv venv --quiet /opt/commonwatt
 WORKDIR /src
 # Dependencies change far less often than the source: a layer of their own.
-COPY pyproject.toml ./
-RUN /opt/uv/bin/uv pip install --quiet --no-cache --compile-bytecode -r pyproject.toml
+# Whole, versions and hashes (scripts/pins): what the index serves is what was looked at, or nothing.
+COPY deploy/pins.txt ./
+RUN /opt/uv/bin/uv pip install --quiet --no-cache --compile-bytecode --no-deps --require-hashes -r pins.txt
 # What libraries bring along to test and to show themselves with; the source lies beside them.
 RUN cd /opt/commonwatt/lib/python3.11/site-packages \
     && find . -depth -type d \( -name tests -o -name _tests -o -name SelfTest \) -exec rm -r {} + \
     && rm -rf examples && echo /opt/source > commonwatt-source.pth
 
 FROM dependencies AS source
-COPY LICENSE README.md cli.py ./
+COPY pyproject.toml LICENSE README.md cli.py ./
 COPY wire ./wire
 COPY consensus ./consensus
 COPY market ./market

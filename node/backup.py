@@ -50,6 +50,7 @@ _PARTS: Final = {
     f"{DATA_NAME}/{MAIN_NAME}/{PEERS_NAME}": (1_048_576, False),
 }
 BACKUP_BYTES_MAX: Final = 32 * 1_048_576
+UNPACKED_BYTES_MAX: Final = sum(size for size, _ in _PARTS.values()) + 1_048_576
 
 
 def back_up(config_file: Path, file: Path) -> list[str]:
@@ -158,7 +159,12 @@ def _read(file: Path) -> dict[str, bytes]:
     try:
         if file.stat().st_size > BACKUP_BYTES_MAX:
             raise ConfigError(f"{file}: more than the {BACKUP_BYTES_MAX} bytes a backup has")
-        with gzip.open(file) as raw, tarfile.open(fileobj=raw, mode="r:") as archive:
+        with gzip.open(file) as raw:
+            # All of it first: a header of `tarfile` may be as long as it says.
+            unpacked = io.BytesIO(raw.read(UNPACKED_BYTES_MAX + 1))
+        if unpacked.getbuffer().nbytes > UNPACKED_BYTES_MAX:
+            raise ConfigError(f"{file}: more is in it than a backup")
+        with tarfile.open(fileobj=unpacked, mode="r:") as archive:
             for entry in archive:
                 bytes_max, _ = _PARTS.get(entry.name, (0, False))
                 content = archive.extractfile(entry) if entry.isreg() else None
@@ -166,7 +172,7 @@ def _read(file: Path) -> dict[str, bytes]:
                     raise ConfigError(f"{file}: {entry.name!r} is no part of a backup")
                 parts[entry.name] = content.read(bytes_max)
             # The checksum stands at the very end, after what fills up the archive's last record.
-            if len(raw.read(tarfile.RECORDSIZE + 1)) > tarfile.RECORDSIZE:
+            if len(unpacked.read(tarfile.RECORDSIZE + 1)) > tarfile.RECORDSIZE:
                 raise ConfigError(f"{file}: more is in it than a backup")
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror or error})") from None

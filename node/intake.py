@@ -23,10 +23,10 @@ FIRST: Final = 256.0
 AUTHORITY_PER_S: Final = 1_500.0
 AUTHORITY_BURST: Final = 10_000.0
 # All but authorities together.
-ALL_PER_S: Final = 1_000.0
-ALL_BURST: Final = 4_000.0
+ALL_PER_S: Final = 500.0
+ALL_BURST: Final = 2_000.0
 # With more than this waiting, another transaction is only another one that waits.
-CROWDED: Final = 1_000
+CROWDED: Final = 500
 # Of its burst a peer has so much left if it has been modest.
 MODEST_SHARE: Final = 0.5
 PEERS_MAX: Final = 1_024

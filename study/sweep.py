@@ -32,8 +32,9 @@ from study.hu.market import Setting as HuSetting
 from study.hu.run import MODEL as HU_MODEL
 from study.tables import Table, Value, write_table
 
-CONFIG_BYTES_MAX: Final = 100_000
 STUDIES: Final = ("ce-sdt", "huang")
+# tomllib takes time by the square of a dotted key.
+CONFIG_BYTES_MAX: Final = 16_384
 
 
 class Sweep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,7 +84,10 @@ def read_sweep(path: Path) -> Sweep:
         sweep = msgspec.convert(tomllib.loads(text.decode()), Sweep)
     except OSError as error:
         raise SettingError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+    except RecursionError:
+        raise SettingError(f"{path}: nested too deep") from None
+    # Not only TOMLDecodeError: an integer of thousands of digits is another ValueError.
+    except (ValueError, msgspec.ValidationError) as error:
         raise SettingError(f"{path}: {error}") from None
     if sweep.study not in STUDIES:
         raise SettingError(f"{path}: study {sweep.study!r}; there are {' and '.join(STUDIES)}")

@@ -234,7 +234,7 @@ class _Cluster:
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
             },
-            "volumeMounts": [*mounts, _mount("tmp", "/tmp", read_only=False)],  # noqa: S108
+            "volumeMounts": [*mounts, _mount("tmp", "/tmp", read_only=False)],  # noqa: S108  # nosec B108
         }
 
     def _probed(self, container: Manifest, data: str) -> Manifest:

@@ -191,7 +191,7 @@ class _Stack:
             "networks": ["grid"],
             "volumes": [
                 {"type": "volume", "source": volume, "target": WORK},
-                {"type": "tmpfs", "target": "/tmp"},  # noqa: S108 - a container's own
+                {"type": "tmpfs", "target": "/tmp"},  # noqa: S108 - a container's own  # nosec B108
             ],
             "deploy": deploy,
         }

@@ -247,7 +247,8 @@ def run(config: ConfigOption) -> None:
     # The daemon's libraries are most of what it takes: it would be killed before it could say so.
     check_memory()
     line = command(config)
-    os.execve(line[0], line, environment())  # noqa: S606 - our own interpreter and module
+    # Our own interpreter and module.
+    os.execve(line[0], line, environment())  # noqa: S606  # nosec B606
 
 
 def backup(

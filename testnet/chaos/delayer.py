@@ -181,7 +181,7 @@ class Queue:
         for to, shape in shapes.items():
             link = self.links.get(to)
             if link is None or link.shape != shape:
-                link = Link(shape, random.Random())  # noqa: S311 - no secret
+                link = Link(shape, random.Random())  # noqa: S311 - no secret  # nosec B311
             links[to] = link
         self.links = links
 

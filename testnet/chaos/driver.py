@@ -100,7 +100,7 @@ class Liar:
         if not behaviour:
             return [data]
         if behaviour == "flood":
-            junk = random.randbytes(FLOOD_BYTES)  # noqa: S311 - anything will do
+            junk = random.randbytes(FLOOD_BYTES)  # noqa: S311  # nosec B311 - anything will do
             return [data] * FLOOD_COPIES + [junk]
         message = decode_message(data)
         if not isinstance(message, Vote | Proposal) or not self._is_mine(message):
@@ -113,7 +113,7 @@ class Liar:
             case "equivocate" if self._in_second_half(peer):
                 if isinstance(message, Proposal):
                     return [self._other_block(message)]
-                other = NIL if message.block_hash else random.randbytes(32)  # noqa: S311
+                other = NIL if message.block_hash else random.randbytes(32)  # noqa: S311  # nosec B311
                 return [self._vote(message, other)]
         return [data]
 

@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 import signal
-import subprocess
+import subprocess  # nosec B404
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -226,7 +226,8 @@ def _undo(entry: Entry) -> str:
 
 def _run(what: str, argv: list[str], gone: list[str]) -> str:
     try:
-        done = subprocess.run(  # noqa: S603 - written by ourselves, into a file of the user's own
+        # Written by ourselves, into a file of the user's own.
+        done = subprocess.run(  # noqa: S603  # nosec B603
             argv, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:

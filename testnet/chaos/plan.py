@@ -218,7 +218,7 @@ def names_in_short(names: Iterable[str]) -> str:
 
 def _strikes(number: int, fault: AnyFault, roster: Roster, seed: int) -> Iterator[Strike]:
     where = f"fault {number}"
-    draw = random.Random(f"{seed}/{number}")  # noqa: S311 - no secret
+    draw = random.Random(f"{seed}/{number}")  # noqa: S311 - no secret  # nosec B311
     end_s = fault.at_s + fault.for_s
     if isinstance(fault, Partition):
         yield _partition(number, fault, roster, draw, where)
@@ -272,7 +272,7 @@ def _drawn(asked: Random, number: int, roster: Roster, seed: int) -> Iterator[St
             f"random: for_s is shortest and longest, which with {BETWEEN_S:g} s of rest are within "
             f"every_s, not {shortest_s:g}, {longest_s:g} within {asked.every_s:g}"
         )
-    draw = random.Random(f"{seed}/random")  # noqa: S311 - no secret
+    draw = random.Random(f"{seed}/random")  # noqa: S311 - no secret  # nosec B311
     kinds: dict[str, type[Kill | Wipe | Restart | Stop | Disconnect]] = {
         "kill": Kill,
         "wipe": Wipe,

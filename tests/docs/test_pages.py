@@ -25,7 +25,10 @@ from tests.node.test_contracts import COUNTER
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [DOCS / "tutorial.md", *sorted((DOCS / "howto").glob("*.md"))]
-OTHERS = {"date", "docker", "kill", "pip", "sqlite3", "timedatectl", "uv"}
+OTHERS = {
+    "cd", "date", "docker", "git", "gpg", "kill", "pip", "sha256sum", "sqlite3", "timedatectl",
+    "uv",
+}  # fmt: skip
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 

@@ -4,7 +4,9 @@ import math
 from typing import Final
 
 from node.mqtt.payload import PayloadError, number_of
-from tests.fuzz.judge import Target
+from tests.fuzz.judge import Target, Told
+from tests.node.mqtt.test_bridge import AT
+from tests.node.mqtt.test_commands import commands_of
 
 FIELD: Final = "ENERGY.Total"
 
@@ -28,4 +30,29 @@ def meter_payload() -> Target:
     )
 
 
-TARGETS: Final = (meter_payload,)
+def battery_command() -> Target:
+    """What is commanded of the battery through the broker, obeyed or refused."""
+    commands, house = commands_of()
+
+    def heard(data: bytes) -> int:
+        house.commanded.clear()
+        if not commands.heard(AT.battery_set, data, False):
+            raise Told("not obeyed")
+        return len(house.commanded)
+
+    def check(obeyed: int, data: bytes) -> str | None:
+        good = all(math.isfinite(w) and minutes >= 1 for w, minutes in house.commanded)
+        return None if good else f"the battery was told {house.commanded}"
+
+    return Target(
+        "battery-command",
+        heard,
+        (Told,),
+        (b"1500", b"AUTO", b'{"power_w": -800, "minutes": 15}', b'{"power_w": 0}'),
+        kind="text",
+        check=check,
+        words=(b"AUTO", b"NaN", b"1e999", b"null", b'"at"', b'"minutes"', b"-", b"2001"),
+    )
+
+
+TARGETS: Final = (meter_payload, battery_command)

@@ -11,6 +11,7 @@ from tests.fuzz import (
     joining_targets,
     meter_targets,
     node_targets,
+    outer_targets,
     region_targets,
 )
 from tests.fuzz.judge import Target
@@ -26,6 +27,7 @@ BUILDERS: Final[dict[str, Callable[[], Target]]] = {
         *region_targets.TARGETS,
         *anchor_targets.TARGETS,
         *chaos_targets.TARGETS,
+        *outer_targets.TARGETS,
     )
 }
 
@@ -98,6 +100,7 @@ PARSED: Final[dict[tuple[str, str], str]] = {
     ("node/invitations.py", "bytes.fromhex"): "invitation-file",
     ("node/invitations.py", "msgspec.json.decode"): "invitation-file",
     ("node/light.py", "bytes.fromhex"): "control-answer",
+    ("node/api/watched.py", "msgspec.convert"): "told-testnet",
     ("node/setup.py", "bytes.fromhex"): "network-key-file",
     ("node/config.py", "msgspec.convert"): "settings-file",
     ("node/config.py", "tomllib.loads"): "settings-file",
@@ -105,6 +108,7 @@ PARSED: Final[dict[tuple[str, str], str]] = {
     ("node/genesis.py", "json.loads"): "genesis-file",
     ("node/genesis.py", "msgspec.convert"): "genesis-file",
     ("node/health.py", "json.loads"): "control-answer",
+    ("node/mqtt/commands.py", "msgspec.json.decode"): "battery-command",
     ("node/mqtt/payload.py", "msgspec.json.decode"): "meter-payload",
     ("node/memory.py", "msgspec.convert"): "home-memory",
     ("node/memory.py", "msgspec.json.decode"): "home-memory",
@@ -113,6 +117,9 @@ PARSED: Final[dict[tuple[str, str], str]] = {
     ("node/registration.py", "bytes.fromhex"): "possession-proof",
     ("node/keyfile.py", "bytes.fromhex"): "key-file",
     ("node/keyfile.py", "msgspec.json.decode"): "key-file",
+    ("study/sweep.py", "msgspec.convert"): "sweep-file",
+    ("study/sweep.py", "tomllib.loads"): "sweep-file",
+    ("testnet/chaos/draw.py", "msgspec.json.decode"): "chaos-report",
     ("testnet/chaos/journal.py", "msgspec.json.decode"): "chaos-journal",
     ("testnet/chaos/scenario.py", "msgspec.convert"): "chaos-scenario",
     ("testnet/street.py", "json.loads"): "street-file",
@@ -133,6 +140,8 @@ INSIDE: Final = frozenset(
         ("node/cli/invite.py", "bytes.fromhex"),
         ("node/succession.py", "bytes.fromhex"),
         ("market/vm/host.py", "msgspec.msgpack.Decoder"),
+        ("study/cells.py", "msgspec.convert"),
+        ("study/cells.py", "msgspec.json.decode"),
         ("testnet/up.py", "msgspec.convert"),
         ("testnet/chaos/delayer.py", "msgspec.json.decode"),
         ("testnet/chaos/driver.py", "msgspec.json.decode"),

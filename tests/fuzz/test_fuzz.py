@@ -23,7 +23,7 @@ from wire.codec import encode
 from wire.errors import DecodeError
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("consensus", "hems", "market", "node", "testnet", "wire")
+ROOMS = ("consensus", "hems", "market", "node", "study", "testnet", "wire")
 INPUTS = 25
 
 

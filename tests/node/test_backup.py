@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 import cli
+from node import backup
 from node.backup import BACKUP_BYTES_MAX, back_up, restore
 from node.config import Config, MainSection, NetworkSection, NodeSection, settings_text
 from node.errors import ConfigError, GenesisError
@@ -147,6 +148,15 @@ def test_what_is_no_backup_is_refused(
     with pytest.raises(ConfigError, match=said):
         restore(file, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_backup_that_unpacks_to_more_than_a_home_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back_up(home(tmp_path / "home"), tmp_path / "file")
+    monkeypatch.setattr(backup, "UNPACKED_BYTES_MAX", 2_000)
+    with pytest.raises(ConfigError, match="more is in it than a backup"):
+        restore(tmp_path / "file", tmp_path / "new")
 
 
 def test_other_paths_are_said(tmp_path: Path) -> None:

@@ -83,3 +83,13 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_written(
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"none\.toml: No such file"):
         read_sweep(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    "text", ["a = " + "[" * 5_000, "seeds = " + "9" * 5_000, "\x00", "a" * 20_000]
+)
+def test_what_no_parser_can_take_is_a_sentence(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "sweep.toml"
+    file.write_text(text)
+    with pytest.raises(SettingError, match=r"sweep\.toml: "):
+        read_sweep(file)
