@@ -20,9 +20,7 @@ import msgspec
 
 from consensus.messages import Block, Certificate
 from hems.bid import Order, Suggested
-from hems.civil import DAY_MS
 from hems.config import HomeConfig
-from hems.devices import Battery
 from hems.errors import AgentError, HemsError
 from hems.home import CATCH_UP_SLOTS_MAX, Delivery, HomeEnergyManager, MarketView
 from hems.sources.checked import CheckedSource
@@ -32,6 +30,7 @@ from market.app import BlockResult
 from market.errors import QueryError
 from market.genesis import MECHANISMS_WITH_ORDERS, MarketParams
 from node import trading
+from node.battery import OwnersBattery
 from node.homekeys import HomeKeys
 from node.memory import HomeMemory
 from node.outbox import Outbox
@@ -96,7 +95,6 @@ class Household:
         behind: Callable[[], int],
         live: LiveSource | None = None,
     ) -> None:
-        self._config = config
         self._params = params
         self._clock = params.clock()
         self._query = query
@@ -116,14 +114,20 @@ class Household:
         self.deliveries: list[Delivery] = []
         self._live = live
         source = None if live is None else CheckedSource(live, live.faults)
-        self._soc_taken_ms = 0
         self.manager = HomeEnergyManager(
             config,
             self._memory.state,
             source,
             None if live is None or config.battery is None else live.battery_wh,
         )
-        self._begin_with_reserve()
+        self.battery = OwnersBattery(
+            config.battery,
+            self.manager,
+            self._memory,
+            self._remember,
+            live,
+            lambda: self._clock.market_ms(self._now_ms()),
+        )
         self.outbox = Outbox(
             params.chain_id,
             keys,
@@ -179,64 +183,6 @@ class Household:
         self._remember()
         self._open.moved()
         self._wake.set()
-
-    # -- the battery, by its owner's wish --------------------------------------------------------
-
-    def _begin_with_reserve(self) -> None:
-        reserve = self._memory.reserve
-        if reserve is None:
-            return
-        try:
-            self.manager.keep_reserve(reserve)
-        except HemsError as error:
-            # The battery was changed since.
-            log.warning("the reserve that was set is left out: %s", error)
-            self._memory.reserve = None
-
-    def keep_reserve(self, soc: float) -> None:
-        """Keep a reserve in the battery, a fraction; it outlives the daemon. Raises `HemsError`."""
-        self.manager.keep_reserve(soc)
-        self._memory.reserve = soc
-        self._remember()
-
-    def command_battery(self, power_w: float, minutes: int) -> None:
-        """Let the battery charge, or discharge if negative, for some minutes of market time. [W]
-
-        It ends with the daemon, too. Raises `HemsError`.
-        """
-        battery = self.manager.config.battery
-        if battery is None:
-            raise HemsError("power: this home has no battery")
-        now_ms = self._clock.market_ms(self._now_ms())
-        self.manager.steering.command(battery, power_w, minutes, now_ms)
-
-    def release_battery(self) -> None:
-        """Let the battery follow the plan again."""
-        self.manager.steering.release(self._clock.market_ms(self._now_ms()))
-
-    @property
-    def rated_battery(self) -> Battery | None:
-        """The battery as the settings have it, without a reserve beyond."""
-        return self._config.battery
-
-    def steered(self) -> dict[str, Any]:
-        """Return what the battery is to do now, by whom, and its reserve; empty without one.
-
-        `setpoint_w` is None where there is no plan for now.
-        """
-        battery = self.manager.config.battery
-        if battery is None:
-            return {}
-        now_ms = self._clock.market_ms(self._now_ms())
-        command = self.manager.steering.at(now_ms)
-        # How full a real battery is has to be known: it is asked for nothing blindly.
-        is_blind = self._live is not None and self._live.soc(now_ms) is None
-        return {
-            "setpoint_w": None if is_blind else self.manager.setpoint_w(now_ms),
-            "steered_by": "plan" if command is None else "owner",
-            "minutes_left": None if command is None else -(-(command.until_ms - now_ms) // 60_000),
-            "reserve": round(100 * battery.soc_min),
-        }
 
     def price_now(self) -> client.Prices:
         """Return the prices of the slot that is traded next."""
@@ -354,7 +300,7 @@ class Household:
         self._begin_at(now_ms)
         if not self.deliveries:
             # What it was thought to hold before anything was delivered.
-            self._take_soc(now_ms)
+            self.battery.take_soc()
         try:
             self._tell_outcomes(target)
         except AgentError as error:
@@ -488,16 +434,6 @@ class Household:
                 state, next_slot_ms=next_ms, committed_wh={}
             )
 
-    def _take_soc(self, now_ms: int) -> None:
-        """Take over how full a real battery says it is, where that can be."""
-        if self._live is None:
-            return
-        market_ms = self._clock.market_ms(now_ms)
-        soc = self._live.soc(market_ms)
-        elapsed_ms = min(market_ms - self._soc_taken_ms, DAY_MS)
-        if soc is not None and self.manager.report_soc(soc, elapsed_ms):
-            self._soc_taken_ms = market_ms
-
     def _note_contracts(self, slots: Iterable[int]) -> None:
         """Tell the manager what is contracted in slots that are not delivered."""
         number = client.home(self._query, self._address).number
@@ -558,7 +494,7 @@ class Household:
                 self._market_view(slot),
             )
             self.deliveries = [*self.deliveries, delivery][-DELIVERIES_KEPT:]
-            self._take_soc(now_ms)
+            self.battery.take_soc()
             energies = delivery.import_wh, delivery.export_wh
             meter = self.outbox.meter
             call = client.post_reading(slot, *energies, self.outbox.next_nonce(meter))

@@ -18,6 +18,7 @@ FORMATS: Final = ("text", "json")
 PARTS: Final = (
     "announcer",
     "archive",
+    "arrival",
     "audits",
     "beginning",
     "chain",
@@ -28,6 +29,7 @@ PARTS: Final = (
     "household",
     "joining",
     "light",
+    "members",
     "mempool",
     "mqtt",
     "network",

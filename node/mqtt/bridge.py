@@ -115,6 +115,7 @@ class Bridge:
                     self._where,
                     error or type(error).__name__,
                 )
+            _obey_cancellation()
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, RETRY_S_MAX)
 
@@ -154,12 +155,13 @@ class Bridge:
         for topic in heard:
             await client.subscribe(topic, qos=1)
         if self._settings.discovery:
-            battery = self._household.rated_battery
+            battery = self._household.battery.rated
             for topic, config in announcements(
                 self._settings.discovery, self._at, *self._announced, battery
             ):
                 await client.publish(topic, config, qos=1, retain=True)
         await client.publish(self._at.availability, ONLINE, qos=1, retain=True)
+        _obey_cancellation()
         telling = asyncio.create_task(self._tell(client))
         try:
             await self._listen(client)
@@ -223,6 +225,7 @@ class Bridge:
             if setpoint_w is not None:
                 # Not kept by the broker: an inverter that comes back later asks nobody's past.
                 await client.publish(self._at.setpoint, str(setpoint_w), qos=1)
+            _obey_cancellation()
             await asyncio.sleep(TELL_EVERY_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TELL_AGAIN_S):
@@ -231,7 +234,7 @@ class Bridge:
     def state(self) -> dict[str, Any]:
         """Return what is shown of the home; None where it is not known."""
         found: dict[str, Any] = {"trading": "ON" if self._household.trades else "OFF"}
-        found |= self._meters_state() | self._household.steered()
+        found |= self._meters_state() | self._household.battery.state()
         try:
             home, prices = self._household.snapshot(), self._household.price_now()
         except QueryError:
@@ -264,6 +267,17 @@ class Bridge:
             stale += [channel] if is_stale else []
             found[f"{channel}_w"] = None if last is None or is_stale else round(last.power_w)
         return found | {"readings": f"stale: {', '.join(stale)}" if stale else "ok"}
+
+
+def _obey_cancellation() -> None:
+    """Raise a cancellation that the client has swallowed.
+
+    It waits by `asyncio.wait_for`, and CPython 3.11's loses one that comes with the answer; and its
+    own end may fail, in place of the cancellation that has ended it.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _tls(settings: MqttSection, directory: Path) -> ssl.SSLContext | None:

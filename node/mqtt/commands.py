@@ -98,7 +98,7 @@ class Commands:
 
     def _battery(self, payload: object) -> None:
         if payload == AUTO:
-            self._household.release_battery()
+            self._household.battery.release()
             return
         wanted = _setpoint(payload)
         if wanted.at is not None and not 0 <= self._now_s() - wanted.at <= self._stale_s:
@@ -106,10 +106,10 @@ class Commands:
                 f"sent {self._now_s() - wanted.at:.0f} s ago; one that is obeyed was sent 0 to "
                 f"{self._stale_s:g} s ago"
             )
-        self._household.command_battery(wanted.power_w, wanted.minutes)
+        self._household.battery.command(wanted.power_w, wanted.minutes)
 
     def _reserve(self, payload: object) -> None:
-        self._household.keep_reserve(number_of(payload) / 100)
+        self._household.battery.keep_reserve(number_of(payload) / 100)
 
 
 def _setpoint(payload: object) -> SetPoint:

@@ -38,12 +38,13 @@ def test_a_rate_is_held_against_the_bound_of_the_signatures() -> None:
 def test_reads_are_held_against_the_control_socket() -> None:
     by_http = {path: [4.0, 5.0, 6.0] for path in web.READS}
     by_socket = {path: [2.0, 2.5, 3.0] for path, asked in web.READS.items() if asked}
-    rss = [180.0, 150.0, 151.0, 152.0]
+    rss = [180.0, 168.0, 150.0, 152.0]
     found = figures_of(list(web.of_reads(by_http, by_socket, ([100.0], [50.0]), rss)))
     assert found["/v1/status"].ratio == 2.0
     assert found["/metrics"].ratio is None
     assert found["all reads, p95"].median == 6.0
     assert found["memory with API and dashboard"].ratio == 180 / 151
+    assert found["memory with the API"].ratio == 168 / 151
     without = figures_of(list(web.of_reads(by_http, by_socket, None, rss)))
     assert found.keys() - without.keys() == {"first paint", "a block shown after its event"}
 

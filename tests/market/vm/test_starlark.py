@@ -325,6 +325,8 @@ CALLS = 'EXPORTS = {"f": "execute"}\ndef f():\n    return call("b", "g", {})\n'
 
 def test_an_interruption_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(a=CALLS, b=READS)
+    # In the background of a script it is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with monkeypatch.context() as patch:
         plain_get = Journal.get
 
@@ -334,8 +336,11 @@ def test_an_interruption_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> 
             return plain_get(self, key)
 
         patch.setattr(Journal, "get", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            machine.run("a", "f")
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                machine.run("a", "f")
+        finally:
+            signal.signal(signal.SIGINT, before)
     assert machine.value("a", "f") is None
 
 

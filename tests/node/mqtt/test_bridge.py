@@ -1,13 +1,13 @@
 """Readings, state and the switch: taken in by hand, then through a real broker."""
 
 import asyncio
+import contextlib
 import json
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,37 +31,44 @@ START_MS = 1_700_000_100_000
 PATIENCE_S = 30.0
 
 
-class House:
-    """What the bridge asks of a household."""
+class Steered:
+    """What the bridge asks of a household's battery."""
 
     def __init__(self) -> None:
-        self.trades = True
-        self.is_registered = True
-        self.rated_battery: Battery | None = Battery(power_w=2_000)
+        self.rated: Battery | None = Battery(power_w=2_000)
         self.reserve = 0.1
         self.commanded: list[tuple[float, int]] = []
-
-    def trade(self, is_on: bool) -> None:
-        self.trades = is_on
 
     def keep_reserve(self, soc: float) -> None:
         if not 0.1 <= soc < 1:
             raise HemsError(f"reserve {soc:g}")
         self.reserve = soc
 
-    def command_battery(self, power_w: float, minutes: int) -> None:
+    def command(self, power_w: float, minutes: int) -> None:
         if not -2_000 <= power_w <= 2_000:
             raise HemsError(f"power {power_w:g}")
         self.commanded.append((power_w, minutes))
 
-    def release_battery(self) -> None:
+    def release(self) -> None:
         self.commanded.clear()
 
-    def steered(self) -> dict[str, Any]:
-        if self.rated_battery is None:
+    def state(self) -> dict[str, Any]:
+        if self.rated is None:
             return {}
         by = "owner" if self.commanded else "plan"
         return {"setpoint_w": 0, "steered_by": by, "reserve": round(100 * self.reserve)}
+
+
+class House:
+    """What the bridge asks of a household."""
+
+    def __init__(self) -> None:
+        self.trades = True
+        self.is_registered = True
+        self.battery = Steered()
+
+    def trade(self, is_on: bool) -> None:
+        self.trades = is_on
 
     def snapshot(self) -> dict[str, Any]:
         if not self.is_registered:
@@ -143,7 +150,7 @@ def test_a_home_shows_itself_before_the_chain_knows_it(tmp_path: Path) -> None:
     house.is_registered = False
     battery = {"setpoint_w", "steered_by", "reserve"}
     assert set(bridge.state()) == {"trading", "load_w", "pv_w", "readings"} | battery
-    house.rated_battery = None
+    house.battery.rated = None
     assert set(bridge.state()) == {"trading", "load_w", "pv_w", "readings"}
     house.is_registered = True
     assert bridge.state()["grid_price"] == 0.25
@@ -222,7 +229,7 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
     found.stop()
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def speaking(bridge: Bridge) -> AsyncIterator[None]:
     task = asyncio.create_task(bridge.run())
     try:
@@ -247,6 +254,30 @@ class Heard:
         return self.last[topic]
 
 
+async def test_a_cancellation_that_the_client_swallows_is_obeyed(
+    tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bridge, _, _ = bridge_of(tmp_path, broker.port)
+    published = asyncio.Event()
+    plain = aiomqtt.Client.publish
+
+    async def swallowing(self: aiomqtt.Client, *args: Any, **kwargs: Any) -> None:
+        await plain(self, *args, **kwargs)
+        published.set()
+        # As `asyncio.wait_for` does with one that comes as the answer does.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(aiomqtt.Client, "publish", swallowing)
+    task = asyncio.create_task(bridge.run())
+    async with asyncio.timeout(PATIENCE_S):
+        await published.wait()
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=PATIENCE_S)
+    assert done == {task}
+    assert task.cancelled()
+
+
 async def test_a_broker_hears_the_home_and_the_home_its_meters(
     tmp_path: Path, broker: Mosquitto
 ) -> None:
@@ -264,7 +295,7 @@ async def test_a_broker_hears_the_home_and_the_home_its_meters(
             assert not house.trades
             await client.publish(AT.battery_set, b"-900", qos=1)
             await heard.until(AT.state, lambda told: json.loads(told)["steered_by"] == "owner")
-            assert house.commanded == [(-900.0, 60)]
+            assert house.battery.commanded == [(-900.0, 60)]
             await client.publish(AT.reserve_set, b"35", qos=1)
             await heard.until(AT.state, lambda told: json.loads(told)["reserve"] == 35)
         await heard.until(AT.availability, lambda payload: payload == b"offline")

@@ -30,7 +30,7 @@ def commands_of() -> tuple[Commands, House]:
 def test_a_command_for_the_battery(payload: bytes, commanded: list[tuple[float, int]]) -> None:
     commands, house = commands_of()
     assert commands.heard(AT.battery_set, payload, False)
-    assert house.commanded == commanded
+    assert house.battery.commanded == commanded
     assert commands.refused == 0
 
 
@@ -68,9 +68,9 @@ def test_the_battery_obeys_nothing_stale_out_of_range_or_unclear(
     payload: Any, is_retained: bool
 ) -> None:
     commands, house = commands_of()
-    house.commanded.append((1.0, 1))
+    house.battery.commanded.append((1.0, 1))
     assert not commands.heard(AT.battery_set, payload, is_retained)
-    assert house.commanded == [(1.0, 1)]
+    assert house.battery.commanded == [(1.0, 1)]
     assert commands.refused == 1
 
 
@@ -78,11 +78,11 @@ def test_the_battery_obeys_nothing_stale_out_of_range_or_unclear(
 def test_a_reserve(payload: bytes, kept: float) -> None:
     commands, house = commands_of()
     assert commands.heard(AT.reserve_set, payload, False)
-    assert house.reserve == kept
+    assert house.battery.reserve == kept
 
 
 @pytest.mark.parametrize("payload", [b"100", b"9", b"-1", b"half", b"{}", b"", None])
 def test_what_is_no_reserve(payload: Any) -> None:
     commands, house = commands_of()
     assert not commands.heard(AT.reserve_set, payload, False)
-    assert house.reserve == 0.1
+    assert house.battery.reserve == 0.1

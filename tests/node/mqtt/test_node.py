@@ -85,8 +85,8 @@ async def test_a_real_battery_is_asked_for_nothing_blindly(
     async with running(grid, [0]):
         household = grid.members[0].node.household
         assert household is not None
-        assert household.steered()["reserve"] == 80
-        assert household.steered()["steered_by"] == "plan"
+        assert household.battery.state()["reserve"] == 80
+        assert household.battery.state()["steered_by"] == "plan"
 
 
 async def test_a_battery_that_is_said_once_only_does_not_start(tmp_path: Path) -> None:
