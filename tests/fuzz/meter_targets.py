@@ -35,14 +35,14 @@ def battery_command() -> Target:
     commands, house = commands_of()
 
     def heard(data: bytes) -> int:
-        house.commanded.clear()
+        house.battery.commanded.clear()
         if not commands.heard(AT.battery_set, data, False):
             raise Told("not obeyed")
-        return len(house.commanded)
+        return len(house.battery.commanded)
 
     def check(obeyed: int, data: bytes) -> str | None:
-        good = all(math.isfinite(w) and minutes >= 1 for w, minutes in house.commanded)
-        return None if good else f"the battery was told {house.commanded}"
+        good = all(math.isfinite(w) and minutes >= 1 for w, minutes in house.battery.commanded)
+        return None if good else f"the battery was told {house.battery.commanded}"
 
     return Target(
         "battery-command",
