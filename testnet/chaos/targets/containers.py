@@ -246,8 +246,9 @@ class Containers:
             self._containers[one.name] = one
 
     def data(self, name: str) -> Path:
-        """Return a home's data directory, in its volume."""
-        return self._containers[name].home / DATA_NAME
+        """Return a node's data directory, in its volume; of any chain."""
+        one = self._containers.get(name) or self._outside[name]
+        return one.home / DATA_NAME
 
     async def ask(self, name: str, question: str, **arguments: Any) -> Any:
         """Ask a home."""

@@ -138,3 +138,15 @@ async def test_a_missing_engine_or_project_is_said(
 def test_a_lifted_limit_is_none() -> None:
     assert not of(HostConfig={"NanoCpus": 0, "CpuQuota": -1}).limited
     assert of(HostConfig={"NanoCpus": 0, "CpuQuota": 20_000}).limited
+
+
+def test_nodes_of_other_chains_are_asked_where_they_are(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    mine, other = (
+        of(service=name)._replace(home=tmp_path / name) for name in ("home-01", "home-05")
+    )
+    found = Containers([mine], ["home-01"], 1.0, journal, outside=[other])
+    assert found.roster.outside == ("home-05",)
+    for name in ("home-01", "home-05"):
+        assert found.data(name) == tmp_path / name / "data"
+    journal.close()
