@@ -12,7 +12,6 @@ had applied that block is the wall's clock.
 
 import argparse
 import asyncio
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from bench.figures import Said, command, figure
-from bench.load import ORDERS_PER_SLOT, Posted, Spec
+from bench.load import ORDERS_PER_SLOT, Posted, Spec, begin, ready_poster
 from bench.throughput import HOMES as HOMES_MAX
 from bench.throughput import MARKET_START_MS, Bench
 from node.api.control import ask
@@ -72,21 +71,12 @@ async def burst(bench: Bench, homes: int, within_s: float, spare_s: float) -> Ga
         backlog=0,
     )
     bench.nonce += 1
-    file = bench.directory / "burst.json"
-    file.write_bytes(msgspec.json.encode(spec))
-    poster = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.load", str(file)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    if poster.stdout is None or poster.stdin is None:
-        raise RuntimeError("the poster has no pipes")
-    await poster.stdout.readline()
+    poster = await ready_poster(spec, bench.directory / "burst.json")
     begin_s = gate_ms / 1_000 - spare_s - within_s - time.time()
     if begin_s < 0:
         raise SystemExit(f"the poster was ready {-begin_s:.1f} s too late; the machine is too busy")
     await asyncio.sleep(begin_s)
-    poster.stdin.write(b"go\n")
+    begin(poster)
     done = asyncio.create_task(poster.communicate())
     seen = await asyncio.gather(
         *(cleared(bench.data(place), slot, gate_ms) for place in range(len(bench.nodes)))

@@ -58,6 +58,29 @@ class Posted(msgspec.Struct):
     late_s: float = 0.0
 
 
+async def ready_poster(spec: Spec, file: Path) -> asyncio.subprocess.Process:
+    """Start a process that posts, and wait until it has signed everything.
+
+    A line on its standard input lets it begin; `file` is where it is told what to post.
+    """
+    await asyncio.to_thread(file.write_bytes, msgspec.json.encode(spec))
+    poster = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.load", str(file)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    if poster.stdout is None or poster.stdin is None:
+        raise RuntimeError("the poster has no pipes")
+    await poster.stdout.readline()
+    return poster
+
+
+def begin(poster: asyncio.subprocess.Process) -> None:
+    """Let a ready poster begin."""
+    if poster.stdin is not None:
+        poster.stdin.write(b"go\n")
+
+
 def key_of(home: int) -> SigningKey:
     """Return the key of a home that posts."""
     return SigningKey(b"bench/home/" + home.to_bytes(21, "big"))

@@ -28,7 +28,7 @@ from typing import Any
 import msgspec
 
 from bench.figures import Said, command, figure
-from bench.load import ORDERS_PER_SLOT, Posted, Spec, key_of
+from bench.load import ORDERS_PER_SLOT, Posted, Spec, begin, key_of, ready_poster
 from bench.machine import signature_us
 from market.genesis import HomeEntry, MarketParams
 from node import launch
@@ -147,17 +147,8 @@ class Bench:
             backlog=self.backlog,
         )
         self.nonce += orders // HOMES + 1
-        file = self.directory / "load.json"
-        file.write_bytes(msgspec.json.encode(spec))
-        poster = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bench.load", str(file)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        if poster.stdout is None or poster.stdin is None:
-            raise RuntimeError("the poster has no pipes")
-        await poster.stdout.readline()
-        poster.stdin.write(b"go\n")
+        poster = await ready_poster(spec, self.directory / "load.json")
+        begin(poster)
         await asyncio.sleep(WARM_S)
         figures = await self._watch(seconds)
         posted = msgspec.json.decode((await poster.communicate())[0], type=Posted)
