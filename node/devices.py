@@ -240,10 +240,10 @@ class LiveDevices:
                 wanted_w = wanted_w if wanted_w >= load.power_min_w else 0
                 room_w -= wanted_w
             found[name] = wanted_w
-        for name, load in self.loads.items():
-            if isinstance(load, Appliance) and room_w is not None:
-                most_w = max(load.profile_w)
-                if self._is_due(name, load, at_ms) and most_w <= room_w:
+        for name, one in self.loads.items():
+            if isinstance(one, Appliance) and room_w is not None:
+                most_w = max(one.profile_w)
+                if self._is_due(name, one, at_ms) and most_w <= room_w:
                     found[name] = most_w
                     room_w -= most_w
         return found
