@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.docs.named import ROOT, cells, rows, named_in
+from tests.docs.named import ROOT, cells, named_in, rows
 
 PAGE = ROOT / "docs" / "security.md"
 THREATS = rows(PAGE, "Threats")
