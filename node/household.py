@@ -31,6 +31,7 @@ from market.errors import QueryError
 from market.genesis import MECHANISMS_WITH_ORDERS, MarketParams
 from node import trading
 from node.battery import OwnersBattery
+from node.devices import LiveDevices
 from node.homekeys import HomeKeys
 from node.memory import HomeMemory
 from node.outbox import Outbox
@@ -119,7 +120,9 @@ class Household:
             self._memory.state,
             source,
             None if live is None or config.battery is None else live.battery_wh,
+            None if live is None else live.taken_wh,
         )
+        self.devices = LiveDevices(self.manager, live)
         self.battery = OwnersBattery(
             config.battery,
             self.manager,
@@ -301,6 +304,7 @@ class Household:
         if not self.deliveries:
             # What it was thought to hold before anything was delivered.
             self.battery.take_soc()
+        self.devices.take(self._clock.market_ms(now_ms), is_slot_over=False)
         try:
             self._tell_outcomes(target)
         except AgentError as error:
@@ -495,6 +499,7 @@ class Household:
             )
             self.deliveries = [*self.deliveries, delivery][-DELIVERIES_KEPT:]
             self.battery.take_soc()
+            self.devices.take(self._clock.market_ms(self._now_ms()), is_slot_over=True)
             energies = delivery.import_wh, delivery.export_wh
             meter = self.outbox.meter
             call = client.post_reading(slot, *energies, self.outbox.next_nonce(meter))
