@@ -38,7 +38,7 @@ BORDER_CHARS_MAX: Final = 32 * 1_048_576
 BATCH_MAX: Final = 65_536
 # How a key begins that another contract keeps: `/registry/home/ADDRESS`. It can be read.
 FOREIGN_MARK: Final = "/"
-# What the machine keeps is no contract's; and a witness has leaves of folders, which no state has as keys.
+# What the machine keeps is no contract's; and witnesses have leaves of folders, no state has them.
 NO_CONTRACTS: Final = ("/vm/", "/chain/", "//")
 TEXTS_KEPT_MAX: Final = 4_096
 TEXT_KEPT_BYTES_MAX: Final = 1_024
