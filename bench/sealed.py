@@ -4,8 +4,8 @@ Runs `commonwatt testnet up` once with open orders and once with sealed ones, th
 same hours, and reads what the first home has stored: bytes of blocks and their certificates per
 slot, bytes of what homes say before a slot is cleared, and how many blocks after the one that
 closes a gate its slot is cleared. The baseline is the street with open orders. There homes change
-their orders until the gate, which they need not where nobody sees any; so what a home says in a slot of
-which it thinks once, an order and a reading, is sized as well: that is the most sealing can add.
+their orders until the gate, which they need not where nobody sees any; so what a home says in a
+slot of which it thinks once, an order and a reading, is sized as well: the most sealing can add.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def figures(given: argparse.Namespace) -> Iterator[Said]:
 
 
 def said_once() -> tuple[int, int]:
-    """Return the bytes of a home's transactions for a slot of one order: in the open, and sealed."""
+    """Return the bytes of a home's transactions for a slot of one order: open, and sealed."""
     slot, now_ms = 1_957_917, 1_762_125_300_000
     home, meter = SigningKey(bytes(32)), SigningKey(bytes([1]) * 32)
     order = sealed.SealedOrder("buy", 500, 150_000)

@@ -32,15 +32,18 @@ MUTANTS: Final[dict[str, tuple[str, str, str, Callable[[], None]]]] = {
     ),
     "E2 after the gate": (
         "market",
-        "    need_sealed()\n    now = env()\n    rules = kv_get(\"rules\")\n    check_gate(rules, now, slot)",
-        "    need_sealed()\n    now = env()\n    rules = kv_get(\"rules\")",
+        '    need_sealed()\n    now = env()\n    rules = kv_get("rules")\n'
+        "    check_gate(rules, now, slot)",
+        '    need_sealed()\n    now = env()\n    rules = kv_get("rules")',
         partial(refused, "past the gate"),
     ),
     "E2 by anybody": (
         "sealed",
-        'def commit_order(slot, digest, margin_micro):\n    now = env()\n    rules = kv_get("rules")\n'
+        "def commit_order(slot, digest, margin_micro):\n"
+        '    now = env()\n    rules = kv_get("rules")\n'
         '    home = call("registry", "trader", {"address": now["sender"]})',
-        'def commit_order(slot, digest, margin_micro):\n    now = env()\n    rules = kv_get("rules")\n'
+        "def commit_order(slot, digest, margin_micro):\n"
+        '    now = env()\n    rules = kv_get("rules")\n'
         '    home = {"number": 1}',
         tests.test_strangers_and_meters_commit_to_nothing,
     ),
