@@ -100,14 +100,21 @@ def back_up(config_file: Path, file: Path) -> list[str]:
             places[f"{DATA_NAME}/{name}"] = path
     try:
         fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as raw, tarfile.open(fileobj=raw, mode="w:gz") as archive:
-            for name, path in places.items():
-                _put(archive, name, path.read_bytes())
-            archive.close()
-            raw.flush()
-            os.fsync(raw.fileno())
+        try:
+            with os.fdopen(fd, "wb") as raw, tarfile.open(fileobj=raw, mode="w:gz") as archive:
+                for name, path in places.items():
+                    _put(archive, name, path.read_bytes())
+                archive.close()
+                raw.flush()
+                os.fsync(raw.fileno())
+        except OSError:
+            # Half of a backup is none, and would be in the way of the next one.
+            file.unlink(missing_ok=True)
+            raise
     except OSError as error:
-        raise ConfigError(f"{error.filename or file}: {error.strerror}") from None
+        raise ConfigError(
+            f"{error.filename or file}: {error.strerror}; no backup was made"
+        ) from None
     return list(places)
 
 
