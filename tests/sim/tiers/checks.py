@@ -195,7 +195,7 @@ class Books:
         self._status[region] = status
         self.halts += status == "halted"
         if status == "frozen":
-            if region not in self._grid.captured:
+            if region not in self._grid.dishonest:
                 raise Violation(f"frozen: region {region} is, whose authorities are honest")
             self.frozen.add(region)
 
@@ -323,7 +323,7 @@ class Books:
         """Nothing that was anchored is lost; nothing was anchored that never was."""
         if self._waiting:
             raise Violation(f"finality: a header of the main chain that never was: {self._waiting}")
-        self.trade.on_end(set(self._grid.captured))
+        self.trade.on_end(self._grid.dishonest)
         for region, anchored in self.anchored.items():
             if region in self._grid.captured:
                 continue

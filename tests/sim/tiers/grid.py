@@ -16,11 +16,13 @@ from consensus.light import LightClient, SignedHeader
 from market.client import Call
 from node import certifier
 from tests.market.street import START_MS
+from tests.regions.cheat import CHEATS, Cheat
 from tests.sim import keys
 from tests.sim.errors import Violation
 from tests.sim.faults import Faults
 from tests.sim.network import JITTER_MS, LATENCY_MS
 from tests.sim.tiers import machine as machines
+from tests.sim.tiers import replays
 from tests.sim.tiers.captured import Captured
 from tests.sim.tiers.chains import Chain, TierState
 from tests.sim.tiers.checks import Books, TierChecker
@@ -30,6 +32,7 @@ from tests.sim.tiers.mutation import TierMutation
 from tests.sim.tiers.node import TierNode
 from tests.sim.tiers.outsider import Outsider
 from tests.sim.tiers.views import shown_of
+from wire.keys import SigningKey
 
 FAULTY_MS: Final = 60_000
 HEALING_MS: Final = 400_000
@@ -87,6 +90,7 @@ class Grid:
         self.now_ms = FIRST_MS
         self.messages = 0
         self.healed = False
+        self.audit_rng = Random(f"audits {seed}")
         self._queue: list[tuple[int, int, int, int, int, Any]] = []
         self._counter = itertools.count()
         # Regions that are cut off from the main chain.
@@ -96,8 +100,9 @@ class Grid:
         self.captured: dict[int, Captured] = {}
         self.poster = self.mutation.poster()
         self.books = Books(self)
+        self._cast()
         chaos = [self.faults.chain(number) for number in range(regions + 1)]
-        taken = regions if self.faults.captured else None
+        taken = self.taken
         self.chains = {
             number: self._chain(number, chaos[number])
             for number in range(regions + 1)
@@ -107,6 +112,66 @@ class Grid:
         if taken is not None:
             self.captured[taken] = Captured(self, taken)
         self.outsider = Outsider(self, Random(f"outsider {seed}"))
+        self.cast_auditors()
+
+    def _cast(self) -> None:
+        """Say which regions are whose, and who audits how."""
+        rng, faults, regions = self.audit_rng, self.faults, self.regions
+        self.taken = regions if faults.captured else None
+        # Regions whose authorities cheat: how, and from when on.
+        self.cheating: dict[int, tuple[Cheat, int]] = {}
+        if faults.fraud and self.taken != 1:
+            cheat = CHEATS[rng.choice(sorted(CHEATS))]
+            self.cheating[1] = (cheat, FIRST_MS + rng.randint(5_000, 40_000))
+        everybody = range(1, regions + 1)
+        # Regions that show auditors nothing before all is healed, and those that never do.
+        hidden = [number for number in everybody if faults.withheld and rng.random() < 0.5]
+        self._hidden = {number for number in hidden if number != self.taken}
+        self.hidden_for_good = {
+            number for number in self.cheating if faults.withheld and rng.random() < 0.3
+        }
+
+    def cast_auditors(self) -> None:
+        """Say which seats are silent or show nothing: where somebody is faulty, that one."""
+        rng, faults = self.audit_rng, self.faults
+        self._silent: set[tuple[int, int]] = set()
+        self._hiding: set[tuple[int, int]] = set()
+        for number, chain in self.chains.items():
+            places = [*chain.faulty_slots, *chain.dead_slots] or [rng.randrange(self.n)]
+            if faults.silence:
+                self._silent.add((number, places[0]))
+            if faults.withheld and number:
+                self._hiding.add((number, places[0]))
+        # Who is content with everything, unasked, and who has nobody behind it.
+        self.yea_sayer: SigningKey | None = None
+        if self.taken is not None:
+            self.yea_sayer = machines.authority_key(self.taken, 0)
+        elif faults.slander:
+            number = max(self.chains)
+            chain = self.chains[number]
+            places = [*chain.faulty_slots, *chain.dead_slots] or [rng.randrange(self.n)]
+            self._silent.add((number, places[0]))
+            self.yea_sayer = machines.authority_key(number, places[0])
+
+    def cheating_of(self, number: int) -> tuple[Cheat, int] | None:
+        """How a region cheats, and from when on; None: it does not."""
+        return self.cheating.get(number)
+
+    @property
+    def dishonest(self) -> set[int]:
+        """Regions that may be frozen."""
+        return {*self.captured, *self.cheating}
+
+    def audits_by(self, node: TierNode) -> bool:
+        """Whether a node does its duty as an auditor."""
+        return node.slot < self.n and (node.world.number, node.slot) not in self._silent
+
+    def withholds(self, node: TierNode) -> bool:
+        """Whether a node shows auditors nothing of its region."""
+        number = node.world.number
+        if number in self.hidden_for_good or (number, node.slot) in self._hiding:
+            return True
+        return number in self._hidden and not self.healed
 
     def _chain(self, number: int, faults: Faults) -> Chain:
         chain = Chain(self, number, self.n, faults, self.mutation)
@@ -168,8 +233,14 @@ class Grid:
 
     def send(self, a: TierNode, b: TierNode, service: tuple[Any, ...]) -> None:
         """Carry something from one tier to the other."""
+        self._send(a, b, service, self.rng)
+
+    def ask(self, a: TierNode, b: TierNode, service: tuple[Any, ...]) -> None:
+        """Carry what an auditor asks, or is answered."""
+        self._send(a, b, service, self.audit_rng)
+
+    def _send(self, a: TierNode, b: TierNode, service: tuple[Any, ...], rng: Random) -> None:
         self.messages += 1
-        rng = self.rng
         delay_ms = LATENCY_MS + int(JITTER_MS * rng.random())
         if not self.healed:
             if {a.world.number, b.world.number} & self.cut or rng.random() < self.faults.drop:
@@ -248,7 +319,7 @@ class Grid:
         closed = {
             number: len(found)
             for number, found in self.books.closed.items()
-            if number not in self.captured
+            if number not in self.dishonest
         }
         waiting = {number: self.books.trade.unresolved(number) for number in closed}
         began_ms = self.now_ms
@@ -373,6 +444,7 @@ class Grid:
             (certifier, "verify_checkpoint", _quick(verify_checkpoint)),
             (certifier, "check_evidence", _quick(check_evidence)),
             (certifier, "LightClient", light),
+            *replays.patches(self),
             *self.mutation.patches,
         ]
         before = [(where, name, getattr(where, name)) for where, name, _ in patches]
