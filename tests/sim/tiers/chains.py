@@ -200,6 +200,15 @@ class Chain(World):
             self.rules = self._true_rules = type("Cheating", (bound,), changed)(*terms)
         self._followed: dict[tuple[bytes, bytes], State | None] = {}
 
+    def state_after(self, header: Header) -> TierState | None:
+        """The state after a decided block; None if nobody has executed it."""
+        if not header.height:
+            return self.first_state
+        hash_ = header_hash(header)
+        found = (state for (_, known), state in self._executed.items() if known == hash_)
+        state = next(found, None)
+        return state if isinstance(state, TierState) else None
+
     def follow(self, state: State, parent: Header, block: Block, hash_: bytes) -> State | None:
         """Execute a block as an auditor does: by the rules; None if it does not follow."""
         if self.rules is self.honest_rules:

@@ -26,11 +26,14 @@ from tests.sim.tiers import replays
 from tests.sim.tiers.captured import Captured
 from tests.sim.tiers.chains import Chain, TierState
 from tests.sim.tiers.checks import Books, TierChecker
+from tests.sim.tiers.emitted import Regulator
 from tests.sim.tiers.faults import GridFaults, grid_faults_of
+from tests.sim.tiers.leaving import Sponsor
 from tests.sim.tiers.machine import Machine
 from tests.sim.tiers.mutation import TierMutation
 from tests.sim.tiers.node import TierNode
 from tests.sim.tiers.outsider import Outsider
+from tests.sim.tiers.slander import Slanderer
 from tests.sim.tiers.views import shown_of
 from wire.keys import SigningKey
 
@@ -41,8 +44,11 @@ ANCHORING_MS: Final = 120_000
 HEIGHTS_AFTER_HEALING: Final = 2
 FIRST_MS: Final = START_MS + 1_000
 TIER_SENDER: Final = -2
-# As a chain's number: nobody's.
+# As chains' numbers: nobody's, and those of who acts from outside.
 OUTSIDE: Final = 1_000_000
+SLANDERER: Final = OUTSIDE + 1
+REGULATOR: Final = OUTSIDE + 2
+SPONSORS: Final = OUTSIDE + 1_000
 SAID_MAX: Final = 64
 CHECK_EVERY: Final = 64
 
@@ -64,6 +70,11 @@ class GridResult(NamedTuple):
     rotations: int
     halts: int
     frozen: int
+    audited: int
+    redrawn: int
+    accused: int
+    proven: int
+    left: int
     refused: int
     traded_wh: int
     # The longest that it took after healing until all of then was known as anchored.
@@ -112,7 +123,8 @@ class Grid:
         if taken is not None:
             self.captured[taken] = Captured(self, taken)
         self.outsider = Outsider(self, Random(f"outsider {seed}"))
-        self.cast_auditors()
+        self._cast_auditors()
+        self._cast_leaving()
 
     def _cast(self) -> None:
         """Say which regions are whose, and who audits how."""
@@ -131,7 +143,7 @@ class Grid:
             number for number in self.cheating if faults.withheld and rng.random() < 0.3
         }
 
-    def cast_auditors(self) -> None:
+    def _cast_auditors(self) -> None:
         """Say which seats are silent or show nothing: where somebody is faulty, that one."""
         rng, faults = self.audit_rng, self.faults
         self._silent: set[tuple[int, int]] = set()
@@ -152,6 +164,23 @@ class Grid:
             places = [*chain.faulty_slots, *chain.dead_slots] or [rng.randrange(self.n)]
             self._silent.add((number, places[0]))
             self.yea_sayer = machines.authority_key(number, places[0])
+
+    def _cast_leaving(self) -> None:
+        """Say who acts from outside of all chains; and which home leaves which region, and when."""
+        rng = self.audit_rng
+        self.slanderer = Slanderer(self, Random(f"slanderer {self.seed}"))
+        self.actors: dict[int, Slanderer | Regulator | Sponsor] = {}
+        if self.yea_sayer is not None or self.faults.slander:
+            self.actors[SLANDERER] = self.slanderer
+        if self.faults.leaving:
+            self.actors[REGULATOR] = Regulator(self, Random(f"regulator {self.seed}"))
+            leaving = rng.randint(1, self.regions)
+            self.actors[SPONSORS] = Sponsor(self, leaving, Random(f"sponsor {self.seed}"))
+        self.leavers = {
+            (number, rng.randrange(self.n)): FIRST_MS + rng.randrange(FAULTY_MS)
+            for number in self.chains
+            if number and self.faults.leaving
+        }
 
     def cheating_of(self, number: int) -> tuple[Cheat, int] | None:
         """How a region cheats, and from when on; None: it does not."""
@@ -281,6 +310,11 @@ class Grid:
             rotations=books.rotations,
             halts=books.halts,
             frozen=len(books.frozen),
+            audited=sum(books.audit.audited.values()),
+            redrawn=books.audit.redrawn,
+            accused=books.audit.accused,
+            proven=len(books.frozen & books.audit.cheated_at.keys()),
+            left=len(books.left) + len(books.leaving.homes),
             refused=sum(books.refused.values()),
             traded_wh=books.trade.traded_wh,
             anchoring_ms=self._anchoring_ms,
@@ -297,6 +331,11 @@ class Grid:
             self.push(self.rng.randrange(2_000), number, -1, -1, None)
         if self.faults.forgery:
             self.push(self.rng.randrange(2_000), OUTSIDE, -1, -1, None)
+        for number in self.actors:
+            # Nobody leaves before there is something to leave.
+            wait_ms = 8_000 if number >= SPONSORS else 0
+            self.push(wait_ms + self.audit_rng.randrange(40_000 if wait_ms else 2_000), number,
+                      -1, -1, None)  # fmt: skip
         self._run_until(FIRST_MS + FAULTY_MS, lambda: False)
         self._heal()
         healed_ms = self.now_ms
@@ -319,11 +358,13 @@ class Grid:
         closed = {
             number: len(found)
             for number, found in self.books.closed.items()
-            if number not in self.dishonest
+            if number not in self.dishonest and number not in self.books.left
         }
+        anchored = {number: len(found) for number, found in self.books.anchored.items()}
         waiting = {number: self.books.trade.unresolved(number) for number in closed}
         began_ms = self.now_ms
-        if not self._run_until(began_ms + ANCHORING_MS, lambda: self._know(closed, waiting)):
+        demanded = (closed, waiting, anchored)
+        if not self._run_until(began_ms + ANCHORING_MS, lambda: self._know(*demanded)):
             known = {
                 number: (len(self.books.anchored[number]), self._least_known(number), count)
                 for number, count in closed.items()
@@ -331,7 +372,9 @@ class Grid:
             raise Violation(
                 f"liveness: anchored, known to be, closed by region: {known}; offers "
                 f"without an end: {self._open_offers(waiting)}; frozen "
-                f"{sorted(self.books.frozen)} of {sorted(self.captured)}"
+                f"{sorted(self.books.frozen)} of {sorted(self.dishonest)}; audited "
+                f"{self.books.audit.audited} of {anchored}, cheated at "
+                f"{self.books.audit.cheated_at}"
             )
         self._anchoring_ms = self.now_ms - healed_ms
 
@@ -346,8 +389,14 @@ class Grid:
         left = {number: self.books.trade.unresolved(number) for number in waiting}
         return {number: sorted(left[number] & slots) for number, slots in waiting.items()}
 
-    def _know(self, closed: dict[int, int], waiting: dict[int, set[int]]) -> bool:
-        if any(self._open_offers(waiting).values()):
+    def _know(
+        self, closed: dict[int, int], waiting: dict[int, set[int]], anchored: dict[int, int]
+    ) -> bool:
+        left = self.books.left
+        closed = {number: count for number, count in closed.items() if number not in left}
+        if any(found for n, found in self._open_offers(waiting).items() if n not in left):
+            return False
+        if not self.books.audit.is_proven(anchored):
             return False
         return all(
             len(self.books.anchored[number]) >= count and self._least_known(number) >= count
@@ -384,6 +433,10 @@ class Grid:
 
     def _act(self, number: int) -> None:
         """Let a captured region, or who is outside of all, do something, and come back."""
+        if number in self.actors:
+            self.actors[number].act()
+            self.push(self.audit_rng.randint(1_500, 5_000), number, -1, -1, None)
+            return
         if number == OUTSIDE:
             honest = [chain for other, chain in self.chains.items() if other]
             if honest:

@@ -20,7 +20,7 @@ from market.tiers import ExchangeRules, ExportRules, MainRules, Membership
 from market.vm import journal, merkle
 from node.certifier import natives
 from node.genesis import GENESIS_VERSION, ChainParams, Genesis
-from tests.market.street import START_MS, params
+from tests.market.street import REGULATOR, START_MS, params
 from tests.regions.cheat import Cheat, tampered
 from wire.codec import Plain
 from wire.keys import SigningKey
@@ -32,7 +32,7 @@ BOND_MICRO: Final = 5_000_000
 ESCROW_MICRO: Final = 20_000_000
 SPONSOR_MICRO: Final = 100_000_000
 HOME_MICRO: Final = 50_000_000
-HOLD_MS: Final = 60_000
+HOLD_MS: Final = 30_000
 HALT_MS: Final = 45_000
 AUDIT_MS: Final = 40_000
 ACCUSER_BOND_MICRO: Final = 1_000_000
@@ -69,6 +69,10 @@ def home_key(region: int, index: int) -> SigningKey:
 
 def sponsor_key(region: int) -> SigningKey:
     return key(f"sponsor {region}")
+
+
+def regulator_key() -> SigningKey:
+    return REGULATOR
 
 
 def slanderer_key() -> SigningKey:

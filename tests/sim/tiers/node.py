@@ -210,6 +210,9 @@ class TierNode(SimNode):
             price = rng.randrange(90, 180) * 1_000
             order = client.post_order(slot, side, 100 + rng.randrange(900), price)
             self.send_call(owner, order, to_main=False)
+        leaves_ms = world.grid.leavers.get((world.number, self.slot))
+        if leaves_ms is not None and self.now_ms >= leaves_ms and rng.random() < ORDER_SHARE:
+            self.send_call(owner, client.leave(), to_main=False)
         over = clock.slot_at(time_ms) - 1
         if over > self._read and clock.slot_end_real_ms(over) <= time_ms:
             self._read = over

@@ -147,7 +147,8 @@ def chain_of(grid: "Grid", chain_id: str) -> Chain:
     return next(chain for chain in grid.chains.values() if chain.chain_id == chain_id)
 
 
-def _maker_of(grid: "Grid", genesis: Genesis, app: Any) -> Maker:
+def maker_of(grid: "Grid", genesis: Genesis, app: Any) -> Maker:
+    """As `node.replay.maker_of`."""
     if isinstance(app, RegionApp):
         return _Following(app)
     return _Replaying(chain_of(grid, genesis.chain_id), app)
@@ -160,15 +161,15 @@ async def _at_once(function: Any, *args: Any) -> Any:
 def patches(grid: "Grid") -> list[tuple[Any, str, Any]]:
     """Let `node`'s auditors live in the simulator: its clock, signatures and blocks."""
     quick = functools.partial(verify_certificate, verifier=keys.verify)
-    maker_of = functools.partial(_maker_of, grid)
+    making = functools.partial(maker_of, grid)
     clock = SimpleNamespace(monotonic=lambda: grid.now_ms / 1_000)
     waiting = SimpleNamespace(**(vars(audits.asyncio) | {"to_thread": _at_once}))
     return [
         (auditor, "Application", functools.partial(RegionApp, grid)),
         (auditor, "Epochs", _Sets),
-        (auditor, "maker_of", maker_of),
+        (auditor, "maker_of", making),
         (auditor, "verify_certificate", quick),
-        (replay, "maker_of", maker_of),
+        (replay, "maker_of", making),
         (replay, "verify_certificate", quick),
         (audits, "LightClient", functools.partial(LightClient, verifier=keys.verify)),
         (audits, "time", clock),
