@@ -4,6 +4,7 @@ Duties are followed by the events that draw them, answers by the transactions th
 that nothing is taken from the state that is to be judged by it.
 """
 
+import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -13,7 +14,7 @@ from tests.market.street import REGULATOR
 from tests.sim.errors import Violation
 from tests.sim.tiers import machine as machines
 from tests.sim.tiers.chains import TierState
-from tests.sim.tiers.machine import ACCUSER_BOND_MICRO, AUDIT_MS
+from tests.sim.tiers.machine import ACCUSER_BOND_MICRO
 from tests.sim.tiers.views import KEY_BASE, entry
 from wire.transaction import CheckedTransaction
 
@@ -50,6 +51,7 @@ class AuditBooks:
         self.cheated_at: dict[int, int] = {}
         self._drawn: dict[int, Drawn] = {}
         self._missed: Counter[str] = Counter()
+        self._parts: dict[str, dict[int, str]] = {}
         self._cases: dict[str, dict[str, Any]] = {}
         self._lost_micro = 0
         self._status: dict[int, str] = dict.fromkeys(numbers, "live")
@@ -137,8 +139,23 @@ class AuditBooks:
 
     def _on_call(self, checked: CheckedTransaction) -> None:
         tx = checked.tx
-        if (tx.contract, tx.entry) != ("audit", "audit_ok"):
-            return
+        if (tx.contract, tx.entry) == ("audit", "evidence"):
+            parts = self._parts.setdefault(checked.sender, {})
+            parts[tx.args["index"]] = tx.args["data"]
+        elif (tx.contract, tx.entry) == ("audit", "judge"):
+            self._check_shown(checked.sender)
+        elif (tx.contract, tx.entry) == ("audit", "audit_ok"):
+            self._on_content(checked)
+
+    def _check_shown(self, address: str) -> None:
+        """A1: what is judged is what was named when the accusation began."""
+        case, parts = self._cases[address], self._parts.pop(address, {})
+        shown = bytes.fromhex("".join(parts[index] for index in sorted(parts)))
+        if (case["digest"], case["size"]) != (hashlib.sha256(shown).hexdigest(), len(shown)):
+            raise Violation(f"audit: {address} has another proof judged than the one it named")
+
+    def _on_content(self, checked: CheckedTransaction) -> None:
+        tx = checked.tx
         region, number = tx.args["region"], tx.args["number"]
         drawn = self._drawn.get(region)
         where = f"{checked.sender} on record {number} of region {region}"
@@ -182,6 +199,7 @@ class AuditBooks:
         self._cases = {
             one: entry(state, f"audit/case/{one}") for one in entry(state, "audit/cases")
         }
+        self._parts = {one: parts for one, parts in self._parts.items() if one in self._cases}
         parts = {name.split("/")[2] for name in state.app.state.keys_under("audit/part/")}
         if not parts <= self._cases.keys():
             raise Violation(f"audit: parts of proofs are kept without a case: {parts}")

@@ -1,4 +1,4 @@
-"""Regions' carbon, worked out again from the records that are anchored and the regulator's calls."""
+"""Regions' carbon, worked out again from anchored records and the regulator's calls."""
 
 from collections.abc import Iterable
 from random import Random
@@ -112,4 +112,3 @@ class Regulator:
             return regions.allot_footprint(rng.randint(1, 3), [quota])
         intensity = rng.choice((100, 450, 900))
         return client.post_table("intensities", slot * machines.SLOT_MS, [[0, intensity]])
-

@@ -33,6 +33,7 @@ OFFERS_KEPT: Final = 128
 VALIDITY_MARGIN_MS: Final = 5_000
 POLLS_PER_CALLS: Final = 4
 ORDER_SHARE: Final = 0.7
+LEAVE_SHARE: Final = 0.1
 
 
 class TierDatabase(Database):
@@ -211,7 +212,7 @@ class TierNode(SimNode):
             order = client.post_order(slot, side, 100 + rng.randrange(900), price)
             self.send_call(owner, order, to_main=False)
         leaves_ms = world.grid.leavers.get((world.number, self.slot))
-        if leaves_ms is not None and self.now_ms >= leaves_ms and rng.random() < ORDER_SHARE:
+        if leaves_ms is not None and world.now_ms >= leaves_ms and rng.random() < LEAVE_SHARE:
             self.send_call(owner, client.leave(), to_main=False)
         over = clock.slot_at(time_ms) - 1
         if over > self._read and clock.slot_end_real_ms(over) <= time_ms:

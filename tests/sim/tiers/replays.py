@@ -177,5 +177,3 @@ def patches(grid: "Grid") -> list[tuple[Any, str, Any]]:
         # What an auditor finds is no error of the run.
         (audits.log, "disabled", True),
     ]
-
-

@@ -165,7 +165,9 @@ class Slanderer:
             folder = f"audit/part/{lie.key.address}/"
             parts = regions.evidence(lie.shown)
             missing = [
-                call for n, call in enumerate(parts) if main.value(f"{folder}{KEY_BASE + n}") is None
+                call
+                for n, call in enumerate(parts)
+                if main.value(f"{folder}{KEY_BASE + n}") is None
             ]
             for call in missing[:PARTS_AT_ONCE] or [regions.judge()]:
                 self._send(lie.key, call)
