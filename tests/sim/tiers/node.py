@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 VALUE_BYTES_MAX: Final = 8_192
-CALLS_HELD_MAX: Final = 96
-CALLS_PER_BLOCK_MAX: Final = 12
+CALLS_HELD_MAX: Final = 256
+CALLS_PER_BLOCK_MAX: Final = 48
 CHECKPOINTS_KEPT: Final = 256
 OFFERS_KEPT: Final = 128
 VALIDITY_MARGIN_MS: Final = 5_000

@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 LIES_MAX: Final = 2
 PARTS_AT_ONCE: Final = 8
 RESTING_SHARE: Final = 0.7
+UNASKED_SHARE: Final = 0.2
 PATIENCE_MS: Final = 6_000
 CODE: Final = "vm/"
+# A block lists these folders, and reads what stands there.
+LISTED: Final = ("market/trades/", "settlement/reading/", "export/out/")
 
 
 class Lie(NamedTuple):
@@ -55,12 +58,23 @@ class _Truth(NamedTuple):
 
 def _hidden(truth: _Truth, rng: Random) -> FraudProof:
     """Something that the block reads is not shown."""
-    base = truth.app.loaded()
     there = sorted(
-        key for key in truth.touched if key in base.state.items and not key.startswith(CODE)
+        key
+        for key in truth.touched
+        if key in truth.app.state.app.items and not key.startswith(CODE)
     )
-    shown = set(truth.touched - {rng.choice(there)})
-    known = stateless.program_code()
+    return _without(truth, rng.choice(there))
+
+
+def _listed(truth: _Truth, rng: Random) -> FraudProof:
+    """One of those in a folder that the block lists is not shown."""
+    there = [key for key in truth.app.state.app.items if key.startswith(LISTED)]
+    return _without(truth, rng.choice(sorted(truth.touched.intersection(there)) or [""]))
+
+
+def _without(truth: _Truth, key: str) -> FraudProof:
+    base, known = truth.app.loaded(), stateless.program_code()
+    shown = set(truth.touched - {key})
     return replace(truth.proof, witness=witness.write(base.state, base.tree, shown, known))
 
 
@@ -114,6 +128,7 @@ LIES: Final[dict[str, Callable[[_Truth, Random], FraudProof]]] = {
     "A4 state": _of_earlier,
     "A4 genesis": _other_genesis,
     "A5 hidden": _hidden,
+    "A5 listed": _listed,
     "A6 follows": lambda truth, rng: truth.proof,
 }
 # Of the proof as bytes, not of what it says.
@@ -149,8 +164,12 @@ class Slanderer:
     def _be_content(self, key: SigningKey, main: "TierState") -> None:
         for name in main.app.state.keys_under("audit/duty/"):
             duty = entry(main, name)
-            if key.address in duty["drawn"] and key.address not in duty["content"]:
-                self._send(key, regions.audit_ok(duty["region"], duty["number"]))
+            region, number = duty["region"], duty["number"]
+            if self._lie is not None and (self._lie.key, self._lie.region) == (key, region):
+                continue
+            is_asked = key.address in duty["drawn"] and key.address not in duty["content"]
+            if is_asked or self._rng.random() < UNASKED_SHARE:
+                self._send(key, regions.audit_ok(region, number + (self._rng.random() < 0.2)))
 
     def _press(self, lie: Lie, main: "TierState") -> None:
         self._next_ms = self._grid.now_ms + PATIENCE_MS
@@ -195,7 +214,7 @@ class Slanderer:
             return None
         header = truth.proof.block.header
         data = encode(truth.proof)
-        name = rng.choice((*LIES, *OTHER_LIES))
+        name = rng.choice(tuple(grid.mutation.lies) or (*LIES, *OTHER_LIES))
         height, named = header.height, data
         match name:
             case "A1 other":
