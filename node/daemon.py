@@ -36,6 +36,7 @@ from node.audits import Auditor, RegionServer
 from node.beginning import Beginning, await_beginning
 from node.chain import Chain
 from node.config import Config, MainSection, NetworkSection, WebSection
+from node.detail import DetailBook
 from node.errors import ConfigError, NodeError, StartError
 from node.evidence import EvidencePool
 from node.genesis import Genesis, read_genesis
@@ -51,7 +52,14 @@ from node.mqtt.source import open_live
 from node.network.base import Network, NetworkError
 from node.poster import Poster
 from node.process import collect_regularly, collect_seldom
-from node.setup import HOME_NAME, MAIN_NAME, data_directory, network_key, own_key
+from node.setup import (
+    DETAIL_NAME,
+    HOME_NAME,
+    MAIN_NAME,
+    data_directory,
+    network_key,
+    own_key,
+)
 from node.signatory import Signatory
 from node.status import NodeStatus, version
 from node.succession import INHERITED_NAME
@@ -372,6 +380,8 @@ class Node:
 
     def _household(self, home: HomeConfig) -> Household:
         tier = self.tier
+        detail = DetailBook(self._data / DETAIL_NAME)
+        self._stack.callback(detail.close)
         return Household(
             home,
             tier.genesis.market,
@@ -384,6 +394,7 @@ class Node:
             now_ms,
             lambda: tier.sync.behind,
             self._live,
+            detail,
         )
 
     def _live_source(self, home: HomeConfig) -> LiveSource | None:
