@@ -32,6 +32,7 @@ from market.genesis import MECHANISMS_WITH_ORDERS, MarketParams
 from node import trading
 from node.battery import OwnersBattery
 from node.detail import DetailBook, detail_of
+from node.devices import LiveDevices
 from node.errors import StoreError
 from node.homekeys import HomeKeys
 from node.memory import HomeMemory
@@ -124,7 +125,9 @@ class Household:
             self._memory.state,
             source,
             None if live is None or config.battery is None else live.battery_wh,
+            None if live is None else live.taken_wh,
         )
+        self.devices = LiveDevices(self.manager, live)
         self.battery = OwnersBattery(
             config.battery,
             self.manager,
@@ -306,6 +309,7 @@ class Household:
         if not self.deliveries:
             # What it was thought to hold before anything was delivered.
             self.battery.take_soc()
+        self.devices.take(self._clock.market_ms(now_ms), is_slot_over=False)
         try:
             self._tell_outcomes(target)
         except AgentError as error:
@@ -501,6 +505,7 @@ class Household:
             self.deliveries = [*self.deliveries, delivery][-DELIVERIES_KEPT:]
             self._keep_detail(slot, delivery)
             self.battery.take_soc()
+            self.devices.take(self._clock.market_ms(self._now_ms()), is_slot_over=True)
             energies = delivery.import_wh, delivery.export_wh
             meter = self.outbox.meter
             call = client.post_reading(slot, *energies, self.outbox.next_nonce(meter))

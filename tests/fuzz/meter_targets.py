@@ -20,6 +20,7 @@ from node.mqtt.payload import PayloadError, number_of
 from tests.fuzz.judge import Target, Told
 from tests.node.mqtt.test_bridge import AT
 from tests.node.mqtt.test_commands import commands_of
+from tests.node.mqtt.test_devices import CAR, Driven
 from tests.node.test_disclosure import CHAIN, HOME, KEY, METER, TO, signed, slot
 from wire.codec import decode, encode
 from wire.errors import DecodeError
@@ -71,6 +72,32 @@ def battery_command() -> Target:
     )
 
 
+def car_command() -> Target:
+    """What is commanded of a car through the broker, and what its charging point says of it."""
+    told = Driven()
+
+    def heard(data: bytes) -> int | None:
+        told.come()
+        told.bridge.heard("car/plugged", data)
+        if not told.bridge.commands.heard(AT.device("car", "set"), data, False):
+            raise Told("not obeyed")
+        return told.devices.asked(told.clock.ms)["car"]
+
+    def check(asked_w: int | None, data: bytes) -> str | None:
+        good = asked_w is None or 0 <= asked_w <= CAR.power_w
+        return None if good else f"the car was asked for {asked_w} W"
+
+    return Target(
+        "car-command",
+        heard,
+        (Told,),
+        (b"1500", b"AUTO", b'{"power_w": 3000, "minutes": 15}'),
+        kind="text",
+        check=check,
+        words=(b"AUTO", b"NaN", b"1e999", b"off", b"on", b'"at"', b'"minutes"', b"-", b"7001"),
+    )
+
+
 def disclosure_file() -> Target:
     """A disclosure whose maker signs whatever it holds, so that what is behind is read, too."""
     examples = tuple(
@@ -115,4 +142,11 @@ def auditors_key() -> Target:
     )
 
 
-TARGETS: Final = (meter_payload, battery_command, disclosure_file, slot_detail, auditors_key)
+TARGETS: Final = (
+    meter_payload,
+    battery_command,
+    car_command,
+    disclosure_file,
+    slot_detail,
+    auditors_key,
+)
