@@ -9,15 +9,17 @@ checkpoints, offers and audits as the regions in full have, and nothing inside.
 Counted is what one node does and holds that keeps a chain: checking transactions, executing blocks,
 verifying certificates, committing, and the blocks' and certificates' bytes. A region's chain
 weighs on its own homes only; the main chain's work is divided by all homes of all regions, as it is
-kept for them together. The grids live through their slots in turns, so that what else the
-processor does weighs on all alike. The baseline is the grid of one region.
+kept for them together: each of its blocks has one header and one certificate, however many regions'
+checkpoints, offers and answers are in it, so that part falls. The grids live through their slots in
+turns, so that what else the processor does weighs on all alike. The baseline is the grid of one
+region.
 """
 
 import argparse
 import random
 import statistics
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -59,13 +61,23 @@ STEPS: Final = 4
 GRID_WH: Final = 20
 AUDITS_NEEDED: Final = MainRules().audits_needed
 Calls = list[tuple[SigningKey, Call]]
+# Of what a region's home costs there, and of its share of the main chain.
+PARTS: Final[dict[str, Callable[[float, float], float]]] = {
+    "": lambda own, main: own + main,
+    " by its own region": lambda own, main: own,
+    " for the main chain": lambda own, main: main,
+}
 
 
 class Cost(NamedTuple):
-    """Of one slot. [s of the processor, bytes]"""
+    """Of one slot. [s of the processor, bytes]
+
+    `frame` is what of `size` blocks have without any transaction: headers and certificates.
+    """
 
     cpu_s: float
     size: int
+    frame: int
 
 
 class Metered(Chain):
@@ -73,6 +85,7 @@ class Metered(Chain):
 
     cpu_s = 0.0
     size = 0
+    frame = 0
 
     def block(
         self, calls: Iterable[tuple[SigningKey, Call]] = (), at_ms: int | None = None
@@ -94,7 +107,9 @@ class Metered(Chain):
         verify_certificate(certificate, authorities, self.chain_id)
         self.app.commit(result)
         self.cpu_s += cpu_s + time.process_time() - began
-        self.size += len(encode(block)) + len(encode(certificate))
+        framing = len(encode(block.header)) + len(encode(certificate))
+        self.frame += framing
+        self.size += framing + len(encode(block)) - len(encode(block.header))
         wrong = [one for one in result.receipts if one.code != "ok"]
         if wrong or len(txs) != len(raws):
             raise SystemExit(f"{self.chain_id} refused what it should take: {wrong[:1]}")
@@ -109,8 +124,8 @@ class Metered(Chain):
 
     def read(self) -> Cost:
         """Return what has been counted since the last reading."""
-        found = Cost(self.cpu_s, self.size)
-        self.cpu_s, self.size = 0.0, 0
+        found = Cost(self.cpu_s, self.size, self.frame)
+        self.cpu_s, self.size, self.frame = 0.0, 0, 0
         return found
 
 
@@ -247,9 +262,13 @@ class Grid:
         """Return what one home cost since the last time: its region, and its share of main."""
         found = [region.read() for region in self.full]
         main, homes = self.main.read(), HOMES * len(self.full)
-        own = Cost(sum(one.cpu_s for one in found) / homes, sum(one.size for one in found) // homes)
+        own = Cost(
+            sum(one.cpu_s for one in found) / homes,
+            sum(one.size for one in found) // homes,
+            sum(one.frame for one in found) // homes,
+        )
         homes = HOMES * self.count
-        return own, Cost(main.cpu_s / homes, main.size // homes)
+        return own, Cost(main.cpu_s / homes, main.size // homes, main.frame // homes)
 
 
 def orders(slot: int) -> list[tuple[int, str, int, int]]:
@@ -326,14 +345,18 @@ def of_grid(
     name = f"{grid.count} regions" if grid.count > 1 else "one region"
     yield f"{name}, {len(grid.full)} in full"
     for title, unit, factor, part in (("CPU", "ms", 1e3, 0), ("stored", "bytes", 1, 1)):
-        whole = [factor * (own[part] + main[part]) for own, main in counted]
-        first = [factor * (own[part] + main[part]) for own, main in base]
-        # Slot by slot, as the machine is not as fast at one time as at another.
-        ratio = statistics.median(a / b for a, b in zip(whole, first, strict=True))
-        found = figure(f"{name}, {title}", unit, whole, over=("one region's", first))
-        yield figure(found.name, unit, whole) if counted is base else replace(found, ratio=ratio)
-        shared = [factor * main[part] for _, main in counted]
-        yield figure(f"{name}, {title} for the main chain", unit, shared)
+        for of, of_slot in PARTS.items():
+            found = [factor * of_slot(own[part], main[part]) for own, main in counted]
+            first = [factor * of_slot(own[part], main[part]) for own, main in base]
+            told = figure(f"{name}, {title}{of}", unit, found)
+            if counted is not base:
+                # Slot by slot, as the machine is not as fast at one time as at another.
+                ratio = statistics.median(a / b for a, b in zip(found, first, strict=True))
+                told = figure(told.name, unit, found, over=("one region's", first))
+                told = replace(told, ratio=ratio)
+            yield told
+    frames = [main.frame for _, main in counted]
+    yield figure(f"{name}, of these in the main chain's headers and certificates", "bytes", frames)
 
 
 if __name__ == "__main__":
