@@ -4,7 +4,8 @@ Regions of 50 homes and their main chain in this process, with real certificates
 slot every home posts an order and its meter a reading, and what a slot leaves is offered to other
 regions. Two regions at most are there in full: every transaction, block, clearing and settlement.
 The others are a sample's shadow: of them there is what they sign for the main chain, as many
-checkpoints, offers and audits as the regions in full have, and nothing inside.
+checkpoints, offers with as many steps, and audits as the regions in full have, proven by states as
+large as theirs, and nothing inside.
 
 Counted is what one node does and holds that keeps a chain: checking transactions, executing blocks,
 verifying certificates, committing, and the blocks' and certificates' bytes. A region's chain
@@ -26,7 +27,7 @@ from msgspec.structs import replace
 
 from bench.figures import Said, command, figure
 from consensus.authorities import verify_certificate
-from consensus.checkpoint import Checkpoint, Record
+from consensus.checkpoint import Checkpoint, Record, record_key
 from market import client
 from market.client import Call, regions
 from market.tiers import ExchangeRules, ExportRules, MainRules
@@ -57,7 +58,6 @@ SLOTS: Final = 12
 WARM_UP: Final = 3
 CALLS_PER_BLOCK: Final = 250
 BALANCE_MICRO: Final = 10**9
-STEPS: Final = 4
 GRID_WH: Final = 20
 AUDITS_NEEDED: Final = MainRules().audits_needed
 Calls = list[tuple[SigningKey, Call]]
@@ -138,13 +138,22 @@ class MainChain(Metered, Main):
 
 
 class Shadow(Captured):
-    """A region of which there is only what it signs for the main chain."""
+    """A region of which there is only what it signs for the main chain.
 
-    def __init__(self, number: int) -> None:
+    Its state is `like`'s but for what it signs, so that its proofs are as long.
+    """
+
+    def __init__(self, number: int, like: FullRegion) -> None:
         super().__init__(number)
+        self._like = like
         self.record: Record | None = None
         self.checkpoints: list[Checkpoint] = []
         self.offers: list[Offer] = []
+
+    def state(self, record: Record) -> merkle.Tree:
+        """The state that holds `record`."""
+        own = {record_key(record.number): encode(record), **self.others}
+        return merkle.update(self._like.app.loaded().tree, own)
 
     def _close(self, *slots: int, **changes: object) -> Record:
         totals = [slot_totals(slot) for slot in slots]
@@ -184,7 +193,8 @@ class Grid:
             FullRegion(number, HOMES, exports=ExportRules(), balance_micro=BALANCE_MICRO)
             for number in range(1, min(count, FULL_MAX) + 1)
         ]
-        self.shadows = [Shadow(number) for number in range(len(self.full) + 1, count + 1)]
+        like = self.full[0]
+        self.shadows = [Shadow(number, like) for number in range(len(self.full) + 1, count + 1)]
         self.regions: list[FullRegion | Shadow] = [*self.full, *self.shadows]
         sponsors = [region.sponsor for region in self.regions]
         self.main = MainChain(sponsors, exchange=ExchangeRules())
@@ -200,8 +210,9 @@ class Grid:
         main = self.main
         for region in self.full:
             region.trade(slot, orders(slot))
+        steps = len(self.full[0].query("export", "offered", {"slot": slot})["steps"])
         for shadow in self.shadows:
-            shadow.offer(slot, ladder(shadow.number, slot))
+            shadow.offer(slot, ladder(shadow.number, slot, steps))
         self.post()
         offers = [
             (region.seated[0], call)
@@ -300,14 +311,14 @@ def readings(region: FullRegion, slot: int) -> list[tuple[int, int]]:
     ]
 
 
-def ladder(number: int, slot: int) -> list[Plain]:
-    """Return the steps of a region that sells or buys, at prices that suit others."""
+def ladder(number: int, slot: int, steps: int) -> list[Plain]:
+    """Return so many steps of a region that sells or buys, at prices that suit others."""
     random_ = random.Random(f"{number}/{slot}")
     side = number % 2
     price = (180, 100)[side]
     return [
         [side, random_.randrange(200, 1_000), 1_000 * (price + random_.randrange(10))]
-        for _ in range(STEPS)
+        for _ in range(steps)
     ]
 
 
