@@ -72,7 +72,7 @@ PARTS: Final[dict[str, Callable[[float, float], float]]] = {
 class Cost(NamedTuple):
     """Of one slot. [s of the processor, bytes]
 
-    `frame` is what of `size` blocks have without any transaction: headers and certificates.
+    `frame` is what of `size` is no transaction: headers, certificates, in each block the last one's.
     """
 
     cpu_s: float
@@ -107,9 +107,9 @@ class Metered(Chain):
         verify_certificate(certificate, authorities, self.chain_id)
         self.app.commit(result)
         self.cpu_s += cpu_s + time.process_time() - began
-        framing = len(encode(block.header)) + len(encode(certificate))
-        self.frame += framing
-        self.size += framing + len(encode(block)) - len(encode(block.header))
+        size = len(encode(block)) + len(encode(certificate))
+        self.size += size
+        self.frame += size - sum(map(len, raws))
         wrong = [one for one in result.receipts if one.code != "ok"]
         if wrong or len(txs) != len(raws):
             raise SystemExit(f"{self.chain_id} refused what it should take: {wrong[:1]}")
