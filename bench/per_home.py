@@ -72,7 +72,8 @@ PARTS: Final[dict[str, Callable[[float, float], float]]] = {
 class Cost(NamedTuple):
     """Of one slot. [s of the processor, bytes]
 
-    `frame` is what of `size` is no transaction: headers, certificates, in each block the last one's.
+    `frame` is what of `size` is no transaction: headers, and certificates, of which each block has
+    the last one's, too.
     """
 
     cpu_s: float
