@@ -1,6 +1,7 @@
 """What the groups of commands share: options, whom to ask, how to print."""
 
 import asyncio
+import errno
 import json
 import os
 from pathlib import Path
@@ -71,6 +72,20 @@ def own_address(config: Path) -> str:
     from node.setup import own_address as address_of
 
     return address_of(settings(config))
+
+
+def file_words(error: OSError) -> str:
+    """Say which file cannot be used, why, and what would help."""
+    helps = {
+        errno.ENOSPC: "make room there, or use a directory on another disk",
+        errno.EACCES: "run this as who owns it, or use a directory of your own",
+        errno.EPERM: "run this as who owns it, or use a directory of your own",
+        errno.EROFS: "use a directory that can be written",
+        errno.ENOTDIR: "it has to be a directory",
+    }
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    help_ = helps.get(error.errno or 0)
+    return f"{what}; {help_}" if help_ else what
 
 
 def print_json(value: Any) -> None:
