@@ -117,6 +117,17 @@ def certificate_votes(certificate: Certificate, kind: int) -> list[Vote]:
     ]
 
 
+def same_subject(one: Certificate, other: Certificate) -> bool:
+    """Tell whether the signatures of two certificates of one kind cover the same bytes."""
+    return (
+        one.block_hash == other.block_hash
+        and one.round == other.round
+        and one.height == other.height
+        and one.epoch == other.epoch
+        and one.chain_id == other.chain_id
+    )
+
+
 def voters_of(bitmap: int) -> list[int]:
     """Return the indices of a bitmap's bits, ascending."""
     return [index for index in range(bitmap.bit_length()) if bitmap >> index & 1]

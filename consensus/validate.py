@@ -13,13 +13,21 @@ Three questions, asked in three places:
 from collections.abc import Mapping
 from typing import Final
 
-from consensus.authorities import AuthoritySet, Verifier, verify_certificate
+from consensus.authorities import (
+    AuthoritySet,
+    Verifier,
+    certificate_votes,
+    same_subject,
+    verify_certificate,
+)
 from consensus.errors import BlockRefused, CertificateRefused, EvidenceRefused, InvariantError
 from consensus.evidence import EVIDENCE_HEIGHTS_MAX, check_evidence, evidence_height
 from consensus.messages import (
     BLOCK_BYTES_MAX,
+    PRECOMMIT,
     PROTOCOL_VERSION,
     Block,
+    Certificate,
     Header,
     certificate_hash,
     evidence_root,
@@ -59,6 +67,7 @@ def check_block(
     authorities: AuthoritySet,
     earlier: Mapping[int, AuthoritySet] | None = None,
     verifier: Verifier = verify,
+    known: Certificate | None = None,
 ) -> None:
     """Check all of a block that its parent and the authority sets determine.
 
@@ -71,6 +80,9 @@ def check_block(
     earlier : mapping of int to AuthoritySet, optional
         Sets of earlier epochs by epoch: the parent's if it is another's, and those that evidence
         may speak of.
+    known : Certificate, optional
+        A certificate of the parent that is verified already: which signatures the block carries is
+        its builder's choice of a quorum, and those that are in both are not verified again.
 
     Raises
     ------
@@ -85,7 +97,7 @@ def check_block(
     if len(set(block.txs)) < len(block.txs):
         raise BlockRefused("transactions", "one transaction is in the block twice")
     sets = {**(earlier or {}), authorities.epoch: authorities}
-    _check_last_certificate(block, parent, sets, verifier)
+    _check_last_certificate(block, parent, sets, verifier, known)
     _check_evidence(block, sets, verifier)
     size = len(encode(block))
     if size > BLOCK_BYTES_MAX:
@@ -114,7 +126,11 @@ def _check_link(header: Header, parent: Header, authorities: AuthoritySet) -> No
 
 
 def _check_last_certificate(
-    block: Block, parent: Header, sets: Mapping[int, AuthoritySet], verifier: Verifier
+    block: Block,
+    parent: Header,
+    sets: Mapping[int, AuthoritySet],
+    verifier: Verifier,
+    known: Certificate | None,
 ) -> None:
     certificate = block.last_certificate
     if parent.height == GENESIS_HEIGHT:
@@ -128,8 +144,13 @@ def _check_last_certificate(
     authorities = sets.get(parent.epoch)
     if authorities is None:
         raise InvariantError(f"the authority set of the parent's epoch {parent.epoch} is not given")
+    votes = None
+    if known is not None and same_subject(known, certificate):
+        votes = {vote.voter: vote for vote in certificate_votes(known, PRECOMMIT)}
     try:
-        verify_certificate(certificate, authorities, parent.chain_id, verifier=verifier)
+        verify_certificate(
+            certificate, authorities, parent.chain_id, verifier=verifier, known=votes
+        )
     except CertificateRefused as refused:
         raise BlockRefused("certificate", str(refused)) from None
 

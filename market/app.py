@@ -166,6 +166,8 @@ class Application:
         self._tree: Tree = None
         self._money = Money()
         self._hook_failed = False
+        # Those of the next block, once they are known.
+        self._next: Terms | None = None
         self._lock = threading.RLock()
 
     # -- state
@@ -367,12 +369,16 @@ class Application:
             self._executor = loaded.executor
             self._deployer = self._deployer_of(loaded.executor)
             self._hook_failed = False
+            self._next = None
             self.height, self._time_ms = loaded.height, loaded.time_ms
 
     # -- governance
     def terms(self) -> Terms:
         """Return the terms of the block that follows the committed state."""
-        return self._terms(Journal(self._state), self.height)
+        with self._lock:
+            if self._next is None:
+                self._next = self._terms(Journal(self._state), self.height)
+            return self._next
 
     def authorities(self, epoch: int) -> tuple[bytes, ...] | None:
         """Return an epoch's public keys, None if it is not made yet or not kept any more.
@@ -483,7 +489,7 @@ class Application:
             raise InvariantError("the result to commit was made over another state")
         with self._lock:
             self._state.apply(result.writes)
-            self._tree, self._money = result.tree, result.money
+            self._tree, self._money, self._next = result.tree, result.money, result.next
             self._hook_failed = any(event.name == "hook_failed" for event in result.events)
             self.height, self._time_ms = decode_plain(
                 self._state.items[HEIGHT_KEY], _BLOCK_BYTES_MAX

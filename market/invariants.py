@@ -55,23 +55,25 @@ def check_block(state: State | Before, writes: Mapping[str, bytes | None], money
     quota_mg: dict[str, int] = {}
     once = _Once(state, writes)
     for key, data in writes.items():
-        if key.startswith(ACCOUNT_PREFIX):
+        # All laws are about folders two deep, and one key.
+        folder = key[: key.find("/", key.find("/") + 1) + 1]
+        if folder == ACCOUNT_PREFIX:
             in_accounts += _account(key, data) - _account(key, state.items.get(key))
             _check_bond(state, writes, key.removeprefix(ACCOUNT_PREFIX))
-        elif key.startswith(MEMBER_PREFIX):
+        elif folder == MEMBER_PREFIX:
             _check_bond(state, writes, key.removeprefix(MEMBER_PREFIX))
         elif key == SUPPLY_KEY:
             issued = _issued(data)
-        elif key.startswith(BILL_PREFIX):
+        elif folder == BILL_PREFIX:
             once.check(key, data)
             if data is None:
                 continue
             bill = _unpack(data)
             _check_bill(bill)
             traded.setdefault(bill["slot"], _Traded()).add(bill)
-        elif key.startswith(LEGS_PREFIX):
+        elif folder == LEGS_PREFIX:
             _check_legs(key, data, state.items.get(key))
-        elif key.startswith(QUOTA_PREFIX):
+        elif folder == QUOTA_PREFIX:
             period = key.split("/")[2]
             moved = _quota(key, data) - _quota(key, state.items.get(key) if data else None)
             quota_mg[period] = quota_mg.get(period, 0) + moved

@@ -142,8 +142,12 @@ class BlockMaker:
         place = _Place(height, time_ms, header_hash(parent), proposer)
         return Block(self._header(place, body, terms, result), *body), result
 
-    def execute(self, block: Block, parent: Header) -> BlockResult:
+    def execute(
+        self, block: Block, parent: Header, known: Certificate | None = None
+    ) -> BlockResult:
         """Check a block against its parent, execute it, and compare the roots.
+
+        `known` is the certificate by which this node has the parent, if it has one.
 
         Raises
         ------
@@ -152,7 +156,7 @@ class BlockMaker:
             or its roots are not those of its execution (code `roots`).
         """
         terms = self._app.terms()
-        check_block(block, parent, set_of(terms), self._sets_for(block, parent))
+        check_block(block, parent, set_of(terms), self._sets_for(block, parent), known=known)
         header = block.header
         self._check_bounds(block, chain_of(terms.chain))
         convictions = [self._conviction(item) for item in block.evidence]

@@ -232,7 +232,7 @@ class Replica:
     async def _execute(self, block: Block, block_hash: bytes, head: Head) -> BlockResult | None:
         begun_s = time.monotonic()
         result: BlockResult | None = await self._execute_after(
-            head, lambda: self._maker.execute(block, head.header)
+            head, lambda: self._maker.execute(block, head.header, head.certificate)
         )
         if result is not None:
             self._pace.executed(len(block.txs), time.monotonic() - begun_s)

@@ -93,7 +93,7 @@ class Authority:
                         events.append(self._build(effect))
                     case CheckBlock():
                         self._results[effect.block_hash] = self._maker.execute(
-                            effect.block, self._parent
+                            effect.block, self._parent, self._certificate
                         )
                         height = effect.block.header.height
                         events.append(BlockChecked(height, effect.block_hash, valid=True))

@@ -363,7 +363,7 @@ class Host:
         return self.journal.keys_under(self._prefix + folder)
 
     def _rows(self, found: list[bytes | None]) -> str:
-        size = sum(len(data) for data in found if data is not None)
+        size = sum([len(data) for data in found if data is not None])
         self.meter.charge_bytes("kv_scan", size)
         self.meter.charge(COST["kv_row"] * len(found))
         if len(found) <= TEXTS_JOINED_MAX:
@@ -376,8 +376,9 @@ class Host:
         data = _pack(value)
         if len(data) > VALUE_BYTES_MAX:
             raise Fault("value_size", f"a value has at most {VALUE_BYTES_MAX} bytes")
-        self.meter.charge(flat + (len(key) + len(data)) // COST["bytes_per_gas"])
-        self.meter.store(len(key) + len(data))
+        size = len(key) + len(data)
+        self.meter.charge(flat + size // COST["bytes_per_gas"])
+        self.meter.store(size)
         self.journal.put(key, data)
 
     def _batch(self, count: int) -> None:

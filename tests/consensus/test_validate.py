@@ -149,3 +149,39 @@ def test_body_problems_are_named():
     assert "last_certificate_hash" in (body_problem(with_certificate) or "")
     evidence = duplicate_vote(TABLE.vote(PREVOTE, 2, NIL), TABLE.vote(PREVOTE, 2, hash_of(FIRST)))
     assert "evidence_root" in (body_problem(replace(FIRST, evidence=(evidence,))) or "")
+
+
+def test_only_signatures_that_are_not_known_are_verified():
+    """The builder's quorum and the one that this node has are seldom the same three of four."""
+    asked = []
+
+    def counting(public, message, signature):
+        asked.append(public)
+        return keys.verify(public, message, signature)
+
+    block = second_block()
+
+    def verified(known):
+        asked.clear()
+        check_block(block, FIRST.header, SET, verifier=counting, known=known)
+        return [SET.publics.index(public) for public in asked]
+
+    hash_ = hash_of(FIRST)
+    assert verified(None) == [1, 2, 3]
+    assert verified(TABLE.certificate(PRECOMMIT, hash_)) == []
+    assert verified(TABLE.certificate(PRECOMMIT, hash_, voters=(0, 2, 3))) == [1]
+    # What was signed for another round, epoch, height or value says nothing of this.
+    assert verified(TABLE.certificate(PRECOMMIT, hash_, 1)) == [1, 2, 3]
+    assert verified(TABLE.certificate(PRECOMMIT, b"\1" * 32)) == [1, 2, 3]
+    for other in ({"epoch": 1}, {"height": 2}, {"chain_id": "other"}):
+        assert verified(replace(TABLE.certificate(PRECOMMIT, hash_), **other)) == [1, 2, 3]
+
+
+def test_a_wrong_signature_is_refused_beside_a_known_certificate():
+    good = TABLE.certificate(PRECOMMIT, hash_of(FIRST))
+    for place in range(3):
+        forged = list(good.signatures)
+        forged[place] = bytes(64)
+        block = second_block(last_certificate=replace(good, signatures=tuple(forged)))
+        with pytest.raises(BlockRefused, match="signature"):
+            check_block(block, FIRST.header, SET, verifier=keys.verify, known=good)

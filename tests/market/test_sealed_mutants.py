@@ -50,7 +50,7 @@ MUTANTS: Final[dict[str, tuple[str, str, str, Callable[[], None]]]] = {
     "E2 with a bad record": (
         "market",
         "    check_gate(rules, now, slot)\n"
-        '    audit_record(rules, now, kv_get("home/" + str(home)) or {"open": 0, "history": []})\n'
+        '    audit_record(rules, now, kv_get("home/" + str(home)))\n'
         '    if kv_get("slot/" + str(slot)) == None:',
         "    check_gate(rules, now, slot)\n"
         '    if kv_get("slot/" + str(slot)) == None:',

@@ -22,7 +22,7 @@ class Maker:
         self.executed = 0
         self.go_on = threading.Event()
 
-    def execute(self, block: Any, parent: Any) -> str:
+    def execute(self, block: Any, parent: Any, known: Any) -> str:
         self.executed += 1
         if not self.go_on.wait(WAIT_S):
             raise TimeoutError("nobody let it go on")

@@ -113,7 +113,7 @@ MUTANTS: Final[dict[str, tuple[str, str, str, Callable[[], None]]]] = {
         goes_on,
     ),
     "trades for ever": (
-        "market",
+        "homes",
         '    if rules["suspended"]:\n        revert("unanchored"',
         '    if False:\n        revert("unanchored"',
         away,
