@@ -199,5 +199,5 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
             "if entry != None else None",
         )
     ),
-    "a home leaves and is billed": _of_leaving(("registry", "if until_slot <= slot]", "if False]")),
+    "a home leaves and is billed": _of_leaving(("homes", "if until_slot <= slot]", "if False]")),
 }
