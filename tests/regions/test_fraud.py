@@ -209,6 +209,10 @@ def test_what_does_not_show_enough_proves_nothing() -> None:
         genesis = msgspec.structs.replace(region.genesis, market=params)
         verdict = judged(region, proof, genesis=genesis)
         assert (verdict.fraud, verdict.code) == (False, code)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stateless, "REPLAY_GAS_MAX", 1_000)
+        verdict = judged(region, proof)
+        assert (verdict.fraud, verdict.code) == (False, "too_heavy")
     assert judged(region, proof).fraud
 
 

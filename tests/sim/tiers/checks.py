@@ -80,6 +80,7 @@ class Books:
         self._followed: dict[int, Any] = dict.fromkeys(numbers)
         self.trade = TradeBooks(numbers)
         self._waiting: list[tuple[int, int, bytes]] = []
+        self._claims: list[tuple[int, int, int]] = []
         self._status: dict[int, str] = dict.fromkeys(numbers, "live")
         self.audit = AuditBooks(grid, self)
         self.carbon = FootprintBooks(numbers)
@@ -159,8 +160,15 @@ class Books:
         if not number:
             return
         self.known = max(self.known, number)
+        if known["main_height"] not in self._roots:
+            # The main chain's block may be decided by somebody honest only after this one.
+            self._claims.append((region, number, known["main_height"]))
+        else:
+            self._check_known(region, number, known["main_height"])
+
+    def _check_known(self, region: int, number: int, main_height: int) -> None:
         anchored = self.anchored[region]
-        if len(anchored) < number or anchored[number - 1].main_height > known["main_height"]:
+        if len(anchored) < number or anchored[number - 1].main_height > main_height:
             raise Violation(f"finality: region {region} believes that record {number} is anchored")
         own = self.closed[region].get(number)
         if own is None or own != anchored[number - 1].record:
@@ -176,6 +184,12 @@ class Books:
             elif decided != root:
                 raise Violation(f"finality: region {region} follows a false header {height}")
         self._waiting = later
+        claims, self._claims = self._claims, []
+        for claim in claims:
+            if claim[2] in self._roots:
+                self._check_known(*claim)
+            else:
+                self._claims.append(claim)
 
     # -- the main chain
 
@@ -360,8 +374,9 @@ class Books:
 
     def on_end(self) -> None:
         """Nothing that was anchored is lost; nothing was anchored that never was."""
-        if self._waiting:
-            raise Violation(f"finality: a header of the main chain that never was: {self._waiting}")
+        if self._waiting or self._claims:
+            never = self._waiting or self._claims
+            raise Violation(f"finality: a header of the main chain that never was: {never}")
         self.trade.on_end(self._grid.dishonest)
         self.audit.on_end()
         for region, anchored in self.anchored.items():

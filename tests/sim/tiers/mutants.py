@@ -1,7 +1,7 @@
 """Seeded bugs between the tiers: one for each rule of docs/spec/regions.md, and of posters.
 
 Those of contracts are changes of their text, those of M1 to M5 of the text of one function; those
-of audits, carbon and leaving stand in `audit_mutants.py`.
+of how frauds are judged (A1 to A6) stand in `audit_mutants.py`.
 """
 
 from collections.abc import Mapping

@@ -105,13 +105,6 @@ class _Following:
         assert isinstance(found, TierState)
         return Followed(found)
 
-    def believed(self, block: Block, parent: Header) -> Followed:
-        """What the region's own authorities have come to; for an auditor that executes nothing."""
-        app = self._app
-        found = app.chain.truth(app.state, parent, block, header_hash(block.header))
-        assert isinstance(found, TierState)
-        return Followed(found)
-
 
 class _Replaying:
     """Judges a block over an application: one that records, or knows but what is shown."""

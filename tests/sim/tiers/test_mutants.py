@@ -6,7 +6,10 @@ from market import contracts
 from tests.sim.tiers.mutants import MUTANTS, hunt
 
 # One of each kind: of what the machine checks, of contracts of either tier, of posters.
-SOME = ("M4 no signatures", "M7 any past", "F2 any proof", "F3 any record", "forgets rotation")
+SOME = (
+    "M4 no signatures", "M7 any past", "F2 any proof", "F3 any record", "forgets rotation",
+    "A2 any block",
+)  # fmt: skip
 
 
 @pytest.mark.slow
@@ -26,3 +29,4 @@ def test_what_it_changes_is_there(name):
 def test_each_rule_between_the_tiers_has_one():
     rules = {name.split()[0] for name in MUTANTS}
     assert rules >= {*(f"M{number}" for number in range(1, 14)), "S2", "F1", "F2", "F3"}
+    assert rules >= {f"A{number}" for number in range(1, 7)}

@@ -44,6 +44,16 @@ def test_many_faults():
 
 
 @pytest.mark.slow
+def test_a_fraud_is_proven_from_the_blocks_that_auditors_were_shown():
+    result = run_grid(1, 4, 2, faults="fraud,reorder")
+    assert result.violation is None
+    assert (result.proven, result.frozen) == (1, 1)
+    assert result.accused
+    # Of the region that cheats, too, until it did; the other one goes on.
+    assert result.audited
+
+
+@pytest.mark.slow
 def test_one_seed_is_one_run():
     first, second = trace(3), trace(3)
     assert first == second
