@@ -1,5 +1,6 @@
 """Files that only their owner may read: keys, tokens, passwords."""
 
+import os
 import stat
 from pathlib import Path
 from typing import Final
@@ -7,8 +8,6 @@ from typing import Final
 from node.errors import ConfigError
 
 SECRET_CHARS_MAX: Final = 1_024
-
-
 OTHERS: Final = 0o077
 # A credential's file is the service's own by an access list, whose mask shows as the group's bits.
 OTHERS_OF_CREDENTIAL: Final = 0o007
@@ -32,15 +31,31 @@ def read_secret(path: Path, what: str, others: int = OTHERS) -> str:
     ConfigError
         It is missing, open to others, too long, or no text. The message never shows what it holds.
     """
+    data = read_owned(path, what, 4 * SECRET_CHARS_MAX, others)
     try:
-        mode = path.stat().st_mode
-        with path.open(encoding="utf-8") as file:
-            line = file.readline(SECRET_CHARS_MAX + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise ConfigError(f"{path}: the {what} cannot be read ({reason})") from None
-    if stat.S_IMODE(mode) & others:
-        raise ConfigError(f"{path}: others may read this {what}; run chmod 600 {path}")
+        # With a line's end of its own, so that there is a first one in an empty file, too.
+        line = (data.decode() + "\n").splitlines()[0]
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: the {what} cannot be read (not text)") from None
     if len(line) > SECRET_CHARS_MAX:
         raise ConfigError(f"{path}: a {what} has {SECRET_CHARS_MAX} characters at most")
     return line.strip()
+
+
+def read_owned(path: Path, what: str, bytes_max: int, others: int = OTHERS) -> bytes:
+    """Return what a file that is its owner's only begins with, at most `bytes_max` bytes.
+
+    Raises
+    ------
+    ConfigError
+        It is missing or open to others. The message never shows what it holds.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            data = file.read(bytes_max)
+    except OSError as error:
+        raise ConfigError(f"{path}: the {what} cannot be read ({error.strerror})") from None
+    if stat.S_IMODE(mode) & others:
+        raise ConfigError(f"{path}: others may read this {what}; run chmod 600 {path}")
+    return data

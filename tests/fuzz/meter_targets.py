@@ -1,9 +1,12 @@
-"""Decoders of what a home's meters say through a broker."""
+"""Decoders of what meters say: a home's own through a broker, the feeder's in a file."""
 
 import math
 from typing import Final
 
+from node.alarms import read_head
+from node.errors import MeteringError
 from node.mqtt.payload import PayloadError, number_of
+from tests.fuzz.file_targets import from_file
 from tests.fuzz.judge import Target, Told
 from tests.node.mqtt.test_bridge import AT
 from tests.node.mqtt.test_commands import commands_of
@@ -55,4 +58,25 @@ def battery_command() -> Target:
     )
 
 
-TARGETS: Final = (meter_payload, battery_command)
+def head_file() -> Target:
+    """What the regulator's head meter counted, as a file."""
+
+    def check(found: dict[int, int], data: bytes) -> str | None:
+        good = all(slot >= 0 and abs(wh) < 10**16 for slot, wh in found.items())
+        return None if good else f"a head meter counted {found}"
+
+    return Target(
+        "head-file",
+        from_file("head.csv", read_head),
+        (MeteringError,),
+        (
+            b"slot,import_wh,export_wh\n7,1200,0\n8,0,310\n",
+            "\ufeffslot,note,import_wh,export_wh\r\n7,\"a\nb\",1,2\r\n".encode(),
+        ),
+        kind="text",
+        check=check,
+        words=(b"slot", b"import_wh", b"export_wh", b'"', b"\0", b"-1", b"\xd9\xa3", b",,,,"),
+    )
+
+
+TARGETS: Final = (meter_payload, battery_command, head_file)
