@@ -47,6 +47,9 @@ class Settings(NamedTuple):
     allowed: Callable[[str], bool] | None
     large: bool
 
+    def __repr__(self) -> str:
+        return f"Settings({self.listen})"
+
 
 class Face(Listener, Protocol):
     """What the asyncio side does; called in the event loop's thread, by the inbox."""

@@ -29,7 +29,7 @@ class Hub:
     """Carries messages between the networks attached to it, and breaks them for tests."""
 
     def __init__(self, seed: int = 0) -> None:
-        self._random = random.Random(seed)  # noqa: S311  # nosec B311
+        self._random = random.Random(seed)  # noqa: S311 - no secret  # nosec B311
         self._networks: dict[str, MemoryNetwork] = {}
         self._groups: dict[str, int] = {}
         self._losses: dict[tuple[str | None, str | None], float] = {}

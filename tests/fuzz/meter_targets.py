@@ -71,7 +71,7 @@ def head_file() -> Target:
         (MeteringError,),
         (
             b"slot,import_wh,export_wh\n7,1200,0\n8,0,310\n",
-            "\ufeffslot,note,import_wh,export_wh\r\n7,\"a\nb\",1,2\r\n".encode(),
+            '\ufeffslot,note,import_wh,export_wh\r\n7,"a\nb",1,2\r\n'.encode(),
         ),
         kind="text",
         check=check,

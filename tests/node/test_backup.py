@@ -50,7 +50,10 @@ def test_a_home_is_made_again(tmp_path: Path) -> None:
 
 def test_a_regions_authority_comes_back_with_its_main_chain(tmp_path: Path) -> None:
     config = home(tmp_path / "home")
-    config.write_text(settings_text(Config(node=NodeSection(name="attic"), main=MainSection())))
+    main = MainSection(psk_file="main.key")
+    config.write_text(settings_text(Config(node=NodeSection(name="attic"), main=main)))
+    (tmp_path / "home" / "main.key").touch(mode=0o600)
+    (tmp_path / "home" / "main.key").write_text("ab" * 32)
     file = tmp_path / "home.tar.gz"
     with pytest.raises(GenesisError, match=r"main\.json"):
         back_up(config, file)
@@ -58,7 +61,7 @@ def test_a_regions_authority_comes_back_with_its_main_chain(tmp_path: Path) -> N
     (tmp_path / "home" / "data" / "main").mkdir()
     (tmp_path / "home" / "data" / "main" / "peers.json").write_text("[]")
     kept = back_up(config, file)
-    assert {"main.json", "data/main/peers.json"} <= set(kept)
+    assert {"main.json", "main.key", "data/main/peers.json"} <= set(kept)
     restore(file, tmp_path / "new")
     for name in kept:
         assert (tmp_path / "new" / name).read_bytes() == (tmp_path / "home" / name).read_bytes()
