@@ -218,7 +218,7 @@ def tls_files() -> Target:
     return Target(
         "tls-files", from_file("web.pem", lambda path: tls_of(path, path) and None), (ConfigError,),
         (made.public_bytes(serialization.Encoding.PEM) + private,), kind="text", cpu_s_max=0.05,
-        words=(b"-----BEGIN ", b"-----END ", b"CERTIFICATE-----", b"PRIVATE KEY-----", b"ENCRYPTED"),
+        words=(b"-----BEGIN ", b"-----END ", b"CERTIFICATE-----", b"PRIVATE KEY-----"),
     )  # fmt: skip
 
 
