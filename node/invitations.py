@@ -13,7 +13,6 @@ back; after `until` it is nothing.
 """
 
 import contextlib
-import os
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
