@@ -46,7 +46,7 @@ from node.web.app import Access, Served, build_app
 from node.web.guard import Guard
 from node.web.stream import Stream
 from tests.node.grid import PATIENCE_S, REGULATOR, home_config, key_of, make_genesis
-from tests.node.mqtt.test_bridge import AT
+from tests.node.mqtt.test_bridge import AT, House
 from tests.node.web.calls import answering
 from wire.keys import SigningKey
 
@@ -106,8 +106,9 @@ def objects(directory: Path, key: SigningKey) -> list[object]:
     invitation = make_invitation(make_genesis(), ("/ip4/10.0.0.1/tcp/1",), PSK, 2**50, REGULATOR)
     mqtt = MqttSection(password_file="password")
     nobody: Any = None
+    house: Any = House()
     key_pair = create_new_key_pair(key.seed)
-    bridge = Bridge(mqtt, directory, AT, "home", "AUD", "1", nobody, None, lambda: 0)
+    bridge = Bridge(mqtt, directory, AT, "home", "AUD", "1", house, None, lambda: 0)
     access = Access(["localhost"], TOKEN, False)
     stream, answers = Stream(), answering(status={})
     home = create_home(directory / "made", settings_text(Config()), key, psk=PSK)
