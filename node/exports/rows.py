@@ -99,7 +99,8 @@ class Book:
         if not newest:
             return []
         value = self._app.value(client.SETTLED_KEY)
-        kept = newest if value is None else client.read_settled(value)
+        # The chain has them as they were settled, which is not always the order of their times.
+        kept = sorted(newest if value is None else client.read_settled(value))
         return [slot for slot in kept if days.has(self.local(slot).date())]
 
     def local(self, slot: int) -> datetime.datetime:
