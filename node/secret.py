@@ -8,6 +8,8 @@ from typing import Final
 from node.errors import ConfigError
 
 SECRET_CHARS_MAX: Final = 1_024
+# Of UTF-8.
+SECRET_BYTES_MAX: Final = 4 * SECRET_CHARS_MAX
 OTHERS: Final = 0o077
 # A credential's file is the service's own by an access list, whose mask shows as the group's bits.
 OTHERS_OF_CREDENTIAL: Final = 0o007
@@ -31,13 +33,14 @@ def read_secret(path: Path, what: str, others: int = OTHERS) -> str:
     ConfigError
         It is missing, open to others, too long, or no text. The message never shows what it holds.
     """
-    data = read_owned(path, what, 4 * SECRET_CHARS_MAX, others)
+    data = read_owned(path, what, SECRET_BYTES_MAX + 1, others)
+    first = data.replace(b"\r", b"\n").partition(b"\n")[0]
     try:
-        # With a line's end of its own, so that there is a first one in an empty file, too.
-        line = (data.decode() + "\n").splitlines()[0]
+        # What is longer than any may be was cut off, perhaps within a character.
+        line = first.decode(errors="strict" if len(first) <= SECRET_BYTES_MAX else "replace")
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: the {what} cannot be read (not text)") from None
-    if len(line) > SECRET_CHARS_MAX:
+    if len(line) > SECRET_CHARS_MAX or len(first) > SECRET_BYTES_MAX:
         raise ConfigError(f"{path}: a {what} has {SECRET_CHARS_MAX} characters at most")
     return line.strip()
 
