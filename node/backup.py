@@ -29,6 +29,7 @@ from node.setup import (
     KEY_NAME,
     MAIN_GENESIS_NAME,
     MAIN_NAME,
+    MAIN_PSK_NAME,
     METER_KEY_NAME,
     PEERS_NAME,
     PSK_NAME,
@@ -43,6 +44,7 @@ _PARTS: Final = {
     GENESIS_NAME: (4 * GENESIS_BYTES_MAX, False),
     MAIN_GENESIS_NAME: (4 * GENESIS_BYTES_MAX, False),
     PSK_NAME: (SECRET_CHARS_MAX, False),
+    MAIN_PSK_NAME: (SECRET_CHARS_MAX, False),
     ACCOUNT_KEY_NAME: (SECRET_CHARS_MAX, False),
     METER_KEY_NAME: (SECRET_CHARS_MAX, False),
     f"{DATA_NAME}/{HOME_NAME}": (MEMORY_BYTES_MAX, False),
@@ -89,6 +91,10 @@ def back_up(config_file: Path, file: Path) -> list[str]:
         places[MAIN_GENESIS_NAME] = config.path(config.main.genesis)
         usual.append(MAIN_GENESIS_NAME)
         have.append(config.main.genesis)
+        if network_key(config, config.main) is not None:
+            places[MAIN_PSK_NAME] = config.path(config.main.psk_file)
+            usual.append(MAIN_PSK_NAME)
+            have.append(config.main.psk_file)
     if have != usual:
         raise ConfigError(
             f"{config_file}: key, genesis and data of a backup are {', '.join(usual)}; this home "

@@ -95,13 +95,14 @@ class MainSection(Section, frozen=True):
     """`[main]`: the main chain that this node keeps beside its region.
 
     genesis : the main chain's genesis file
-    listen, announce, bootstrap : as of [network], among those who keep the main chain
+    listen, announce, bootstrap, psk_file : as of [network], among those who keep the main chain
     """
 
     genesis: str = "main.json"
     listen: str = "/ip4/127.0.0.1/tcp/4700"
     announce: tuple[str, ...] = ()
     bootstrap: tuple[str, ...] = ()
+    psk_file: str = ""
 
 
 class SyncSection(Section, frozen=True):
@@ -393,6 +394,8 @@ def _paths(config: Config) -> dict[str, str]:
     paths = {f"node.{name}": getattr(config.node, name) for name in NODE_PATHS}
     if config.main is not None:
         paths["main.genesis"] = config.main.genesis
+        if config.main.psk_file:
+            paths["main.psk_file"] = config.main.psk_file
     if config.network.psk_file:
         paths["network.psk_file"] = config.network.psk_file
     if config.node.passphrase_file:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from node.chain import Chain
-from node.network.base import EXCESS, GOSSIP_BYTES_MAX, Network, Verdict
+from node.network.base import EXCESS, EXCESS_OFFENCES, GOSSIP_BYTES_MAX, Network, Verdict
 from wire.keys import peer_id_of
 
 PROTOCOL: Final = "transactions"
@@ -61,7 +61,8 @@ class Courier:
         if verdict == EXCESS:
             # What an authority says too much of is dropped, too; but without it no block is sure.
             if peer not in self._chain.other_authorities:
-                self._network.penalize(peer, "more transactions than a peer may bring")
+                what = "more transactions than a peer may bring"
+                self._network.penalize(peer, what, EXCESS_OFFENCES)
         elif verdict is False:
             self._network.penalize(peer, "a batch that no honest node sends")
         elif verdict is not None:

@@ -200,11 +200,10 @@ class Node:
         network: Network | None,
         settings: NetworkSection | MainSection,
     ) -> Tier:
-        config, members, psk = self._config, None, None
-        if isinstance(settings, NetworkSection):
-            psk = network_key(config)
-            if settings.closed:
-                members = Members(genesis, settings.bootstrap, now_ms)
+        config, members = self._config, None
+        psk = network_key(config, settings)
+        if isinstance(settings, NetworkSection) and settings.closed:
+            members = Members(genesis, settings.bootstrap, now_ms)
         if network is None:
             network = libp2p_of(
                 genesis,

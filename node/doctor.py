@@ -287,7 +287,8 @@ async def _chains(config: Config, data: Path) -> AsyncIterator[Finding | _Chain]
             status = None
         yield _log(name, directory)
         yield _database(name, directory / DATABASE_NAME, genesis)
-        is_closed = not name and bool(config.network.closed or config.network.psk_file)
+        mine = config.main if name and config.main is not None else config.network
+        is_closed = bool(mine.psk_file) or (not name and config.network.closed)
         yield _Chain(name, genesis, directory, listen, bootstrap, status, is_closed)
 
 
@@ -409,7 +410,7 @@ async def _peers(chain: _Chain, through: Instruments, newest: list[int]) -> Find
         remedy = "see network.bootstrap: give a neighbour's address of `commonwatt status`"
         return Finding(check, Verdict.FAIL, "connected to none", remedy)
     if chain.is_closed:
-        says = "a closed community: only the home's own node, with its key, is let in"
+        says = "a closed network: only the home's own node, with its key, is let in"
         return Finding(check, Verdict.OK, f"{says}; start it to see whom it meets")
     known = _known(chain)
     if not known:

@@ -20,18 +20,19 @@ PER_S: Final = 250.0
 BURST: Final = 2_000.0
 # What a peer has at first. With all of the burst, new names would be worth more than a good one.
 FIRST: Final = 256.0
+# What this home says stays so much below what others take from it.
+OWN_SHARE: Final = 0.8
 AUTHORITY_PER_S: Final = 1_500.0
 AUTHORITY_BURST: Final = 10_000.0
-# All but authorities together.
-ALL_PER_S: Final = 500.0
-ALL_BURST: Final = 2_000.0
+# All together who are neither authorities nor modest: no more than one of them may say, so that
+# however many names a flooder has, most of what can be decided is left to the others.
+ALL_PER_S: Final = OWN_SHARE * PER_S
+ALL_BURST: Final = 1_000.0
 # With more than this waiting, another transaction is only another one that waits.
-CROWDED: Final = 500
+CROWDED: Final = 100
 # Of its burst a peer has so much left if it has been modest.
 MODEST_SHARE: Final = 0.5
 PEERS_MAX: Final = 1_024
-# What this home says stays so much below what others take from it.
-OWN_SHARE: Final = 0.8
 
 
 class Intake:

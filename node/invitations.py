@@ -13,7 +13,6 @@ back; after `until` it is nothing.
 """
 
 import contextlib
-import os
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +25,7 @@ from msgspec.structs import replace
 from node.durable import create_file
 from node.errors import ConfigError, PeerError
 from node.genesis import GENESIS_HASH_BYTES, Genesis
-from node.secret import OTHERS
+from node.secret import read_owned
 from node.setup import PSK_BYTES
 from wire.keys import (
     PUBLIC_KEY_BYTES,
@@ -144,14 +143,7 @@ def read_invitation(path: Path) -> Invitation:
     ConfigError
         It is none, was changed, or is open to others. The message shows nothing of it.
     """
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            data = file.read(FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    if mode & OTHERS:
-        raise ConfigError(f"{path}: others may read this invitation; run chmod 600 {path}")
+    data = read_owned(path, "invitation", FILE_BYTES_MAX + 1)
     found = None
     if len(data) <= FILE_BYTES_MAX:
         with contextlib.suppress(msgspec.MsgspecError, ValueError, RecursionError):

@@ -161,7 +161,8 @@ async def visit_community(
         except TimeoutError:
             raise PeerError(
                 f"{', '.join(addresses)} cannot be reached within {connect_timeout_s:g} s: nobody "
-                "is there, or it is a home of another genesis than the one given"
+                "is there, it is a home of another genesis than the one given, or its community "
+                "is closed, where members ask their own node (--config)"
             ) from None
         yield PeerSource(network, peer_id)
     except NetworkError as error:

@@ -252,8 +252,7 @@ class Mempool:
             if self._own.pop(checked.tx_id, None) is not None:
                 self._own[checked.tx_id] = now_s
         for batch in _batches([checked.raw for checked in transactions]):
-            # A budget fills by the clock, not by an event.
-            while not self._may_say(len(batch)):  # noqa: ASYNC110
+            while not self._may_say(len(batch)):  # noqa: ASYNC110 - a budget fills by the clock
                 await asyncio.sleep(ALLOWANCE_S)
             self._sequence += 1
             data = encode(TransactionBatch(self._sequence, batch))

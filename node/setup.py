@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from node.config import Config
+from node.config import Config, MainSection, NetworkSection
 from node.durable import create_file
 from node.errors import ConfigError
 from node.keyfile import load, text_of
@@ -39,6 +39,7 @@ DETAIL_NAME: Final = "detail.db"
 MAIN_NAME: Final = "main"
 MAIN_GENESIS_NAME: Final = "main.json"
 PSK_NAME: Final = "network.key"
+MAIN_PSK_NAME: Final = "main.key"
 PSK_BYTES: Final = 32
 _PSK: Final = re.compile(f"[0-9a-fA-F]{{{2 * PSK_BYTES}}}")
 
@@ -132,22 +133,25 @@ def passphrase_file_of(config: Config) -> Path | None:
     return config.path(name) if name else None
 
 
-def network_key(config: Config) -> bytes | None:
-    """Return the key that the community shares, None where the settings name no file of it.
+def network_key(config: Config, of: NetworkSection | MainSection | None = None) -> bytes | None:
+    """Return the key that a chain's nodes share, None where the settings name no file of it.
+
+    `of` says which chain's, by its section; without it, that of the home's own community.
 
     Raises
     ------
     ConfigError
         The file is missing, open to others, or no key. The message never shows what it holds.
     """
-    if not config.network.psk_file:
+    named = (of or config.network).psk_file
+    if not named:
         return None
-    path = config.path(config.network.psk_file)
+    path = config.path(named)
     text = read_secret(path, "network key")
     if not _PSK.fullmatch(text):
         raise ConfigError(
             f"{path}: not a network key; it holds {2 * PSK_BYTES} hexadecimal digits, the same at "
-            "all homes of the community"
+            "all nodes of its chain"
         )
     return bytes.fromhex(text)
 

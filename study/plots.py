@@ -43,7 +43,7 @@ class Drawing(NamedTuple):
 def need_matplotlib() -> None:
     """Find that drawings can be made, before hours of work. Raises `SettingError`."""
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib  # noqa: F401 - whether it is there
     except ImportError:
         raise SettingError(
             "drawings need matplotlib: install commonwatt with the extra `study` "

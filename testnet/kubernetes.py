@@ -234,6 +234,7 @@ class _Cluster:
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
             },
+            # A container's own.
             "volumeMounts": [*mounts, _mount("tmp", "/tmp", read_only=False)],  # noqa: S108  # nosec B108
         }
 

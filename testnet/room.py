@@ -76,7 +76,7 @@ def main() -> None:
         _refuse(f"{file}: no joining addresses can be read ({error})")
     if not lines:
         _refuse(f"{file}: no joining address is in it")
-    print(lines[(place_of(own[0], replicas) if own else 0) % len(lines)])  # noqa: T201
+    print(lines[(place_of(own[0], replicas) if own else 0) % len(lines)])  # noqa: T201 - the answer
 
 
 def _refuse(problem: str) -> NoReturn:

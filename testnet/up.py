@@ -95,14 +95,14 @@ async def up(options: Options) -> int:
     if report is not None:
         # The report is the command's output, the line is for who watches.
         if options.as_json:
-            print(json.dumps(report, indent=1))  # noqa: T201
+            print(json.dumps(report, indent=1))  # noqa: T201 - the command's output
         say(end_line(report))
     return EXIT_OK if report is None or is_sound(report) else EXIT_BROKEN
 
 
 def say(line: str) -> None:
     """Tell a person something that is not the command's output."""
-    print(f"commonwatt: {line}", file=sys.stderr, flush=True)  # noqa: T201
+    print(f"commonwatt: {line}", file=sys.stderr, flush=True)  # noqa: T201 - for a person
 
 
 def serve_dashboard(process: HomeProcess) -> str:

@@ -1,6 +1,7 @@
 """The house's walls: who imports whom, and what the deterministic rooms never touch."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,3 +111,15 @@ def test_signatures_are_checked_in_one_place() -> None:
             for line, name in imports(file):
                 if name == "nacl":
                     assert file == ROOT / "wire" / "keys.py", f"{file}:{line} imports {name}"
+
+
+def test_each_exception_from_a_rule_has_its_reason() -> None:
+    excepted = re.compile(r"#\s*(noqa|nosec)\b")
+    for room in sorted(ROOMS):
+        for file in sources(room):
+            lines = file.read_text(encoding="utf-8").splitlines()
+            for number, line in enumerate(lines):
+                if excepted.search(line):
+                    above = lines[number - 1].strip()
+                    told = " - " in line[line.index("#") :] or above.startswith("#")
+                    assert told, f"{file}:{number + 1}: no reason stands there or above"

@@ -87,7 +87,7 @@ class Plan(NamedTuple):
     method: str
     batteries: tuple[BatteryPlan, ...] = ()
     device_wh: dict[str, FloatArray] = {}  # noqa: RUF012 - a tuple's default, never written to
-    short_wh: dict[str, float] = {}  # noqa: RUF012
+    short_wh: dict[str, float] = {}  # noqa: RUF012 - as above
     penalty_micro: float = 0.0
 
     @property

@@ -60,7 +60,7 @@ class Dialer:
         self._targets: dict[str, _Target] = {}
         self._pinned: frozenset[str] = frozenset()
         self._wake = trio.Event()
-        self._random = random.Random()  # noqa: S311  # nosec B311
+        self._random = random.Random()  # noqa: S311 - no secret  # nosec B311
         for peer_id in book.peer_ids():
             self._targets[peer_id] = _Target()
 

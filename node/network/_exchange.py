@@ -40,7 +40,7 @@ class Exchange:
         self._talk = talk
         self._book = book
         self._dialer = dialer
-        self._random = random.Random()  # noqa: S311  # nosec B311
+        self._random = random.Random()  # noqa: S311 - no secret  # nosec B311
         self.addresses: Sequence[str] = ()
 
     async def run(self) -> None:

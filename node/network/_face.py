@@ -173,8 +173,8 @@ class Face:
         else:
             self._quiet.warn(peer_id, reason, asyncio.get_running_loop().time())
 
-    def penalize(self, peer_id: str, reason: str) -> None:
-        """Count one offence; see `Network`."""
+    def penalize(self, peer_id: str, reason: str, count: int = 1) -> None:
+        """Count an offence; see `Network`."""
         raise NotImplementedError
 
 

@@ -125,13 +125,13 @@ class Offences:
         self._limits = limits
         self._records: OrderedDict[str, _Record] = OrderedDict()
 
-    def add(self, peer_id: str, now_s: float) -> bool:
-        """Count one offence; True if it was the one that brings a ban (which then has begun)."""
+    def add(self, peer_id: str, now_s: float, count: int = 1) -> bool:
+        """Count an offence as `count`; True if it brings a ban (which then has begun)."""
         record = self._record(peer_id, now_s)
         faded = int((now_s - record.faded_s) / self._limits.offence_fades_s)
         record.offences = max(0, record.offences - faded)
         record.faded_s += faded * self._limits.offence_fades_s
-        record.offences += 1
+        record.offences += count
         if record.offences < self._limits.offences_max:
             return False
         self.ban(peer_id, now_s)

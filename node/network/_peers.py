@@ -130,12 +130,12 @@ class Peers:
         self._expel(state)
         return False
 
-    def offend(self, name: str, reason: str) -> None:
-        """Count one offence of a peer; at the limit it is disconnected and banned."""
+    def offend(self, name: str, reason: str, count: int = 1) -> None:
+        """Count an offence, or one as grave as `count`; at the limit the peer is banned."""
         now_s = trio.current_time()
         self._counts["offences"] += 1
         self._quiet.warn(name, reason, now_s)
-        if self._offences.add(name, now_s):
+        if self._offences.add(name, now_s, count):
             for state in self.all():
                 if state.name == name:
                     self._expel(state)

@@ -24,7 +24,7 @@ from node.network._pubsub import GuardedGossipSub, GuardedPubsub
 from node.network._streams import PROTOCOL_PREFIX
 from node.network._swarm import ENDED, GuardedHost, make_host
 from node.network._talk import Listener, SettleAsked, Talk, shielded
-from node.network.base import EXCESS, GossipCheck, NetworkError
+from node.network.base import EXCESS, EXCESS_OFFENCES, GossipCheck, NetworkError
 
 BOOK_SAVE_S: Final = 30.0
 PUBLISHING_MAX: Final = 1_024
@@ -46,6 +46,9 @@ class Settings(NamedTuple):
     limits: Limits
     allowed: Callable[[str], bool] | None
     large: bool
+
+    def __repr__(self) -> str:
+        return f"Settings({self.listen})"
 
 
 class Face(Listener, Protocol):
@@ -267,9 +270,9 @@ class Side:
         """Make a request."""
         self._manager.run_task(self._talk.ask, peer_id, protocol, data, timeout_s, settle)
 
-    def offend(self, peer_id: str, reason: str) -> None:
-        """Count one offence of a peer."""
-        self._peers.offend(peer_id, reason)
+    def offend(self, peer_id: str, reason: str, count: int = 1) -> None:
+        """Count an offence of a peer."""
+        self._peers.offend(peer_id, reason, count)
 
     # -- what gossip asks (`Ear`)
 
@@ -289,12 +292,12 @@ class Side:
         self._excess(forwarder, author, "more gossip than an author may say")
         return False
 
-    def _excess(self, forwarder: ID, author: bytes, what: str) -> None:
+    def _excess(self, forwarder: ID, author: bytes, what: str, count: int = 1) -> None:
         """Count what is not taken; who passes on what others said is not to blame for it."""
         self._counts["gossip_dropped"] += 1
         name = forwarder.to_base58()
         if forwarder.to_bytes() == author and not self._peers.is_pinned(name):
-            self._peers.offend(name, what)
+            self._peers.offend(name, what, count)
 
     def gossip_verdict(self, forwarder: ID, author: bytes, topic: str, data: bytes) -> bool | None:
         """Run the application's check."""
@@ -309,7 +312,8 @@ class Side:
             self._peers.offend(name, f"the check of {topic} failed: {told(error)}")
             return False
         if verdict == EXCESS:
-            self._excess(forwarder, author, f"more on {topic} than a peer may bring")
+            what = f"more on {topic} than a peer may bring"
+            self._excess(forwarder, author, what, EXCESS_OFFENCES)
             return False
         if verdict is None:
             self._counts["gossip_ignored"] += 1

@@ -26,6 +26,8 @@ PINNED_MAX: Final = 63
 # the forwarder); None ignores it: neither delivered nor passed on, and nobody's fault. EXCESS is
 # more than the forwarder may bring: not taken from it, and counted against it if it is the author.
 EXCESS: Final = "excess"
+# Honest nodes stay below what they may bring, so going beyond it a few times shows enough.
+EXCESS_OFFENCES: Final = 4
 Verdict: TypeAlias = bool | Literal["excess"] | None
 # Called in the network's thread before anything else hears of the message: pure and fast.
 GossipCheck: TypeAlias = Callable[[str, bytes], Verdict]
@@ -109,8 +111,8 @@ class Network(Protocol):
         more than `PINNED_MAX`.
         """
 
-    def penalize(self, peer_id: str, reason: str) -> None:
-        """Count one offence; at the limit the peer is disconnected and backed off."""
+    def penalize(self, peer_id: str, reason: str, count: int = 1) -> None:
+        """Count an offence, or one as grave as `count`; at the limit the peer is cut off."""
 
     def counters(self) -> Mapping[str, int]:
         """Counts since start: messages and bytes in and out, drops, invalid, restarts, ..."""

@@ -220,9 +220,9 @@ class Libp2pNetwork(Face):
         names = self._pinned = self._check_pinned(peer_ids)
         self._orders.put(lambda side: side.pin(names), must=True)
 
-    def penalize(self, peer_id: str, reason: str) -> None:
-        """Count one offence; at the limit the peer is disconnected and banned."""
-        self._orders.put(lambda side: side.offend(peer_id, reason))
+    def penalize(self, peer_id: str, reason: str, count: int = 1) -> None:
+        """Count an offence; at the limit the peer is disconnected and banned."""
+        self._orders.put(lambda side: side.offend(peer_id, reason, count))
 
     def counters(self) -> Mapping[str, int]:
         """Return the counts since the start."""

@@ -15,7 +15,7 @@ from typing import Final
 
 from node.network._face import Face, peer_id_in
 from node.network._limits import Budget, Limits, Offences
-from node.network.base import EXCESS, GossipCheck, NetworkError, Peer
+from node.network.base import EXCESS, EXCESS_OFFENCES, GossipCheck, NetworkError, Peer
 
 LINK_QUEUE_MAX: Final = 1_024
 SEEN_MAX: Final = 16_384
@@ -29,7 +29,7 @@ class Hub:
     """Carries messages between the networks attached to it, and breaks them for tests."""
 
     def __init__(self, seed: int = 0) -> None:
-        self._random = random.Random(seed)  # noqa: S311  # nosec B311
+        self._random = random.Random(seed)  # noqa: S311 - no secret  # nosec B311
         self._networks: dict[str, MemoryNetwork] = {}
         self._groups: dict[str, int] = {}
         self._losses: dict[tuple[str | None, str | None], float] = {}
@@ -284,12 +284,12 @@ class MemoryNetwork(Face):
         self._pinned = self._check_pinned(peer_ids)
         self._want_pinned()
 
-    def penalize(self, peer_id: str, reason: str) -> None:
-        """Count one offence; at the limit the peer is cut off and banned for a while."""
+    def penalize(self, peer_id: str, reason: str, count: int = 1) -> None:
+        """Count an offence; at the limit the peer is cut off and banned for a while."""
         now_s = asyncio.get_running_loop().time()
         self._counts["offences"] += 1
         self._quiet.warn(peer_id, reason, now_s)
-        if self._offences.add(peer_id, now_s):
+        if self._offences.add(peer_id, now_s, count):
             self._cut_off(peer_id)
 
     def counters(self) -> Mapping[str, int]:
@@ -366,7 +366,8 @@ class MemoryNetwork(Face):
         if verdict == EXCESS:
             self._counts["gossip_dropped"] += 1
             if forwarder == message.author and forwarder not in self._pinned:
-                self.penalize(forwarder, f"more on {message.topic} than a peer may bring")
+                what = f"more on {message.topic} than a peer may bring"
+                self.penalize(forwarder, what, EXCESS_OFFENCES)
             return False
         if verdict is None:
             self._counts["gossip_ignored"] += 1

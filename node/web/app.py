@@ -55,6 +55,9 @@ class Access(NamedTuple):
     token: str
     open_reads: bool
 
+    def __repr__(self) -> str:
+        return f"Access({', '.join(self.hosts)}, open_reads={self.open_reads})"
+
 
 def build_app(
     chains: Sequence[Served],

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import socket
 import ssl
-import stat
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from typing import Any, Final, Protocol
 from cryptography import x509
 
 from node.errors import ConfigError
+from node.secret import read_owned
 
 log = logging.getLogger("commonwatt.web")
 
@@ -179,11 +179,9 @@ def tls_of(certificate: Path, key: Path) -> ssl.SSLContext:
     """
     found = _certificate(certificate)
     try:
-        mode = key.stat().st_mode
-    except OSError as error:
-        raise ConfigError(f"web.tls_key: {key} cannot be read ({error.strerror})") from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise ConfigError(f"web.tls_key: others may read {key}; run chmod 600 {key}")
+        read_owned(key, "key", 1)
+    except ConfigError as error:
+        raise ConfigError(f"web.tls_key: {error}") from None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:

@@ -153,10 +153,8 @@ def built_in_types() -> Types:
 
 def draw_users(setting: Setting, types: Types) -> list[User]:
     """Return the users, by number, the same for the same setting."""
-    # No draw is for the cryptographer.
-    random = Random(f"ce-sdt/{setting.seed}")  # noqa: S311  # nosec B311
-    # A study's draws come from its seed; nothing secret hangs on them.
-    chosen = set(random.sample(range(setting.users), setting.generators))  # nosec B311
+    random = Random(f"ce-sdt/{setting.seed}")  # noqa: S311 - no secret  # nosec B311
+    chosen = set(random.sample(range(setting.users), setting.generators))  # nosec B311 - no secret
     return [
         _draw_user(number, number - 1 in chosen, setting, types)
         for number in range(1, setting.users + 1)
@@ -165,9 +163,9 @@ def draw_users(setting: Setting, types: Types) -> list[User]:
 
 def _draw_user(number: int, generates: bool, setting: Setting, types: Types) -> User:
     # Its own stream: a user is the same whoever else there is.
-    random = Random(f"ce-sdt/{setting.seed}/{number}")  # noqa: S311  # nosec B311
-    load_type = random.randrange(len(types.load_w))  # nosec B311
-    pv_type = random.randrange(len(types.pv_w_per_kwp))  # nosec B311
+    random = Random(f"ce-sdt/{setting.seed}/{number}")  # noqa: S311 - no secret  # nosec B311
+    load_type = random.randrange(len(types.load_w))  # nosec B311 - no secret
+    pv_type = random.randrange(len(types.pv_w_per_kwp))  # nosec B311 - no secret
     load = _running_wh([watts * setting.load_percent // 100 for watts in types.load_w[load_type]])
     peak = setting.pv_w if generates else 0
     sun = [watts * peak // 1000 for watts in types.pv_w_per_kwp[pv_type]]
@@ -175,7 +173,7 @@ def _draw_user(number: int, generates: bool, setting: Setting, types: Types) -> 
     first, last = (60 * hour for hour in setting.hours)
     intervals, start = [], first
     while start < last:
-        end = min(last, start + random.randint(*setting.settle_minutes))  # nosec B311
+        end = min(last, start + random.randint(*setting.settle_minutes))  # nosec B311 - no secret
         intervals.append(Interval(start, end, load[end] - load[start], pv[end] - pv[start]))
         start = end
     return User(number, generates, load_type, pv_type, tuple(intervals))

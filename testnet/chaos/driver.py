@@ -113,6 +113,7 @@ class Liar:
             case "equivocate" if self._in_second_half(peer):
                 if isinstance(message, Proposal):
                     return [self._other_block(message)]
+                # Any other hash will do.
                 other = NIL if message.block_hash else random.randbytes(32)  # noqa: S311  # nosec B311
                 return [self._vote(message, other)]
         return [data]

@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 import signal
-import subprocess  # nosec B404
+import subprocess  # nosec B404 - what undoes a fault, below
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path

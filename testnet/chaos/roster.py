@@ -126,5 +126,6 @@ def with_groups(roster: Roster, groups: Mapping[str, Sequence[str]]) -> Roster:
         taken = (*roster.names, *roster.outside, *found, "rest", OUTSIDE, *WORDS)
         if name in taken or ":" in name:
             raise ScenarioError(f"groups.{name}: the name is taken")
+        # The same each time; no secret.
         found[name] = roster.select(words, random.Random(0), f"groups.{name}")  # noqa: S311  # nosec B311
     return roster._replace(groups=found)

@@ -1,8 +1,9 @@
-"""Decoders of what a home's meters say through a broker, and of what it discloses of them."""
+"""Decoders of what meters say, through a broker or in a file, and of what a home discloses."""
 
 import math
 from typing import Final
 
+from node.alarms import read_head
 from node.detail import SlotDetail, decode_detail
 from node.disclosure import (
     DISCLOSURE_BYTES_MAX,
@@ -15,8 +16,9 @@ from node.disclosure import (
     read_disclosure,
     read_key_text,
 )
-from node.errors import ConfigError, ProofError
+from node.errors import ConfigError, MeteringError, ProofError
 from node.mqtt.payload import PayloadError, number_of
+from tests.fuzz.file_targets import from_file
 from tests.fuzz.judge import Target, Told
 from tests.node.mqtt.test_bridge import AT
 from tests.node.mqtt.test_commands import commands_of
@@ -69,6 +71,27 @@ def battery_command() -> Target:
         kind="text",
         check=check,
         words=(b"AUTO", b"NaN", b"1e999", b"null", b'"at"', b'"minutes"', b"-", b"2001"),
+    )
+
+
+def head_file() -> Target:
+    """What the regulator's head meter counted, as a file."""
+
+    def check(found: dict[int, int], data: bytes) -> str | None:
+        good = all(slot >= 0 and abs(wh) < 10**16 for slot, wh in found.items())
+        return None if good else f"a head meter counted {found}"
+
+    return Target(
+        "head-file",
+        from_file("head.csv", read_head),
+        (MeteringError,),
+        (
+            b"slot,import_wh,export_wh\n7,1200,0\n8,0,310\n",
+            '\ufeffslot,note,import_wh,export_wh\r\n7,"a\nb",1,2\r\n'.encode(),
+        ),
+        kind="text",
+        check=check,
+        words=(b"slot", b"import_wh", b"export_wh", b'"', b"\0", b"-1", b"\xd9\xa3", b",,,,"),
     )
 
 
@@ -149,4 +172,5 @@ TARGETS: Final = (
     disclosure_file,
     slot_detail,
     auditors_key,
+    head_file,
 )

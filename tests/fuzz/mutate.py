@@ -187,13 +187,18 @@ class Mutator:
         example = self._pick(self._examples, rng)
         if draw < RANDOM_SHARE + UNTOUCHED_SHARE:
             return example
+        return self.vary(example, rng)
+
+    def vary(self, data: bytes, rng: Random) -> bytes:
+        """Return an input made of `data`, an example or not, of at most `INPUT_BYTES_MAX` bytes."""
+        out = bytearray(data)
         if self._tokens and rng.random() < 0.7:
-            # The places are the example's, so the format is still known.
-            out = bytearray(example)
-            self._retoken(out, self._tokens[example], rng)
-        else:
-            out = bytearray(example)
-        for _ in range(int(rng.random() ** 2 * STEPS_MAX) + (out == example)):
+            # The places are those of `data`, so the format is still known.
+            tokens = self._tokens.get(data)
+            tokens = tokens_of(data) if tokens is None else tokens
+            if tokens:
+                self._retoken(out, tokens, rng)
+        for _ in range(int(rng.random() ** 2 * STEPS_MAX) + (out == data)):
             self._pick(self._steps, rng)(out, rng)
         del out[INPUT_BYTES_MAX:]
         return bytes(out)

@@ -7,10 +7,15 @@ import io
 import json
 import tarfile
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.x509.oid import NameOID
 
 from market import contracts
 from market.errors import Rejected
@@ -21,6 +26,7 @@ from node.config import Config, settings_text
 from node.errors import ConfigError, ControlError
 from node.setup import CONFIG_NAME, GENESIS_NAME, KEY_NAME
 from node.web.app import Access, Served, build_app
+from node.web.door import tls_of
 from node.web.stream import Stream
 from study.errors import SettingError
 from study.sweep import read_sweep
@@ -194,6 +200,28 @@ def told_testnet() -> Target:
     )  # fmt: skip
 
 
+def tls_files() -> Target:
+    """A certificate and its key, in one file for both settings."""
+    key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), 7)
+        .not_valid_before(datetime(2026, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2126, 1, 1, tzinfo=UTC))
+        .sign(key, None)
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return Target(
+        "tls-files", from_file("web.pem", lambda path: tls_of(path, path) and None), (ConfigError,),
+        (made.public_bytes(serialization.Encoding.PEM) + private,), kind="text", cpu_s_max=0.05,
+        words=(b"-----BEGIN ", b"-----END ", b"CERTIFICATE-----", b"PRIVATE KEY-----"),
+    )  # fmt: skip
+
+
 TARGETS: Final = (
     deploy_gate,
     api_request,
@@ -201,4 +229,5 @@ TARGETS: Final = (
     sweep_file,
     chaos_report,
     told_testnet,
+    tls_files,
 )

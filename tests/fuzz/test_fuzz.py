@@ -18,7 +18,7 @@ from tests.fuzz.buggy import BUGGY
 from tests.fuzz.judge import INPUT_BYTES_MAX, Target, inputs_of, kept_inputs, run, weight
 from tests.fuzz.mutate import Mutator, tokens_of
 from tests.fuzz.node_targets import gossip_reader, heard, signed_rpcs
-from tests.fuzz.targets import BUILDERS, DECODED, INSIDE, PARSED, target
+from tests.fuzz.targets import BUILDERS, DECODED, INSIDE, OPTIONAL, PARSED, target
 from wire.codec import encode
 from wire.errors import DecodeError
 
@@ -137,8 +137,12 @@ def _calls(room: str) -> Iterator[tuple[str, ast.Call]]:
 
 
 _PARSERS = re.compile(
-    r"(json|tomllib|pickle|marshal)\.loads?|csv\.reader|bytes\.fromhex|\w+\.ParseFromString"
-    r"|msgspec\.(convert|(json|msgpack|toml|yaml)\.(decode|Decoder))"
+    r"(json|tomllib|pickle|marshal)\.loads?|csv\.(reader|DictReader)|bytes\.fromhex"
+    r"|\w+\.ParseFromString|msgspec\.(convert|(json|msgpack|toml|yaml)\.(decode|Decoder))"
+    r"|tarfile\.open|zipfile\.ZipFile|(pyarrow\.)?parquet\.(ParquetFile|read_table)"
+    r"|(np|numpy)\.(load|loadtxt|genfromtxt|fromfile)|(struct|Struct)\.(iter_)?unpack(_from)?"
+    r"|(base64|binascii)\.\w*(decode|unhexlify|a2b)\w*|(\w+\.)*ElementTree\.\w+"
+    r"|yaml\.\w*load\w*|x509\.load\w+|configparser\.\w+|shelve\.open"
 )
 
 
@@ -153,5 +157,5 @@ def test_every_decoder_is_known() -> None:
             elif _PARSERS.fullmatch(name):
                 parsers.add((file, name))
     assert kinds == set(DECODED)
-    assert parsers == {*PARSED, *INSIDE}
+    assert parsers == {*PARSED, *INSIDE, *OPTIONAL}
     assert {*DECODED.values(), *PARSED.values()} <= set(BUILDERS)

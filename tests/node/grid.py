@@ -131,9 +131,9 @@ class SpyNetwork(MemoryNetwork):
         self.published.append((topic, data))
         await super().publish(topic, data)
 
-    def penalize(self, peer_id: str, reason: str) -> None:
+    def penalize(self, peer_id: str, reason: str, count: int = 1) -> None:
         self.penalties.append((peer_id, reason))
-        super().penalize(peer_id, reason)
+        super().penalize(peer_id, reason, count)
 
 
 class Member:

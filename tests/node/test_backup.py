@@ -19,7 +19,7 @@ from node.genesis import read_genesis, write_genesis
 from node.setup import create_home, read_key
 from node.wal import Wal
 from tests.node.grid import Grid as Street
-from tests.node.grid import at_height, busy, key_of, make_genesis, running
+from tests.node.grid import at_height, busy, key_of, make_genesis, running, until
 
 
 def home(directory: Path) -> Path:
@@ -50,7 +50,10 @@ def test_a_home_is_made_again(tmp_path: Path) -> None:
 
 def test_a_regions_authority_comes_back_with_its_main_chain(tmp_path: Path) -> None:
     config = home(tmp_path / "home")
-    config.write_text(settings_text(Config(node=NodeSection(name="attic"), main=MainSection())))
+    main = MainSection(psk_file="main.key")
+    config.write_text(settings_text(Config(node=NodeSection(name="attic"), main=main)))
+    (tmp_path / "home" / "main.key").touch(mode=0o600)
+    (tmp_path / "home" / "main.key").write_text("ab" * 32)
     file = tmp_path / "home.tar.gz"
     with pytest.raises(GenesisError, match=r"main\.json"):
         back_up(config, file)
@@ -58,7 +61,7 @@ def test_a_regions_authority_comes_back_with_its_main_chain(tmp_path: Path) -> N
     (tmp_path / "home" / "data" / "main").mkdir()
     (tmp_path / "home" / "data" / "main" / "peers.json").write_text("[]")
     kept = back_up(config, file)
-    assert {"main.json", "data/main/peers.json"} <= set(kept)
+    assert {"main.json", "main.key", "data/main/peers.json"} <= set(kept)
     restore(file, tmp_path / "new")
     for name in kept:
         assert (tmp_path / "new" / name).read_bytes() == (tmp_path / "home" / name).read_bytes()
@@ -183,7 +186,7 @@ async def test_a_running_authority_is_backed_up_and_comes_back(tmp_path: Path) -
         assert not members[3].node.chain.voting
         async with busy(members[0]):
             await at_height(members, members[0].height + 4)
-        assert members[3].node.chain.voting
+            await until(lambda: members[3].node.chain.voting, "it votes again")
 
 
 def test_the_commands(tmp_path: Path) -> None:

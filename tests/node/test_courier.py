@@ -6,7 +6,7 @@ from typing import Any, cast
 from consensus.authorities import AuthoritySet
 from node.chain import Chain
 from node.courier import PROTOCOL, Courier
-from node.network.base import EXCESS, GOSSIP_BYTES_MAX, Network, Peer
+from node.network.base import EXCESS, EXCESS_OFFENCES, GOSSIP_BYTES_MAX, Network, Peer
 from tests.node.grid import key_of
 from wire.keys import peer_id_of
 
@@ -21,6 +21,7 @@ class Spy:
         self.connected = connected
         self.sent: list[str] = []
         self.penalized: list[str] = []
+        self.counted: list[int] = []
         self.taken: list[bytes] = []
         self.arrive: Any = None
 
@@ -36,8 +37,9 @@ class Spy:
         self.sent.append(peer_id)
         return True
 
-    def penalize(self, peer_id: str, reason: str) -> None:
+    def penalize(self, peer_id: str, reason: str, count: int = 1) -> None:
         self.penalized.append(peer_id)
+        self.counted.append(count)
 
 
 def courier_of(spy: Spy, height: int, index: int | None = None) -> Courier:
@@ -95,5 +97,6 @@ def test_who_brings_too_much_is_blamed_for_it_unless_it_is_an_authority() -> Non
     spy.arrive(IDS[3], b"many")
     spy.arrive("peer", b"late")
     assert (spy.taken, spy.penalized) == ([], ["peer"])
+    assert spy.counted == [EXCESS_OFFENCES]
     spy.arrive(IDS[3], b"bad")
     assert spy.penalized == ["peer", IDS[3]]

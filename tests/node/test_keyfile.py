@@ -19,6 +19,7 @@ from node.errors import ConfigError
 from node.keyfile import Cost, load, text_of
 from node.passphrase import find_passphrase, new_passphrase
 from node.recovery import key_of_code, recovery_code
+from node.secret import SECRET_CHARS_MAX, read_secret
 from node.setup import create_home, own_key, read_key
 from tests.node.grid import key_of
 from wire.keys import SigningKey
@@ -148,6 +149,19 @@ def test_the_file_comes_before_the_environment_before_systemd(tmp_path: Path) ->
     environment["COMMONWATT_PASSPHRASE"] = "of the environment"
     assert find_passphrase(None, environment) == "of the environment"
     assert find_passphrase(file, environment) == "of the file"
+
+
+def test_the_first_line_is_the_secret_whatever_follows(tmp_path: Path) -> None:
+    longest = "\N{GRINNING FACE}" * SECRET_CHARS_MAX
+    for first in ("a\x0bb\u2028c\x85d", longest):
+        for rest in ("", "\n", "\r\nmore", "\n" + "x" * 10_000):
+            assert read_secret(written(tmp_path / "secret", first + rest), "secret") == first
+    for first in (longest + "x", "x" * (SECRET_CHARS_MAX + 1), "x" * 10_000, longest * 2):
+        with pytest.raises(ConfigError, match=f"a secret has {SECRET_CHARS_MAX} characters"):
+            read_secret(written(tmp_path / "secret", first), "secret")
+    (tmp_path / "secret").write_bytes(b"\xff\n")
+    with pytest.raises(ConfigError, match="not text"):
+        read_secret(tmp_path / "secret", "secret")
 
 
 def test_a_passphrase_that_others_may_read_or_that_is_empty_is_refused(tmp_path: Path) -> None:

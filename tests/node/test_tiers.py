@@ -1,19 +1,24 @@
 """A node of two chains, part by part: what belongs together, whose turn it is, what is kept."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+import node.daemon
 from consensus.checkpoint import Checkpoint
 from consensus.light import SignedHeader
 from market.agenda import MainAgenda, MarketAgenda
 from market.client import Call, regions
 from market.tiers import ExchangeRules, MainRules, Membership
-from node.config import Config
+from node.config import Config, MainSection, NetworkSection
 from node.daemon import Node
 from node.due import Proven, Shown, due_in_region
 from node.errors import ConfigError, GenesisError
-from node.genesis import Genesis
+from node.genesis import Genesis, write_genesis
+from node.network.base import Network
+from node.network.memory import Hub, MemoryNetwork
 from node.poster import Turns, up_to_head
 from node.registration import proofs_of, prove_possession, registration
 from node.shelf import ANCHORED_KEPT, Shelf, number_of
@@ -46,6 +51,35 @@ def test_a_region_belongs_to_its_main_chain_and_to_no_other() -> None:
         with pytest.raises(GenesisError, match=words) as caught:
             check_main(region, main, here)
         assert str(caught.value).startswith("main.json: ")
+
+
+def test_each_chain_has_a_network_key_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: dict[str, bytes | None] = {}
+
+    def network_of(genesis: Genesis, *rest: Any) -> Network:
+        said[genesis.chain_id] = rest[4]
+        return MemoryNetwork(key_of(0).peer_id, Hub())
+
+    monkeypatch.setattr(node.daemon, "libp2p_of", network_of)
+    region = region_of()
+    write_genesis(main_of(), tmp_path / "main.json")
+    for section, psk in (("network", bytes(32)), ("main", bytes(range(32)))):
+        (tmp_path / f"{section}.key").touch(mode=0o600)
+        (tmp_path / f"{section}.key").write_text(psk.hex())
+    config = Config(
+        network=NetworkSection(psk_file="network.key"),
+        main=MainSection(psk_file="main.key"),
+        directory=tmp_path,
+    )
+    Node(config, region, key_of(0), tmp_path / "data")
+    assert said == {region.chain_id: bytes(32), "main": bytes(range(32))}
+    Node(replace(config, main=MainSection()), region, key_of(0), tmp_path / "data")
+    assert said == {region.chain_id: bytes(32), "main": None}
+    (tmp_path / "main.key").chmod(0o644)
+    with pytest.raises(ConfigError, match=r"main\.key: others may read this network key"):
+        Node(config, region, key_of(0), tmp_path / "data")
 
 
 def test_a_main_chain_has_no_homes(tmp_path: Path) -> None:
