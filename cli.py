@@ -21,6 +21,7 @@ from node.cli.home import backup, init, restore, run, status
 from node.cli.invite import invite_app
 from node.cli.key import key_app
 from node.cli.market import market_app
+from node.cli.meter import meter_app
 from node.cli.options import EXIT_FAILED, EXIT_SETUP, file_words
 from node.cli.region import region_app, verify
 from study.cli import study_app
@@ -43,6 +44,7 @@ app.add_typer(community_app, name="community")
 app.add_typer(chaos_app, name="chaos")
 app.add_typer(gov_app, name="gov")
 app.add_typer(market_app, name="market")
+app.add_typer(meter_app, name="meter")
 app.add_typer(contracts_app, name="contracts")
 app.add_typer(region_app, name="region")
 app.add_typer(export_app, name="export")

@@ -70,6 +70,10 @@ class Book:
         """A home's account."""
         return self._homes[number].address
 
+    def meters(self) -> dict[int, str]:
+        """Return the addresses of the homes' meters, by home."""
+        return {number: home.meter for number, home in self._homes.items()}
+
     def number_of(self, home: str) -> int:
         """Return the number of a home that is named by its name or account.
 
