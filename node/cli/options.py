@@ -46,14 +46,26 @@ def data_of(config: Path, node: Path | None) -> Path:
 
 
 def main_data_of(config: Path, node: Path | None) -> Path:
-    """Return the data directory of a node on the main chain: the named one, or one's own."""
+    """Return the data directory of a node on the main chain: the named one, or one's own.
+
+    Raises `ConfigError` for a home that keeps no main chain.
+    """
+    from node.errors import ConfigError
+    from node.genesis import read_genesis
     from node.setup import MAIN_NAME
 
     if node is not None:
         return node
     own = settings(config)
     data = own.path(own.node.data)
-    return data / MAIN_NAME if own.main is not None else data
+    if own.main is not None:
+        return data / MAIN_NAME
+    if read_genesis(own.path(own.node.genesis)).market.main is None:
+        raise ConfigError(
+            f"{config}: this home keeps no main chain; take the settings of one that does, such as "
+            "an authority's of the region"
+        )
+    return data
 
 
 def decide_on_main(
