@@ -44,6 +44,12 @@ TYPED = {
     ("key", "restore"): "node/test_keyfile.py::test_a_key_comes_back_from_paper",
     ("key", "show-address"): "node/test_keyfile.py::"
     "test_a_key_is_encrypted_shown_and_decrypted_by_command",
+    ("meter", "key"): "node/test_disclosure.py::test_a_home_discloses_and_its_auditor_reads",
+    ("meter", "disclose"): "node/test_disclosure.py::test_a_home_discloses_and_its_auditor_reads",
+    (
+        "meter",
+        "read-disclosure",
+    ): "node/test_disclosure.py::test_a_home_discloses_and_its_auditor_reads",
     ("region", "deposit"): "node/test_region_commands.py::"
     "test_a_region_leaves_and_its_sponsor_has_all_back",
     ("region", "leave"): "node/test_region_commands.py::"
@@ -104,7 +110,8 @@ def test_each_command_of_the_pages_has_its_test() -> None:
                 path = groups(words[1:])
                 known = [path[:end] for end in (1, 2, 3)]
                 own = [one for one in known if one in TYPED or one in PARSED or one in READING]
-                assert own, f"{page.name}: no test is named that types {' '.join(path)}"
+                name = f"{page.name}: commonwatt {' '.join(path)}"
+                assert own, f"{name}: which test types it (TYPED), or why does none (PARSED)?"
                 found.add(own[0])
     assert found == TYPED.keys() | PARSED.keys() | READING, "of commands that stand on no page"
     assert not TYPED.keys() & PARSED.keys()
