@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from hems.sources.live import COVERED_MIN
 from node.detail import DETAIL_BYTES_MAX, DETAIL_SLOTS_MAX, SlotDetail, decode_detail
 from node.errors import ConfigError, ProofError
 from wire.codec import Message, decode, encode
@@ -34,6 +35,7 @@ KEY_PREFIX: Final = "cwx"
 CHECK_CHARS: Final = 8
 KEY_CHARS: Final = len(KEY_PREFIX) + 2 * PUBLIC_KEY_BYTES + CHECK_CHARS
 CIPHER_KEY_BYTES: Final = 32
+UNHEARD_MAX: Final = 1 - COVERED_MIN
 # The cipher's key is made for one message, so its nonce may be nothing.
 _NONCE: Final = bytes(12)
 _DOMAIN: Final = b"commonwatt/disclosure/1\0"
@@ -331,11 +333,12 @@ def _within(detail: SlotDetail) -> list[str]:
     steps = [step for step in detail.course if step is not None]
     if not detail.known or not steps or len(steps) < len(detail.course):
         return found
-    for place, (name, told_wh) in enumerate(
-        (("load", detail.load_wh - moved), ("production", detail.pv_wh))
-    ):
+    told = [("production", 1, detail.pv_wh)]
+    # A load in which movable ones hang is measured without them, as far as they were heard.
+    told += [] if detail.devices else [("load", 0, detail.load_wh)]
+    for name, place, told_wh in told:
         course_wh = sum(step[place] for step in steps)
-        # Each step is rounded to watt-hours by itself.
-        if abs(course_wh - told_wh) > len(steps):
+        # Each step is rounded by itself, and made up by itself where a tenth of it was not heard.
+        if abs(course_wh - told_wh) > len(steps) + max(course_wh, told_wh) * UNHEARD_MAX:
             found.append(f"its course adds up to {course_wh} Wh of {name}, the slot to {told_wh}")
     return found

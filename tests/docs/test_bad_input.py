@@ -13,4 +13,4 @@ def test_each_bad_input_is_answered_and_names_tests_that_are_there(page: str) ->
         given, seen, tests = cells(row)
         assert given
         assert seen
-        assert named_in(tests)
+        assert named_in(tests), given

@@ -238,14 +238,14 @@ DIFFERENT: dict[str, tuple[SlotDetail, dict[int, Reading], str]] = {
         "took 800 Wh of a load of 700",
     ),
     "another course of load": (
-        slot(course=((150, 100), (253, 100))),
+        slot(devices={}, course=((350, 100), (440, 100))),
         SETTLED,
-        "adds up to 403 Wh of load, the slot to 400",
+        "adds up to 790 Wh of load, the slot to 700",
     ),
     "another course of sun": (
-        slot(course=((150, 100), (250, 90))),
+        slot(course=((350, 100), (350, 60))),
         SETTLED,
-        "190 Wh of production, the slot to 200",
+        "160 Wh of production, the slot to 200",
     ),
 }
 
@@ -259,10 +259,11 @@ def test_what_does_not_add_up_is_said(name: str) -> None:
 
 
 def test_what_adds_up_is_not_found_fault_with() -> None:
-    rounded = slot(course=((151, 101), (251, 101)))
+    rounded = slot(devices={}, course=((351, 101), (351, 101)))
+    partly_heard = slot(devices={}, course=((350, 100), (420, 100)))
     gap = slot(course=(None, (250, 100)))
     forecast = slot(known=False, course=((1, 0), (2, 0)))
-    for told in (slot(), rounded, gap, forecast, slot(course=())):
+    for told in (slot(), rounded, partly_heard, gap, forecast, slot(course=())):
         assert compare([told], SETTLED) == []
     assert compare([slot(6), slot()], SETTLED) == [
         Finding(6, "this node's blocks hold no reading of it")
