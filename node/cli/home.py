@@ -5,8 +5,6 @@ import os
 import socket
 import sys
 from enum import StrEnum
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -317,7 +315,9 @@ def _print_status(answer: dict[str, Any]) -> None:
             f"  home     balance {home['balance_micro'] / 1e6:.2f}, bought {home['bought_wh']} Wh, "
             f"sold {home['sold_wh']} Wh, saved {home['saved_micro'] / 1e6:.2f}"
         )
-        for channel, found in groupby(home["sensors"], key=itemgetter("channel")):
-            kinds = (f"{one['readings']} {one['kind']} ({one['outcome']})" for one in found)
-            typer.echo(f"  sensors  {channel}: {', '.join(kinds)}")
+        for one in home["sensors"]:
+            from hems.sensors import REASONS
+
+            why = REASONS.get(one["kind"], one["outcome"])
+            typer.echo(f"  sensors  {one['channel']}: {one['readings']} × {why}")
     typer.echo(f"  process  {answer['rss_mib']} MiB, {answer['cpu_s']} CPU s")

@@ -8,14 +8,15 @@ from typing import Final
 from node.exports.rows import Book, Row
 
 _STYLE: Final = """
-body { font: 10pt/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 52em; color: #111 }
+body { font: 9pt/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 1009px; color: #111 }
 section { break-after: page } section:last-child { break-after: auto }
 h1 { font-size: 15pt; margin: 1.5em 0 0 } p { margin: .2em 0 1em; color: #555 }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
-th, td { padding: .15em .5em; text-align: right; border-bottom: 1px solid #ddd }
+table { border-collapse: collapse; width: 100%; font-size: 8pt; font-variant-numeric: tabular-nums }
+th, td { padding: .2em .3em; text-align: right; border-bottom: 1px solid #ddd }
+th { font-weight: 600; vertical-align: bottom } td { white-space: nowrap }
 th:first-child, td:first-child { text-align: left }
 tfoot td { font-weight: 600; border-top: 2px solid }
-@page { size: A4; margin: 15mm } @media print { body { margin: 0; max-width: none } }
+@page { size: A4 landscape; margin: 15mm } @media print { body { margin: 0; max-width: none } }
 """
 # Heading, column of a bill, and whether it is money or energy.
 _COLUMNS: Final = (
@@ -23,11 +24,11 @@ _COLUMNS: Final = (
     ("sold to neighbours", "sold_wh"),
     ("from the grid", "grid_wh"),
     ("fed in", "fed_in_wh"),
-    ("for trades", "trades_cost_micro"),
-    ("by trades", "trades_income_micro"),
-    ("grid", "grid_cost_micro"),
-    ("feed-in", "feed_in_income_micro"),
-    ("fees", "fees_micro"),
+    ("paid to neighbours", "trades_cost_micro"),
+    ("paid by neighbours", "trades_income_micro"),
+    ("paid to the grid", "grid_cost_micro"),
+    ("paid for fed in", "feed_in_income_micro"),
+    ("grid fees", "fees_micro"),
     ("penalty", "penalty_micro"),
     ("total", "total_micro"),
     ("saved", "saved_micro"),
@@ -61,7 +62,9 @@ def _section(book: Book, home: int, month: str, rows: Sequence[Row]) -> str:
     units = f"<th>kWh</th>{'<th>kWh</th>' * 3}{f'<th>{html.escape(book.currency)}</th>' * 8}"
     heads = "".join(f"<th>{heading}</th>" for heading, _ in _COLUMNS)
     body = "".join(_line(day, _sums(found)) for day, found in sorted(days.items()))
-    span = f"{rows[0]['start_local']} to {rows[-1]['start_local']}"
+    span = " to ".join(
+        str(row["start_local"])[:16].replace("T", " ") for row in (rows[0], rows[-1])
+    )
     return (
         f"<section><h1>{name}, {month}</h1><p>{address} on {html.escape(book.chain_id)}, as of "
         f"block {book.height}: {len(rows)} slots, {span}"
@@ -87,5 +90,5 @@ def _line(head: str, sums: Mapping[str, int]) -> str:
 def _amount(column: str, value: int) -> str:
     """Return energy in kWh and money in the currency's unit, exactly."""
     unit, digits = (1_000, 3) if column.endswith("_wh") else (1_000_000, 6)
-    sign, size = "-" if value < 0 else "", abs(value)
+    sign, size = "\N{MINUS SIGN}" if value < 0 else "", abs(value)
     return f"{sign}{size // unit:,}.{size % unit:0{digits}d}"

@@ -50,8 +50,10 @@ def typed(page: Path) -> Iterator[list[str]]:
             words = shlex.split(line, comments=True)
             while words and (words[0] == "sudo" or words[:2] == ["uv", "run"]):
                 words = words[1 if words[0] == "sudo" else 2 :]
+            # What a shell does with the output is none of the program's words.
+            ends = [words.index(sign) for sign in (">", "|") if sign in words]
             if words:
-                yield words
+                yield words[: min(ends, default=None)]
 
 
 def parse(words: list[str]) -> None:

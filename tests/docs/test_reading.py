@@ -11,7 +11,7 @@ from node.config import Config, settings_text
 from node.genesis import write_genesis
 from node.setup import GENESIS_NAME
 from tests.docs.test_pages import PAGES, typed
-from tests.node.grid import Grid, at_height, make_genesis, running
+from tests.node.grid import REGULATOR, Grid, at_height, make_genesis, running
 
 # What asks a node, and changes nothing of it.
 READING = {
@@ -71,3 +71,15 @@ async def test_the_pages_reading_commands_are_answered(tmp_path: Path) -> None:
             well = (0, 1) if line[0] == "doctor" else (0,)
             assert result.exit_code in well, (line, result.output, result.exception)
             assert result.output or "--quiet" in line, line
+        key, file = tmp_path / "regulator.key", tmp_path / "anna.invite"
+        key.write_text(REGULATOR.seed.hex() + "\n")
+        key.chmod(0o600)
+        signed = ["--key", str(key), "--config", str(settings)]
+        for line, said in (
+            (["community", "admit", "--all", *signed], "nobody asks to be registered"),
+            (["invite", "create", str(file), "--days", "7", *signed], "good until"),
+            (["invite", "show", str(file)], REGULATOR.address),
+            (["invite", "revoke", str(file), *signed], "lets nobody in any more"),
+        ):
+            result = await asyncio.to_thread(CliRunner().invoke, cli.app, line)
+            assert (result.exit_code, said in result.output) == (0, True), (line, result.output)

@@ -36,12 +36,16 @@ def test_bad_readings_are_told_by_channel(capsys: pytest.CaptureFixture[str]) ->
         fault("load", "missing", "refused", 12),
         fault("load", "spike", "doubted", 1),
         fault("pv", "night", "repaired", 3),
+        # Of a home of a newer version.
+        fault("pv", "eclipse", "repaired", 1),
     ]
     _print_status({**STATUS, "home": {**HOME, "sensors": found}})
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(maxsplit=1)[1] for line in lines if line.startswith("  sensors")] == [
-        "load: 12 missing (refused), 1 spike (doubted)",
-        "pv: 3 night (repaired)",
+        "load: 12 × there was no reading; it is forecast",
+        "load: 1 × far above what this home ever takes; kept out of the forecast",
+        "pv: 3 × production in the dark; taken as none",
+        "pv: 1 × repaired",
     ]
 
 
