@@ -7,7 +7,6 @@ authority abstains until two heights have been decided without it (`node.wal`).
 
 import gzip
 import io
-import os
 import tarfile
 import tempfile
 import zlib
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from node.config import FILE_CHARS_MAX, load_config
+from node.durable import create_file
 from node.errors import ConfigError
 from node.genesis import GENESIS_BYTES_MAX, read_genesis
 from node.keyfile import load
@@ -99,13 +99,11 @@ def back_up(config_file: Path, file: Path) -> list[str]:
         if path.exists():
             places[f"{DATA_NAME}/{name}"] = path
     try:
-        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as raw, tarfile.open(fileobj=raw, mode="w:gz") as archive:
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
             for name, path in places.items():
                 _put(archive, name, path.read_bytes())
-            archive.close()
-            raw.flush()
-            os.fsync(raw.fileno())
+        create_file(file, packed.getvalue())
     except OSError as error:
         raise ConfigError(f"{error.filename or file}: {error.strerror}") from None
     return list(places)
@@ -144,11 +142,7 @@ def _write(parts: dict[str, bytes], directory: Path) -> None:
         for name, data in parts.items():
             path = directory / name
             path.parent.mkdir(exist_ok=True, mode=0o700)
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(fd, "wb") as target:
-                target.write(data)
-                target.flush()
-                os.fsync(target.fileno())
+            create_file(path, data)
     except OSError as error:
         raise ConfigError(f"{error.filename or directory}: {error.strerror}") from None
 

@@ -23,6 +23,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
+from node.durable import create_file
 from node.errors import ConfigError, PeerError
 from node.genesis import GENESIS_HASH_BYTES, Genesis
 from node.secret import OTHERS
@@ -130,9 +131,7 @@ def make_invitation(
 def write_invitation(invitation: Invitation, path: Path) -> None:
     """Write it, readable by its owner only. Raises `ConfigError` if there is a file already."""
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(invitation), indent=1) + b"\n")
+        create_file(path, msgspec.json.format(msgspec.json.encode(invitation), indent=1) + b"\n")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
 

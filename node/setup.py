@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from node.config import Config
+from node.durable import create_file
 from node.errors import ConfigError
 from node.keyfile import load, text_of
 from node.passphrase import passphrase_for
@@ -71,9 +72,9 @@ def create_home(
     try:
         data = directory / DATA_NAME
         data.mkdir(parents=True, mode=0o700)
-        _write_secret(directory / KEY_NAME, line)
+        create_file(directory / KEY_NAME, line.encode() + b"\n")
         if psk is not None:
-            _write_secret(directory / PSK_NAME, psk.hex())
+            create_file(directory / PSK_NAME, psk.hex().encode() + b"\n")
         (directory / CONFIG_NAME).write_text(settings)
         Wal.create(data / WAL_NAME)
         if with_main:
@@ -82,11 +83,6 @@ def create_home(
     except OSError as error:
         raise ConfigError(f"{error.filename or directory}: {error.strerror}") from None
     return key
-
-
-def _write_secret(file: Path, line: str) -> None:
-    file.touch(mode=0o600, exist_ok=False)
-    file.write_text(line + "\n")
 
 
 def check_new(directory: Path) -> None:

@@ -16,6 +16,7 @@ from market.client import offer_key, take_key
 from node.api.control import ask
 from node.api.governor import decide_as
 from node.config import Config
+from node.durable import create_file
 from node.errors import ConfigError, ControlError
 from node.homekeys import HomeKeys, Purpose, home_keys, key_file
 from node.keyfile import load, text_of
@@ -58,11 +59,7 @@ def prepare(config: Config, purpose: Purpose) -> tuple[SigningKey, Path]:
         stored.open(passphrase)
     line = text_of(key, passphrase) + "\n"
     try:
-        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "w") as made:
-            made.write(line)
-            made.flush()
-            os.fsync(made.fileno())
+        create_file(file, line.encode())
     except OSError as error:
         raise ConfigError(f"{file}: cannot be written ({error.strerror})") from None
     return key, file

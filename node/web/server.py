@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from node.config import WebSection
+from node.durable import create_file
 from node.errors import ConfigError, StartError
 from node.secret import SECRET_CHARS_MAX, read_secret
 from node.web.app import Access
@@ -206,15 +207,13 @@ def read_token(path: Path) -> str:
     ConfigError
         It cannot be read or made, is open to others, or too short. The message never shows it.
     """
+    token = secrets.token_hex(TOKEN_BYTES)
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        create_file(path, token.encode() + b"\n")
     except FileExistsError:
         return _read(path)
     except OSError as error:
         raise ConfigError(f"{path}: no token can be made here ({error.strerror})") from None
-    token = secrets.token_hex(TOKEN_BYTES)
-    with open(fd, "w") as file:
-        file.write(token + "\n")
     return token
 
 
