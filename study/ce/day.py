@@ -5,8 +5,8 @@ before close, and every offerer is told; homes whose interval begins in the next
 they lack in it, as requests; all who can supply, offer; and so on. On the hour the meters are read.
 
 What a generator lacks in an interval it first takes out of its battery, what it has over goes in
-(CE 3.1, 4.1). To the requests, in an order of its own, it offers what its battery can give beside all
-it has promised.
+(CE 3.1, 4.1). To the requests, in an order of its own, it offers what its battery can give beside
+all it has promised.
 """
 
 from collections.abc import Iterable, Mapping
