@@ -30,7 +30,7 @@ from market.client import Call, regions
 from market.tiers import ExchangeRules, ExportRules, MainRules
 from market.vm import merkle
 from node.epochs import set_of
-from node.exchange import Offer, due_in_region, due_on_main
+from node.exchange import Offer, ends_due, offers_due
 from tests.regions.forge import Captured, slot_totals
 from tests.regions.grid import (
     BLOCK_MS,
@@ -191,7 +191,7 @@ class Grid:
         offers = [
             (region.seated[0], call)
             for region in self.regions
-            for call in due_on_main(region.offers, main.app)
+            for call in offers_due(region.offers, main.app)
         ]
         if len(offers) != self.count:
             raise SystemExit(f"{len(offers)} of {self.count} regions offer something")
@@ -229,7 +229,7 @@ class Grid:
         if main.head is None:
             raise SystemExit("the main chain has made no block")
         head = main.signed_header(main.head)
-        calls = due_in_region(region.app, main.app, head) or [regions.follow(head)]
+        calls = ends_due(region.app, main.app, head) or [regions.follow(head)]
         calls.append(main.anchored(region.number))
         region.all_of([(region.seated[0], call) for call in calls])
 

@@ -74,7 +74,7 @@ def still_open(offers: Iterable[Offer], main: Application) -> list[Offer]:
     return [offer for offer in offers if window is None or offer.slot > window[1]]
 
 
-def due_on_main(offers: Iterable[Offer], main: Application) -> list[Call]:
+def offers_due(offers: Iterable[Offer], main: Application) -> list[Call]:
     """Return what offers the main chain is to be shown, in order of their slots.
 
     Parameters
@@ -93,7 +93,7 @@ def due_on_main(offers: Iterable[Offer], main: Application) -> list[Call]:
     return [due[slot].call() for slot in sorted(due)]
 
 
-def due_in_region(region: Application, main: Application, main_head: str) -> list[Call]:
+def ends_due(region: Application, main: Application, main_head: str) -> list[Call]:
     """Return what a region is to be shown of the exchange, in the order in which to post it.
 
     What homes wait for comes first; what is late can wait, and the rest is due with a later head.

@@ -40,9 +40,7 @@ from node.due import (
 )
 from node.epochs import set_of
 from node.errors import InvariantError
-from node.exchange import Offer, make_offers, still_open, unresolved
-from node.exchange import due_in_region as traded_in_region
-from node.exchange import due_on_main as offered_on_main
+from node.exchange import Offer, ends_due, make_offers, offers_due, still_open, unresolved
 from node.network.base import NetworkError
 from node.shelf import Shelf, number_of
 from node.signatory import Signatory
@@ -199,7 +197,7 @@ class Poster:
         self._offers = still_open(self._offers, app)[-OFFERS_MAX:]
         self._ended = [
             call
-            for call in traded_in_region(self._own.app, app, encode(head).hex())
+            for call in ends_due(self._own.app, app, encode(head).hex())
             if call.entry != "follow"
         ]
 
@@ -268,7 +266,7 @@ class Poster:
         ends = await self._ends(self._own, standing.newest_epoch)
         calls = due_on_main(self.region, standing, held.get, ends.get)
         if not calls:
-            calls = offered_on_main(self._offers, self._main.app)[:CALLS_MAX]
+            calls = offers_due(self._offers, self._main.app)[:CALLS_MAX]
         if not calls:
             return IDLE_S
         slots = tuple(call.args.get("number") for call in calls if call.entry == "offer")

@@ -114,8 +114,18 @@ class Tier:
         await self._stack.aclose()
 
     async def _open(self) -> None:
-        genesis, key, data = self.genesis, self.key, self.data
-        chain_id = genesis.chain_id
+        """Make all parts, each before those that listen to it."""
+        epochs = await self._open_chain()
+        self._open_pools(epochs)
+        self._open_sync()
+        self._open_answers()
+        if self._members is not None:
+            self._members.bind(self.app.value)
+            self.chain.on_applied(self._dismiss)
+
+    async def _open_chain(self) -> Epochs:
+        """Open what is on disk, and make the chain over it."""
+        genesis, data = self.genesis, self.data
         self.store = await Store.open(data / DATABASE_NAME, genesis.hash)
         self._stack.push_async_callback(self.store.close)
         wal = Wal.open(data / WAL_NAME)
@@ -126,17 +136,26 @@ class Tier:
         except StateError as error:
             raise GenesisError(f"{self._origin}: {error}") from None
         epochs = Epochs(genesis, self.app)
-        verifier = TransactionVerifier(chain_id)
-        maker = BlockMaker(genesis, epochs, self.app, verifier)
+        self._verifier = TransactionVerifier(genesis.chain_id)
+        maker = BlockMaker(genesis, epochs, self.app, self._verifier)
         inherited = data / INHERITED_NAME
         replica = Replica(
-            chain_id, self.store, self.app, epochs, maker, lambda: inherited_pairs(inherited)
+            genesis.chain_id,
+            self.store,
+            self.app,
+            epochs,
+            maker,
+            lambda: inherited_pairs(inherited),
         )
-        self.chain = Chain(genesis, key, replica, wal, self.network, self._now_ms)
+        self.chain = Chain(genesis, self.key, replica, wal, self.network, self._now_ms)
         self._stack.callback(self.chain.close)
-        transactions, blocks = topics(genesis)
+        return epochs
+
+    def _open_pools(self, epochs: Epochs) -> None:
+        """Make what waits for a block: transactions, and proofs against authorities."""
+        transactions, _ = topics(self.genesis)
         self.mempool = Mempool(
-            verifier,
+            self._verifier,
             self.app.check,
             lambda batch: self.network.publish(transactions, batch),
             self._now_ms,
@@ -148,18 +167,21 @@ class Tier:
         )
         courier = Courier(self.chain, self.network, self.mempool.gossip_check, self.mempool.receive)
         self.network.on_gossip(transactions, self.mempool.receive, self.mempool.gossip_check)
-        proofs = evidence_topic(genesis)
+        proofs = evidence_topic(self.genesis)
         self.evidence = EvidencePool(
-            chain_id,
+            self.genesis.chain_id,
             epochs,
             self.app,
-            data / EVIDENCE_NAME,
+            self.data / EVIDENCE_NAME,
             lambda notice: self.network.publish(proofs, notice),
             self.chain.consider_block,
         )
         self.network.on_gossip(proofs, self.evidence.receive, self.evidence.gossip_check)
         self.chain.on_applied(self.evidence.applied)
-        settings = self._sync_settings
+
+    def _open_sync(self) -> None:
+        """Make what tells others of decided blocks, and what fetches those that are missing."""
+        settings, data = self._sync_settings, self.data
         snapshots = Snapshots(data, settings.snapshot_every, self.app.state_copy)
         snapshots.open()
         self._stack.push_async_callback(snapshots.close)
@@ -167,14 +189,20 @@ class Tier:
         self.sync = Sync(
             self.chain, self.store, self.network, snapshots, data, settings.snapshot_behind
         )
-        self.announcer = Announcer(chain_id, blocks, self.chain, self.sync, self.network)
+        _, blocks = topics(self.genesis)
+        self.announcer = Announcer(
+            self.genesis.chain_id, blocks, self.chain, self.sync, self.network
+        )
         self._stack.callback(self.announcer.close)
+
+    def _open_answers(self) -> None:
+        """Make what tells owners, strangers and newcomers of the chain."""
         self.finality = Finality()
         self.chain.on_applied(self.finality.applied)
         self.status = NodeStatus(
             self.name,
-            genesis,
-            key,
+            self.genesis,
+            self.key,
             self.chain,
             self.mempool,
             self.sync,
@@ -185,11 +213,8 @@ class Tier:
         self.bills = Bills(self.chain, self.app, self.sync, self.network)
         self.receipts = Receipts(self.store, self.sync, self.network)
         self.doorkeeper = Doorkeeper(
-            genesis, self.app.query, self.network, submit=self.mempool.submit
+            self.genesis, self.app.query, self.network, submit=self.mempool.submit
         )
-        if self._members is not None:
-            self._members.bind(self.app.value)
-            self.chain.on_applied(self._dismiss)
 
     def _dismiss(self, *_: object) -> None:
         if self._members is not None:

@@ -66,6 +66,12 @@ def end_line(report: dict[str, Any]) -> str:
         f"{report['slots']} slots, {report['trades']} trades, {report['traded_wh'] / 1000:.2f} kWh"
         f"{'' if saved is None else f', {saved:.1f} % saved against the grid alone'}; "
     )
+    if "regions" in report:
+        found += (
+            f"{len(report['regions'])} regions, {report['anchored']} checkpoints anchored, "
+            f"{report['audited']} audited, {report['offers']} offers between regions, "
+            f"{report['exported_wh'] / 1000:.2f} kWh sold; "
+        )
     if is_sound(report):
         return found + "all homes agree, money and energy add up"
     broken = [BROKEN[name] for name in PROMISES if not report[name]]

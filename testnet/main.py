@@ -35,8 +35,8 @@ class MainObservations:
 
     `status` is that of a node that keeps only it; `regions`, `lasts`, `audits` and `inside` are by
     region: how the main chain has it, its last anchored record, how far it is audited, and what it
-    knows of itself. `flows` is the energy that regions have sold each other in the slots seen, by
-    seller and buyer. [Wh]
+    knows of itself. `offers` is how many the exchange has closed in the slots seen, `flows` the
+    energy that regions have sold each other in them, by seller and buyer. [Wh]
     """
 
     def __init__(self, street: Street) -> None:
@@ -47,6 +47,7 @@ class MainObservations:
         self.lasts: dict[int, dict[str, Any]] = {}
         self.inside: dict[int, dict[str, Any]] = {}
         self.audits: dict[int, dict[str, Any]] = {}
+        self.offers = 0
         self.flows: Counter[tuple[int, int]] = Counter()
         # The last slot whose flows are counted.
         self._cleared = -1
@@ -94,7 +95,10 @@ class MainObservations:
         for slot in range(max(first, self._cleared + 1, last - SLOTS_ASKED_MAX + 1), last + 1):
             found = await _query(data, "exchange", "cleared", {"slot": slot})
             self._cleared = slot
-            for buyer, seller, energy_wh, _, _ in [] if found is None else found["flows"]:
+            if found is None:
+                continue
+            self.offers += len(found["regions"])
+            for buyer, seller, energy_wh, _, _ in found["flows"]:
                 self.flows[seller, buyer] += energy_wh
 
     async def _poll_region(self, number: int, data: Path) -> None:
@@ -132,16 +136,18 @@ class MainObservations:
         """Ask once more, and return what there is to say of the second tier."""
         await self.poll(observed)
         rows = [self._row(group, seen) for group, seen in zip(self._groups, observed, strict=True)]
+        main, at = await self._main_row()
         neutral = []
         for name in neutral_names(self._street.plan):
             status = await _status(self._street.home(name) / DATA_NAME)
-            neutral.append(node_row(name, status, {}, restarts))
+            neutral.append(node_row(name, status, at, restarts))
         return {
             "regions": rows,
             "anchored": sum(row["anchored"] for row in rows),
             "audited": sum(row["audited"] for row in rows),
             "exported_wh": sum(row["exported_wh"] for row in rows),
             "imported_wh": sum(row["imported_wh"] for row in rows),
+            "offers": self.offers,
             "flows": [
                 {"from": seller, "to": buyer, "energy_wh": energy_wh}
                 for (seller, buyer), energy_wh in sorted(self.flows.items())
@@ -151,7 +157,7 @@ class MainObservations:
             ),
             "anchoring_blocks": await self._anchoring_blocks(),
             "auditing_ms": summary_ms([float(took) for took in self._audited_ms.values()]),
-            "main": await self._main_row(),
+            "main": main,
             "neutral": neutral,
         }
 
@@ -201,29 +207,41 @@ class MainObservations:
             "audited": self.audits.get(group.number, {}).get("number", 0),
         }
 
-    async def _main_row(self) -> dict[str, Any] | None:
-        """Compare what all who keep the main chain have computed at one height."""
+    async def _main_row(self) -> tuple[dict[str, Any] | None, dict[str, tuple[int, str]]]:
+        """Compare what all who keep the main chain have computed at one height.
+
+        Returns
+        -------
+        tuple
+            What is to be said of the main chain, None if nobody answers; and by the name of each
+            who answers that height and its state root.
+        """
         seats = self._street.plan.authorities
-        places = [
-            main_directory(self._street, name)
+        places = {
+            name: main_directory(self._street, name)
             for group in self._groups
             for name in group.names[:seats]
-        ]
-        places += [self._street.home(name) / DATA_NAME for name in neutral_names(self._street.plan)]
-        told = await asyncio.gather(*(_status(data) for data in places))
-        alive = [(data, status) for data, status in zip(places, told, strict=True) if status]
+        }
+        for name in neutral_names(self._street.plan):
+            places[name] = self._street.home(name) / DATA_NAME
+        told = await asyncio.gather(*(_status(data) for data in places.values()))
+        alive = {name: status for name, status in zip(places, told, strict=True) if status}
         if not alive:
-            return None
-        height = min(status["height"] for _, status in alive)
-        asked = (_ask(data, "block", height=height) for data, _ in alive)
-        roots = {block["state_root"] for block in await asyncio.gather(*asked)}
+            return None, {}
+        height = min(status["height"] for status in alive.values())
+        blocks = await asyncio.gather(
+            *(_ask(places[name], "block", height=height) for name in alive)
+        )
+        at = {
+            name: (height, block["state_root"]) for name, block in zip(alive, blocks, strict=True)
+        }
         return {
-            "chain_id": alive[0][1]["chain_id"],
+            "chain_id": next(iter(alive.values()))["chain_id"],
             "height": height,
             "nodes": len(alive),
-            "authorities": sum(status["authority"] is not None for _, status in alive),
-            "state_roots_equal": len(roots) == 1,
-        }
+            "authorities": sum(status["authority"] is not None for status in alive.values()),
+            "state_roots_equal": len({root for _, root in at.values()}) == 1,
+        }, at
 
 
 async def _status(data: Path) -> dict[str, Any] | None:

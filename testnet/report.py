@@ -109,6 +109,7 @@ async def final_report(
     found = [await gather(street, seen, slots_asked) for seen in observed]
     books = [book for chain in found for book in chain.books]
     slots = [book["summary"] for book in books]
+    regions = [number for number, chain in enumerate(found, 1) for _ in chain.books]
     bills = [bill for book in books for bill in book["bills"]]
     total_micro = sum(bill["total_micro"] for bill in bills)
     grid_only_micro = sum(bill["grid_only_micro"] for bill in bills)
@@ -137,7 +138,8 @@ async def final_report(
         "all_connected_s": _last_s([seen.all_connected_s for seen in observed]),
         "first_block_s": _last_s([seen.first_block_s for seen in observed]),
         "per_slot": [
-            {
+            ({"region": region} if len(found) > 1 else {})
+            | {
                 name: slot[name]
                 for name in (
                     "slot",
@@ -152,7 +154,7 @@ async def final_report(
                     "fed_in_wh",
                 )
             }
-            for slot in slots
+            for region, slot in zip(regions, slots, strict=True)
         ],
         "nodes": [node_row(name, status.get(name), at, restarts) for name in street.names],
     }

@@ -130,6 +130,7 @@ class Answers:
         number = integer(question, "slot", 0, 10**9)
         return {
             "summary": client.slot_summary(self._app.query, number),
+            "finality": self._views.finality(number),
             "trades": client.trades_of_slot(self._app.query, number),
             "bills": client.bills_of_slot(self._app.query, number),
         }

@@ -207,6 +207,7 @@ class Views:
                     "residual_wh": left_wh,
                     "elsewhere": [_named(row, names) for row in elsewhere],
                     "status": client.slot_summary(self._query, slot).status,
+                    "finality": self.finality(slot),
                     "trades": [
                         _named(trade, names)
                         for trade in trades

@@ -456,9 +456,10 @@ def print_explained(found: dict[str, Any]) -> None:
         )
     order = found.get("order")
     if order is not None:
+        final = f", final: {order['finality']}" if order.get("finality") else ""
         show(
             f"  order    {order['order_id']}, {order['starts']}: slot {order['status']}, "
-            f"{order['energy_wh'] - order['residual_wh']} of {order['energy_wh']} Wh traded",
+            f"{order['energy_wh'] - order['residual_wh']} of {order['energy_wh']} Wh traded{final}",
             _trades(order["trades"], order["elsewhere"]),
         )
 

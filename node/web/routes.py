@@ -255,7 +255,7 @@ def _market(router: APIRouter, ask: Asker) -> None:
 
     @router.get("/market/slots/{slot}", tags=["market"], response_class=Json)
     async def slot(slot: Annotated[int, Path(ge=0, le=SLOT_MAX)]) -> Response:
-        """One slot: summary, trades, bills."""
+        """One slot: summary, trades, bills, and how final they are."""
         return await ask("slot", slot=slot)
 
 

@@ -1,35 +1,64 @@
-"""The sponsor's commands against nodes that keep both chains: escrow, leave, reclaim, carbon."""
+"""The commands of a region, from its founding to its end, against nodes that keep both chains."""
 
-import asyncio
+import json
 import re
 from pathlib import Path
 
-import msgspec
 import pytest
-from typer.testing import CliRunner
 
-import cli
 from market import client
-from node.config import MainSection, NetworkSection, settings_text
-from tests.node.grid import until
-from tests.node.tiers import ESCROW, SLOT_MS, SPONSOR_BALANCE, TierGrid, TierNode, running
+from node.setup import GENESIS_NAME
+from tests.node.commands import invoke, key_file, settings_of
+from tests.node.grid import key_of, until
+from tests.node.tiers import ESCROW, SLOT_MS, SPONSOR_BALANCE, TierGrid, running
 
 pytestmark = pytest.mark.slow
 
 
-async def invoke(*line: str, fails: bool = False) -> str:
-    done = await asyncio.to_thread(CliRunner().invoke, cli.app, list(line))
-    assert (done.exit_code != 0) == fails, (done.output, done.exception)
-    return f"{done.output}{done.exception}" if fails else done.output
-
-
-def settings_of(node: TierNode) -> str:
-    """Write settings for the commands: the hub's addresses are none that settings may have."""
-    main = MainSection() if node.with_main else None
-    config = msgspec.structs.replace(node.config, network=NetworkSection(), main=main)
-    file = node.directory / "commands.toml"
-    file.write_text(settings_text(config))
-    return str(file)
+async def test_a_region_comes_in_and_is_anchored_by_its_commands(tmp_path: Path) -> None:
+    grid = TierGrid(tmp_path)
+    async with running(grid):
+        there = grid.regions[1]
+        first, genesis = settings_of(there[0]), str(there[0].directory / GENESIS_NAME)
+        config = ("--config", first)
+        proofs = []
+        for node in there:
+            said = await invoke("region", "prove", "--config", settings_of(node))
+            proofs += ["--proof", said.strip()]
+        sponsor = key_file(grid.sponsors[1], tmp_path / "sponsor.key")
+        create = ("region", "create", "--genesis", genesis, "--name", "harbour", *config)
+        key = ("--key", sponsor, "--escrow", "20")
+        few = await invoke(*create, *key, *proofs[:-2], fails=True)
+        assert "has not proven that it holds its key" in few
+        stranger = ("--key", key_file(key_of(7), tmp_path / "other.key"), "--escrow", "20")
+        assert "stranger" in await invoke(*create, *stranger, *proofs, fails=True)
+        said = await invoke(*create, *key, *proofs)
+        assert "region 1 is proposed; authorities of the main chain approve" in said
+        assert "duplicate_region" in await invoke(*create, *key, *proofs, fails=True)
+        # Three of the four seats of the main chain; two say yes, and nothing comes of it yet.
+        approve = ("region", "approve", "1", "--config")
+        neutral = [settings_of(node) for node in grid.neutral]
+        for one in neutral[:2]:
+            assert "region 1 is still proposed" in await invoke(*approve, one)
+        assert "already_voted" in await invoke(*approve, neutral[0], fails=True)
+        assert "not_authority" in await invoke(*approve, settings_of(there[1]), fails=True)
+        assert "region 1 is live" in await invoke(*approve, first)
+        await until(lambda: grid.last(1)["number"] > 0, "a record is anchored")
+        # The other nodes have that block a moment later.
+        main = there[0].main.app
+        await until(lambda: main.query("anchor", "last", {"region": 1})["number"] > 0, "here, too")
+        listed = json.loads(await invoke("region", "list", *config, "--json"))
+        found = [(row["number"], row["name"], row["status"]) for row in listed]
+        assert found == [(1, "harbour", "live")]
+        said = await invoke("region", "show", *config)
+        assert "escrow 20.00" in said
+        assert all(node.key.public.hex() in said for node in there)
+        # A neutral authority knows the region as well; its own authority proves what is anchored.
+        assert "harbour" in await invoke("region", "list", "--config", neutral[0])
+        proven = json.loads(await invoke("verify", "1", *config, "--json"))
+        assert (proven["region"], proven["number"], proven["finality"]) == (1, 1, "anchored")
+        assert "anchored on main, as of block" in await invoke("verify", "1", *config)
+        assert "not closed yet" in await invoke("verify", "1000000", *config, fails=True)
 
 
 async def test_a_region_leaves_and_its_sponsor_has_all_back(tmp_path: Path) -> None:
@@ -38,10 +67,7 @@ async def test_a_region_leaves_and_its_sponsor_has_all_back(tmp_path: Path) -> N
         await grid.admit(1)
         config = ("--config", settings_of(grid.regions[1][0]))
         sponsor = grid.sponsors[1]
-        file = tmp_path / "sponsor.key"
-        await asyncio.to_thread(file.write_text, sponsor.seed.hex() + "\n")
-        await asyncio.to_thread(file.chmod, 0o600)
-        key = ("--key", str(file))
+        key = ("--key", key_file(sponsor, tmp_path / "sponsor.key"))
         main = grid.neutral[0].main.app
         await until(lambda: grid.last(1)["number"] > 0, "a record is anchored")
         assert "live" in await invoke("region", "list", *config)

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from consensus.light import SignedHeaders
@@ -10,6 +11,7 @@ from market.app import Application
 from market.client import regions
 from node.api.regions import Regions
 from node.api.views import Views
+from node.cli.market import print_explained
 from node.errors import ControlError
 from tests.market.street import Street, params
 from tests.regions.grid import BOND, ESCROW, SLOT, Main, Region
@@ -74,10 +76,20 @@ def test_bad_numbers_are_refused(both: tuple[Region, Main]) -> None:
             told(region.app, main.app, "checkpoint_proof", number=bad)
 
 
-def test_a_slot_is_as_final_as_the_chain_asked_knows(both: tuple[Region, Main]) -> None:
+def test_a_slot_is_as_final_as_the_chain_asked_knows(
+    both: tuple[Region, Main], capsys: pytest.CaptureFixture[str]
+) -> None:
     region, main = both
     assert Views(region.app, main.app).finality(SLOT) == "anchored"
     assert Views(region.app, main.app).finality(SLOT + 1) == "regional"
+    # Each trade says it: of its slot, and of the order that it filled.
+    views = Views(region.app, main.app)
+    assert views.trades({"slot": SLOT})["finality"] == "anchored"
+    order = views.order(f"{SLOT}-1", SLOT, 1)
+    assert order is not None
+    assert (order["finality"], len(order["trades"])) == ("anchored", 1)
+    print_explained({"id": "ab", "status": "pending", "order": msgspec.to_builtins(order)})
+    assert "500 of 900 Wh traded, final: anchored" in capsys.readouterr().out
     assert Views(Street(params()).app).finality(SLOT) is None
     # By the region itself: as soon as it has been shown.
     assert Views(region.app).finality(SLOT) == "regional"

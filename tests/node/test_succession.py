@@ -4,14 +4,10 @@ import asyncio
 import shutil
 from pathlib import Path
 
-import msgspec
 import pytest
-from typer.testing import CliRunner
 
-import cli
 from market.app import Application
 from node.certifier import natives
-from node.config import MainSection, NetworkSection, settings_text
 from node.errors import ConfigError, StoreError
 from node.genesis import Genesis, read_genesis
 from node.registration import keys_of, prove_possession
@@ -25,6 +21,7 @@ from node.succession import (
     take_over,
 )
 from node.wal import Wal
+from tests.node.commands import invoke, settings_of
 from tests.node.grid import until
 from tests.node.tiers import TierGrid, TierNode, key, running
 from tests.regions.grid import Region
@@ -110,21 +107,6 @@ async def test_what_does_not_fit_changes_nothing(
 
 
 # ---- by the commands ------------------------------------------------------------------------
-
-
-async def invoke(*line: str) -> str:
-    done = await asyncio.to_thread(CliRunner().invoke, cli.app, list(line))
-    assert done.exit_code == 0, (done.output, done.exception)
-    return done.output
-
-
-def settings_of(node: TierNode) -> str:
-    """Write settings for the commands: the hub's addresses are none that settings may have."""
-    main = MainSection() if node.with_main else None
-    config = msgspec.structs.replace(node.config, network=NetworkSection(), main=main)
-    file = node.directory / "commands.toml"
-    file.write_text(settings_text(config))
-    return str(file)
 
 
 def is_whole(grid: TierGrid) -> bool:

@@ -14,9 +14,9 @@ from node.api.views import Views
 from node.cli.market import print_trades
 from node.exchange import (
     ENDS_AT_ONCE_MAX,
-    due_in_region,
-    due_on_main,
+    ends_due,
     make_offers,
+    offers_due,
     still_open,
 )
 from node.trading import contracted_wh
@@ -215,7 +215,7 @@ def test_a_region_that_is_not_there_is_not_waited_for() -> None:
     for checkpoint in halted.checkpoints:
         assert world.main.anchor(halted, checkpoint).code == "ok"
     assert still_open(halted.offers, world.main.app) == []
-    assert due_on_main(halted.offers, world.main.app) == []
+    assert offers_due(halted.offers, world.main.app) == []
     late = halted.offers[0].call()
     assert world.main.refusal(halted.seated[0], late).reason == "too_late"
     calls = world.due(halted)
@@ -261,7 +261,7 @@ def test_each_result_is_shown_once_and_only_as_it_is() -> None:
     dark.ok(member, shown)
     # It was traded: there is no proof that it was not.
     assert refused(refund()) == "not_proven"
-    others = due_in_region(sunny.app, main.app, main.signed_header(main.blocks[-1]))[1]
+    others = ends_due(sunny.app, main.app, main.signed_header(main.blocks[-1]))[1]
     assert refused(others) == "not_proven"
     for changed in ({"value": encode({"rows": []}).hex()}, {"proof": "00"}, {"slot": SLOT + 1}):
         reason = refused(claim._replace(args=claim.args | changed))
@@ -563,14 +563,14 @@ def test_offers_are_made_of_the_very_block() -> None:
     assert again.value == made[0].value
     main = Main([region.sponsor], exchange=ExchangeRules())
     main.admit(region)
-    assert due_on_main(region.offers, main.app) == []
+    assert offers_due(region.offers, main.app) == []
     assert main.anchor(region, region.checkpoints[0]).code == "ok"
     assert main.anchor(region, region.checkpoints[1]).code == "ok"
-    assert due_on_main(region.offers, main.app) == [made[0].call()]
+    assert offers_due(region.offers, main.app) == [made[0].call()]
     assert main.anchor(region, region.checkpoints[2]).code == "ok"
-    assert due_on_main(region.offers, main.app) == [again.call()]
+    assert offers_due(region.offers, main.app) == [again.call()]
     main.ok(region.seated[0], again.call())
-    assert due_on_main(region.offers, main.app) == []
+    assert offers_due(region.offers, main.app) == []
 
 
 @pytest.mark.parametrize(

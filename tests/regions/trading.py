@@ -8,7 +8,7 @@ from market.client import Call, regions
 from market.invariants import count_money
 from market.tiers import ExchangeRules, ExportRules
 from market.vm.engine import Engine
-from node.exchange import ENDS_AT_ONCE_MAX, due_in_region, due_on_main
+from node.exchange import ENDS_AT_ONCE_MAX, ends_due, offers_due
 from tests.regions.grid import ESCROW, REGULATOR, SLOT_MS, Main, Region
 from wire.keys import SigningKey
 
@@ -61,9 +61,9 @@ class World:
             for checkpoint in region.checkpoints[last:]:
                 receipt = self.main.anchor(region, checkpoint)
                 assert receipt.code == "ok", receipt
-            for call in due_on_main(region.offers, self.main.app):
+            for call in offers_due(region.offers, self.main.app):
                 self.main.ok(region.seated[0], call)
-            assert due_on_main(region.offers, self.main.app) == [], "all of it is there now"
+            assert offers_due(region.offers, self.main.app) == [], "all of it is there now"
 
     def close(self, slot: int) -> None:
         """Let the exchange clear a slot, unless it has."""
@@ -72,7 +72,7 @@ class World:
     def due(self, region: Region) -> list[tuple[SigningKey, Call]]:
         assert self.main.head is not None
         shown = self.main.signed_header(self.main.head)
-        calls = due_in_region(region.app, self.main.app, shown)
+        calls = ends_due(region.app, self.main.app, shown)
         known = region.query("export", "main_head", {})["height"]
         if calls:
             ends = [one for one in self.main.blocks[known:-1] if ends_epoch(one.header)]

@@ -62,6 +62,12 @@ def test_the_end_says_what_was_broken() -> None:
         "3 slots, 7 trades, 2.35 kWh, 12.3 % saved against the grid alone; "
         "all homes agree, money and energy add up"
     )
+    regions = {"regions": [{}, {}], "anchored": 42, "audited": 30, "offers": 5, "exported_wh": 469}
+    assert end_line(REPORT | regions) == (
+        "3 slots, 7 trades, 2.35 kWh, 12.3 % saved against the grid alone; 2 regions, 42 "
+        "checkpoints anchored, 30 audited, 5 offers between regions, 0.47 kWh sold; "
+        "all homes agree, money and energy add up"
+    )
     assert "saved" not in end_line(REPORT | {"savings_percent": None})
     assert end_line(REPORT | {"main": {"state_roots_equal": False}}).endswith("its state")
 

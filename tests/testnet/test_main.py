@@ -5,10 +5,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 from rich.console import Console
 
-from testnet import main
+from market import client
+from testnet import main, report
 from testnet.live import FLOWS_SHOWN, _flows, _regions
 from testnet.main import MainObservations
 from testnet.report import Observations
@@ -33,9 +35,20 @@ def observed(world: World, monkeypatch: pytest.MonkeyPatch) -> MainObservations:
     street = cast(Street, SimpleNamespace(plan=plan, home=Path, directory=Path("street")))
 
     async def status(data: Path, question: str, **arguments: Any) -> Any:
-        del data, arguments
-        assert question == "status"
-        return {"chain_id": "main", "height": world.main.height}
+        del data
+        if question == "block":
+            assert arguments == {"height": world.main.height}
+            return {"state_root": "root"}
+        assert (question, arguments) == ("status", {})
+        return {
+            "chain_id": "main",
+            "height": world.main.height,
+            "authority": 1,
+            "peers": [],
+            "rss_mib": 100.0,
+            "cpu_s": 1.0,
+            "uptime_s": 2.0,
+        }
 
     async def query(data: Path, contract: str, entry: str, args: dict[str, Any]) -> Any:
         own = {"home-01": world.regions[0], "home-05": world.regions[1]}.get(data.parts[0])
@@ -51,7 +64,7 @@ def homes_of(tiers: MainObservations) -> list[Observations]:
     groups = [Observations(list(group.names), 0.0, 0) for group in tiers.groups]
     for seen in groups:
         seen.up.add(seen.names[0])
-        seen.status[seen.names[0]] = {"height": 3}
+        seen.status[seen.names[0]] = {"height": 3, "peers": []}
     return groups
 
 
@@ -83,19 +96,50 @@ async def test_the_report_says_what_was_sold_elsewhere(
     async def nothing(*args: object) -> dict[str, Any]:
         return {}
 
-    # Those ask nodes of their own; tests/e2e has them.
+    # That asks for many blocks; tests/e2e has it.
     monkeypatch.setattr(tiers, "_anchoring_blocks", nothing)
-    monkeypatch.setattr(tiers, "_main_row", nothing)
-    monkeypatch.setattr(main, "neutral_names", lambda plan: [])
-    report = await tiers.report(homes_of(tiers), {})
-    assert (report["exported_wh"], report["imported_wh"]) == (700, 700)
-    assert report["flows"] == [{"from": 1, "to": 2, "energy_wh": 700}]
-    assert [(row["exported_wh"], row["imported_wh"]) for row in report["regions"]] == [
+    said = await tiers.report(homes_of(tiers), {})
+    assert said["main"] == {
+        "chain_id": "main",
+        "height": world.main.height,
+        "nodes": 10,
+        "authorities": 10,
+        "state_roots_equal": True,
+    }
+    assert [(row["id"], row["height"], row["state_root"]) for row in said["neutral"]] == [
+        (name, world.main.height, "root") for name in ("neutral-01", "neutral-02")
+    ]
+    assert said["offers"] == 2
+    assert (said["exported_wh"], said["imported_wh"]) == (700, 700)
+    assert said["flows"] == [{"from": 1, "to": 2, "energy_wh": 700}]
+    assert [(row["exported_wh"], row["imported_wh"]) for row in said["regions"]] == [
         (700, 0),
         (0, 700),
     ]
     numbers = [world.main.query("anchor", "last", {"region": n})["number"] for n in (1, 2)]
-    assert report["anchored"] == sum(numbers) > 2
+    assert said["anchored"] == sum(numbers) > 2
+
+
+async def test_a_slot_is_told_by_its_region(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    books = [
+        {"summary": msgspec.to_builtins(client.slot_summary(one.query, SLOT)), "bills": []}
+        for one in world.regions
+    ]
+    money = dict.fromkeys(("balances_micro", "held_micro", "minted_micro", "redeemed_micro"), 0)
+
+    async def gathered(street: Street, seen: Observations, slots: int | None) -> report.Gathered:
+        at = dict.fromkeys(seen.names, (3, "root"))
+        book = books[0 if "home-01" in seen.names else 1] | {"trades": []}
+        return report.Gathered(seen, [SLOT], [book], money, at, [])
+
+    monkeypatch.setattr(report, "gather", gathered)
+    tiers = observed(world, monkeypatch)
+    groups = homes_of(tiers)
+    street = cast(Street, SimpleNamespace(names=[n for one in groups for n in one.names]))
+    told = await report.final_report(street, groups, {}, 1)
+    assert [(row["region"], row["slot"]) for row in told["per_slot"]] == [(1, SLOT), (2, SLOT)]
+    alone = await report.final_report(street, groups[:1], {}, 1)
+    assert "region" not in alone["per_slot"][0]
 
 
 def test_many_flows_are_cut_to_the_largest() -> None:

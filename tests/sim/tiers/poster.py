@@ -37,7 +37,7 @@ class Poster:
         standing = standing_of(main, node.world.number)
         calls = self.calls_on_main(node, standing)
         self._post(node, "main", standing.anchored, calls)
-        calls = exchange.due_on_main(node.database.offers, cast(Any, main))
+        calls = exchange.offers_due(node.database.offers, cast(Any, main))
         self._post(node, "offers", sum(call.args["number"] for call in calls), calls)
         calls = due_in_region(node.shown, proven, ends.get)
         self._post(node, "region", proven.anchored + proven.head.header.epoch, calls)
@@ -56,7 +56,7 @@ class Poster:
     def calls_in_region(self, node: "TierNode", proven: Proven, main: "TierState") -> list[Call]:
         """Return what the region is to be shown of the exchange."""
         head = encode(proven.head).hex()
-        return exchange.due_in_region(cast(Any, node.state), cast(Any, main), head)
+        return exchange.ends_due(cast(Any, node.state), cast(Any, main), head)
 
     def calls_on_main(self, node: "TierNode", standing: Standing) -> list[Call]:
         """Return what the main chain waits for."""
