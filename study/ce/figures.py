@@ -79,11 +79,11 @@ def table_of(figure: int, plan: Plan, days: Days) -> Table:
     """Return all that a figure shows, of each run."""
     settings = plan.of(figure)
     if figure == 10:
-        rows = [(s, (*_costs(days[s]), *_least(days[s]))) for s in settings]
+        costs = [(s, (*_costs(days[s]), *_least(days[s]))) for s in settings]
         return Table(
             ("share_percent", "seed", "consumers", "generators", "all",
              "consumers_at_feed_in", "all_at_least"),
-            [[s.share_percent, s.seed, *map(_rounded, costs)] for s, costs in rows],
+            [[s.share_percent, s.seed, *map(_rounded, each)] for s, each in costs],
         )  # fmt: skip
     titles = ("users", "share_percent", "seed", "hour", "need_wh_per_user", "grid_wh_per_user",
               "traded_wh_per_user", "fed_in_wh_per_user", "price_micro_per_kwh")  # fmt: skip
