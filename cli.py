@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failed while running, 2 something to be put right first (one line says what).
 """
 
+import errno
 import sys
 from typing import Annotated
 
@@ -20,7 +21,8 @@ from node.cli.home import backup, init, restore, run, status
 from node.cli.invite import invite_app
 from node.cli.key import key_app
 from node.cli.market import market_app
-from node.cli.options import EXIT_FAILED, EXIT_SETUP
+from node.cli.meter import meter_app
+from node.cli.options import EXIT_FAILED, EXIT_SETUP, file_words
 from node.cli.region import region_app, verify
 from study.cli import study_app
 from testnet.chaos.cli import chaos_app
@@ -42,6 +44,7 @@ app.add_typer(community_app, name="community")
 app.add_typer(chaos_app, name="chaos")
 app.add_typer(gov_app, name="gov")
 app.add_typer(market_app, name="market")
+app.add_typer(meter_app, name="meter")
 app.add_typer(contracts_app, name="contracts")
 app.add_typer(region_app, name="region")
 app.add_typer(export_app, name="export")
@@ -69,12 +72,18 @@ def commonwatt(
 
 def main() -> None:
     """Run the command line; what a person can mend is one line and exit code 2."""
-    from node.errors import ControlError, PeerError, ProofError, StartError
+    from node.errors import ControlError, MeteringError, PeerError, ProofError, StartError
 
     try:
         app()
-    except StartError as error:
+    except (StartError, MeteringError) as error:
         typer.echo(f"commonwatt: {error}", err=True)
+        sys.exit(EXIT_SETUP)
+    except OSError as error:
+        # Of a file: what a person named, or a disk. Anything else is a fault of ours.
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        typer.echo(f"commonwatt: {file_words(error)}", err=True)
         sys.exit(EXIT_SETUP)
     except (ControlError, PeerError, ProofError) as error:
         typer.echo(f"commonwatt: {error}", err=True)

@@ -36,6 +36,7 @@ CATALOGUE: Final = (
     Entry("sensors", "data", "--faults 20"),
     Entry("hems_memory", "data", "--models blend"),
     Entry("meters", "data", "--trials 4"),
+    Entry("pseudonyms", "data", "--days 28"),
     Entry("worth", "data", "--days 28 --homes home_10006414"),
     Entry("sync", "process", "--blocks 200 --height 200 --repeats 1"),
     Entry("network", "streets", "--seconds 5"),

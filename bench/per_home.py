@@ -4,27 +4,30 @@ Regions of 50 homes and their main chain in this process, with real certificates
 slot every home posts an order and its meter a reading, and what a slot leaves is offered to other
 regions. Two regions at most are there in full: every transaction, block, clearing and settlement.
 The others are a sample's shadow: of them there is what they sign for the main chain, as many
-checkpoints, offers and audits as the regions in full have, and nothing inside.
+checkpoints, offers with as many steps, and audits as the regions in full have, proven by states as
+large as theirs, and nothing inside.
 
 Counted is what one node does and holds that keeps a chain: checking transactions, executing blocks,
 verifying certificates, committing, and the blocks' and certificates' bytes. A region's chain
 weighs on its own homes only; the main chain's work is divided by all homes of all regions, as it is
-kept for them together. The grids live through their slots in turns, so that what else the
-processor does weighs on all alike. The baseline is the grid of one region.
+kept for them together: each of its blocks has one header and one certificate, however many regions'
+checkpoints, offers and answers are in it, so that part falls. The grids live through their slots in
+turns, so that what else the processor does weighs on all alike. The baseline is the grid of one
+region.
 """
 
 import argparse
 import random
 import statistics
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
 from bench.figures import Said, command, figure
 from consensus.authorities import verify_certificate
-from consensus.checkpoint import Checkpoint, Record
+from consensus.checkpoint import Checkpoint, Record, record_key
 from market import client
 from market.client import Call, regions
 from market.tiers import ExchangeRules, ExportRules, MainRules
@@ -55,17 +58,27 @@ SLOTS: Final = 12
 WARM_UP: Final = 3
 CALLS_PER_BLOCK: Final = 250
 BALANCE_MICRO: Final = 10**9
-STEPS: Final = 4
 GRID_WH: Final = 20
 AUDITS_NEEDED: Final = MainRules().audits_needed
 Calls = list[tuple[SigningKey, Call]]
+# Of what a region's home costs there, and of its share of the main chain.
+PARTS: Final[dict[str, Callable[[float, float], float]]] = {
+    "": lambda own, main: own + main,
+    " by its own region": lambda own, main: own,
+    " for the main chain": lambda own, main: main,
+}
 
 
 class Cost(NamedTuple):
-    """Of one slot. [s of the processor, bytes]"""
+    """Of one slot. [s of the processor, bytes]
+
+    `frame` is what of `size` is no transaction: headers, and certificates, of which each block has
+    the last one's, too.
+    """
 
     cpu_s: float
     size: int
+    frame: int
 
 
 class Metered(Chain):
@@ -73,6 +86,7 @@ class Metered(Chain):
 
     cpu_s = 0.0
     size = 0
+    frame = 0
 
     def block(
         self, calls: Iterable[tuple[SigningKey, Call]] = (), at_ms: int | None = None
@@ -94,7 +108,9 @@ class Metered(Chain):
         verify_certificate(certificate, authorities, self.chain_id)
         self.app.commit(result)
         self.cpu_s += cpu_s + time.process_time() - began
-        self.size += len(encode(block)) + len(encode(certificate))
+        size = len(encode(block)) + len(encode(certificate))
+        self.size += size
+        self.frame += size - sum(map(len, raws))
         wrong = [one for one in result.receipts if one.code != "ok"]
         if wrong or len(txs) != len(raws):
             raise SystemExit(f"{self.chain_id} refused what it should take: {wrong[:1]}")
@@ -109,8 +125,8 @@ class Metered(Chain):
 
     def read(self) -> Cost:
         """Return what has been counted since the last reading."""
-        found = Cost(self.cpu_s, self.size)
-        self.cpu_s, self.size = 0.0, 0
+        found = Cost(self.cpu_s, self.size, self.frame)
+        self.cpu_s, self.size, self.frame = 0.0, 0, 0
         return found
 
 
@@ -123,13 +139,22 @@ class MainChain(Metered, Main):
 
 
 class Shadow(Captured):
-    """A region of which there is only what it signs for the main chain."""
+    """A region of which there is only what it signs for the main chain.
 
-    def __init__(self, number: int) -> None:
+    Its state is `like`'s but for what it signs, so that its proofs are as long.
+    """
+
+    def __init__(self, number: int, like: FullRegion) -> None:
         super().__init__(number)
+        self._like = like
         self.record: Record | None = None
         self.checkpoints: list[Checkpoint] = []
         self.offers: list[Offer] = []
+
+    def state(self, record: Record) -> merkle.Tree:
+        """The state that holds `record`."""
+        own = {record_key(record.number): encode(record), **self.others}
+        return merkle.update(self._like.app.loaded().tree, own)
 
     def _close(self, *slots: int, **changes: object) -> Record:
         totals = [slot_totals(slot) for slot in slots]
@@ -169,7 +194,8 @@ class Grid:
             FullRegion(number, HOMES, exports=ExportRules(), balance_micro=BALANCE_MICRO)
             for number in range(1, min(count, FULL_MAX) + 1)
         ]
-        self.shadows = [Shadow(number) for number in range(len(self.full) + 1, count + 1)]
+        like = self.full[0]
+        self.shadows = [Shadow(number, like) for number in range(len(self.full) + 1, count + 1)]
         self.regions: list[FullRegion | Shadow] = [*self.full, *self.shadows]
         sponsors = [region.sponsor for region in self.regions]
         self.main = MainChain(sponsors, exchange=ExchangeRules())
@@ -185,8 +211,9 @@ class Grid:
         main = self.main
         for region in self.full:
             region.trade(slot, orders(slot))
+        steps = len(self.full[0].query("export", "offered", {"slot": slot})["steps"])
         for shadow in self.shadows:
-            shadow.offer(slot, ladder(shadow.number, slot))
+            shadow.offer(slot, ladder(shadow.number, slot, steps))
         self.post()
         offers = [
             (region.seated[0], call)
@@ -247,9 +274,13 @@ class Grid:
         """Return what one home cost since the last time: its region, and its share of main."""
         found = [region.read() for region in self.full]
         main, homes = self.main.read(), HOMES * len(self.full)
-        own = Cost(sum(one.cpu_s for one in found) / homes, sum(one.size for one in found) // homes)
+        own = Cost(
+            sum(one.cpu_s for one in found) / homes,
+            sum(one.size for one in found) // homes,
+            sum(one.frame for one in found) // homes,
+        )
         homes = HOMES * self.count
-        return own, Cost(main.cpu_s / homes, main.size // homes)
+        return own, Cost(main.cpu_s / homes, main.size // homes, main.frame // homes)
 
 
 def orders(slot: int) -> list[tuple[int, str, int, int]]:
@@ -281,14 +312,14 @@ def readings(region: FullRegion, slot: int) -> list[tuple[int, int]]:
     ]
 
 
-def ladder(number: int, slot: int) -> list[Plain]:
-    """Return the steps of a region that sells or buys, at prices that suit others."""
+def ladder(number: int, slot: int, steps: int) -> list[Plain]:
+    """Return so many steps of a region that sells or buys, at prices that suit others."""
     random_ = random.Random(f"{number}/{slot}")
     side = number % 2
     price = (180, 100)[side]
     return [
         [side, random_.randrange(200, 1_000), 1_000 * (price + random_.randrange(10))]
-        for _ in range(STEPS)
+        for _ in range(steps)
     ]
 
 
@@ -326,14 +357,18 @@ def of_grid(
     name = f"{grid.count} regions" if grid.count > 1 else "one region"
     yield f"{name}, {len(grid.full)} in full"
     for title, unit, factor, part in (("CPU", "ms", 1e3, 0), ("stored", "bytes", 1, 1)):
-        whole = [factor * (own[part] + main[part]) for own, main in counted]
-        first = [factor * (own[part] + main[part]) for own, main in base]
-        # Slot by slot, as the machine is not as fast at one time as at another.
-        ratio = statistics.median(a / b for a, b in zip(whole, first, strict=True))
-        found = figure(f"{name}, {title}", unit, whole, over=("one region's", first))
-        yield figure(found.name, unit, whole) if counted is base else replace(found, ratio=ratio)
-        shared = [factor * main[part] for _, main in counted]
-        yield figure(f"{name}, {title} for the main chain", unit, shared)
+        for of, of_slot in PARTS.items():
+            found = [factor * of_slot(own[part], main[part]) for own, main in counted]
+            first = [factor * of_slot(own[part], main[part]) for own, main in base]
+            told = figure(f"{name}, {title}{of}", unit, found)
+            if counted is not base:
+                # Slot by slot, as the machine is not as fast at one time as at another.
+                ratio = statistics.median(a / b for a, b in zip(found, first, strict=True))
+                told = figure(told.name, unit, found, over=("one region's", first))
+                told = replace(told, ratio=ratio)
+            yield told
+    frames = [main.frame for _, main in counted]
+    yield figure(f"{name}, of these in the main chain's headers and certificates", "bytes", frames)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 Runs `commonwatt testnet up` once with open orders and once with sealed ones, the same homes and the
 same hours, and reads what the first home has stored: bytes of blocks and their certificates per
 slot, bytes of what homes say before a slot is cleared, and how many blocks after the one that
-closes a gate its slot is cleared. The baseline is the street with open orders.
+closes a gate its slot is cleared. The baseline is the street with open orders. There homes change
+their orders until the gate, which they need not where nobody sees any; so what a home says in a
+slot of which it thinks once, an order and a reading, is sized as well: the most sealing can add.
 """
 
 import argparse
@@ -18,10 +20,13 @@ from typing import Final, NamedTuple
 
 from bench.figures import Said, command, figure
 from consensus.messages import BLOCK_BYTES_MAX, Block
+from market import client
+from market.client import sealed
 from market.receipts import Receipt
 from node.genesis import read_genesis
 from node.setup import DATA_NAME, DATABASE_NAME, GENESIS_NAME
 from wire.codec import decode, encode
+from wire.keys import SigningKey
 from wire.transaction import TRANSACTION_BYTES_MAX, SignedTransaction
 
 RECEIPTS_BYTES_MAX: Final = 64 << 20
@@ -56,7 +61,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def figures(given: argparse.Namespace) -> Iterator[Said]:
     """Run both streets, and compare them slot by slot."""
-    open_, sealed = (
+    open_, hidden = (
         street(given.homes, given.slots, given.time_lapse, is_sealed) for is_sealed in (False, True)
     )
     for name, aim, values in (
@@ -69,12 +74,37 @@ def figures(given: argparse.Namespace) -> Iterator[Said]:
         base = [values(slot) for slot in open_]
         yield figure(f"open, {name}", unit, base)
         yield figure(
-            f"sealed, {name}", unit, [values(s) for s in sealed], over=("open", base), aim=aim
+            f"sealed, {name}", unit, [values(s) for s in hidden], over=("open", base), aim=aim
         )
     base_bytes = sum(slot.stored_bytes for slot in open_) / len(open_)
-    mean_bytes = sum(slot.stored_bytes for slot in sealed) / len(sealed)
+    mean_bytes = sum(slot.stored_bytes for slot in hidden) / len(hidden)
+    open_bytes, sealed_bytes = said_once()
+    yield figure("open, one order and its reading", "bytes", open_bytes)
+    yield figure(
+        "sealed, one order and its reading", "bytes", sealed_bytes, over=("open", open_bytes)
+    )
+    yield figure("sealed over open, said once", "times", sealed_bytes / open_bytes, aim=BYTES_AIM)
     yield figure("sealed over open, stored", "times", mean_bytes / base_bytes, aim=BYTES_AIM)
-    yield figure("margins lost", "commitments", sum(slot.forfeited for slot in sealed))
+    yield figure("margins lost", "commitments", sum(slot.forfeited for slot in hidden))
+
+
+def said_once() -> tuple[int, int]:
+    """Return the bytes of a home's transactions for a slot of one order: open, and sealed."""
+    slot, now_ms = 1_957_917, 1_762_125_300_000
+    home, meter = SigningKey(bytes(32)), SigningKey(bytes([1]) * 32)
+    order = sealed.SealedOrder("buy", 500, 150_000)
+    salt = bytes(range(sealed.SALT_BYTES))
+    digest = sealed.digest_of(slot, home.address, [order], salt)
+
+    def size(call: client.Call, key: SigningKey) -> int:
+        signed = client.sign_call(call, key, "street", now_ms, now_ms + 60_000)
+        return len(signed.raw)
+
+    reading = size(client.post_reading(slot, 500, 0, slot), meter)
+    plain = client.post_order(slot, order.side, order.energy_wh, order.price_micro_per_kwh)
+    committed = sealed.commit_order(slot, digest, 50_000)
+    revealed = sealed.reveal_order(slot, [order], salt)
+    return size(plain, home) + reading, size(committed, home) + size(revealed, home) + reading
 
 
 def street(homes: int, slots: int, time_lapse: int, is_sealed: bool) -> list[Slot]:

@@ -14,7 +14,7 @@ import msgspec
 from hems import civil
 from hems.bid import BidSettings
 from hems.devices import POWER_W_MAX, Battery, PvArray
-from hems.devices.loads import Load
+from hems.devices.loads import Appliance, Car, Deferrable, Load
 from hems.errors import ConfigError, DataError
 from hems.forecast.model import TRAIN_DAYS, TRAIN_DAYS_MIN, ModelName
 from hems.forecast.weather import FileWeather, Location
@@ -23,6 +23,7 @@ from hems.sources.base import DailySource, Source
 from hems.sources.community import CommunitySource
 from hems.sources.constant import ConstantSource
 from hems.sources.formats import read_file
+from hems.sources.live import CHANNELS
 from hems.sources.replay import ReplaySource
 from hems.sources.roof import Roof
 from hems.sources.synthetic import LATITUDE_SYDNEY, Heating, SyntheticSource
@@ -32,6 +33,8 @@ DEVICES_MAX: Final = 12
 BATTERIES_MAX: Final = 4
 PLANNING_MS_MAX: Final = 60_000
 RETRAIN_DAYS_MAX: Final = 28
+# Whose own meter says all that a plan asks for.
+LIVE_DEVICES: Final = (Car, Appliance, Deferrable)
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
@@ -210,11 +213,8 @@ class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             value = getattr(self, name)
             if value is not None and not 0 <= value <= POWER_W_MAX:
                 raise ConfigError(f"{name} {value}: 0 to {POWER_W_MAX} W")
-        if isinstance(self.source, LiveHome) and (self.more_batteries or self.devices):
-            raise ConfigError(
-                "source: of a live home one battery is steered, and no device; a plan for more "
-                "would promise what nobody does. Leave out more_batteries and devices"
-            )
+        if isinstance(self.source, LiveHome):
+            self._check_live()
         if self.more_batteries and self.battery is None:
             raise ConfigError("more_batteries: the first one is [home.battery]")
         for kind, names, most in (
@@ -229,6 +229,26 @@ class HomeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                         f"{kind}: {name!r} is not a name such as 'dishwasher' (lower case letters, "
                         "digits, - and _, at most 32)"
                     )
+
+    def _check_live(self) -> None:
+        """Refuse what would be promised in a live home and done by nobody."""
+        if self.more_batteries:
+            raise ConfigError(
+                "source: of a live home one battery is steered; a plan for more would promise what "
+                "nobody does. Leave out more_batteries"
+            )
+        for name, load in self.devices.items():
+            if not isinstance(load, LIVE_DEVICES):
+                kinds = ", ".join(str(kind.__struct_config__.tag) for kind in LIVE_DEVICES)
+                raise ConfigError(
+                    f"devices: {name!r} is of the kind {type(load).__struct_config__.tag}; in a "
+                    f"live home those of the kinds {kinds} are steered. Leave it out: it is part "
+                    "of the load"
+                )
+            if name in CHANNELS:
+                raise ConfigError(
+                    f"devices: {name!r} is what a live home's meter is called; take another name"
+                )
 
     @property
     def batteries(self) -> tuple[Battery, ...]:

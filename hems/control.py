@@ -133,12 +133,20 @@ def follow(
     return flows
 
 
-def measured(battery: Battery, stored_uwh: int, load_wh: int, pv_wh: int, action_wh: int) -> Flows:
+def measured(
+    battery: Battery,
+    stored_uwh: int,
+    load_wh: int,
+    pv_wh: int,
+    action_wh: int,
+    taken_wh: Sequence[int] = (),
+) -> Flows:
     """Return what happened in a slot in which a battery's own meter says what it took. [Wh]
 
-    What it holds then is reckoned, within its capacity; what it reports is better. Raises
-    `InvariantError` as `follow`.
+    What it holds then is reckoned, within its capacity; what it reports is better. `taken_wh` is
+    what each movable load took beside the load. Raises `InvariantError` as `follow`.
     """
+    load_wh += sum(taken_wh)
     meter_wh = load_wh - pv_wh + action_wh
     change_uwh = action_wh * battery.charge_ppm
     if action_wh < 0:
@@ -146,7 +154,16 @@ def measured(battery: Battery, stored_uwh: int, load_wh: int, pv_wh: int, action
     stored_uwh = min(max(stored_uwh + change_uwh, 0), battery.capacity_wh * MICRO)
     charge_wh, discharge_wh = max(action_wh, 0), max(-action_wh, 0)
     meter = max(meter_wh, 0), max(-meter_wh, 0)
-    flows = Flows(load_wh, pv_wh, charge_wh, discharge_wh, 0, *meter, stored_uwh)
+    flows = Flows(
+        load_wh,
+        pv_wh,
+        charge_wh,
+        discharge_wh,
+        0,
+        *meter,
+        stored_uwh,
+        taken_wh=tuple(taken_wh),
+    )
     check_balance(flows)
     return flows
 

@@ -18,7 +18,8 @@ from hems.agents.desk import Desk
 from hems.bid import Band, Order, Suggested
 from hems.civil import DAY_MS, MINUTE_MS, IntArray
 from hems.config import HomeConfig, open_source
-from hems.devices.flexible import FlexibleLoads, Outlook
+from hems.devices.flexible import FlexibleLoads, Outlook, Range
+from hems.devices.metered import metered
 from hems.devices.progress import DeviceState
 from hems.errors import ConfigError
 from hems.forecast import Forecast
@@ -118,6 +119,9 @@ class HomeEnergyManager:
     battery_wh : callable, optional
         What the battery really took between two moments, discharging negative, None where that is
         not known [Wh]; the battery does what it is asked to otherwise.
+    device_wh : callable, optional
+        What a movable load, by its name, really took between two moments, None where that is not
+        known [Wh]: nothing is thought taken then. Without it they do what they are asked to.
 
     Raises
     ------
@@ -131,9 +135,11 @@ class HomeEnergyManager:
         state: HomeState | None = None,
         source: Source | None = None,
         battery_wh: Callable[[int, int], int | None] | None = None,
+        device_wh: Callable[[str, int, int], int | None] | None = None,
     ) -> None:
         self.config = config
         self._battery_wh = battery_wh
+        self._device_wh = device_wh
         self.zone = civil.zone_of(config.zone)
         opened = source if source is not None else open_source(config.source, self.zone)
         self.source = opened if isinstance(opened, CheckedSource) else CheckedSource(opened)
@@ -453,11 +459,15 @@ class HomeEnergyManager:
             commanded_wh = wanted_wh + sum(intent.more_action_wh)
             intent = intent._replace(action_wh=commanded_wh, is_commanded=True)
         self.steering.forget(end_ms)
-        ranges = self._loads.ranges(self.state.devices, slot_start_ms, slot_ms, device_wh)
+        if self._device_wh is None:
+            ranges = self._loads.ranges(self.state.devices, slot_start_ms, slot_ms, device_wh)
+        else:
+            ranges = self._metered(self._device_wh, slot_start_ms, slot_ms)
         battery, stored_uwh = self.config.battery, self.state.stored_uwh
         action_wh = self._battery_wh(slot_start_ms, end_ms) if self._battery_wh else None
         if battery is not None and action_wh is not None:
-            flows = control.measured(battery, stored_uwh, load_wh, pv_wh, action_wh)
+            taken_wh = [one.planned_wh for one in ranges]
+            flows = control.measured(battery, stored_uwh, load_wh, pv_wh, action_wh, taken_wh)
         else:
             flows = control.follow(
                 battery,
@@ -500,6 +510,14 @@ class HomeEnergyManager:
             known,
             {name: wh for name, (_, wh) in taken.items()},
         )
+
+    def _metered(
+        self, device_wh: Callable[[str, int, int], int | None], start_ms: int, slot_ms: int
+    ) -> tuple[Range, ...]:
+        end_ms = start_ms + slot_ms
+        taken_wh = {name: device_wh(name, start_ms, end_ms) or 0 for name in self.config.devices}
+        states = self.state.devices
+        return metered(self.config.devices, states, start_ms, slot_ms, taken_wh, self.zone)
 
     def _slots_ahead(
         self, slot_start_ms: int, slot_ms: int, slots_max: int = LEAD_SLOTS_MAX

@@ -82,7 +82,7 @@ REASONS: Final = {
     "silence": "no reading for too long; what was used meanwhile is not known",
     "clock": "a reading of a time that was counted already; left out",
     "absent": "the meter says that it does not know",
-    "text": "a message that is no number",
+    "text": "a message that is no number, or neither on nor off",
     "size": "a message longer than any reading",
 }
 # What is heard of a meter and is no reading (`hems.sources.live`).
@@ -156,7 +156,7 @@ class Checked(NamedTuple):
 
 
 def outcome(channel: str, kind: str) -> Outcome:
-    """Return what became of readings of `load`, `pv`, `battery` or `tariff` with a fault."""
+    """Return what became of readings of `load`, `pv`, `tariff` or a device with a fault."""
     if kind in ("missing", "negative", "unit", "soc") or kind in HEARD:
         return "refused"
     if channel in ("pv", "tariff"):

@@ -57,15 +57,43 @@ def planned_w(plan: Plan, begins_ms: int, at_ms: int) -> int | None:
 
     None outside the plan, if it is old, or for a home without a battery.
     """
-    if not plan.batteries or not 0 <= at_ms - begins_ms < FRESH_MS:
-        return None
-    ends_ms = begins_ms + np.cumsum(plan.given.step_ms)
-    step = int(np.searchsorted(ends_ms, at_ms, side="right"))
-    if step >= len(ends_ms):
+    step = _step_at(plan, begins_ms, at_ms)
+    if not plan.batteries or step is None:
         return None
     first = plan.batteries[0]
     action_wh = float(first.charge_wh[step] - first.discharge_wh[step])
     return round(action_wh * HOUR_MS / int(plan.given.step_ms[step]))
+
+
+def planned_device_w(plan: Plan, begins_ms: int, at_ms: int, name: str) -> int | None:
+    """Return what a plan gives a movable load at a moment; None outside it, or if it is old. [W]"""
+    step = _step_at(plan, begins_ms, at_ms)
+    if step is None:
+        return None
+    taken_wh = plan.device_wh.get(name)
+    if taken_wh is None:
+        return 0
+    return round(float(taken_wh[step]) * HOUR_MS / int(plan.given.step_ms[step]))
+
+
+def planned_start_ms(plan: Plan, begins_ms: int, at_ms: int, name: str) -> int | None:
+    """Return when a plan next lets a movable load begin; None if it does not, or if it is old."""
+    taken_wh = plan.device_wh.get(name)
+    if taken_wh is None or _step_at(plan, begins_ms, at_ms) is None:
+        return None
+    steps = np.flatnonzero(taken_wh >= 1)
+    if len(steps) == 0:
+        return None
+    return begins_ms + int(plan.given.step_ms[: steps[0]].sum())
+
+
+def _step_at(plan: Plan, begins_ms: int, at_ms: int) -> int | None:
+    """Return the step of a plan at a moment; None outside it, or if it is old."""
+    if not 0 <= at_ms - begins_ms < FRESH_MS:
+        return None
+    ends_ms = begins_ms + np.cumsum(plan.given.step_ms)
+    step = int(np.searchsorted(ends_ms, at_ms, side="right"))
+    return step if step < len(ends_ms) else None
 
 
 class Steering:

@@ -48,9 +48,11 @@ REFUSALS: Final = (
     Refusal("mempool_full", (ADMISSION,), "the same a few blocks later, or at another node"),
     Refusal("bad_argument", (ANYWHERE,), "an argument of the type and in the range named"),
     # Who may.
-    Refusal("not_a_home", ("registry",), "the account of a registered home as sender"),
+    Refusal("not_a_home", ("registry", "homes"), "the account of a registered home as sender"),
     Refusal(
-        "not_a_meter", ("registry",), "the key of a registered meter as sender, not the home's own"
+        "not_a_meter",
+        ("settlement",),
+        "the key of a registered meter as sender, not the home's own",
     ),
     Refusal("not_regulator", _TRADERS, "the regulator as sender"),
     Refusal(
@@ -69,7 +71,7 @@ REFUSALS: Final = (
     ),
     Refusal("no_own_key", ("governance",), "a home whose first key was never replaced"),
     # Orders, requests, offers.
-    Refusal("unanchored", ("market",), "the same once the main chain has anchored more again"),
+    Refusal("unanchored", ("homes",), "the same once the main chain has anchored more again"),
     Refusal(
         "wrong_mechanism",
         ("market", "requests"),
@@ -105,11 +107,9 @@ REFUSALS: Final = (
         ("market", "requests"),
         "an order for another slot; an offer, or a request, once others are closed or withdrawn",
     ),
+    Refusal("too_many_unfinished", ("homes",), "another once some of the home's slots are settled"),
     Refusal(
-        "too_many_unfinished", ("market",), "another once some of the home's slots are settled"
-    ),
-    Refusal(
-        "default_rate", ("market",), "orders again once the slots not kept have left the record"
+        "default_rate", ("homes",), "orders again once the slots not kept have left the record"
     ),
     Refusal(
         "unknown_order",
@@ -169,7 +169,7 @@ REFUSALS: Final = (
     Refusal("duplicate_home", ("registry",), "an account and a meter that are not registered yet"),
     Refusal(
         "has_left",
-        ("registry",),
+        ("homes",),
         "a home, or a slot of it, before it left; who comes back asks with a key of its own anew",
     ),
     Refusal("too_many_homes", ("registry",), "at most 5,000 homes in a region"),

@@ -45,7 +45,9 @@ def read_head(path: Path) -> dict[int, int]:
                     raise MeteringError(f"{path}, line {rows.line_num}: slot {slot} a second time")
                 found[slot] = taken - given
             return found
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise MeteringError(f"{path}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, csv.Error) as error:
         raise MeteringError(f"{path}: cannot be read as CSV ({error})") from None
 
 

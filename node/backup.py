@@ -105,7 +105,9 @@ def back_up(config_file: Path, file: Path) -> list[str]:
                 _put(archive, name, path.read_bytes())
         create_file(file, packed.getvalue())
     except OSError as error:
-        raise ConfigError(f"{error.filename or file}: {error.strerror}") from None
+        raise ConfigError(
+            f"{error.filename or file}: {error.strerror}; no backup was made"
+        ) from None
     return list(places)
 
 

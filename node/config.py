@@ -200,7 +200,7 @@ def load_config(
     tree: dict[str, Any] = {}
     origin = str(file) if file else "settings"
     if file is not None:
-        tree = read_toml(file)
+        tree = read_toml(file, _instead(file))
     _check_names(tree, origin)
     _add_environment(tree, environment)
     for path, value in (flags or {}).items():
@@ -215,8 +215,10 @@ def load_config(
     return msgspec.structs.replace(config, directory=file.parent if file else Path())
 
 
-def read_toml(file: Path) -> dict[str, Any]:
+def read_toml(file: Path, instead: str = "") -> dict[str, Any]:
     """Return what a file of settings says, of at most `FILE_CHARS_MAX` characters.
+
+    `instead` is said beside that it cannot be read.
 
     Raises
     ------
@@ -227,12 +229,22 @@ def read_toml(file: Path) -> dict[str, Any]:
         with file.open(encoding="utf-8") as text:
             return tomllib.loads(_bounded(text.read(FILE_CHARS_MAX + 1), file))
     except OSError as error:
-        raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
+        raise ConfigError(f"{file}: cannot be read ({error.strerror}){instead}") from None
     except RecursionError:
         raise ConfigError(f"{file}: not TOML: nested too deep") from None
     # Not only TOMLDecodeError: an integer of thousands of digits is another ValueError.
     except ValueError as error:
         raise ConfigError(f"{file}: not TOML: {error}") from None
+
+
+def _instead(file: Path) -> str:
+    """Return what to read in place of a file of settings that is not there."""
+    inside = file / "node.toml"
+    if inside.is_file():
+        return f"; the home's settings are {inside}"
+    if not file.exists():
+        return "; a home's settings are the node.toml of its directory: name it by --config"
+    return ""
 
 
 def _bounded(text: str, file: Path) -> str:

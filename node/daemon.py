@@ -20,11 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 import uvloop
 
 from consensus.errors import ConsensusError
-from hems.civil import MINUTE_MS
 from hems.config import HomeConfig, LiveHome
 from hems.errors import HemsError
-from hems.sources.checked import Faults
-from hems.sources.live import BIN_MS, LiveSource
+from hems.sources.live import LiveSource
 from market.app import Application
 from market.errors import MarketError
 from node import logs
@@ -38,6 +36,7 @@ from node.audits import Auditor, RegionServer
 from node.beginning import Beginning, await_beginning
 from node.chain import Chain
 from node.config import Config, MainSection, NetworkSection, WebSection
+from node.detail import DetailBook
 from node.errors import ConfigError, NodeError, StartError
 from node.evidence import EvidencePool
 from node.genesis import Genesis, read_genesis
@@ -49,10 +48,18 @@ from node.members import Members
 from node.mempool import Mempool
 from node.mqtt.discovery import topics
 from node.mqtt.settings import MqttSection
+from node.mqtt.source import open_live
 from node.network.base import Network, NetworkError
 from node.poster import Poster
 from node.process import collect_regularly, collect_seldom
-from node.setup import HOME_NAME, LIVE_NAME, MAIN_NAME, data_directory, network_key, own_key
+from node.setup import (
+    DETAIL_NAME,
+    HOME_NAME,
+    MAIN_NAME,
+    data_directory,
+    network_key,
+    own_key,
+)
 from node.signatory import Signatory
 from node.status import NodeStatus, version
 from node.succession import INHERITED_NAME
@@ -373,6 +380,8 @@ class Node:
 
     def _household(self, home: HomeConfig) -> Household:
         tier = self.tier
+        detail = DetailBook(self._data / DETAIL_NAME)
+        self._stack.callback(detail.close)
         return Household(
             home,
             tier.genesis.market,
@@ -385,28 +394,15 @@ class Node:
             now_ms,
             lambda: tier.sync.behind,
             self._live,
+            detail,
         )
 
     def _live_source(self, home: HomeConfig) -> LiveSource | None:
         """Return where the readings of a live home's meters go; None for another home's."""
         if not isinstance(home.source, LiveHome):
             return None
-        mqtt, market = self._config.mqtt, self.tier.genesis.market
-        if mqtt is None or mqtt.load is None:
-            raise ConfigError("[home.source] is live: say in [mqtt.load] what its meter speaks on")
-        if (home.battery is None) != (mqtt.battery is None):
-            raise ConfigError(
-                "[home.source] is live: its battery is said twice, what it can in [home.battery], "
-                "what it does in [mqtt.battery]; give both, or neither"
-            )
-        if market.time_lapse != 1 or market.slot_minutes * MINUTE_MS % BIN_MS:
-            raise ConfigError(
-                f"[home.source] is live: meters need a market in real time and slots of a multiple "
-                f"of {BIN_MS // MINUTE_MS} minutes; this one runs {market.time_lapse} times as "
-                f"fast, with slots of {market.slot_minutes}"
-            )
-        stale_ms, faults = 1_000 * mqtt.stale_s, Faults(self._config.node.name)
-        source = LiveSource(self._data / LIVE_NAME, mqtt.pv is not None, stale_ms, faults)
+        config, market = self._config, self.tier.genesis.market
+        source = open_live(home, config.mqtt, market, self._data, config.node.name)
         self._stack.callback(source.close)
         return source
 

@@ -23,10 +23,11 @@ from hems.config import LiveHome, ReplayHome
 from node.api.control import ask
 from node.config import Config, load_config
 from node.doctor_network import ASKED_MAX, Met, PortUse, is_clock_kept, look_at_port, meet
-from node.errors import ControlError, NodeError, StartError
+from node.errors import ConfigError, ControlError, NodeError, StartError
 from node.genesis import Genesis, read_genesis
 from node.host import MIB, check_memory, memory_mib
 from node.keyfile import load
+from node.mqtt.source import check_live
 from node.network._addresses import check_listen
 from node.network._book import PeerBook
 from node.network.base import NetworkError
@@ -177,9 +178,11 @@ def _lacking(config: Config) -> Iterator[Finding]:
         if not _is_here(package):
             says = f"{what} needs the extra `{extra}`, which is not installed"
             yield Finding("extras", Verdict.FAIL, says, f"pip install 'commonwatt[{extra}]'")
-    if home is not None and isinstance(home.source, LiveHome) and config.mqtt is None:
-        says = '[home.source] kind = "live" without [mqtt]: nobody hears its meters'
-        yield Finding("meters", Verdict.FAIL, says, "say in [mqtt.load] what its meter speaks on")
+    if home is not None and isinstance(home.source, LiveHome):
+        try:
+            check_live(home, config.mqtt)
+        except ConfigError as error:
+            yield Finding("meters", Verdict.FAIL, str(error), "put it right in the settings")
 
 
 def _is_here(package: str) -> bool:

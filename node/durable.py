@@ -6,7 +6,7 @@ from pathlib import Path
 
 def replace_file(path: Path, data: bytes) -> None:
     """Put `data` at `path`, durably: whoever opens it later finds the old bytes or these."""
-    new = path.with_suffix(".new")
+    new = path.with_name(f"{path.name}.new")
     _write(new, data, os.O_TRUNC)
     new.rename(path)
     _sync_directory(path.parent)
@@ -23,10 +23,15 @@ def create_file(path: Path, data: bytes) -> None:
 
 def _write(path: Path, data: bytes, flag: int) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flag, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        # Half of a file is none, and would be in the way of the next one.
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _sync_directory(path: Path) -> None:

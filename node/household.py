@@ -31,6 +31,9 @@ from market.errors import QueryError
 from market.genesis import MECHANISMS_WITH_ORDERS, MarketParams
 from node import trading
 from node.battery import OwnersBattery
+from node.detail import DetailBook, detail_of
+from node.devices import LiveDevices
+from node.errors import StoreError
 from node.homekeys import HomeKeys
 from node.memory import HomeMemory
 from node.outbox import Outbox
@@ -79,6 +82,7 @@ class Household:
         File of what the home must remember.
     now_ms, behind : callables
         Real time [ms], and how many blocks this node lacks.
+    live, detail : the home's meters, if it has real ones; where what it does not tell is kept
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class Household:
         now_ms: Callable[[], int],
         behind: Callable[[], int],
         live: LiveSource | None = None,
+        detail: DetailBook | None = None,
     ) -> None:
         self._params = params
         self._clock = params.clock()
@@ -113,13 +118,16 @@ class Household:
         self._open = trading.OpenSlots()
         self.deliveries: list[Delivery] = []
         self._live = live
+        self._detail = detail
         source = None if live is None else CheckedSource(live, live.faults)
         self.manager = HomeEnergyManager(
             config,
             self._memory.state,
             source,
             None if live is None or config.battery is None else live.battery_wh,
+            None if live is None else live.taken_wh,
         )
+        self.devices = LiveDevices(self.manager, live)
         self.battery = OwnersBattery(
             config.battery,
             self.manager,
@@ -301,6 +309,7 @@ class Household:
         if not self.deliveries:
             # What it was thought to hold before anything was delivered.
             self.battery.take_soc()
+        self.devices.take(self._clock.market_ms(now_ms), is_slot_over=False)
         try:
             self._tell_outcomes(target)
         except AgentError as error:
@@ -494,13 +503,24 @@ class Household:
                 self._market_view(slot),
             )
             self.deliveries = [*self.deliveries, delivery][-DELIVERIES_KEPT:]
+            self._keep_detail(slot, delivery)
             self.battery.take_soc()
+            self.devices.take(self._clock.market_ms(self._now_ms()), is_slot_over=True)
             energies = delivery.import_wh, delivery.export_wh
             meter = self.outbox.meter
             call = client.post_reading(slot, *energies, self.outbox.next_nonce(meter))
             valid_ms = min(now_ms + READING_VALID_MS, self._clock.window_end_real_ms(slot))
             self.outbox.say_all([self.outbox.sign(call, valid_ms, meter)])
             slot += 1
+
+    def _keep_detail(self, slot: int, delivery: Delivery) -> None:
+        if self._detail is None:
+            return
+        try:
+            self._detail.keep(detail_of(slot, delivery, self._live))
+        except StoreError as error:
+            # Nothing is settled by it: the home goes on.
+            log.warning("slot %d cannot be disclosed: %s", slot, error)
 
     def _awaits_meter(self, slot: int, now_ms: int) -> bool:
         """Tell whether a register is yet to say what the end of a slot took."""

@@ -4,8 +4,11 @@ import fcntl
 import os
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 from node.errors import LockedError
+
+PID_CHARS_MAX: Final = 20
 
 
 class DirectoryLock:
@@ -26,10 +29,10 @@ class DirectoryLock:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
+            holder = _holder(fd)
             os.close(fd)
             raise LockedError(
-                f"{self._path.parent} is in use by another process (pid {holder or 'unknown'}); "
+                f"{self._path.parent} is in use by another process (pid {holder}); "
                 "stop it first, or give this node a directory of its own"
             ) from None
         except OSError as error:
@@ -49,3 +52,22 @@ class DirectoryLock:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+
+def held_by(directory: Path) -> str | None:
+    """Return the process id of who holds a directory's lock, as it was written; None if nobody."""
+    try:
+        fd = os.open(directory / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(fd)
+    finally:
+        os.close(fd)
+    return None
+
+
+def _holder(fd: int) -> str:
+    return os.pread(fd, PID_CHARS_MAX, 0).decode("ascii", "replace").strip() or "unknown"

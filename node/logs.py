@@ -41,6 +41,8 @@ PARTS: Final = (
     "sync",
     "web",
 )
+# On a terminal a line may stand that is drawn anew: a record takes its place.
+CLEAR_LINE: Final = "\r\x1b[K"
 _TEXT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
@@ -94,8 +96,10 @@ def set_up(level: str, parts: Sequence[str], style: str, to: TextIO | None = Non
     style : str
         One of `FORMATS`.
     """
-    handler = logging.StreamHandler(to or sys.stderr)
-    handler.setFormatter(JsonFormatter() if style == "json" else logging.Formatter(_TEXT))
+    stream = to or sys.stderr
+    handler = logging.StreamHandler(stream)
+    text = CLEAR_LINE + _TEXT if stream.isatty() else _TEXT
+    handler.setFormatter(JsonFormatter() if style == "json" else logging.Formatter(text))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -104,3 +108,12 @@ def set_up(level: str, parts: Sequence[str], style: str, to: TextIO | None = Non
     for part in PARTS:
         own = chosen.get(part)
         logging.getLogger(f"{ROOT}.{part}").setLevel(own.upper() if own else logging.NOTSET)
+
+
+def terminal() -> TextIO | None:
+    """Return the terminal on which the log is written for people; None if it is not."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream.isatty():
+            is_text = not isinstance(handler.formatter, JsonFormatter)
+            return handler.stream if is_text else None
+    return None

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from consensus.messages import Block, Certificate
 from market.app import BlockResult
+from node.catching_up import CatchingUp
 from node.chain import Chain
 from node.genesis import Genesis
 from node.mempool import Mempool
@@ -65,6 +66,7 @@ class NodeStatus:
         sync: Sync,
         network: Network,
         finality: Finality,
+        catching_up: CatchingUp,
         account: str | None = None,
     ) -> None:
         self._account = account or key.address
@@ -77,6 +79,7 @@ class NodeStatus:
         self._sync = sync
         self._network = network
         self._finality = finality
+        self._catching_up = catching_up
         self._begun = time.monotonic()
 
     def snapshot(self) -> dict[str, Any]:
@@ -98,6 +101,7 @@ class NodeStatus:
             "block_time_ms": head.header.time_ms,
             "state_root": self._chain.state_root.hex(),
             "behind": self._sync.behind,
+            "catching_up": self._catching_up.state(),
             "mempool": len(self._mempool),
             "refused": dict(self._mempool.refused),
             "peers": [peer._asdict() for peer in self._network.peers()],

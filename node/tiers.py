@@ -18,6 +18,7 @@ from market.errors import StateError
 from node.announcer import Announcer
 from node.bill import Bills
 from node.blocks import BlockMaker
+from node.catching_up import CatchingUp
 from node.certifier import natives
 from node.chain import Chain
 from node.config import SyncSection
@@ -199,6 +200,12 @@ class Tier:
         """Make what tells owners, strangers and newcomers of the chain."""
         self.finality = Finality()
         self.chain.on_applied(self.finality.applied)
+        self.catching_up = CatchingUp(
+            self.genesis.chain_id,
+            lambda: self.chain.height,
+            lambda: self.sync.behind,
+            lambda: self.sync.fetching_snapshot,
+        )
         self.status = NodeStatus(
             self.name,
             self.genesis,
@@ -208,6 +215,7 @@ class Tier:
             self.sync,
             self.network,
             self.finality,
+            self.catching_up,
             self.account,
         )
         self.bills = Bills(self.chain, self.app, self.sync, self.network)
@@ -231,7 +239,13 @@ class Tier:
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs for ever; if one of them fails, the node must stop."""
-        return [self.chain.run(), self.mempool.run(), self.evidence.run(), self.sync.run()]
+        return [
+            self.chain.run(),
+            self.mempool.run(),
+            self.evidence.run(),
+            self.sync.run(),
+            self.catching_up.run(),
+        ]
 
 
 def libp2p_of(

@@ -10,7 +10,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from rich._export_format import CONSOLE_SVG_FORMAT
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleDimensions, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
@@ -25,6 +25,11 @@ SLOTS_SHOWN: Final = 8
 FLOWS_SHOWN: Final = 12
 PICTURE_COLUMNS: Final = 108
 BAR_CHARS: Final = 10
+# On a screen of fewer columns a battery's bar has half as many characters.
+WIDE_COLUMNS: Final = 100
+# A screen of few lines has so many slots and homes at least, however many there are.
+SLOTS_LEAST: Final = 3
+HOMES_LEAST: Final = 1
 SPARKS: Final = "▁▂▃▄▅▆▇█"
 MICRO: Final = 1_000_000
 
@@ -68,7 +73,8 @@ class LiveView:
     ) -> None:
         """Draw what has been seen of each region, and of the main chain if there is one."""
         if self._live is not None:
-            self._live.update(self.render(observed, tiers, processes), refresh=True)
+            size = self._live.console.size
+            self._live.update(self.render(observed, tiers, processes, size), refresh=True)
 
     def save(
         self,
@@ -89,15 +95,31 @@ class LiveView:
         observed: Sequence[Observations],
         tiers: MainObservations | None,
         processes: list[HomeProcess],
+        size: ConsoleDimensions | None = None,
     ) -> Group:
-        """Return the screen."""
-        parts: list[RenderableType] = [self._headline(observed)]
+        """Return the screen; no larger than `size`, if homes and slots can be left out for that."""
+        console = Console(width=size.width if size else PICTURE_COLUMNS, file=io.StringIO())
+        bar = BAR_CHARS if console.width >= WIDE_COLUMNS else BAR_CHARS // 2
+
+        def lines(part: RenderableType) -> int:
+            return len(console.render_lines(part))
+
+        head: list[RenderableType] = [self._headline(observed)]
         if tiers is not None:
-            parts.append(_regions(observed, tiers))
-        parts += [self._homes(seen, processes) for seen in observed]
+            head.append(_regions(observed, tiers))
+        foot = self._foot()
+        slots = homes = None
+        if size is not None:
+            # A terminal puts the cursor below the last line.
+            room = size.height - 1 - lines(foot) - sum(lines(part) for part in head)
+            most = max(len(seen.names) for seen in observed)
+            slots, homes = _fitting(
+                room, most, len(observed), len(observed[0].slots) if tiers is None else None
+            )
+        body: list[RenderableType] = [self._homes(seen, processes, bar, homes) for seen in observed]
         # Of several regions there is no room for the slots of each.
-        parts += [self._slots(seen) for seen in observed[:1] if tiers is None]
-        return Group(*parts, self._foot())
+        body += [self._slots(seen, slots) for seen in observed[:1] if tiers is None]
+        return Group(*head, *body, foot)
 
     def _headline(self, observed: Sequence[Observations]) -> Panel:
         alive = [seen.status[name] for seen in observed for name in seen.alive()]
@@ -121,8 +143,16 @@ class LiveView:
         chain_ids = dict.fromkeys(status["chain_id"] for status in alive)
         return Panel(text, title="Commonwatt", subtitle=", ".join(chain_ids))
 
-    def _homes(self, seen: Observations, processes: list[HomeProcess]) -> Table:
-        table = Table(expand=True, box=None, pad_edge=False, header_style="dim")
+    def _homes(
+        self, seen: Observations, processes: list[HomeProcess], bar: int, shown: int | None
+    ) -> Table:
+        table = Table(
+            expand=True,
+            box=None,
+            pad_edge=False,
+            header_style="dim",
+            padding=(0, 1) if bar == BAR_CHARS else (0, 1, 0, 0),
+        )
         for name, justify in (
             ("home", "left"),
             ("height", "right"),
@@ -136,23 +166,26 @@ class LiveView:
             ("saved", "right"),
             ("MiB", "right"),
         ):
-            table.add_column(name, justify=justify)  # type: ignore[arg-type]
+            table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
         restarts = {process.name: process.restarts for process in processes}
-        for name in seen.names:
+        for name in seen.names[:shown]:
             status = seen.status.get(name)
             if status is None or status["home"] is None:
                 table.add_row(Text(name, "dim"), Text("starting", "dim"))
                 continue
-            table.add_row(*_home_row(name, status, name in seen.up, restarts.get(name, 0)))
+            table.add_row(*_home_row(name, status, name in seen.up, restarts.get(name, 0), bar))
+        if shown is not None and shown < len(seen.names):
+            table.caption = f"and {len(seen.names) - shown} homes more"
+            table.caption_justify = "left"
         return table
 
-    def _slots(self, seen: Observations) -> Table:
+    def _slots(self, seen: Observations, shown: int | None) -> Table:
         table = Table(expand=True, box=None, pad_edge=False, header_style="dim")
         for title in ("slot", "bids", "asks", "trades", "kWh", "price", "grid", "tariff"):
-            table.add_column(title, justify="right")
+            table.add_column(title, justify="right", no_wrap=True)
         numbers = sorted(seen.slots)
         width = self._street.plan.slot_minutes * 60
-        for number in numbers[-SLOTS_SHOWN:]:
+        for number in numbers[-(SLOTS_SHOWN if shown is None else shown) :]:
             slot = seen.slots[number]
             at = datetime.fromtimestamp(number * width, UTC).astimezone(self._zone)
             low, high = slot["low_micro_per_kwh"] / MICRO, slot["high_micro_per_kwh"] / MICRO
@@ -174,6 +207,22 @@ class LiveView:
     def _foot(self) -> Text:
         where = f"dashboard {self._address}   " if self._address else ""
         return Text(f"{where}{self._street.directory}   Ctrl-C stops the street", "dim")
+
+
+def _fitting(room: int, homes: int, tables: int, slots: int | None) -> tuple[int, int | None]:
+    """Return how many slots and how many homes of each table fit into the lines there are.
+
+    None: all homes. Slots give way first, down to `SLOTS_LEAST`; None of them: they are not shown.
+    """
+    known = 0 if slots is None else min(slots, SLOTS_SHOWN)
+    # A title above each table, and below that of the slots how much was traded.
+    room -= tables + (0 if slots is None else 2)
+    over = room - tables * homes
+    if over >= 0:
+        return min(known, over), None
+    known = min(known, SLOTS_LEAST)
+    # A line of each table says how many are left out.
+    return known, max(HOMES_LEAST, (room - known) // tables - 1)
 
 
 def _regions(observed: Sequence[Observations], tiers: MainObservations) -> Table:
@@ -225,7 +274,9 @@ def _flows(flows: Mapping[tuple[int, int], int]) -> str:
     return ", ".join(shown) + (" …" if len(largest) > FLOWS_SHOWN else "")
 
 
-def _home_row(name: str, status: dict[str, Any], up: bool, restarts: int) -> list[Text | str]:
+def _home_row(
+    name: str, status: dict[str, Any], up: bool, restarts: int, bar: int
+) -> list[Text | str]:
     home = status["home"]
     title = Text(name, "bold" if status["authority"] is not None else "")
     if status["authority"] is not None:
@@ -242,7 +293,7 @@ def _home_row(name: str, status: dict[str, Any], up: bool, restarts: int) -> lis
         str(len(status["peers"])),
         f"{home['load_wh']}",
         f"{home['pv_wh']}" if home["pv_wh"] else "",
-        _battery(home["stored_wh"], home["battery_wh"]),
+        _battery(home["stored_wh"], home["battery_wh"], bar),
         f"{home['bought_wh'] / 1000:.2f}",
         f"{home['sold_wh'] / 1000:.2f}",
         f"{home['total_micro'] / MICRO:.2f}",
@@ -251,13 +302,13 @@ def _home_row(name: str, status: dict[str, Any], up: bool, restarts: int) -> lis
     ]
 
 
-def _battery(stored_wh: int, capacity_wh: int) -> Text:
+def _battery(stored_wh: int, capacity_wh: int, bar: int) -> Text:
     if not capacity_wh:
         return Text("")
     share = min(max(stored_wh / capacity_wh, 0.0), 1.0)
-    full = round(share * BAR_CHARS)
+    full = round(share * bar)
     text = Text("█" * full, "green" if share > 0.25 else "yellow")
-    text.append("░" * (BAR_CHARS - full), "dim")
+    text.append("░" * (bar - full), "dim")
     return text.append(f" {share * 100:3.0f} %")
 
 

@@ -18,6 +18,7 @@ from node.api.control import ask
 from node.config import WebSection, load_config
 from node.errors import ControlError
 from node.genesis import read_genesis
+from node.lock import held_by
 from node.setup import CONFIG_NAME, DATA_NAME, GENESIS_NAME
 from testnet.lines import Lines, end_line
 from testnet.live import LiveView
@@ -75,6 +76,7 @@ async def up(options: Options) -> int:
         if directory is None:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="commonwatt-")))
         street = _prepare(options, directory)
+        refuse_running(street)
         for note in street.notes:
             say(note)
         names = [*street.names, *neutral_names(street.plan)]
@@ -124,6 +126,17 @@ def is_free(listen: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def refuse_running(street: Street) -> None:
+    """Raise `StreetError` if a home of the street runs: two streets would answer as one."""
+    for name in (*street.names, *neutral_names(street.plan)):
+        holder = held_by(street.home(name) / DATA_NAME)
+        if holder is not None:
+            raise StreetError(
+                f"{street.directory} runs already ({name} is process {holder}). Stop it first, by "
+                "Ctrl-C where it was started, or give this one another directory by --dir"
+            )
 
 
 def _prepare(options: Options, directory: Path) -> Street:

@@ -377,6 +377,8 @@ class FlexibleLoads:
         if isinstance(load, Deferrable):
             return DeviceState(own, taken_wh, begun_ms)
         stored_uwh = self._arrived_uwh(load, state, span) + wh * load.charge_ppm
+        # A real one's losses are its own: what its meter says may come to more than it holds.
+        stored_uwh = min(stored_uwh, load.capacity_wh * MICRO)
         return DeviceState(own, taken_wh, begun_ms, stored_uwh, self._said(load, state, edges))
 
     # -- a car's owner -----------------------------------------------------------------------

@@ -34,7 +34,7 @@ class Faults:
         self._last_ms: dict[str, int] = {}
 
     def note(self, channel: str, kind: str, starts_ms: IntArray) -> None:
-        """Note the steps at which a channel (`load`, `pv`, `battery`, `tariff`) has a fault."""
+        """Note the steps at which a channel (`load`, `tariff`, a device by name) has a fault."""
         key = f"{channel}_{kind}"
         last_ms = self._last_ms.get(key)
         fresh = starts_ms if last_ms is None else starts_ms[starts_ms > last_ms]
@@ -56,7 +56,7 @@ class Faults:
         """Return what was found so far as plain data, by channel and kind; `last_ms` is UTC."""
         found: list[dict[str, str | int]] = []
         for key in sorted(self.counts):
-            channel, kind = key.split("_", 1)
+            channel, kind = key.rsplit("_", 1)
             found.append(
                 {
                     "channel": channel,

@@ -9,15 +9,16 @@ reading is not later than the last one's, a clock was put back: it is left out u
 up. Neither is energy, and counting goes on from there.
 
 A battery's power is heard beside, charging positive, and its state of charge; neither is part of
-what a home takes or makes.
+what a home takes or makes. So are loads that can be moved, each by its name, which may have passed
+the load's meter as well.
 """
 
 import math
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, TypeAlias, get_args
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -27,8 +28,9 @@ from hems.sensors import POWER_KW_MAX
 from hems.sources.base import MICRO, Measurements, check_window
 from hems.sources.checked import Faults
 
-Channel: TypeAlias = Literal["load", "pv", "battery"]
-CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)
+# One of these, or a load's name.
+Channel: TypeAlias = str
+CHANNELS: Final[tuple[Channel, ...]] = ("load", "pv", "battery")
 
 BIN_MS: Final = 300_000
 COVERED_MIN: Final = 0.9
@@ -84,6 +86,10 @@ class LiveSource:
         So long a power holds, and so far two readings of a register may be apart. [ms]
     faults : Faults, optional
         Where readings that are none are counted.
+    devices : collection of str
+        The movable loads that have meters of their own.
+    in_load : collection of str
+        Those of them that the load's meter measures as well: theirs is taken off.
 
     Raises
     ------
@@ -92,10 +98,18 @@ class LiveSource:
     """
 
     def __init__(
-        self, path: Path, has_pv: bool, stale_ms: int, faults: Faults | None = None
+        self,
+        path: Path,
+        has_pv: bool,
+        stale_ms: int,
+        faults: Faults | None = None,
+        devices: Collection[str] = (),
+        in_load: Collection[str] = (),
     ) -> None:
-        self._has_pv = has_pv
-        self._stale_ms = stale_ms
+        self.has_pv = has_pv
+        self._channels = (*CHANNELS, *devices)
+        self.in_load = tuple(in_load)
+        self.stale_ms = stale_ms
         self._lock = threading.Lock()
         self._unsaved: dict[tuple[Channel, int], _Bin] = {}
         self._powers: dict[Channel, Heard] = {}
@@ -148,7 +162,7 @@ class LiveSource:
                 self.note(channel, "reset", at_ms)
             elif used_wh * HOUR_MS > POWER_W_MAX * elapsed_ms:
                 self.note(channel, "jump", at_ms)
-            elif elapsed_ms > self._stale_ms:
+            elif elapsed_ms > self.stale_ms:
                 self.note(channel, "silence", at_ms)
             else:
                 self._add(channel, last.at_ms, at_ms, used_wh)
@@ -163,14 +177,18 @@ class LiveSource:
 
     def soc(self, at_ms: int) -> float | None:
         """Return the state of charge that was heard last, None if that is too long ago."""
-        if self._soc is None or not 0 <= at_ms - self._soc[0] <= self._stale_ms:
+        if self._soc is None or not 0 <= at_ms - self._soc[0] <= self.stale_ms:
             return None
         return self._soc[1]
 
     def battery_wh(self, start_ms: int, end_ms: int) -> int | None:
         """Return what a battery took in whole bins, discharging negative; None: not known. [Wh]"""
+        return self.taken_wh("battery", start_ms, end_ms)
+
+    def taken_wh(self, channel: Channel, start_ms: int, end_ms: int) -> int | None:
+        """Return what passed a meter in whole bins; None: not known. [Wh]"""
         with self._lock:
-            energy_wh, known = self._steps("battery", start_ms, end_ms, 1)
+            energy_wh, known = self._steps(channel, start_ms, end_ms, 1)
         return int(energy_wh[0]) if known[0] else None
 
     def note(self, channel: Channel, kind: str, at_ms: int) -> None:
@@ -184,12 +202,12 @@ class LiveSource:
     def is_stale(self, channel: Channel, at_ms: int) -> bool:
         """Tell whether a channel has said nothing for too long."""
         last = self._powers.get(channel)
-        return last is None or at_ms - last.at_ms > self._stale_ms
+        return last is None or at_ms - last.at_ms > self.stale_ms
 
     def awaits(self, until_ms: int, now_ms: int) -> bool:
         """Tell whether a register may yet say what was used before a moment."""
         return any(
-            last.at_ms < until_ms and now_ms - last.at_ms <= self._stale_ms
+            last.at_ms < until_ms and now_ms - last.at_ms <= self.stale_ms
             for last in self._counters.values()
         )
 
@@ -209,7 +227,11 @@ class LiveSource:
             )
         with self._lock:
             load_wh, known = self._steps("load", start_ms, end_ms, steps)
-            if not self._has_pv:
+            for name in self.in_load:
+                # Where it was not heard, what it took stays part of the load.
+                device_wh, heard = self._steps(name, start_ms, end_ms, steps)
+                load_wh = np.maximum(load_wh - np.where(heard, device_wh, 0), 0)
+            if not self.has_pv:
                 return Measurements(load_wh, np.zeros(steps, np.int64), known)
             pv_wh, pv_known = self._steps("pv", start_ms, end_ms, steps)
         both = known & pv_known
@@ -223,7 +245,7 @@ class LiveSource:
 
     def _held(self, last: Heard, until_ms: int) -> tuple[int, int, float]:
         """Return from when to when a power holds, no longer than it is fresh, and its energy."""
-        end_ms = max(last.at_ms, min(until_ms, last.at_ms + self._stale_ms))
+        end_ms = max(last.at_ms, min(until_ms, last.at_ms + self.stale_ms))
         return last.at_ms, end_ms, last.power_w * (end_ms - last.at_ms) / HOUR_MS
 
     def _add(self, channel: Channel, start_ms: int, end_ms: int, energy_wh: float) -> None:
@@ -247,7 +269,7 @@ class LiveSource:
         with self._file:
             self._file.execute("BEGIN")
             self._file.executemany("INSERT OR REPLACE INTO energy VALUES (?, ?, ?, ?)", rows)
-            for channel in CHANNELS:
+            for channel in self._channels:
                 self._file.execute(
                     "DELETE FROM energy WHERE channel = ? AND at_ms < ?", (channel, oldest_ms)
                 )

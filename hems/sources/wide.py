@@ -140,7 +140,10 @@ class _Reader:
     def _columns(self, header: list[str]) -> list[_Column]:
         titles = [title.strip() for title in header]
         if len(titles) < 2 or len(titles) > COLUMNS_MAX:
-            raise self._error(f"a time and 1 to {COLUMNS_MAX - 1} homes, not {len(titles)} columns")
+            raise self._error(
+                f"the first line names a column `time` and one for each of 1 to {COLUMNS_MAX - 1} "
+                f"homes, with a comma between; here are {len(titles)} columns"
+            )
         columns = []
         seen = {titles[0]}
         for place, title in enumerate(titles[1:], start=2):

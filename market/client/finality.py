@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from market.client.queries import Query
+from market.client.queries import Query, slot_summary
 
 REGIONAL: Final = "regional"
 ANCHORED: Final = "anchored"
@@ -41,7 +41,7 @@ def finality_of_slot(own: Query, main: Query | None, region: int, slot: int) -> 
         Asks the region's contracts.
     main : callable or None
         Asks the main chain's; None where it is not kept: then the region says what it has been
-        shown of it, of the slots in its last 64 records, and never that anything is audited.
+        shown of it, and never that anything is audited.
     region : int
         The region's number.
 
@@ -61,10 +61,20 @@ def finality_of_slot(own: Query, main: Query | None, region: int, slot: int) -> 
 
 
 def _record_of(own: Query, slot: int) -> int:
-    """Return the number of the region's record that settles a slot, 0 if none that is kept does."""
+    """Return the number of the region's record that settles a slot, 0 if none does.
+
+    Slots stay longer than records do: of one that an older record settles it is the last of those
+    that are forgotten, which is anchored no earlier.
+    """
     last = own("export", "closed", {})["number"]
-    for number in range(last, max(last - RECORDS_KEPT, 0), -1):
+    forgotten = max(last - RECORDS_KEPT, 0)
+    known: list[int] = []
+    for number in range(last, forgotten, -1):
         record = own("export", "record", {"number": number})
-        if record is not None and any(row[0] == slot for row in record[_SLOTS]):
+        slots = [] if record is None else [row[0] for row in record[_SLOTS]]
+        if slot in slots:
             return number
-    return 0
+        known += slots
+    # What is newer than those is settled and in no record yet.
+    is_older = forgotten > 0 and slot < min(known, default=0)
+    return forgotten if is_older and slot_summary(own, slot).status == "settled" else 0

@@ -429,7 +429,7 @@ def slot_summary(query: Query, slot: int) -> SlotSummary:
 
 
 def settled_slots(query: Query, count: int) -> list[int]:
-    """Return the last settled slots that are still kept, newest last."""
+    """Return the last slots settled of those still kept, in the order of their settlement."""
     return typed(query("settlement", "settled", {"count": count}), list[int])
 
 

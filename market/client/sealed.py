@@ -1,6 +1,7 @@
 """Sealed orders (`contracts/sealed.star`): what is committed to, its digest, what reveals it."""
 
 import hashlib
+from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 
 import msgspec
@@ -33,7 +34,7 @@ class Commitment(msgspec.Struct, frozen=True):
 
 
 def digest_of(slot: int, address: str, orders: Sequence[SealedOrder], salt: bytes) -> str:
-    """Return the digest of a home's orders in a slot, in hexadecimal.
+    """Return the digest of a home's orders in a slot, in base64url without padding.
 
     Parameters
     ----------
@@ -47,12 +48,17 @@ def digest_of(slot: int, address: str, orders: Sequence[SealedOrder], salt: byte
     """
     if len(salt) != SALT_BYTES:
         raise ValueError(f"a salt has {SALT_BYTES} bytes, not {len(salt)}")
-    parts = [DOMAIN, str(slot), address, salt.hex()]
+    parts = [DOMAIN, str(slot), address, base64url(salt)]
     for order in orders:
         terms = order.terms
         limits = f"{terms.get('expires_ms', 0)} {terms.get('green', 0):d} {terms.get('partner', 0)}"
         parts.append(f"{order.side} {order.energy_wh} {order.price_micro_per_kwh} {limits}")
-    return hashlib.sha256("/".join(parts).encode()).hexdigest()
+    return base64url(hashlib.sha256("/".join(parts).encode()).digest())
+
+
+def base64url(data: bytes) -> str:
+    """Return bytes as the contract has them: RFC 4648, section 5, without padding."""
+    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
 def margin_of(energy_wh: int, tariff_micro_per_kwh: int, margin_percent: int) -> int:
@@ -72,7 +78,7 @@ def reveal_order(slot: int, orders: Sequence[SealedOrder], salt: bytes) -> Call:
         [order.side, order.energy_wh, order.price_micro_per_kwh, dict(order.terms)]
         for order in orders
     ]
-    return Call("sealed", "reveal_order", {"slot": slot, "orders": rows, "salt": salt.hex()})
+    return Call("sealed", "reveal_order", {"slot": slot, "orders": rows, "salt": base64url(salt)})
 
 
 def withdraw_commitment(slot: int) -> Call:

@@ -26,7 +26,9 @@ ALL: Final = (
     *(name for name in MAIN_CONTRACTS if name not in CONTRACTS),
 )
 
-LIBRARIES: Final = ("matching", "feeder", "sharing", "book", "rounds", "suggested", "residual")
+LIBRARIES: Final = (
+    "homes", "matching", "feeder", "sharing", "book", "rounds", "suggested", "residual",
+)  # fmt: skip
 
 
 def source(name: str) -> str:

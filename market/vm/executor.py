@@ -9,6 +9,7 @@ Libraries are named too: a contract that is deployed takes the text its library 
 it, by its hash.
 """
 
+import functools
 import hashlib
 import threading
 from collections.abc import Callable, Mapping
@@ -24,13 +25,15 @@ from market.vm.journal import Journal, State
 from market.vm.scan import SOURCE_CHARS_MAX
 from wire.codec import Plain, decode, decode_plain, encode
 
-VM_VERSION: Final = 1
+VM_VERSION: Final = 2
 CONTRACTS_MAX: Final = 64
 LIBRARIES_MAX: Final = 32
 # Loaded code is kept for what is deployed, apart from what was loaded on trial: texts that come to
 # nothing must not push out those in use.
 LOADED_MAX: Final = 2 * CONTRACTS_MAX
 TRIALS_MAX: Final = 16
+# Of all chains in this process: every block asks what contracts there are.
+INSTANCES_KEPT_MAX: Final = 512
 CODE_PREFIX: Final = "vm/code/"
 INSTANCE_PREFIX: Final = "vm/instance/"
 LIBRARY_PREFIX: Final = "vm/library/"
@@ -227,7 +230,8 @@ class Executor:
 
     def check_arguments(self, contract: str, entry: str, export: Export, names: object) -> None:
         """Raise `Rejected` unless exactly the entry's arguments are given."""
-        if not isinstance(names, Mapping) or names.keys() != set(export.params):
+        # Most often a dict: asking whether it is a Mapping costs more than all else here.
+        if not isinstance(names, (dict, Mapping)) or names.keys() != export.names:
             wanted = ", ".join(export.params) or "nothing"
             raise Rejected("bad_arguments", f"{contract}.{entry} takes {wanted}")
 
@@ -380,6 +384,7 @@ def code(source: Source, name: str, code_hash: str) -> Code:
     return _stored(source, name, code_hash)
 
 
+@functools.lru_cache(maxsize=INSTANCES_KEPT_MAX)
 def _instance(name: str, record: bytes) -> Instance:
     row = decode_plain(record, _RECORD_BYTES_MAX)
     return Instance(name, row["code"], row["order"])

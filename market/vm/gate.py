@@ -53,6 +53,11 @@ class Export(NamedTuple):
     kind: str  # "execute", "query", "internal" or "hook"
     params: tuple[str, ...]
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of its arguments, in no order."""
+        return _names(self.params)
+
 
 class Library(NamedTuple):
     """A library's text that passed the gate; `text` is its guarded form."""
@@ -100,6 +105,11 @@ class _Parsed(NamedTuple):
     tree: ast.Module
     functions: Mapping[str, ast.FunctionDef]
     constants: frozenset[str]
+
+
+@functools.cache
+def _names(params: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(params)
 
 
 def fingerprint() -> str:

@@ -36,6 +36,10 @@ NAME_CHARS_MAX: Final = 64
 MESSAGE_CHARS_MAX: Final = 300
 BORDER_CHARS_MAX: Final = 32 * 1_048_576
 BATCH_MAX: Final = 65_536
+# How a key begins that another contract keeps: `/registry/home/ADDRESS`. It can be read.
+FOREIGN_MARK: Final = "/"
+# What the machine keeps is no contract's; and witnesses have leaves of folders, no state has them.
+NO_CONTRACTS: Final = ("/vm/", "/chain/", "//")
 TEXTS_KEPT_MAX: Final = 4_096
 TEXT_KEPT_BYTES_MAX: Final = 1_024
 # Of more values at once the kept texts would push each other out.
@@ -209,8 +213,8 @@ class Host:
     # -- for contracts
     @_kept
     def kv_get(self, key: str) -> str:
-        """Return the value at `key` as JSON text, `null` if there is none."""
-        data = self.journal.get(self._key(key))
+        """Return the value at `key`, maybe another contract's, as JSON text; `null` if none."""
+        data = self.journal.get(self._key_to_read(key))
         if data is None:
             self.meter.charge(COST["kv_get"])
             return "null"
@@ -226,7 +230,7 @@ class Host:
         except msgspec.MsgspecError:
             raise Fault("bad_key", "a list of text keys is needed") from None
         self._batch(len(names))
-        found = [self.journal.get(self._key(name)) for name in names]
+        found = [self.journal.get(self._key_to_read(name)) for name in names]
         return self._rows(found)
 
     @_kept
@@ -341,7 +345,17 @@ class Host:
     def _key(self, key: str) -> str:
         if type(key) is not str or not 0 < len(key) <= KEY_CHARS_MAX or not key.isascii():
             raise Fault("bad_key", f"a key is 1 to {KEY_CHARS_MAX} ASCII characters")
+        if key[0] == FOREIGN_MARK:
+            raise Fault("bad_key", f"what another contract keeps, {key}, is only read, by its key")
         return self._prefix + key
+
+    def _key_to_read(self, key: str) -> str:
+        if type(key) is not str or key[:1] != FOREIGN_MARK:
+            return self._key(key)
+        is_plain = 1 < len(key) <= KEY_CHARS_MAX and key.isascii()
+        if not is_plain or key.startswith(NO_CONTRACTS):
+            raise Fault("bad_key", "another contract's key is read by /CONTRACT/KEY")
+        return key[1:]
 
     def _keys(self, folder: str) -> list[str]:
         if type(folder) is not str or (folder and not folder.endswith("/")):

@@ -120,9 +120,9 @@ class Answers:
         return [one.registration().args for one in self._doorkeeper.waiting()]
 
     async def slots(self, question: Mapping[str, Any]) -> Any:
-        """Summaries of the last settled slots."""
+        """Summaries of the slots that were settled last, by their times."""
         count = integer(question, "count", 1, SLOTS_MAX)
-        numbers = client.settled_slots(self._app.query, count)
+        numbers = sorted(client.settled_slots(self._app.query, count))
         return [client.slot_summary(self._app.query, number) for number in numbers]
 
     async def slot(self, question: Mapping[str, Any]) -> Any:

@@ -160,15 +160,16 @@ async def _end_of(tx_id: bytes, data: Path, valid_ms: int) -> dict[str, Any] | C
         await asyncio.sleep(POLL_S)
 
 
-async def overview(config: Config) -> dict[str, Any]:
+async def overview(data: Path) -> dict[str, Any]:
     """Return the present epoch, all who have a bond, parameters and proposals, as plain maps.
+
+    They are those of the chain of the node whose data directory this is.
 
     Raises
     ------
     ControlError
         The node does not answer.
     """
-    data = config.path(config.node.data)
     found = {}
     for name, entry in (
         ("epoch", "authorities"),

@@ -70,7 +70,7 @@ class Views:
     def book(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """The orders of one slot, or of those whose gate is open: bids and asks, best first."""
         self._need(MECHANISMS_WITH_ORDERS, "orders", "market requests")
-        asked = _integer(question, "slot", 0, SLOT_MAX)
+        asked = self._asked_slot(question)
         opened = [asked] if asked is not None else client.open_slots(self._query)
         names = self._names()
         slots = []
@@ -90,7 +90,7 @@ class Views:
 
     def trades(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """A slot's rounds and trades; of the last that may have any if none is named."""
-        asked = _integer(question, "slot", 0, SLOT_MAX)
+        asked = self._asked_slot(question)
         slot = self._last_slot() if asked is None else asked
         names = self._names()
         found = client.trades_of_slot(self._query, slot)
@@ -303,6 +303,19 @@ class Views:
             return closed
         return next(iter(client.settled_slots(self._query, 1)), closed)
 
+    def _first_slot(self) -> int:
+        """The slot in which the market began."""
+        return self._app.clock.slot_at(self._app.clock.genesis_ms)
+
+    def _asked_slot(self, question: Mapping[str, Any]) -> int | None:
+        """The slot that a question names, if it names one. Raises `UnknownError`."""
+        slot = _integer(question, "slot", 0, SLOT_MAX)
+        if slot is not None and slot < self._first_slot():
+            raise UnknownError(
+                f"slot {slot} was before this market, whose first is {self._first_slot()}"
+            )
+        return slot
+
     def _at(self) -> dict[str, Any]:
         clock, time_ms = self._app.clock, self._app.time_ms
         return {
@@ -311,6 +324,7 @@ class Views:
             "market_ms": clock.market_ms(time_ms),
             "market_time": self._local(clock.market_ms(time_ms)),
             "slot": clock.slot_at(time_ms),
+            "first_slot": self._first_slot(),
             "mechanism": self._app.params.mechanism,
             "currency": self._app.params.currency,
         }

@@ -192,6 +192,8 @@ async def _admit(
     while True:
         try:
             asking = await applications(config)
+            if not asking and not addresses and not watch and not as_json:
+                typer.echo("nobody asks to be registered at this node")
             unknown = wanted - {one["address"] for one in asking}
             if unknown and not watch:
                 raise ControlError(f"{min(unknown)} does not ask at this node to be registered")

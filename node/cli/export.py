@@ -118,7 +118,11 @@ def _export(
         sys.stdout.buffer.write(data)
         return
     try:
-        replace_file(out, data)
+        if out.exists() and not out.is_file():
+            # A pipe or a device is written to, and stays what it is.
+            out.write_bytes(data)
+        else:
+            replace_file(out, data)
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written ({error.strerror})") from None
     typer.echo(f"{out}: {len(rows)} {kind} as of block {book.height}")

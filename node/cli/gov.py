@@ -7,12 +7,24 @@ from typing import Annotated, Any
 
 import typer
 
-from node.cli.options import CONFIG, ConfigOption, JsonOption, print_json, settings
+from node.cli.options import (
+    CONFIG,
+    ConfigOption,
+    JsonOption,
+    data_of,
+    decide_on_main,
+    main_data_of,
+    print_json,
+    settings,
+)
 
 gov_app = typer.Typer(
     help="Who decides blocks, and by which parameters: proposals and votes of the authorities.",
     no_args_is_help=True,
 )
+MainOption = Annotated[
+    bool, typer.Option("--main", help="On the main chain that this node keeps, not its region.")
+]
 
 
 class Action(StrEnum):
@@ -29,13 +41,14 @@ def gov_propose(
     subject: Annotated[str, typer.Argument(help="The authority's address, or the parameter.")],
     value: Annotated[int | None, typer.Argument(help="The parameter's new value.")] = None,
     blocks: Annotated[int, typer.Option(help="How many blocks it may be voted on.")] = 1_000,
+    main: MainOption = False,
     config: ConfigOption = CONFIG,
     as_json: JsonOption = False,
 ) -> None:
     """Propose a change of the authorities or of a parameter, and vote for it."""
     from node.api.governor import proposal
 
-    done = _govern(config, proposal(action.value, subject, value, blocks))
+    done = _govern(config, main, proposal(action.value, subject, value, blocks))
     number = next(data["number"] for _, name, data in done["events"] if name == "proposed")
     print_done(done, as_json, f"proposal {number} is open, you voted for it")
 
@@ -44,48 +57,58 @@ def gov_propose(
 def gov_vote(
     number: Annotated[int, typer.Argument(help="The proposal's number.")],
     approve: Annotated[bool, typer.Option("--yes/--no", help="For it, or against.")] = True,
+    main: MainOption = False,
     config: ConfigOption = CONFIG,
     as_json: JsonOption = False,
 ) -> None:
     """Vote on a proposal, once."""
     from node.api.governor import vote
 
-    done = _govern(config, vote(number, approve))
+    done = _govern(config, main, vote(number, approve))
     ends = [name for _, name, _ in done["events"] if name in ("passed", "rejected")]
     print_done(done, as_json, f"proposal {number} is {ends[0] if ends else 'still open'}")
 
 
 @gov_app.command("stand")
-def gov_stand(config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
+def gov_stand(
+    main: MainOption = False, config: ConfigOption = CONFIG, as_json: JsonOption = False
+) -> None:
     """Put up this home's bond and stand for a seat; an authority then proposes to add it."""
     from node.api.governor import stand
 
-    print_done(_govern(config, stand()), as_json, "this home stands for a seat")
+    print_done(_govern(config, main, stand()), as_json, "this home stands for a seat")
 
 
 @gov_app.command("step-down")
-def gov_step_down(config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
+def gov_step_down(
+    main: MainOption = False, config: ConfigOption = CONFIG, as_json: JsonOption = False
+) -> None:
     """Stand for a seat no longer, and get the bond back."""
     from node.api.governor import step_down
 
-    print_done(_govern(config, step_down()), as_json, "this home stands for no seat")
+    print_done(_govern(config, main, step_down()), as_json, "this home stands for no seat")
 
 
 @gov_app.command("list")
-def gov_list(config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
+def gov_list(
+    main: MainOption = False, config: ConfigOption = CONFIG, as_json: JsonOption = False
+) -> None:
     """Show the authorities, the parameters and the proposals."""
     from node.api.governor import overview
 
-    found = asyncio.run(overview(settings(config)))
+    data = main_data_of(config, None) if main else data_of(config, None)
+    found = asyncio.run(overview(data))
     if as_json:
         print_json(found)
     else:
         _print_overview(found)
 
 
-def _govern(config: Path, call: Any) -> dict[str, Any]:
+def _govern(config: Path, main: bool, call: Any) -> dict[str, Any]:
     from node.api.governor import decide
 
+    if main:
+        return decide_on_main(config, None, call, None)
     return asyncio.run(decide(settings(config), call))
 
 

@@ -304,6 +304,10 @@ def _print_status(answer: dict[str, Any]) -> None:
         f"  chain    height {answer['height']}, {answer['behind']} behind, "
         f"{len(answer['peers'])} peers, {answer['mempool']} waiting"
     )
+    if answer.get("catching_up") is not None:
+        from node.catching_up import Progress
+
+        typer.echo(f"  catching up: {Progress(**answer['catching_up']).words()}")
     finality = answer["finality_ms"]
     if finality["count"]:
         typer.echo(f"  finality p50 {finality['p50']:.0f} ms, p95 {finality['p95']:.0f} ms")

@@ -1,6 +1,7 @@
 """What the groups of commands share: options, whom to ask, how to print."""
 
 import asyncio
+import errno
 import json
 import os
 from pathlib import Path
@@ -45,14 +46,26 @@ def data_of(config: Path, node: Path | None) -> Path:
 
 
 def main_data_of(config: Path, node: Path | None) -> Path:
-    """Return the data directory of a node on the main chain: the named one, or one's own."""
+    """Return the data directory of a node on the main chain: the named one, or one's own.
+
+    Raises `ConfigError` for a home that keeps no main chain.
+    """
+    from node.errors import ConfigError
+    from node.genesis import read_genesis
     from node.setup import MAIN_NAME
 
     if node is not None:
         return node
     own = settings(config)
     data = own.path(own.node.data)
-    return data / MAIN_NAME if own.main is not None else data
+    if own.main is not None:
+        return data / MAIN_NAME
+    if read_genesis(own.path(own.node.genesis)).market.main is None:
+        raise ConfigError(
+            f"{config}: this home keeps no main chain; take the settings of one that does, such as "
+            "an authority's of the region"
+        )
+    return data
 
 
 def decide_on_main(
@@ -71,6 +84,20 @@ def own_address(config: Path) -> str:
     from node.setup import own_address as address_of
 
     return address_of(settings(config))
+
+
+def file_words(error: OSError) -> str:
+    """Say which file cannot be used, why, and what would help."""
+    helps = {
+        errno.ENOSPC: "make room there, or use a directory on another disk",
+        errno.EACCES: "run this as who owns it, or use a directory of your own",
+        errno.EPERM: "run this as who owns it, or use a directory of your own",
+        errno.EROFS: "use a directory that can be written",
+        errno.ENOTDIR: "it has to be a directory",
+    }
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    help_ = helps.get(error.errno or 0)
+    return f"{what}; {help_}" if help_ else what
 
 
 def print_json(value: Any) -> None:

@@ -70,6 +70,10 @@ class Book:
         """A home's account."""
         return self._homes[number].address
 
+    def meters(self) -> dict[int, str]:
+        """Return the addresses of the homes' meters, by home."""
+        return {number: home.meter for number, home in self._homes.items()}
+
     def number_of(self, home: str) -> int:
         """Return the number of a home that is named by its name or account.
 
@@ -95,7 +99,8 @@ class Book:
         if not newest:
             return []
         value = self._app.value(client.SETTLED_KEY)
-        kept = newest if value is None else client.read_settled(value)
+        # The chain has them as they were settled, which is not always the order of their times.
+        kept = sorted(newest if value is None else client.read_settled(value))
         return [slot for slot in kept if days.has(self.local(slot).date())]
 
     def local(self, slot: int) -> datetime.datetime:

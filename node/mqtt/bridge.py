@@ -20,9 +20,17 @@ from market.errors import QueryError
 from node.errors import ConfigError
 from node.household import Household
 from node.mqtt.commands import Commands
+from node.mqtt.devices import DeviceListener
 from node.mqtt.discovery import OFFLINE, ONLINE, Topics, announcements
 from node.mqtt.payload import PayloadError, number_of
-from node.mqtt.settings import COUNTERS, POWERS, BatteryMeter, Meter, MqttSection
+from node.mqtt.settings import (
+    COUNTERS,
+    POWERS,
+    BatteryMeter,
+    DeviceMeter,
+    Meter,
+    MqttSection,
+)
 from node.secret import read_secret
 
 log = logging.getLogger("commonwatt.mqtt")
@@ -82,16 +90,19 @@ class Bridge:
         if settings.password_file:
             self._password = read_secret(directory / settings.password_file, "password")
         self._tls = _tls(settings, directory)
-        self._meters: list[tuple[Channel, Meter | BatteryMeter]] = []
+        self._meters: list[tuple[Channel, Meter | BatteryMeter | DeviceMeter]] = []
         self._battery = settings.battery if source is not None else None
+        self._devices = DeviceListener({}, household.devices, None)
         if source is not None:
-            named: list[tuple[Channel, Meter | BatteryMeter | None]] = [
+            named: list[tuple[Channel, Meter | BatteryMeter | DeviceMeter | None]] = [
                 ("load", settings.load),
                 ("pv", settings.pv),
                 ("battery", settings.battery),
+                *settings.devices.items(),
             ]
+            self._devices = DeviceListener(settings.devices, household.devices, source)
             self._meters = [(channel, meter) for channel, meter in named if meter is not None]
-        self.commands = Commands(at, household, settings.stale_s)
+        self.commands = Commands(at, household, settings.stale_s, market_ms=market_ms)
         self.is_connected = False
         self._wake = asyncio.Event()
 
@@ -152,12 +163,13 @@ class Bridge:
         heard = {meter.topic for _, meter in self._meters} | self.commands.topics
         if self._battery is not None:
             heard.add(self._battery.soc_topic)
+        heard |= self._devices.topics
         for topic in heard:
             await client.subscribe(topic, qos=1)
         if self._settings.discovery:
-            battery = self._household.battery.rated
+            battery, loads = self._household.battery.rated, self._household.devices.loads
             for topic, config in announcements(
-                self._settings.discovery, self._at, *self._announced, battery
+                self._settings.discovery, self._at, *self._announced, battery, loads
             ):
                 await client.publish(topic, config, qos=1, retain=True)
         await client.publish(self._at.availability, ONLINE, qos=1, retain=True)
@@ -201,6 +213,8 @@ class Bridge:
             self._wake.set()
         if self._battery is not None and self._battery.soc_topic == topic:
             self._heard_soc(self._source, payload, self._battery.soc_field, now_ms)
+        if self._devices.heard(topic, payload, now_ms):
+            self._wake.set()
 
     def _heard_soc(self, source: LiveSource, payload: object, field: str, now_ms: int) -> None:
         try:
@@ -225,6 +239,8 @@ class Bridge:
             if setpoint_w is not None:
                 # Not kept by the broker: an inverter that comes back later asks nobody's past.
                 await client.publish(self._at.setpoint, str(setpoint_w), qos=1)
+            for topic, asked in self._devices.asked(self._at, self._market_ms()):
+                await client.publish(topic, asked, qos=1)
             _obey_cancellation()
             await asyncio.sleep(TELL_EVERY_S)
             with contextlib.suppress(TimeoutError):
@@ -259,11 +275,17 @@ class Bridge:
             return {}
         now_ms, found = self._market_ms(), dict[str, Any]()
         stale = []
+        if self._devices.meters:
+            found["devices"] = self._devices.state(now_ms)
         for channel, _ in self._meters:
             last = self._source.last(channel)
             is_stale = last is None or self._source.is_stale(channel, now_ms)
             if channel == "battery":
                 is_stale |= self._source.soc(now_ms) is None
+            if channel in self._devices.meters:
+                is_stale |= not self._devices.is_believed(channel, now_ms)
+                stale += [channel] if is_stale else []
+                continue
             stale += [channel] if is_stale else []
             found[f"{channel}_w"] = None if last is None or is_stale else round(last.power_w)
         return found | {"readings": f"stale: {', '.join(stale)}" if stale else "ok"}

@@ -1,12 +1,13 @@
-"""What may be commanded through a broker: trading, a power for the battery, its reserve.
+"""What may be commanded through a broker: trading, the battery's power and reserve, a car's power.
 
 A command is obeyed as it comes or not at all: what the broker has kept, what says it was sent too
-long ago, what is out of the battery's range and what is no command is refused and counted.
+long ago, what is out of range and what is no command is refused and counted.
 """
 
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Final
 
 import msgspec
@@ -30,9 +31,9 @@ class CommandError(ValueError):
 
 
 class SetPoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A command for the battery.
+    """A command for the battery, or for a movable load.
 
-    power_w : charging positive [W]
+    power_w : what it shall take; of a battery charging positive [W]
     minutes : for so long; then the plan is followed again
     at : when it was sent, seconds since 1970; left out: now
     """
@@ -53,6 +54,8 @@ class Commands:
         A command that was sent longer ago is not obeyed.
     now_s : callable
         Real time, since 1970. [s]
+    market_ms : callable
+        The market's time, which is that of devices. [ms]
     """
 
     def __init__(
@@ -61,15 +64,19 @@ class Commands:
         household: Household,
         stale_s: float,
         now_s: Callable[[], float] = time.time,
+        market_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._household = household
         self._stale_s = stale_s
         self._now_s = now_s
-        self._obey = {
+        self._market_ms = market_ms
+        self._obey: dict[str, Callable[[object], None]] = {
             at.trading_set: self._trade,
             at.battery_set: self._battery,
             at.reserve_set: self._reserve,
         }
+        for name in household.devices.commandable:
+            self._obey[at.device(name, "set")] = partial(self._device, name)
         # Commands that were none; the first is logged for all.
         self.refused = 0
 
@@ -100,13 +107,24 @@ class Commands:
         if payload == AUTO:
             self._household.battery.release()
             return
-        wanted = _setpoint(payload)
+        wanted = self._fresh(_setpoint(payload))
+        self._household.battery.command(wanted.power_w, wanted.minutes)
+
+    def _device(self, name: str, payload: object) -> None:
+        devices = self._household.devices
+        if payload == AUTO:
+            devices.release(name)
+            return
+        wanted = self._fresh(_setpoint(payload))
+        devices.command(name, wanted.power_w, wanted.minutes, self._market_ms())
+
+    def _fresh(self, wanted: SetPoint) -> SetPoint:
         if wanted.at is not None and not 0 <= self._now_s() - wanted.at <= self._stale_s:
             raise CommandError(
                 f"sent {self._now_s() - wanted.at:.0f} s ago; one that is obeyed was sent 0 to "
                 f"{self._stale_s:g} s ago"
             )
-        self._household.battery.command(wanted.power_w, wanted.minutes)
+        return wanted
 
     def _reserve(self, payload: object) -> None:
         self._household.battery.keep_reserve(number_of(payload) / 100)

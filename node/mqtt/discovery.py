@@ -6,11 +6,13 @@ JSON object at `BASE/ID/state`; whether they can be believed is at `BASE/ID/avai
 
 import math
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from hems.devices import Battery
+from hems.devices.loads import Appliance, Car, Load
 
 ONLINE: Final = "online"
 OFFLINE: Final = "offline"
@@ -27,6 +29,11 @@ class Topics(NamedTuple):
     battery_set: str
     reserve_set: str
     setpoint: str
+    devices: str
+
+    def device(self, name: str, what: str) -> str:
+        """Return one topic of a movable load: `set`, `setpoint` or `start`."""
+        return f"{self.devices}/{name}/{what}"
 
 
 class Sensor(NamedTuple):
@@ -72,6 +79,7 @@ def topics(base: str, name: str, chain: str) -> Topics:
         battery_set=f"{root}/battery/set",
         reserve_set=f"{root}/reserve/set",
         setpoint=f"{root}/battery/setpoint",
+        devices=f"{root}/devices",
     )
 
 
@@ -82,8 +90,12 @@ def announcements(
     currency: str,
     version: str,
     battery: Battery | None = None,
+    devices: Mapping[str, Load] | None = None,
 ) -> list[tuple[str, bytes]]:
-    """Return the discovery messages, each with its topic; with a battery what steers it, too."""
+    """Return the discovery messages, each with its topic.
+
+    With a battery what steers it, too; and what live devices say and are asked for.
+    """
     common: dict[str, Any] = {
         "state_topic": at.state,
         "availability_topic": at.availability,
@@ -109,6 +121,9 @@ def announcements(
     found.append((f"{prefix}/switch/{at.identity}/trading/config", switch))
     for kind, key, config in _steering(at, battery) if battery is not None else ():
         found.append((f"{prefix}/{kind}/{at.identity}/{key}/config", common | config))
+    for device, load in (devices or {}).items():
+        for kind, key, config in _of_device(at, device, load):
+            found.append((f"{prefix}/{kind}/{at.identity}/{key}/config", common | config))
     return [(topic, msgspec.json.encode(config)) for topic, config in found]
 
 
@@ -137,6 +152,31 @@ def _steering(at: Topics, battery: Battery) -> list[tuple[str, str, dict[str, An
         ("sensor", "steered_by", _entity(at, "steered_by", "Battery steered by")),
         ("button", "battery_auto", auto),
     ]
+
+
+def _of_device(at: Topics, device: str, load: Load) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield what shows and steers a movable load: each entity's kind, key and settings."""
+
+    def entity(key: str, name: str, **more: Any) -> tuple[str, dict[str, Any]]:
+        whole = f"device_{device}_{key}"
+        config = _entity(at, whole, f"{device} {name}")
+        config["value_template"] = f"{{{{ value_json.devices['{device}'].{key} }}}}"
+        return whole, config | more
+
+    watts = {"unit_of_measurement": "W", "device_class": "power"}
+    yield "sensor", *entity("power_w", "power", state_class="measurement", **watts)
+    yield "sensor", *entity("starts", "planned start", device_class="timestamp")
+    if isinstance(load, Appliance):
+        return
+    if isinstance(load, Car):
+        yield "binary_sensor", *entity("plugged", "plugged in", device_class="plug")
+        percent = {"unit_of_measurement": "%", "device_class": "battery"}
+        yield "sensor", *entity("soc", "state of charge", state_class="measurement", **percent)
+    bounds = {"command_topic": at.device(device, "set"), "min": 0, "max": load.power_w, "step": 1}
+    yield "number", *entity("setpoint_w", "set-point", **watts, **bounds)
+    yield "sensor", *entity("steered_by", "steered by")
+    auto = {"command_topic": at.device(device, "set"), "payload_press": "AUTO"}
+    yield "button", *entity("auto", "by its plan", **auto)
 
 
 def _entity(at: Topics, key: str, name: str) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import msgspec
 # To W, of a power that holds until the next; to Wh, of a register that only grows.
 POWERS: Final = {"W": 1.0, "kW": 1_000.0}
 COUNTERS: Final = {"Wh": 1.0, "kWh": 1_000.0, "MWh": 1_000_000.0}
+# To Wh, of what a car lacks.
+LEVELS: Final = {"Wh": 1.0, "kWh": 1_000.0}
 
 PORT_MAX: Final = 65_535
 TOPIC_CHARS_MAX: Final = 256
@@ -73,6 +75,65 @@ class BatteryMeter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             raise ValueError("power and state of charge are the same number of the same topic")
 
 
+class DeviceMeter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[mqtt.devices.NAME]`: what a movable load of a live home says; its plan is made for
+    `[home.devices.NAME]`.
+
+    topic, unit, field : where it tells what it takes; as of a meter
+    in_load : whether the home's load is measured with it
+    plugged_topic, plugged_field : where a car's charging point tells whether the car is there: on,
+        true or 1; or off, false or 0
+    soc_topic, soc_field : where a car tells its state of charge, in percent
+    needed_topic, needed_field, needed_unit : or what it lacks to what it shall leave with, in Wh
+        or kWh
+    """
+
+    topic: str
+    unit: str = "W"
+    field: str = ""
+    in_load: bool = False
+    plugged_topic: str = ""
+    plugged_field: str = ""
+    soc_topic: str = ""
+    soc_field: str = ""
+    needed_topic: str = ""
+    needed_field: str = ""
+    needed_unit: str = "kWh"
+
+    def __post_init__(self) -> None:
+        numbers = [(self.topic, self.field)]
+        # The same words for what is wrong with any.
+        Meter(topic=self.topic, unit=self.unit, field=self.field)
+        for name in ("plugged", "soc", "needed"):
+            topic, field = getattr(self, f"{name}_topic"), getattr(self, f"{name}_field")
+            if topic:
+                Meter(topic=topic, field=field)
+                numbers.append((topic, field))
+            elif field:
+                raise ValueError(f"{name}_field: give {name}_topic, too")
+        if len(set(numbers)) < len(numbers):
+            raise ValueError("the same number of the same topic is taken twice")
+        if bool(self.plugged_topic) != bool(self.soc_topic or self.needed_topic):
+            raise ValueError(
+                "a car says whether it is there (plugged_topic) and how full it is (soc_topic or "
+                "needed_topic); any other load says neither"
+            )
+        if self.soc_topic and self.needed_topic:
+            raise ValueError("soc_topic and needed_topic: one of them says how full it is")
+        if self.needed_unit not in LEVELS:
+            raise ValueError(f"needed_unit {self.needed_unit!r}: one of {', '.join(LEVELS)}")
+
+    @property
+    def is_power(self) -> bool:
+        """Whether it tells power, not energy."""
+        return self.unit in POWERS
+
+    @property
+    def is_car(self) -> bool:
+        """Whether it says what only a car does."""
+        return bool(self.plugged_topic)
+
+
 class MqttSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[mqtt]`: the broker that this home's meters speak to; without this section there is none.
 
@@ -84,6 +145,7 @@ class MqttSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     stale_s : a meter that says nothing for so long is not believed any more
     load, pv : the meters; a `live` home has at least the first
     battery : what its battery says, where it has one
+    devices : what its movable loads say, by the names they have in [home.devices]
     """
 
     host: str = "127.0.0.1"
@@ -98,6 +160,7 @@ class MqttSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     load: Meter | None = None
     pv: Meter | None = None
     battery: BatteryMeter | None = None
+    devices: dict[str, DeviceMeter] = {}
 
     def __post_init__(self) -> None:
         if not self.host or not 1 <= self.port <= PORT_MAX:

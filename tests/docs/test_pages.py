@@ -18,6 +18,7 @@ import yaml
 import cli
 from node.config import load_config
 from node.logs import PARTS
+from node.mqtt.source import check_live
 from node.store import _SCHEMA
 from testnet.chaos.scenario import load_scenario
 from tests.node.test_contracts import COUNTER
@@ -91,6 +92,10 @@ def test_settings_on_the_pages_are_settings(tmp_path: Path) -> None:
     file = tmp_path / "node.toml"
     file.write_text(text)
     assert load_config(file, {}).node.log_format == "json"
+    file.write_text("\n".join(blocks(DOCS / "mqtt.md", "toml")))
+    live = load_config(file, {})
+    assert live.home is not None
+    assert check_live(live.home, live.mqtt) == live.mqtt
     (text,) = blocks(DOCS / "howto" / "agent.md", "toml")
     points = tomllib.loads(text)["project"]["entry-points"]["commonwatt.agents"]
     assert list(points) == ["patient"]

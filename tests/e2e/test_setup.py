@@ -1,6 +1,8 @@
 """What is wrong before the start is one line, exit code 2, and nothing overwritten."""
 
 import contextlib
+import errno
+import os
 import shutil
 import socket
 import sys
@@ -174,3 +176,38 @@ def test_a_street_that_cannot_be(tmp_path: Path, commonwatt: Command) -> None:
     (tmp_path / "mine.txt").write_text("not yours")
     refused(commonwatt("testnet", "up", "--dir", str(tmp_path)), "mine.txt", "use another")
     assert (tmp_path / "mine.txt").read_text() == "not yours"
+
+
+def test_what_is_named_is_not_what_it_should_be(
+    home: Path, made: Street, commonwatt: Command, tmp_path: Path
+) -> None:
+    settings = str(home / "node.toml")
+    absent = str(tmp_path / "absent")
+    refused(commonwatt("status", "--config", absent), "cannot be read", "name it by --config")
+    refused(commonwatt("status", "--config", str(home)), f"the home's settings are {settings}")
+    refused(commonwatt("testnet", "up", "--dir", settings), settings, "has to be a directory")
+    refused(
+        commonwatt("community", "alarms", "--head", absent, "--config", settings),
+        "cannot be read",
+    )
+    with DirectoryLock(made.home("home-02") / DATA_NAME):
+        again = commonwatt("testnet", "up", "--dir", str(made.directory))
+    refused(again, str(made.directory), "runs already (home-02 is process", "--dir")
+
+
+def test_a_disk_without_room_is_one_line_and_a_fault_of_ours_is_not(
+    commonwatt: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(number: int, *of: str) -> None:
+        def command() -> None:
+            raise OSError(number, os.strerror(number), *of)
+
+        monkeypatch.setattr(cli, "app", command)
+
+    failing(errno.ENOSPC)
+    refused(commonwatt("status"), "No space left", "make room")
+    failing(errno.EACCES, "/srv/home")
+    refused(commonwatt("status"), "/srv/home: Permission denied; run this as who owns it")
+    failing(errno.EBADF)
+    with pytest.raises(OSError, match="Bad file"):
+        cli.main()

@@ -1,12 +1,29 @@
-"""Decoders of what a home's meters say through a broker."""
+"""Decoders of what a home's meters say through a broker, and of what it discloses of them."""
 
 import math
 from typing import Final
 
+from node.detail import SlotDetail, decode_detail
+from node.disclosure import (
+    DISCLOSURE_BYTES_MAX,
+    Disclosure,
+    Period,
+    auditor_key,
+    disclose,
+    key_text,
+    open_period,
+    read_disclosure,
+    read_key_text,
+)
+from node.errors import ConfigError, ProofError
 from node.mqtt.payload import PayloadError, number_of
 from tests.fuzz.judge import Target, Told
 from tests.node.mqtt.test_bridge import AT
 from tests.node.mqtt.test_commands import commands_of
+from tests.node.mqtt.test_devices import CAR, Driven
+from tests.node.test_disclosure import CHAIN, HOME, KEY, METER, TO, signed, slot
+from wire.codec import decode, encode
+from wire.errors import DecodeError
 
 FIELD: Final = "ENERGY.Total"
 
@@ -55,4 +72,81 @@ def battery_command() -> Target:
     )
 
 
-TARGETS: Final = (meter_payload, battery_command)
+def car_command() -> Target:
+    """What is commanded of a car through the broker, and what its charging point says of it."""
+    told = Driven()
+
+    def heard(data: bytes) -> int | None:
+        told.come()
+        told.bridge.heard("car/plugged", data)
+        if not told.bridge.commands.heard(AT.device("car", "set"), data, False):
+            raise Told("not obeyed")
+        return told.devices.asked(told.clock.ms)["car"]
+
+    def check(asked_w: int | None, data: bytes) -> str | None:
+        good = asked_w is None or 0 <= asked_w <= CAR.power_w
+        return None if good else f"the car was asked for {asked_w} W"
+
+    return Target(
+        "car-command",
+        heard,
+        (Told,),
+        (b"1500", b"AUTO", b'{"power_w": 3000, "minutes": 15}'),
+        kind="text",
+        check=check,
+        words=(b"AUTO", b"NaN", b"1e999", b"off", b"on", b'"at"', b'"minutes"', b"-", b"7001"),
+    )
+
+
+def disclosure_file() -> Target:
+    """A disclosure whose maker signs whatever it holds, so that what is behind is read, too."""
+    examples = tuple(
+        disclose(slots, TO, CHAIN, HOME, METER)
+        for slots in ([slot()], [slot(1, course=(None, (1, 0))), slot(2, devices={}), slot(9)])
+    )
+
+    def read(data: bytes) -> Period:
+        try:
+            period = decode(data, Disclosure, DISCLOSURE_BYTES_MAX).period
+        except DecodeError:
+            return read_disclosure(data)
+        found = read_disclosure(signed(period))
+        open_period(found, KEY)
+        return found
+
+    def check(period: Period, data: bytes) -> str | None:
+        numbers = [sealed.slot for sealed in period.slots]
+        return None if numbers == sorted(set(numbers)) else f"slots {numbers}"
+
+    return Target("disclosure-file", read, (ProofError,), examples, check=check)
+
+
+def slot_detail() -> Target:
+    def check(detail: SlotDetail, data: bytes) -> str | None:
+        return None if encode(detail) == data else "two encodings of one detail"
+
+    examples = (encode(slot()), encode(slot(1, known=False, devices={}, course=(None, (1, 0)))))
+    return Target("slot-detail", decode_detail, (DecodeError,), examples, check=check)
+
+
+def auditors_key() -> Target:
+    def read(data: bytes) -> bytes:
+        return read_key_text(data.decode())
+
+    def check(public: bytes, data: bytes) -> str | None:
+        return None if len(public) == 32 else f"a key of {len(public)} bytes"
+
+    examples = tuple(key_text(auditor_key(key)).encode() for key in (METER, METER.derive("other")))
+    return Target(
+        "auditors-key", read, (ConfigError, UnicodeDecodeError), examples, kind="text", check=check
+    )
+
+
+TARGETS: Final = (
+    meter_payload,
+    battery_command,
+    car_command,
+    disclosure_file,
+    slot_detail,
+    auditors_key,
+)

@@ -1,5 +1,7 @@
 """Sealed orders: committed to before the gate, revealed after it, or paid for."""
 
+import base64
+import hashlib
 import random
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +15,12 @@ from market.client.sealed import SealedOrder
 from market.errors import ParamsError
 from market.invariants import count_money
 from market.tiers import ExportRules, Membership
+from market.vm.gas import TRANSACTION_CAPS
+from market.vm.journal import Journal
 from tests.market.street import (
     GATE_MS,
     HOME_KEYS,
+    HOUR_MS,
     METER_KEYS,
     REGULATOR,
     SLOT,
@@ -116,6 +121,16 @@ def test_before_the_gate_it_is_taken_back_and_committed_anew() -> None:
     assert client.slot_summary(s.query, SLOT).status == "cleared"
 
 
+def test_what_one_takes_back_the_others_do_not_wait_for() -> None:
+    s = street()
+    s.home(1, commit(1, BUY))
+    s.home(2, commit(2, SELL))
+    s.home(2, sealed.withdraw_commitment(SLOT))
+    s.to_gate()
+    assert s.home(1, reveal(BUY)).code == "ok"
+    assert client.slot_summary(s.query, SLOT).status == "cleared"
+
+
 def test_a_slot_of_which_all_is_taken_back_is_settled_like_any_other() -> None:
     s = street()
     s.home(1, commit(1, BUY))
@@ -188,7 +203,7 @@ def nothing(s: Street) -> None:
     del s
 
 
-DIGEST = "0" * 64
+DIGEST = "0" * 43
 
 
 def raw(entry: str, **args: Any) -> Call:
@@ -197,8 +212,8 @@ def raw(entry: str, **args: Any) -> Call:
 
 BAD: dict[str, tuple[Callable[[Street], object], Call, str]] = {
     "an open order": (nothing, client.post_order(SLOT, "buy", 1, 1), "sealed_market"),
-    "digest too short": (nothing, sealed.commit_order(SLOT, "0" * 63, 1), "bad_argument"),
-    "digest in capitals": (nothing, sealed.commit_order(SLOT, "A" * 64, 1), "bad_argument"),
+    "digest too short": (nothing, sealed.commit_order(SLOT, "0" * 42, 1), "bad_argument"),
+    "digest of other letters": (nothing, sealed.commit_order(SLOT, "+" * 43, 1), "bad_argument"),
     "digest of a number": (
         nothing,
         raw("commit_order", slot=SLOT, digest=1, margin_micro=1),
@@ -237,28 +252,38 @@ BAD: dict[str, tuple[Callable[[Street], object], Call, str]] = {
     "salt as number": (closed, raw("reveal_order", slot=SLOT, orders=[], salt=1), "bad_argument"),
     "no list": (
         closed,
-        raw("reveal_order", slot=SLOT, orders={}, salt=SALT.hex()),
+        raw("reveal_order", slot=SLOT, orders={}, salt=sealed.base64url(SALT)),
         "bad_argument",
     ),
     "too many": (closed, reveal(BUY * 9), "bad_argument"),
     "a row too short": (
         closed,
-        raw("reveal_order", slot=SLOT, orders=[["buy", 1, 1]], salt=SALT.hex()),
+        raw("reveal_order", slot=SLOT, orders=[["buy", 1, 1]], salt=sealed.base64url(SALT)),
         "bad_argument",
     ),
     "a row of text": (
         closed,
-        raw("reveal_order", slot=SLOT, orders=[["buy", "1", 1, {}]], salt=SALT.hex()),
+        raw("reveal_order", slot=SLOT, orders=[["buy", "1", 1, {}]], salt=sealed.base64url(SALT)),
         "bad_argument",
     ),
     "a partner of text": (
         closed,
-        raw("reveal_order", slot=SLOT, orders=[["buy", 1, 1, {"partner": "x"}]], salt=SALT.hex()),
+        raw(
+            "reveal_order",
+            slot=SLOT,
+            orders=[["buy", 1, 1, {"partner": "x"}]],
+            salt=sealed.base64url(SALT),
+        ),
         "bad_argument",
     ),
     "a side that says more": (
         closed,
-        raw("reveal_order", slot=SLOT, orders=[["buy 1 1 0 0 0/buy", 1, 1, {}]], salt=SALT.hex()),
+        raw(
+            "reveal_order",
+            slot=SLOT,
+            orders=[["buy 1 1 0 0 0/buy", 1, 1, {}]],
+            salt=sealed.base64url(SALT),
+        ),
         "bad_argument",
     ),
 }
@@ -320,6 +345,55 @@ def test_strangers_and_meters_commit_to_nothing() -> None:
     s.home(1, commit(1, BUY))
     s.to_gate()
     assert refusal(s, METER_KEYS[0], reveal(BUY)).reason == "not_a_home"
+
+
+def test_who_has_too_much_unsettled_commits_to_nothing() -> None:
+    s = street(unsettled_orders_max=1)
+    s.home(1, commit(1, BUY))
+    s.home(2, commit(2, SELL))
+    s.to_gate()
+    s.home(1, reveal(BUY))
+    s.home(2, reveal(SELL))
+    assert len(client.trades_of_slot(s.query, SLOT)) == 2
+    refused = refusal(s, HOME_KEYS[0], commit(1, BUY, slot=SLOT + 1))
+    assert refused.reason == "too_many_unfinished"
+
+
+def test_only_contracts_reveal_and_take_leave() -> None:
+    s = street()
+    s.home(1, commit(1, BUY))
+    home = client.home(s.query, HOME_KEYS[0].address).number
+    for contract, entry, args in (
+        ("market", "expect_orders", {"slot": SLOT, "home": home}),
+        ("market", "post_revealed", {"slot": SLOT, "home": {"number": home}, "rows": []}),
+        ("market", "clear_revealed", {"slot": SLOT}),
+        ("sealed", "leave", {"home": home}),
+    ):
+        env = {"sender": HOME_KEYS[0].address, "market_ms": 0, "time_ms": 0, "slot": SLOT}
+        outcome = s.app._executor.run(
+            Journal(s.app._state), contract, entry, args, env, TRANSACTION_CAPS
+        )
+        assert outcome.error is not None, entry
+        assert outcome.error.reason == "not_keeper"
+
+
+def test_the_digest_is_that_of_the_page() -> None:
+    """Worked out by hand, of each field: whoever writes another client can hold it against this."""
+    address = HOME_KEYS[0].address
+    orders = [
+        SealedOrder("buy", 500, 150_000),
+        SealedOrder("buy", 1, 2, {"expires_ms": START_MS + HOUR_MS, "green": True, "partner": 3}),
+    ]
+    text = (
+        f"commonwatt sealed orders 1/{SLOT}/{address}/AAECAwQFBgcICQoLDA0ODw/buy 500 150000 0 0 0"
+        f"/buy 1 2 {START_MS + HOUR_MS} 1 3"
+    )
+    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode()[:43]
+    assert sealed.digest_of(SLOT, address, orders, SALT) == digest
+    s = street()
+    assert s.home(1, sealed.commit_order(SLOT, digest, MARGIN)).code == "ok"
+    s.to_gate()
+    assert s.home(1, reveal(orders)).code == "ok"
 
 
 def test_a_slot_has_room_for_all_that_is_committed_to() -> None:

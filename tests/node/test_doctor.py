@@ -119,8 +119,8 @@ async def test_the_clock_is_held_against_the_newest_block(
         (
             '[home.source]\nkind = "live"\n',
             "meters",
-            "without [mqtt]: nobody hears its meters",
-            "say in [mqtt.load]",
+            "is live: say in [mqtt.load] what its meter speaks on",
+            "put it right in the settings",
         ),
         (
             '[home.source]\nkind = "synthetic"\nhome = 1\n'

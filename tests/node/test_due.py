@@ -2,6 +2,7 @@
 
 from consensus.light import SignedHeader, ends_epoch
 from consensus.messages import ConflictingCertificates
+from market import governance
 from market.client import regions
 from node.checkpoints import posted
 from node.due import (
@@ -15,8 +16,8 @@ from node.due import (
 )
 from node.epochs import set_of
 from tests.regions.forge import Captured
-from tests.regions.grid import Main, Region
-from wire.codec import decode, encode
+from tests.regions.grid import MAIN_KEYS, Main, Region
+from wire.codec import decode, decode_plain, encode
 
 
 def ends_of(chain):
@@ -70,6 +71,55 @@ def test_sets_and_records_are_posted_in_their_order_until_nothing_is_due():
     ]
     ended = [call.entry for call in due_on_main(1, early, closed.get, {}.get)]
     assert ended == ["checkpoint"] * 4
+
+
+def elected(chain, one, votes, number):
+    """Have `one` stand for a seat of a chain, and be voted in; goes on to the next epoch."""
+    chain.keys[one.public] = one
+    chain.ok(one, governance.stand())
+    chain.ok(votes[0], governance.propose_add(one.address, 100))
+    for voter in votes[1:]:
+        chain.ok(voter, governance.vote(number, True))
+    epoch = set_of(chain.app.terms()).epoch
+    while set_of(chain.app.terms()).epoch == epoch:
+        chain.block()
+    assert one.public in set_of(chain.app.terms()).publics
+
+
+def test_who_is_voted_in_and_out_of_one_tier_is_known_to_the_other():
+    region = Region(1, homes=1, epoch_blocks=8)
+    main = Main([region.sponsor], epoch_blocks=8)
+    main.admit(region)
+    newcomer, delegate = region.home_keys[0], region.sponsor
+    elected(region, newcomer, region.seated[:3], 1)
+    # One of the first four goes; the newcomer's yes is among the four of five that it takes.
+    region.ok(newcomer, governance.propose_remove(region.seated[0].address, 100))
+    for voter in region.seated[1:4]:
+        region.ok(voter, governance.vote(2, True))
+    while region.height % 8:
+        region.block()
+    region.block(at_ms=region.time_ms + 60_000)
+    publics = set_of(region.app.terms()).publics
+    assert len(publics) == 4
+    assert newcomer.public in publics
+    assert region.seated[0].public not in publics
+    elected(main, delegate, MAIN_KEYS[:3], 1)
+    closed = dict(enumerate(region.checkpoints, 1))
+    while calls := due_on_main(1, standing_of(main, 1), closed.get, ends_of(region).get):
+        # Whoever is voted in may post, once it is known that it is.
+        known = main.query("regions", "show", {"region": 1})["epoch"] > 0
+        poster = newcomer if known else region.seated[1]
+        assert {main.send(poster, call).code for call in calls} == {"ok"}
+    assert standing_of(main, 1).anchored == len(closed)
+    seats = main.query("regions", "authorities", {"region": 1, "epoch": 2})
+    assert seats == [public.hex() for public in publics]
+    while calls := due_in_region(shown_of(region), proven_of(main, 1), ends_of(main).get):
+        for call in calls:
+            region.ok(newcomer, call)
+    assert shown_of(region).anchored == len(closed)
+    follows = decode_plain(region.app.value("export/main"), 65_536)
+    assert follows["keys"] == [public.hex() for public in set_of(main.app.terms()).publics]
+    assert delegate.public.hex() in follows["keys"]
 
 
 def test_of_a_region_that_is_out_nothing_is_due():

@@ -1,5 +1,6 @@
 """Small files: whole or not at all, nobody else's, and on the disk before anybody goes on."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -34,3 +35,16 @@ def test_nothing_is_created_in_place_of_another(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         create_file(tmp_path / "node.key", b"second")
     assert (tmp_path / "node.key").read_bytes() == b"first"
+
+
+@pytest.mark.parametrize("put", [create_file, replace_file])
+def test_a_full_disk_leaves_nothing_behind(
+    put: Callable[[Path, bytes], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="No space"):
+        put(tmp_path / "bills.csv", b"half")
+    assert list(tmp_path.iterdir()) == []

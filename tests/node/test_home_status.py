@@ -49,3 +49,25 @@ def test_good_sensors_are_no_news(capsys: pytest.CaptureFixture[str]) -> None:
     for home in (None, HOME):
         _print_status({**STATUS, "home": home})
     assert "sensors" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("catching_up", "line"),
+    [
+        (None, []),
+        (
+            {"height": 90, "target": 5_000, "blocks_per_s": 61.4, "left_s": 80, "snapshot": False},
+            ["  catching up: height 90 of 5000, 61 blocks/s, 80 s left"],
+        ),
+        (
+            {"height": 0, "target": 5_000, "blocks_per_s": None, "left_s": None, "snapshot": True},
+            ["  catching up: height 0 of 5000, fetching a snapshot"],
+        ),
+    ],
+)
+def test_a_home_that_catches_up_says_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], catching_up: dict[str, Any] | None, line: list[str]
+) -> None:
+    _print_status({**STATUS, "home": None, "catching_up": catching_up})
+    lines = capsys.readouterr().out.splitlines()
+    assert [one for one in lines if "catching" in one] == line

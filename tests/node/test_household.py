@@ -10,9 +10,12 @@ import pytest
 from consensus.messages import BLOCK_BYTES_MAX, Block
 from market.receipts import Receipt
 from node.daemon import now_ms
+from node.detail import read_details
+from node.disclosure import Reading, compare
 from node.memory import HomeMemory
+from node.offline import readings as readings_in
 from node.outbox import Outbox
-from node.setup import HOME_NAME
+from node.setup import DATABASE_NAME, DETAIL_NAME, HOME_NAME
 from tests.node.grid import Grid, Member, home_config, make_genesis, running, until
 from wire.codec import decode
 from wire.transaction import TRANSACTION_BYTES_MAX, CheckedTransaction, SignedTransaction
@@ -26,7 +29,7 @@ class _Crash(Exception):
     """The daemon dies here."""
 
 
-class Reading(NamedTuple):
+class Decided(NamedTuple):
     """A decided reading of the home."""
 
     tx_id: bytes
@@ -42,9 +45,9 @@ def street(directory: Path) -> Grid:
     return grid
 
 
-async def readings(member: Member, meter: bytes) -> list[Reading]:
+async def readings(member: Member, meter: bytes) -> list[Decided]:
     """Return what a member's chain holds of a meter."""
-    found: list[Reading] = []
+    found: list[Decided] = []
     store = member.node.chain._replica._store
     for stored in await store.blocks(0, 10_000, 2**40):
         block = decode(stored.block, Block, BLOCK_BYTES_MAX)
@@ -53,16 +56,16 @@ async def readings(member: Member, meter: bytes) -> list[Reading]:
         for raw, receipt in zip(block.txs, receipts, strict=False):
             tx = decode(raw, SignedTransaction, TRANSACTION_BYTES_MAX).tx
             if tx.sender == meter:
-                found.append(Reading(receipt.tx_id, tx.args["slot"], receipt.code))
+                found.append(Decided(receipt.tx_id, tx.args["slot"], receipt.code))
     return found
 
 
-def good(found: list[Reading], slot: int) -> int:
+def good(found: list[Decided], slot: int) -> int:
     """Return how many readings of a slot were accepted."""
     return sum(reading.slot == slot and reading.code == "ok" for reading in found)
 
 
-async def accepted(member: Member, meter: bytes, slot: int) -> list[Reading]:
+async def accepted(member: Member, meter: bytes, slot: int) -> list[Decided]:
     """Wait for a slot's reading to be accepted; return what the chain holds of the meter."""
     async with asyncio.timeout(PATIENCE_S):
         found = await readings(member, meter)
@@ -108,6 +111,12 @@ async def test_a_reading_that_was_signed_and_not_said_is_said_after_the_restart(
         found = await accepted(members[0], lost.tx.sender, slot)
         # The very transaction, or, if a later slot's overtook it, one in its place; never two.
         assert [reading.slot for reading in found].count(slot) == 1
+    # What it keeps of the slot for an auditor is what the chain was told, the crash in between.
+    told = readings_in(members[0].data / DATABASE_NAME, grid.genesis)
+    settled = {one.slot: Reading(one.import_wh, one.export_wh) for one in told if one.home == 1}
+    kept = [one for one in read_details(home.data / DETAIL_NAME) if one.slot in settled]
+    assert slot in [one.slot for one in kept]
+    assert compare(kept, settled) == []
 
 
 async def test_a_reading_that_was_overtaken_is_signed_again(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from node.errors import LockedError
-from node.lock import DirectoryLock
+from node.lock import DirectoryLock, held_by
 
 HOLDER = """
 import sys
@@ -64,3 +64,13 @@ def test_a_directory_that_cannot_be_locked_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "lock").mkdir()
     with pytest.raises(LockedError, match="lock: cannot be opened"), DirectoryLock(tmp_path):
         pass
+
+
+def test_who_holds_it_can_be_asked_without_taking_it(tmp_path: Path) -> None:
+    assert held_by(tmp_path) is None
+    assert not list(tmp_path.iterdir())
+    with hold(tmp_path) as process:
+        assert held_by(tmp_path) == str(process.pid)
+        process.communicate("")
+    assert (tmp_path / "lock").exists()
+    assert held_by(tmp_path) is None

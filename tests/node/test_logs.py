@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from node.logs import LEVELS, PARTS, levels_of, set_up
+from node.logs import CLEAR_LINE, LEVELS, PARTS, levels_of, set_up, terminal
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,3 +86,24 @@ def test_the_parts_are_those_that_speak() -> None:
         for part in named.findall(file.read_text())
     }
     assert found == set(PARTS)
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_record_takes_the_place_of_a_line_that_is_drawn_anew() -> None:
+    screen = Screen()
+    set_up("info", [], "text", screen)
+    assert terminal() is screen
+    screen.write("half a line")
+    logging.getLogger("commonwatt.sync").info("news")
+    assert screen.getvalue().startswith(f"half a line{CLEAR_LINE}")
+    set_up("info", [], "json", screen)
+    assert terminal() is None
+    plain = io.StringIO()
+    set_up("info", [], "text", plain)
+    assert terminal() is None
+    logging.getLogger("commonwatt.sync").info("news")
+    assert "\x1b" not in plain.getvalue()

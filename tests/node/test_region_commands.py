@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from market import client
+from market import client, governance
 from node.setup import GENESIS_NAME
 from tests.node.commands import invoke, key_file, settings_of
 from tests.node.grid import key_of, until
@@ -58,6 +58,18 @@ async def test_a_region_comes_in_and_is_anchored_by_its_commands(tmp_path: Path)
         proven = json.loads(await invoke("verify", "1", *config, "--json"))
         assert (proven["region"], proven["number"], proven["finality"]) == (1, 1, "anchored")
         assert "anchored on main, as of block" in await invoke("verify", "1", *config)
+        # Its delegate has a seat on the main chain, and votes there as the neutral ones do.
+        said = await invoke("gov", "propose", "set", "heartbeat_ms", "2000", "--main", *config)
+        assert "proposal 1 is open" in said
+        vote = ("gov", "vote", "1", "--config")
+        assert "still open" in await invoke(*vote, neutral[0])
+        assert "proposal 1 is passed" in await invoke(*vote, neutral[1])
+        await until(
+            lambda: governance.proposals(main.query)[0].status != "open", "it is passed here, too"
+        )
+        assert "no proposals" in await invoke("gov", "list", *config)
+        shown = json.loads(await invoke("gov", "list", "--main", "--json", *config))
+        assert [(p["subject"], len(p["yes"])) for p in shown["proposals"]] == [("heartbeat_ms", 3)]
         assert "not closed yet" in await invoke("verify", "1000000", *config, fails=True)
 
 

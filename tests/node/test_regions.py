@@ -9,6 +9,7 @@ import pytest
 from consensus.light import SignedHeaders
 from market.app import Application
 from market.client import regions
+from market.client.finality import RECORDS_KEPT, finality_of_slot
 from node.api.regions import Regions
 from node.api.views import Views
 from node.cli.market import print_explained
@@ -97,6 +98,28 @@ def test_a_slot_is_as_final_as_the_chain_asked_knows(
     region.ok(region.home_keys[0], regions.follow(main.signed_header(main.head)))
     region.ok(region.home_keys[0], main.anchored(1))
     assert Views(region.app).finality(SLOT) == "anchored"
+
+
+def test_a_slot_stays_anchored_when_its_record_is_forgotten() -> None:
+    """A home keeps slots longer than records, 64 of which are soon closed."""
+    region = Region(1, homes=1)
+    main = Main([region.sponsor])
+    main.admit(region)
+    for slot in (SLOT, SLOT + 2):
+        region.meter(slot, [(100, 0)])
+    settling = len(region.checkpoints)
+    while len(region.checkpoints) < settling + RECORDS_KEPT - 1:
+        region.block(at_ms=region.time_ms + 60_000)
+    assert finality_of_slot(region.query, None, 1, SLOT) == "regional"
+    posted = main.block([region.post(checkpoint) for checkpoint in region.checkpoints])
+    assert {receipt.code for receipt in posted.result.receipts} == {"ok"}
+    assert main.head is not None
+    region.ok(region.home_keys[0], regions.follow(main.signed_header(main.head)))
+    region.ok(region.home_keys[0], main.anchored(1))
+    kept = region.query("export", "record", {"number": settling - 1})
+    assert kept is None
+    levels = [finality_of_slot(region.query, None, 1, SLOT + step) for step in (0, 1, 2, 3)]
+    assert levels == ["anchored", "regional", "anchored", "regional"]
 
 
 def test_what_is_sent_to_the_main_chain_is_explained_there(both: tuple[Region, Main]) -> None:

@@ -121,6 +121,7 @@ async def test_nothing_of_an_order_is_said_before_the_gate(
     for text in shown:
         assert "1237" not in text
         assert bid.salt.hex() not in text
+        assert sealed.base64url(bid.salt) not in text
     # The tariff is the price of a home without a battery; it is no secret in the tables.
     assert price not in text_of(said)
     for key, data in held.items():

@@ -78,7 +78,7 @@ def test_every_setting_is_there_with_its_meaning() -> None:
             cells = [cell.strip() for cell in row.strip("|").split(" | ")]
             assert len(cells) == 5, row
             assert cells[3], f"{name}.{field.name} has no meaning"
-            if not cells[1].startswith("table "):
+            if not cells[1].startswith(("table ", "tables ")):
                 assert cells[4] == f"`COMMONWATT_{name}_{field.name}`".upper()
     for table in ("[home]", "[home.source], kind replay", "[home.battery]"):
         assert f"## {table}\n" in page

@@ -230,7 +230,7 @@ class Syncer:
     def asked(self, slot: int, number: int, generation: int, data: bytes) -> None:
         """A peer asks."""
         node, world = self._node, self._node.world
-        answer: Answer | None = self._answer(decode_question(data))
+        answer: Answer | None = self.answer_to(decode_question(data))
         raw = encode(answer)
         if node.lies and world.rng.random() < world.lying_share:
             raw = twist_answer(answer, world.rng)
@@ -248,7 +248,8 @@ class Syncer:
             event = ev.Answered(number, None, f"malformed answer: {error}")
         self.feed(event)
 
-    def _answer(self, question: Question) -> Answer:
+    def answer_to(self, question: Question) -> Answer:
+        """What this node knows, as `node.sync.Sync.answer_to`."""
         database = self._node.database
         match question:
             case GetHeaders(first, count):

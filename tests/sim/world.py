@@ -178,12 +178,12 @@ class World:
 
         Every node would find the same, so it is worked out once.
         """
-        return _execute(self._executed, self.rules, state, parent, block, hash_)
+        return execute_once(self._executed, self.rules, state, parent, block, hash_)
 
     def truth(self, state: State, parent: Header, block: Block, hash_: bytes) -> State | None:
         """The same by the true rules, for the checker."""
         known = self._executed if self._true_rules is self.rules else self._true
-        return _execute(known, self._true_rules, state, parent, block, hash_)
+        return execute_once(known, self._true_rules, state, parent, block, hash_)
 
     def keep_state(self, block_hash: bytes, header: Header, state: State) -> None:
         """Remember a state of which somebody offers a snapshot."""
@@ -374,10 +374,11 @@ class World:
                 self.schedule(node, self.block_interval_ms, ("begin", node.core.height))
 
 
-def _execute(
+def execute_once(
     known: dict[tuple[bytes, bytes], State | None],
     rules: Rules, state: State, parent: Header, block: Block, hash_: bytes,
 ) -> State | None:  # fmt: skip
+    """Check and execute a block, unless it is `known` what comes of it; None if it is refused."""
     key = (state.root, hash_)
     if key not in known:
         try:

@@ -10,11 +10,12 @@ import pytest
 
 from node.config import WebSection, load_config
 from node.genesis import read_genesis
-from node.setup import GENESIS_NAME
+from node.lock import DirectoryLock
+from node.setup import DATA_NAME, GENESIS_NAME
 from testnet.processes import HomeProcess
 from testnet.report import PROMISES, is_sound
 from testnet.street import STREET_NAME, StreetError, StreetPlan, create_street, open_street
-from testnet.up import agents_asked, is_free, serve_dashboard
+from testnet.up import agents_asked, is_free, refuse_running, serve_dashboard
 
 GOOD: dict[str, Any] = {
     "plan": {"homes": 4, "seed": 7},
@@ -50,6 +51,23 @@ def test_what_is_no_street_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(StreetError) as caught:
         open_street(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_street_that_runs_is_not_started_again(tmp_path: Path) -> None:
+    (tmp_path / STREET_NAME).write_text(json.dumps(GOOD))
+    street = open_street(tmp_path)
+    assert street is not None
+    data = street.home("home-03") / DATA_NAME
+    data.mkdir(parents=True)
+    refuse_running(street)
+    with (
+        DirectoryLock(data),
+        pytest.raises(
+            StreetError, match=r"runs already \(home-03 is process \d+\)\. Stop it first"
+        ),
+    ):
+        refuse_running(street)
+    refuse_running(street)
 
 
 def test_agents_are_asked_for_by_all_and_by_one() -> None:

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from node.web.dashboard import texts
-from node.web.dashboard.charts import HALF, HALF_NARROW
+from node.web.dashboard.charts import HALF, HALF_NARROW, legend
 from node.web.dashboard.flows import Row
-from node.web.dashboard.html import Html, el
+from node.web.dashboard.html import Html, el, join
 from node.web.dashboard.plot import (
     WIDE,
     Frame,
@@ -16,6 +16,7 @@ from node.web.dashboard.plot import (
     figure,
     nice_step,
     reach,
+    ticks,
     tips,
 )
 from node.web.dashboard.words import cut, number, plural
@@ -54,7 +55,10 @@ def blocks_chart(blocks: Sequence[Row]) -> Html:
         edges = [*(float(block["height"]) for block in shown), float(first + len(shown))]
         yield tips(frame, edges, [block_told(block) for block in shown])
 
-    return figure(draw, texts.BLOCKS_LABEL, wide=WIDE._replace(height=200))
+    return join(
+        figure(draw, texts.BLOCKS_LABEL, wide=WIDE._replace(height=200)),
+        legend(("street", texts.FIRST_ROUND), ("warn", texts.LATER_ROUND)),
+    )
 
 
 def block_told(block: Row) -> str:
@@ -128,9 +132,9 @@ def finality_chart(latencies_ms: Sequence[float]) -> Html:
     def draw(size: Size) -> Iterable[Html | None]:
         frame = Frame(size, 0, step * len(counts), 0, most)
         yield axis_y(frame, number, "")
-        every = max(1, len(counts) // (3 if size.is_narrow else 6))
-        marks = [place * step for place in range(0, len(counts) + 1, every)]
-        yield axis_x(frame, [(ms, f"{number(ms / 1_000, 1)} s") for ms in marks])
+        marks = ticks(0, frame.high_x, 3 if size.is_narrow else 5)
+        digits = 1 if all(ms % 100 == 0 for ms in marks) else 2
+        yield axis_x(frame, [(ms, f"{number(ms / 1_000, digits)} s") for ms in marks])
         for place, count in enumerate(counts):
             if count:
                 x, y = frame.x((place + 0.08) * step), frame.y(count)

@@ -1,6 +1,7 @@
 """The charts of a market: supply and demand, price and volume, where energy came from."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from node.web.dashboard import texts
@@ -179,6 +180,7 @@ def _hits(frame: Frame, side: Sequence[Step], word: str, currency: str) -> Html:
 
 def volume_chart(slots: Sequence[Row], slot_ms: int, local: Local, currency: str) -> Html:
     """Return the settled slots' prices above their volumes, over one time axis."""
+    slots = _gapless(slots)
     edges = _edges(slots, slot_ms)
     top = reach((slot["tariff_micro_per_kwh"] / CENT for slot in slots), 1.0)
     most = reach((_volume(slot) for slot in slots), LEAST_WH)
@@ -214,6 +216,19 @@ _TALL: Final = NARROW._replace(height=300)
 
 def _volume(slot: Row) -> int:
     return int(slot["traded_wh"] + slot["imported_wh"] + slot["exported_wh"])
+
+
+def _gapless(slots: Sequence[Row]) -> list[Row]:
+    """Return the slots, and for each stretch between them that has none one empty row."""
+    found = list(slots[:1])
+    for before, slot in pairwise(slots):
+        if slot["slot"] > before["slot"] + 1:
+            kept = {
+                name: before[name] for name in ("tariff_micro_per_kwh", "feed_in_micro_per_kwh")
+            }
+            found.append({**dict.fromkeys(before, 0), **kept, "slot": before["slot"] + 1})
+        found.append(slot)
+    return found
 
 
 def _edges(slots: Sequence[Row], slot_ms: int) -> list[float]:
@@ -284,6 +299,7 @@ def sources_of(slot: Row) -> tuple[int, int, int]:
 
 def sources_chart(slots: Sequence[Row], slot_ms: int, local: Local) -> Html:
     """Return what homes drew, slot by slot: from neighbours, other regions and the grid."""
+    slots = _gapless(slots)
     edges = _edges(slots, slot_ms)
     most = reach((sum(sources_of(slot)) for slot in slots), LEAST_WH)
     kinds = ("street", "region", "grid")

@@ -13,6 +13,7 @@ FLOW_LEAST_W: Final = 5.0
 FLOW_FULL_W: Final = 5_000.0
 LABELS_MAX: Final = 40
 NAME_CHARS: Final = 12
+REGION_CHARS: Final = 10
 
 
 class Node(NamedTuple):
@@ -240,7 +241,7 @@ def _region(region: RegionMark, x: float, y: float, count: int) -> Html:
     if region.audited is not None:
         told += [f"{texts.AUDITED}: {region.audited}"]
     text: Iterable[Html] = (
-        el("text", cut(region.name, NAME_CHARS), x=x, y=y - 1, class_="word strong"),
+        el("text", cut(region.name, REGION_CHARS), x=x, y=y - 1, class_="word strong"),
         el(
             "text",
             _standing(region),

@@ -134,7 +134,9 @@ def _bill(home: Row, currency: str) -> Html:
             el(
                 "li",
                 el("span", word, class_="grow"),
-                el("span", texts.PAID if micro > 0 else texts.RECEIVED, class_="dim"),
+                el("span", texts.PAID if micro > 0 else texts.RECEIVED, class_="dim")
+                if micro
+                else None,
                 el("b", money(abs(micro), currency)),
                 meter(abs(micro) / most, kind),
                 class_="wrap",
@@ -175,7 +177,7 @@ def _order(order: Row, clock: str, currency: str) -> Html:
         "li",
         el("span", clock, class_="dim"),
         badge(side, order["side"]),
-        el("span", energy(order["energy_wh"]), class_="grow"),
+        el("span", energy(order["energy_wh"]), class_="grow whole"),
         el("span", f"{price(order['price_micro_per_kwh'])} {price_unit(currency)}"),
         el("span", texts.FILLED.format(share=percent(filled)), class_="dim")
         if filled > 0

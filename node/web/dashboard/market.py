@@ -46,7 +46,7 @@ async def market_page(asks: Asks, slot: int | None) -> Html | None:
     local = await asks.local()
     slot_ms = prices["slots"][0]["start_ms"] // max(1, prices["slots"][0]["slot"])
     return join(
-        _slots(shown, [row["slot"] for row in slots], trades["at"]["slot"], slot_ms, local),
+        _slots(shown, [row["slot"] for row in slots], trades["at"], slot_ms, local),
         _figures(trades, currency),
         _curves(trades, book, currency),
         columns(
@@ -61,8 +61,8 @@ async def market_page(asks: Asks, slot: int | None) -> Html | None:
     )
 
 
-def _slots(shown: int, opened: Sequence[int], now: int, slot_ms: int, local: Local) -> Html:
-    last = max([now, shown, *opened])
+def _slots(shown: int, opened: Sequence[int], at: Row, slot_ms: int, local: Local) -> Html:
+    last = max([at["slot"], shown, *opened])
     numbers = sorted({*range(last - BACK_SLOTS - 2, last + 1), shown, *opened})
     return el(
         "nav",
@@ -74,7 +74,7 @@ def _slots(shown: int, opened: Sequence[int], now: int, slot_ms: int, local: Loc
                 current=place == shown,
             )
             for place in numbers
-            if place >= 0
+            if place >= at["first_slot"]
         ],
         class_="slots",
         aria_label=texts.SLOTS_NAV,

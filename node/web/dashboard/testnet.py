@@ -53,7 +53,7 @@ def _figures(watched: Row, told_s_ago: float) -> Html:
     going_on = sum(fault["ended_s"] is None for fault in watched["faults"])
     heights = [node["height"] for node in nodes if node["chain"] == nodes[0]["chain"]]
     all_faults = plural(len(watched["faults"]), texts.FAULTS_ONE, texts.FAULTS_MANY)
-    behind = max(heights) - min(heights)
+    said = texts.LAST_BEHIND.format(blocks=number(max(heights) - min(heights)))
     silent = told_s_ago > SILENT_S
     return stats(
         stat(
@@ -66,7 +66,9 @@ def _figures(watched: Row, told_s_ago: float) -> Html:
         stat(
             texts.HEIGHT,
             number(max(heights)),
-            texts.LAST_BEHIND.format(blocks=number(behind)),
+            texts.DOT.join([nodes[0]["chain"] or texts.NOT_SEEN, said])
+            if any(node["chain"] != nodes[0]["chain"] for node in nodes)
+            else said,
         ),
         stat(texts.FAULTS_NOW, number(going_on), texts.FAULTS_OF.format(faults=all_faults)),
     )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hems.civil import DAY_MS, HOUR_MS, MINUTE_MS
 from hems.config import CommunityHome, HomeConfig, LiveHome, open_source
 from hems.devices import Battery
+from hems.devices.loads import Car, HeatPump
 from hems.errors import ConfigError, DataError
 from hems.home import HomeEnergyManager, MarketView
 from hems.sources.live import BIN_MS, KEPT_DAYS, LiveSource
@@ -218,6 +219,39 @@ def test_a_battery_takes_and_gives_what_its_meter_says(tmp_path: Path) -> None:
     assert source.battery_wh(START_MS + 8 * STEP_MS, START_MS + 9 * STEP_MS) is None
 
 
+@pytest.mark.parametrize("in_load", [False, True])
+def test_a_car_takes_what_its_meter_says_within_the_load_or_beside_it(
+    tmp_path: Path, in_load: bool
+) -> None:
+    path = tmp_path / "measured.db"
+    source = LiveSource(path, False, STALE_MS, None, ["car"], ["car"] if in_load else [])
+    car = Car(capacity_wh=40_000, power_w=7_000, arrive="00:00", leave="06:00")
+    battery = Battery(capacity_wh=5_000, power_w=2_000)
+    for config in (
+        HomeConfig(source=LiveHome(), zone="UTC", devices={"car": car}),
+        HomeConfig(source=LiveHome(), zone="UTC", devices={"car": car}, battery=battery),
+    ):
+        home = HomeEnergyManager(
+            config, HomeState(0, START_MS), source, source.battery_wh, source.taken_wh
+        )
+        home.plug("car", True, 10_000)
+        for minute in range(31):
+            if config.battery is None:
+                source.heard_power("load", START_MS + minute * MINUTE_MS, 4_000.0)
+                if minute <= 15:
+                    source.heard_power("car", START_MS + minute * MINUTE_MS, 3_200.0)
+            else:
+                source.heard_power("battery", START_MS + minute * MINUTE_MS, 0.0)
+        view = MarketView(lambda ms: 300_000, 100_000)
+        first, second = (home.deliver(START_MS + n * STEP_MS, STEP_MS, view) for n in range(2))
+        assert (first.known, first.device_wh) == (True, {"car": 800})
+        assert first.import_wh == (1_000 if in_load else 1_800)
+        assert home.state.devices["car"].stored_uwh == 10_000_000_000 + 800 * car.charge_ppm
+        # Where the car is not heard it is thought to take nothing: the load's meter has all.
+        assert (second.known, second.device_wh) == (True, {"car": 0})
+        assert second.import_wh == 1_000
+
+
 def test_how_full_a_battery_is_holds_for_a_while(tmp_path: Path) -> None:
     source = live(tmp_path)
     assert source.soc(START_MS) is None
@@ -235,6 +269,10 @@ def test_what_is_not_steered_is_not_promised() -> None:
     with pytest.raises(ConfigError, match="one battery is steered"):
         HomeConfig(source=LiveHome(), battery=Battery(), more_batteries={"shed": Battery()})
     HomeConfig(source=LiveHome(), battery=Battery())
+    with pytest.raises(ConfigError, match=r"'heat' is of the kind heat_pump; .* car, appliance"):
+        HomeConfig(source=LiveHome(), devices={"heat": HeatPump()})
+    with pytest.raises(ConfigError, match="take another name"):
+        HomeConfig(source=LiveHome(), devices={"battery": Car()})
     with pytest.raises(ConfigError, match="only a running node"):
         open_source(LiveHome(), ZoneInfo("UTC"))
     HomeConfig(source=CommunityHome(home=0), battery=Battery())

@@ -192,7 +192,10 @@ def replaced(line: int, by: str) -> list[str]:
         (replaced(5, "2026-11-02 03:00,1,inf"), "line 5, column 'b': inf kWh"),
         (replaced(5, "2026-11-02 03:00,1"), "line 5: 2 fields, the header has 3"),
         (replaced(5, "2026-11-02 03:20,1,2"), "a step of 20 minutes|irregular step"),
-        (replaced(1, "time"), "line 1: a time and 1 to"),
+        (
+            replaced(1, "time"),
+            "line 1: the first line names a column `time` and one for each of 1 to",
+        ),
         (replaced(1, "time,a,"), "line 1: column 3 has no name"),
         (replaced(1, "time,a,a"), "line 1, column 'a': two columns have this name"),
         (replaced(1, "time,a,c_pv"), "line 1, column 'c_pv': .* load column 'c' is missing"),

@@ -10,7 +10,7 @@ from market.vm.executor import IDENTITY_KEY, TRIALS_MAX, Executor
 from market.vm.gas import QUERY_CAPS
 from market.vm.gate import Program
 from market.vm.host import CALL_DEPTH_MAX
-from market.vm.journal import Journal, State
+from market.vm.journal import KEY_CHARS_MAX, Journal, State
 from market.vm.starlark import StarlarkEngine
 from tests.market.vm.cpython import CPythonEngine
 from tests.market.vm.machine import ENV, Machine
@@ -290,3 +290,65 @@ def test_names_and_values_that_cross_as_one_text_stay_apart(engine: type) -> Non
     # However a name is cut, it finds nothing that it does not name.
     for where, what in (("c\ninner", "x"), ("x\nc", "inner"), ("c", "x\ninner"), ("c\n", "")):
         assert machine.run("c", "ask", where=where, what=what).error is not None
+
+
+KEEPER = """
+EXPORTS = {"keep": "execute"}
+def keep(key, value):
+    kv_put(key, value)
+"""
+READER = """
+EXPORTS = {"one": "query", "several": "query", "keep": "execute", "forget": "execute",
+           "listed": "query"}
+def one(key):
+    return kv_get(key)
+def several(keys):
+    return kv_get_many(keys)
+def keep(key):
+    kv_put(key, 1)
+def forget(key):
+    kv_del(key)
+def listed(folder):
+    return kv_scan(folder)
+"""
+
+
+@pytest.mark.parametrize("engine", [StarlarkEngine, CPythonEngine])
+def test_another_contracts_keys_are_read_and_never_written(engine: type) -> None:
+    machine = Machine(engine(), keeper=KEEPER, reader=READER)
+    machine.value("keeper", "keep", key="home/a", value=[1, 2])
+    machine.value("reader", "keep", key="home/a")
+    assert machine.value("reader", "one", key="/keeper/home/a") == [1, 2]
+    assert machine.value("reader", "one", key="/keeper/home/b") is None
+    assert machine.value("reader", "one", key="/nobody/home/a") is None
+    keys = ["home/a", "/keeper/home/a", "/reader/home/a"]
+    assert machine.value("reader", "several", keys=keys) == [1, [1, 2], 1]
+    before = dict(machine.journal.writes)
+    for write in ("keep", "forget"):
+        assert machine.run("reader", write, key="/keeper/home/a").error.reason == "bad_key"
+    assert machine.journal.writes == before
+    assert machine.value("reader", "listed", folder="/keeper/home/") == []
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["/", "//keeper/", f"/{IDENTITY_KEY}", "/chain/block", "/é", "/" + KEY_CHARS_MAX * "k"],
+)
+def test_what_is_no_contracts_is_not_read(key: str) -> None:
+    machine = Machine(reader=READER)
+    machine.journal.put("/keeper/", encode(1))
+    machine.journal.put(IDENTITY_KEY, encode(1))
+    machine.journal.put("chain/block", encode(1))
+    assert machine.run("reader", "one", key=key).error.reason == "bad_key"
+    assert machine.run("reader", "several", keys=["a", key]).error.reason == "bad_key"
+
+
+def test_a_foreign_read_costs_what_an_own_one_does() -> None:
+    machine = Machine(keeper=KEEPER, reader=READER)
+    machine.value("keeper", "keep", key="k", value="v" * 400)
+    machine.journal.put("reader/k", machine.journal.get("keeper/k"))
+    own = machine.run("reader", "several", keys=["k"] * 9)
+    foreign = machine.run("reader", "several", keys=["/keeper/k"] * 9)
+    texts = len('"/keeper/k"') - len('"k"')
+    assert foreign.gas == own.gas + 9 * texts // 4
+    assert own.gas > 900

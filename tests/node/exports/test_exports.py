@@ -2,10 +2,13 @@
 
 import csv
 import io
+import os
 import sqlite3
 from contextlib import closing
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +16,7 @@ from typer.testing import CliRunner
 import cli
 from market import client
 from market.app import Application
+from node.api.answers import Answers
 from node.blocks import BlockMaker
 from node.certifier import natives
 from node.config import Config, settings_text
@@ -98,6 +102,23 @@ def test_a_homes_rows_and_a_days(street: Street) -> None:
     assert done == [(1, 3), (2, 3), (3, 3)]
     with pytest.raises(UnknownError, match="no home is called 'x'; there are home 1, home 2"):
         book.rows(Kind.BILLS, Days(), "x")
+
+
+async def test_slots_are_in_the_order_of_their_times() -> None:
+    street = Street(params(HOMES))
+    street.to_gate(SLOT + 1)
+    for slot, silent in ((SLOT, 4), (SLOT + 1, None)):
+        street.to_end(slot)
+        for number in {1, 2, 3, 4} - {silent}:
+            street.read(number, slot, 100, 0)
+    street.block()
+    street.to_window_end(SLOT)
+    # The first one waited for a meter, the second did not have to.
+    assert client.settled_slots(street.query, 9) == [SLOT + 1, SLOT]
+    assert Book(street.app).slots(Days()) == [SLOT, SLOT + 1]
+    answers = SimpleNamespace(_app=street.app)
+    told = await Answers.slots(cast(Answers, answers), {"count": 9})
+    assert [one.slot for one in told] == [SLOT, SLOT + 1]
 
 
 def test_columns_are_whole_numbers_with_units(street: Street) -> None:
@@ -194,6 +215,16 @@ async def test_the_command_reads_a_stopped_nodes_store(tmp_path: Path) -> None:
     assert out.read_text() == ",".join(COLUMNS[Kind.SLOTS]) + "\n"
     code, said, _ = export(file, "trades", "--out", "-")
     assert (code, said.strip()) == (0, ",".join(COLUMNS[Kind.TRADES]))
+    # A pipe is written to, not replaced by a file.
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        code, said, error = export(file, "slots", "--format", "csv", "--out", str(pipe))
+        assert (code, error, pipe.is_fifo()) == (0, None, True)
+        assert os.read(reader, 10_000) == out.read_bytes()
+    finally:
+        os.close(reader)
     assert path.read_bytes() == before
 
 

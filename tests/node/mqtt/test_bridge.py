@@ -14,11 +14,15 @@ from typing import Any, cast
 import aiomqtt
 import pytest
 
+from hems.config import ConstantHome, HomeConfig, LiveHome
 from hems.devices import Battery
+from hems.devices.loads import Load
 from hems.errors import HemsError
+from hems.home import HomeEnergyManager
 from hems.sources.live import LiveSource
 from market.client import Prices
 from market.errors import QueryError
+from node.devices import LiveDevices
 from node.household import Household
 from node.mqtt.bridge import Bridge
 from node.mqtt.discovery import announcements, topics
@@ -62,10 +66,11 @@ class Steered:
 class House:
     """What the bridge asks of a household."""
 
-    def __init__(self) -> None:
+    def __init__(self, devices: LiveDevices | None = None) -> None:
         self.trades = True
         self.is_registered = True
         self.battery = Steered()
+        self.devices = devices or LiveDevices(manager_of({}), None)
 
     def trade(self, is_on: bool) -> None:
         self.trades = is_on
@@ -78,6 +83,13 @@ class House:
 
     def price_now(self) -> Prices:
         return Prices(7, 250_000, 80_000, 150_000, 160_000, 6, 0, 0)
+
+
+def manager_of(devices: dict[str, Load], source: LiveSource | None = None) -> HomeEnergyManager:
+    """Return the mind of a live home; without a source it is none."""
+    home = ConstantHome() if source is None else LiveHome()
+    config = HomeConfig(source=home, zone="UTC", devices=devices)
+    return HomeEnergyManager(config, None, source)
 
 
 class Clock:

@@ -9,9 +9,10 @@ import pytest
 
 from hems.config import HomeConfig, LiveHome
 from hems.devices import Battery
+from hems.devices.loads import Car, Load
 from node.errors import ConfigError
 from node.mqtt.discovery import topics
-from node.mqtt.settings import BatteryMeter, Meter, MqttSection
+from node.mqtt.settings import BatteryMeter, DeviceMeter, Meter, MqttSection
 from tests.node.grid import Grid, make_genesis, running
 from tests.node.mqtt.test_bridge import Heard, Mosquitto, broker
 
@@ -23,10 +24,11 @@ def street(
     mqtt: MqttSection | None,
     time_lapse: int = 1,
     battery: Battery | None = None,
+    devices: dict[str, Load] | None = None,
 ) -> Grid:
     grid = Grid(directory, make_genesis(1, time_lapse=time_lapse))
     member = grid.members[0]
-    home = HomeConfig(source=LiveHome(), battery=battery)
+    home = HomeConfig(source=LiveHome(), battery=battery, devices=devices or {})
     member.config = msgspec.structs.replace(member.config, home=home, mqtt=mqtt)
     return grid
 
@@ -87,6 +89,45 @@ async def test_a_real_battery_is_asked_for_nothing_blindly(
         assert household is not None
         assert household.battery.state()["reserve"] == 80
         assert household.battery.state()["steered_by"] == "plan"
+
+
+async def test_a_real_car_is_asked_for_nothing_once_it_has_left(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    meter = DeviceMeter(
+        topic="car/w", plugged_topic="car/plugged", needed_topic="car/lacks", in_load=True
+    )
+    mqtt = MqttSection(port=broker.port, load=Meter(topic="p"), devices={"car": meter})
+    grid = street(tmp_path, mqtt, devices={"car": Car(capacity_wh=40_000, power_w=7_000)})
+    at = topics("commonwatt", grid.members[0].config.node.name, grid.genesis.market.chain_id)
+    setpoint = at.device("car", "setpoint")
+    async with running(grid, [0]), aiomqtt.Client("127.0.0.1", broker.port) as client:
+        await client.subscribe(f"{at.state.removesuffix('state')}#", qos=1)
+        heard = Heard(client)
+
+        async def shown(key: str, value: object) -> None:
+            def is_so(told: bytes) -> bool:
+                return bool(json.loads(told)["devices"]["car"][key] == value)
+
+            await heard.until(at.state, is_so)
+
+        await heard.until(at.availability, lambda told: told == b"online")
+        await client.publish("car/w", "0", qos=1)
+        await client.publish("car/lacks", "4.5", qos=1)
+        await client.publish("car/plugged", "true", qos=1)
+        await shown("plugged", "ON")
+        await client.publish(at.device("car", "set"), "2500", qos=1)
+        assert await heard.until(setpoint, lambda told: told == b"2500")
+        await client.publish("car/plugged", "false", qos=1)
+        await shown("plugged", "OFF")
+        household = grid.members[0].node.household
+        assert household is not None
+        assert household.devices.state(0)["car"]["steered_by"] == "plan"
+        heard.last.pop(setpoint)
+        await client.publish(at.device("car", "set"), "2500", qos=1)
+        await client.publish(at.trading_set, "OFF", qos=1)
+        await heard.until(at.state, lambda told: json.loads(told)["trading"] == "OFF")
+        assert setpoint not in heard.last
 
 
 async def test_a_battery_that_is_said_once_only_does_not_start(tmp_path: Path) -> None:

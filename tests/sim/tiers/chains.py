@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from consensus.errors import BlockRefused
 from consensus.evidence import EVIDENCE_HEIGHTS_MAX
-from consensus.messages import Evidence, Header, header_hash
-from market.app import BlockEnv
-from market.receipts import Receipt
+from consensus.messages import Block, Evidence, Header, header_hash
+from market.app import Application, BlockEnv
+from market.receipts import Event, Receipt
 from market.vm import merkle
+from tests.regions.cheat import Cheat
 from tests.sim.app import (
     STATE_BYTES_MAX,
     Carried,
@@ -24,7 +25,7 @@ from tests.sim.faults import Faults
 from tests.sim.mutation import Mutation
 from tests.sim.tiers import machine as machines
 from tests.sim.tiers.machine import AppState, Machine
-from tests.sim.world import World
+from tests.sim.world import World, execute_once
 from wire import transaction
 from wire.codec import decode, decode_plain, encode
 from wire.errors import DecodeError
@@ -43,10 +44,16 @@ REGION_INTERVAL_MS: Final = 2_000
 TIER_EPOCH_BLOCKS: Final = 6
 
 
+def own_pairs(state: State) -> dict[str, bytes]:
+    return {LEDGER_KEY: encode(state.ledger), SETS_KEY: encode(state.sets)}
+
+
 class TierState(State):
     """A ledger, the sets, and what the contracts hold: all under one root that proves each key.
 
-    `done` are the block's transactions with how they ended; None after a jump.
+    `done` are the block's transactions with how they ended, `events` what its hooks said; None and
+    empty after a jump. `cheated_at` is the first height whose block does not follow, as far as is
+    known.
     """
 
     def __init__(
@@ -55,24 +62,29 @@ class TierState(State):
         sets: Sets,
         app: AppState,
         done: tuple[tuple[CheckedTransaction, Receipt], ...] | None = None,
+        events: tuple[Event, ...] = (),
+        cheated_at: int | None = None,
     ) -> None:
         super().__init__(ledger, sets)
         self.app = app
         self.done = done
+        self.events = events
+        self.cheated_at = cheated_at
 
     @cached_property
     def tree(self) -> merkle.Tree:
-        return merkle.update(self.app.tree, self._own())
+        return merkle.update(self.app.tree, self.own())
 
     @cached_property
     def root(self) -> bytes:
         return merkle.root_of(self.tree)
 
     def pairs(self) -> list[tuple[str, bytes]]:
-        return sorted((self.app.items | self._own()).items())
+        return sorted((self.app.items | self.own()).items())
 
-    def _own(self) -> dict[str, bytes]:
-        return {LEDGER_KEY: encode(self.ledger), SETS_KEY: encode(self.sets)}
+    def own(self) -> dict[str, bytes]:
+        """What the simulator has in the state, beside the contracts."""
+        return own_pairs(self)
 
     # What `make_checkpoint` asks of an application.
 
@@ -93,9 +105,15 @@ def first_tier_state(publics: Sequence[bytes], machine: Machine) -> TierState:
 
 
 class TierRules(Rules):
-    """The simulator's rules of blocks, and the contracts executed."""
+    """The simulator's rules of blocks, and the contracts executed.
+
+    `cheat` changes what blocks of the time and later write: by such rules a region lives whose
+    authorities cheat.
+    """
 
     machine: Machine
+    cheat: Cheat | None = None
+    cheat_ms = 0
 
     def after(
         self, state: State, parent: Header, txs: Sequence[bytes], evidence: Sequence[Evidence],
@@ -103,13 +121,22 @@ class TierRules(Rules):
     ) -> State:  # fmt: skip
         """Execute: what every chain of the simulator has, then the contracts."""
         after = super().after(state, parent, txs, evidence, time_ms)
-        checked = self._checked(txs, time_ms)
+        assert isinstance(state, TierState)
+        checked = self.checked(txs, time_ms)
         env = BlockEnv(after.height, time_ms, header_hash(parent))
-        app, result = self.machine.after(state.app, env, checked)  # type: ignore[attr-defined]
+        cheat = self._cheat if self.cheat is not None and time_ms >= self.cheat_ms else None
+        self._has_cheated = False
+        app, result = self.machine.after(state.app, env, checked, cheat)
         done = tuple(zip(checked, result.receipts, strict=True))
-        return TierState(after.ledger, after.sets, app, done)
+        cheated_at = state.cheated_at or (after.height if self._has_cheated else None)
+        return TierState(after.ledger, after.sets, app, done, result.events, cheated_at)
 
-    def _checked(self, txs: Sequence[bytes], time_ms: int) -> list[CheckedTransaction]:
+    def _cheat(self, app: Application, writes: dict[str, bytes | None]) -> bool:
+        cheat = type(self).cheat
+        self._has_cheated = cheat is not None and cheat(app, writes)
+        return self._has_cheated
+
+    def checked(self, txs: Sequence[bytes], time_ms: int) -> list[CheckedTransaction]:
         decoded = map(decode_tx, txs)
         raws = [tx.raw for tx in decoded if isinstance(tx, Carried)]
         found = transaction.check(raws, self.machine.chain_id, time_ms)
@@ -117,6 +144,10 @@ class TierRules(Rules):
             if isinstance(item, transaction.Refused):
                 raise BlockRefused("transaction", str(item))
         return found  # type: ignore[return-value]
+
+    def own_after(self, state: State, parent: Header, block: Block) -> State:
+        """Return what becomes of all but the contracts. Raises `BlockRefused`."""
+        return super().after(state, parent, block.txs, block.evidence, block.header.time_ms)
 
     def sets_after(self, sets: Sets, ledger: Ledger) -> Sets:
         """As everywhere, but the convicted stay where too few would be left for a region."""
@@ -160,8 +191,29 @@ class Chain(World):
         self.machine = self.grid.machine_of(self.number)
         self.first_state = first_tier_state(self.publics, self.machine)
         terms = (self.chain_id, self.epoch_blocks, self.evidence_window)
-        rules = type("Bound", (TierRules,), {"machine": self.machine})
-        self.rules = self._true_rules = rules(*terms)
+        bound = type("Bound", (TierRules,), {"machine": self.machine})
+        self.honest_rules = self.rules = self._true_rules = bound(*terms)
+        cheating = self.grid.cheating_of(self.number)
+        if cheating is not None:
+            cheat, cheat_ms = cheating
+            changed = {"cheat": staticmethod(cheat), "cheat_ms": cheat_ms}
+            self.rules = self._true_rules = type("Cheating", (bound,), changed)(*terms)
+        self._followed: dict[tuple[bytes, bytes], State | None] = {}
+
+    def state_after(self, header: Header) -> TierState | None:
+        """The state after a decided block; None if nobody has executed it."""
+        if not header.height:
+            return self.first_state
+        hash_ = header_hash(header)
+        found = (state for (_, known), state in self._executed.items() if known == hash_)
+        state = next(found, None)
+        return state if isinstance(state, TierState) else None
+
+    def follow(self, state: State, parent: Header, block: Block, hash_: bytes) -> State | None:
+        """Execute a block as an auditor does: by the rules; None if it does not follow."""
+        if self.rules is self.honest_rules:
+            return self.truth(state, parent, block, hash_)
+        return execute_once(self._followed, self.honest_rules, state, parent, block, hash_)
 
     def state_of(self, pairs: Iterable[tuple[str, bytes]]) -> State:
         """Read a snapshot's pairs. Errors as `wire.codec.decode`, `KeyError`."""

@@ -1,7 +1,7 @@
 """What must hold between the tiers, at each block of either; and each chain's own properties.
 
 Each `Violation` begins with the property's name; beside those of `tests.sim.checks`: anchoring,
-tiers, frozen, escrow, finality, hooks, anchored.
+tiers, frozen, escrow, finality, hooks, anchored, audit, carbon, leaving.
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,7 +22,11 @@ from market.vm import merkle
 from tests.sim import keys
 from tests.sim.checks import Checker
 from tests.sim.errors import Violation
+from tests.sim.tiers.audited import AuditBooks
 from tests.sim.tiers.chains import TierState
+from tests.sim.tiers.emitted import FootprintBooks
+from tests.sim.tiers.leaving import LeavingBooks, check_reclaimed, check_sponsor
+from tests.sim.tiers.machine import BOND_MICRO
 from tests.sim.tiers.trade import TradeBooks
 from tests.sim.tiers.views import KEY_BASE, entry
 from wire.codec import decode
@@ -77,6 +81,13 @@ class Books:
         self.trade = TradeBooks(numbers)
         self._waiting: list[tuple[int, int, bytes]] = []
         self._status: dict[int, str] = dict.fromkeys(numbers, "live")
+        self.audit = AuditBooks(grid, self)
+        self.carbon = FootprintBooks(numbers)
+        self.leaving = LeavingBooks()
+        # When regions have left, which have their money back, and what bonds were lost.
+        self.left: dict[int, int] = {}
+        self.reclaimed: set[int] = set()
+        self._forfeited: dict[int, int] = dict.fromkeys(numbers, 0)
 
     def on_block(self, chain: int, header: Header, state: TierState) -> None:
         """The first honest node decides a block."""
@@ -123,6 +134,9 @@ class Books:
         self._settle_claims()
         self._on_known(region, state)
         self.trade.on_region_block(region, state)
+        self.audit.on_region_block(region, state)
+        clock = self._grid.machine_of(region).clock
+        self.leaving.on_region_block(region, header, state, clock.slot_at(header.time_ms))
 
     def _on_followed(self, region: int, state: TierState) -> None:
         """F1: headers that the main chain has decided, later ones only, by its own sets."""
@@ -167,24 +181,41 @@ class Books:
 
     def _on_main_block(self, header: Header, state: TierState) -> None:
         self._roots[header.height] = state.root
+        gone = self.frozen | self.left.keys()
         for checked, receipt in state.done or ():
-            if receipt.code != "ok":
-                continue
-            tx = checked.tx
-            if (tx.contract, tx.entry) == ("anchor", "checkpoint"):
-                data = bytes.fromhex(tx.args["data"])
-                self._on_anchored(tx.args["region"], self._decoded(data), header)
-            elif (tx.contract, tx.entry) == ("regions", "rotate"):
-                self.rotations += 1
+            self.carbon.on_call(checked, receipt)
+            if receipt.code == "ok":
+                self._on_main_call(checked, header)
         for region, anchored in self.anchored.items():
             last = entry(state, f"anchor/last/{KEY_BASE + region}")
             number = last["number"] if last else 0
             if number != len(anchored) or (number and last["record_hash"] != anchored[-1][0].hash):
                 raise Violation(f"anchored: record {number} of region {region} is the last")
             self._on_status(region, state)
-        self.trade.on_main_block(state)
+        self.trade.on_main_block(state, gone, self.reclaimed)
+        self.audit.on_main_block(header, state)
+        self.carbon.check(state)
         self._check_money(state)
         self._settle_claims()
+
+    def _on_main_call(self, checked: CheckedTransaction, header: Header) -> None:
+        tx, args = checked.tx, checked.tx.args
+        match tx.contract, tx.entry:
+            case "anchor", "checkpoint":
+                data = bytes.fromhex(args["data"])
+                self._on_anchored(args["region"], self._decoded(data), header)
+            case "regions", "rotate":
+                self.rotations += 1
+            case "regions", "leave":
+                if args["region"] in self.left:
+                    raise Violation(f"escrow: region {args['region']} leaves again")
+                self.left[args["region"]] = header.time_ms
+            case "regions", "reclaim":
+                region = args["region"]
+                check_reclaimed(region, header, self.left.get(region))
+                if region in self.reclaimed | self.frozen:
+                    raise Violation(f"escrow: region {region} has its money back already, or lost")
+                self.reclaimed.add(region)
 
     def _on_status(self, region: int, state: TierState) -> None:
         status = entry(state, f"regions/region/{KEY_BASE + region}")["status"]
@@ -192,19 +223,26 @@ class Books:
             return
         if self._status[region] == "frozen":
             raise Violation(f"frozen: region {region} was frozen and is {status}")
+        if region in self.left and status not in ("left", "frozen"):
+            raise Violation(f"leaving: region {region} has left and is {status}")
         self._status[region] = status
         self.halts += status == "halted"
         if status == "frozen":
-            if region not in self._grid.captured:
+            if region not in self._grid.dishonest:
                 raise Violation(f"frozen: region {region} is, whose authorities are honest")
             self.frozen.add(region)
+            self._forfeited[region] = 0 if region in self.reclaimed else BOND_MICRO
 
     def _check_money(self, state: TierState) -> None:
         """What the ledger holds is what the regions have put up."""
         funds = {
             region: entry(state, f"regions/money/{KEY_BASE + region}") for region in self.anchored
         }
-        up = sum(map(sum, funds.values()))
+        up = sum(map(sum, funds.values())) + self.audit.held_micro
+        for region in funds:
+            spent, lost = self.trade.spent_micro(region), self._forfeited[region]
+            check_sponsor(region, state, spent, lost, region in self.reclaimed)
+        self.audit.check_regulator(state, self.trade.fees_micro, sum(self._forfeited.values()))
         if any(funds[region][1] for region in self.frozen):
             raise Violation(f"escrow: a frozen region of {sorted(self.frozen)} has kept its bond")
         items = state.app.items
@@ -230,11 +268,12 @@ class Books:
     def _on_anchored(self, region: int, found: Checkpoint, main: Header) -> None:
         record = decode(found.record, Record, CHECKPOINT_BYTES_MAX)
         where = f"record {record.number} of region {region}"
-        if region in self.frozen:
+        if region in self.frozen or region in self.left:
             raise Violation(f"frozen: {where} is anchored all the same")
         self._check_proof(region, found, record, where)
         self._check_order(region, found.header, record, where)
         self._check_sums(region, record, where)
+        self.carbon.on_anchored(region, record.slots)
         self.anchored[region].append(Anchored(record, found.header, main.height))
         self._compare(region, record.number)
 
@@ -323,7 +362,8 @@ class Books:
         """Nothing that was anchored is lost; nothing was anchored that never was."""
         if self._waiting:
             raise Violation(f"finality: a header of the main chain that never was: {self._waiting}")
-        self.trade.on_end(set(self._grid.captured))
+        self.trade.on_end(self._grid.dishonest)
+        self.audit.on_end()
         for region, anchored in self.anchored.items():
             if region in self._grid.captured:
                 continue

@@ -6,8 +6,12 @@ from typing import Final
 from tests.sim.faults import NAMES as CHAIN_NAMES
 from tests.sim.faults import Faults
 
-NAMES: Final = ("cuts", "halts", "loss", "captured", "forgery")
+FIRST_NAMES: Final = ("cuts", "halts", "loss", "captured", "forgery")
+LATER_NAMES: Final = ("fraud", "slander", "silence", "withheld", "leaving")
+NAMES: Final = (*FIRST_NAMES, *LATER_NAMES)
 KINDS: Final = ("any",)
+# What takes long to work out is not in every other run.
+SHARES: Final = {"fraud": 0.3, "slander": 0.25, "leaving": 0.3}
 
 
 class GridFaults:
@@ -18,15 +22,25 @@ class GridFaults:
     loss : what goes from tier to tier is lost or late.
     captured : a region is in the hands of its authorities, who sign what they like.
     forgery : somebody without a quorum posts what is not true.
+    fraud : a region's authorities certify blocks that do not follow.
+    slander : somebody accuses what is right, and a drawn auditor is content with everything.
+    silence : a seat of each region answers for no audit.
+    withheld : regions show auditors nothing, for a while; one seat of each never does.
+    leaving : sponsors take regions out, homes leave.
     """
 
     def __init__(self, rng: Random, names: list[str] | None = None) -> None:
         self._seed = rng.random()
         self._names = names
-        drawn = [name for name in NAMES if rng.random() < 0.5]
+        more = Random(f"{self._seed} audits")
+        drawn = [name for name in FIRST_NAMES if rng.random() < 0.5]
+        drawn += [name for name in LATER_NAMES if more.random() < SHARES.get(name, 0.5)]
         wanted = drawn if names is None else names
         self.cuts, self.halts = "cuts" in wanted, "halts" in wanted
         self.captured, self.forgery = "captured" in wanted, "forgery" in wanted
+        self.fraud, self.slander = "fraud" in wanted, "slander" in wanted
+        self.silence, self.withheld = "silence" in wanted, "withheld" in wanted
+        self.leaving = "leaving" in wanted
         self.drop = rng.choice((0.02, 0.1, 0.3)) if "loss" in wanted else 0.0
         self.slow = rng.choice((0.1, 0.3)) if "loss" in wanted else 0.0
 

@@ -16,20 +16,26 @@ from consensus.light import LightClient, SignedHeader
 from market.client import Call
 from node import certifier
 from tests.market.street import START_MS
+from tests.regions.cheat import CHEATS, Cheat
 from tests.sim import keys
 from tests.sim.errors import Violation
 from tests.sim.faults import Faults
 from tests.sim.network import JITTER_MS, LATENCY_MS
 from tests.sim.tiers import machine as machines
+from tests.sim.tiers import replays
 from tests.sim.tiers.captured import Captured
 from tests.sim.tiers.chains import Chain, TierState
 from tests.sim.tiers.checks import Books, TierChecker
+from tests.sim.tiers.emitted import Regulator
 from tests.sim.tiers.faults import GridFaults, grid_faults_of
+from tests.sim.tiers.leaving import Sponsor
 from tests.sim.tiers.machine import Machine
 from tests.sim.tiers.mutation import TierMutation
 from tests.sim.tiers.node import TierNode
 from tests.sim.tiers.outsider import Outsider
+from tests.sim.tiers.slander import Slanderer
 from tests.sim.tiers.views import shown_of
+from wire.keys import SigningKey
 
 FAULTY_MS: Final = 60_000
 HEALING_MS: Final = 400_000
@@ -38,8 +44,11 @@ ANCHORING_MS: Final = 120_000
 HEIGHTS_AFTER_HEALING: Final = 2
 FIRST_MS: Final = START_MS + 1_000
 TIER_SENDER: Final = -2
-# As a chain's number: nobody's.
+# As chains' numbers: nobody's, and those of who acts from outside.
 OUTSIDE: Final = 1_000_000
+SLANDERER: Final = OUTSIDE + 1
+REGULATOR: Final = OUTSIDE + 2
+SPONSORS: Final = OUTSIDE + 1_000
 SAID_MAX: Final = 64
 CHECK_EVERY: Final = 64
 
@@ -61,6 +70,11 @@ class GridResult(NamedTuple):
     rotations: int
     halts: int
     frozen: int
+    audited: int
+    redrawn: int
+    accused: int
+    proven: int
+    left: int
     refused: int
     traded_wh: int
     # The longest that it took after healing until all of then was known as anchored.
@@ -87,6 +101,7 @@ class Grid:
         self.now_ms = FIRST_MS
         self.messages = 0
         self.healed = False
+        self.audit_rng = Random(f"audits {seed}")
         self._queue: list[tuple[int, int, int, int, int, Any]] = []
         self._counter = itertools.count()
         # Regions that are cut off from the main chain.
@@ -96,8 +111,9 @@ class Grid:
         self.captured: dict[int, Captured] = {}
         self.poster = self.mutation.poster()
         self.books = Books(self)
+        self._cast()
         chaos = [self.faults.chain(number) for number in range(regions + 1)]
-        taken = regions if self.faults.captured else None
+        taken = self.taken
         self.chains = {
             number: self._chain(number, chaos[number])
             for number in range(regions + 1)
@@ -107,6 +123,84 @@ class Grid:
         if taken is not None:
             self.captured[taken] = Captured(self, taken)
         self.outsider = Outsider(self, Random(f"outsider {seed}"))
+        self._cast_auditors()
+        self._cast_leaving()
+
+    def _cast(self) -> None:
+        """Say which regions are whose, and who audits how."""
+        rng, faults, regions = self.audit_rng, self.faults, self.regions
+        self.taken = regions if faults.captured else None
+        # Regions whose authorities cheat: how, and from when on.
+        self.cheating: dict[int, tuple[Cheat, int]] = {}
+        if faults.fraud and self.taken != 1:
+            cheat = CHEATS[rng.choice(sorted(CHEATS))]
+            self.cheating[1] = (cheat, FIRST_MS + rng.randint(5_000, 40_000))
+        everybody = range(1, regions + 1)
+        # Regions that show auditors nothing before all is healed, and those that never do.
+        hidden = [number for number in everybody if faults.withheld and rng.random() < 0.5]
+        self._hidden = {number for number in hidden if number != self.taken}
+        self.hidden_for_good = {
+            number for number in self.cheating if faults.withheld and rng.random() < 0.3
+        }
+
+    def _cast_auditors(self) -> None:
+        """Say which seats are silent or show nothing: where somebody is faulty, that one."""
+        rng, faults = self.audit_rng, self.faults
+        self._silent: set[tuple[int, int]] = set()
+        self._hiding: set[tuple[int, int]] = set()
+        for number, chain in self.chains.items():
+            places = [*chain.faulty_slots, *chain.dead_slots] or [rng.randrange(self.n)]
+            if faults.silence:
+                self._silent.add((number, places[0]))
+            if faults.withheld and number:
+                self._hiding.add((number, places[0]))
+        # Who is content with everything, unasked, and who has nobody behind it.
+        self.yea_sayer: SigningKey | None = None
+        if self.taken is not None:
+            self.yea_sayer = machines.authority_key(self.taken, 0)
+        elif faults.slander:
+            number = max(self.chains)
+            chain = self.chains[number]
+            places = [*chain.faulty_slots, *chain.dead_slots] or [rng.randrange(self.n)]
+            self._silent.add((number, places[0]))
+            self.yea_sayer = machines.authority_key(number, places[0])
+
+    def _cast_leaving(self) -> None:
+        """Say who acts from outside of all chains; and which home leaves which region, and when."""
+        rng = self.audit_rng
+        self.slanderer = Slanderer(self, Random(f"slanderer {self.seed}"))
+        self.actors: dict[int, Slanderer | Regulator | Sponsor] = {}
+        if self.yea_sayer is not None or self.faults.slander:
+            self.actors[SLANDERER] = self.slanderer
+        if self.faults.leaving:
+            self.actors[REGULATOR] = Regulator(self, Random(f"regulator {self.seed}"))
+            leaving = rng.randint(1, self.regions)
+            self.actors[SPONSORS] = Sponsor(self, leaving, Random(f"sponsor {self.seed}"))
+        self.leavers = {
+            (number, rng.randrange(self.n)): FIRST_MS + rng.randrange(FAULTY_MS)
+            for number in self.chains
+            if number and self.faults.leaving
+        }
+
+    def cheating_of(self, number: int) -> tuple[Cheat, int] | None:
+        """How a region cheats, and from when on; None: it does not."""
+        return self.cheating.get(number)
+
+    @property
+    def dishonest(self) -> set[int]:
+        """Regions that may be frozen."""
+        return {*self.captured, *self.cheating}
+
+    def audits_by(self, node: TierNode) -> bool:
+        """Whether a node does its duty as an auditor."""
+        return node.slot < self.n and (node.world.number, node.slot) not in self._silent
+
+    def withholds(self, node: TierNode) -> bool:
+        """Whether a node shows auditors nothing of its region."""
+        number = node.world.number
+        if number in self.hidden_for_good or (number, node.slot) in self._hiding:
+            return True
+        return number in self._hidden and not self.healed
 
     def _chain(self, number: int, faults: Faults) -> Chain:
         chain = Chain(self, number, self.n, faults, self.mutation)
@@ -168,8 +262,14 @@ class Grid:
 
     def send(self, a: TierNode, b: TierNode, service: tuple[Any, ...]) -> None:
         """Carry something from one tier to the other."""
+        self._send(a, b, service, self.rng)
+
+    def ask(self, a: TierNode, b: TierNode, service: tuple[Any, ...]) -> None:
+        """Carry what an auditor asks, or is answered."""
+        self._send(a, b, service, self.audit_rng)
+
+    def _send(self, a: TierNode, b: TierNode, service: tuple[Any, ...], rng: Random) -> None:
         self.messages += 1
-        rng = self.rng
         delay_ms = LATENCY_MS + int(JITTER_MS * rng.random())
         if not self.healed:
             if {a.world.number, b.world.number} & self.cut or rng.random() < self.faults.drop:
@@ -210,6 +310,11 @@ class Grid:
             rotations=books.rotations,
             halts=books.halts,
             frozen=len(books.frozen),
+            audited=sum(books.audit.audited.values()),
+            redrawn=books.audit.redrawn,
+            accused=books.audit.accused,
+            proven=len(books.frozen & books.audit.cheated_at.keys()),
+            left=len(books.left) + len(books.leaving.homes),
             refused=sum(books.refused.values()),
             traded_wh=books.trade.traded_wh,
             anchoring_ms=self._anchoring_ms,
@@ -226,6 +331,11 @@ class Grid:
             self.push(self.rng.randrange(2_000), number, -1, -1, None)
         if self.faults.forgery:
             self.push(self.rng.randrange(2_000), OUTSIDE, -1, -1, None)
+        for number in self.actors:
+            # Nobody leaves before there is something to leave.
+            wait_ms = 8_000 if number >= SPONSORS else 0
+            self.push(wait_ms + self.audit_rng.randrange(40_000 if wait_ms else 2_000), number,
+                      -1, -1, None)  # fmt: skip
         self._run_until(FIRST_MS + FAULTY_MS, lambda: False)
         self._heal()
         healed_ms = self.now_ms
@@ -248,11 +358,13 @@ class Grid:
         closed = {
             number: len(found)
             for number, found in self.books.closed.items()
-            if number not in self.captured
+            if number not in self.dishonest and number not in self.books.left
         }
+        anchored = {number: len(found) for number, found in self.books.anchored.items()}
         waiting = {number: self.books.trade.unresolved(number) for number in closed}
         began_ms = self.now_ms
-        if not self._run_until(began_ms + ANCHORING_MS, lambda: self._know(closed, waiting)):
+        demanded = (closed, waiting, anchored)
+        if not self._run_until(began_ms + ANCHORING_MS, lambda: self._know(*demanded)):
             known = {
                 number: (len(self.books.anchored[number]), self._least_known(number), count)
                 for number, count in closed.items()
@@ -260,7 +372,9 @@ class Grid:
             raise Violation(
                 f"liveness: anchored, known to be, closed by region: {known}; offers "
                 f"without an end: {self._open_offers(waiting)}; frozen "
-                f"{sorted(self.books.frozen)} of {sorted(self.captured)}"
+                f"{sorted(self.books.frozen)} of {sorted(self.dishonest)}; audited "
+                f"{self.books.audit.audited} of {anchored}, cheated at "
+                f"{self.books.audit.cheated_at}"
             )
         self._anchoring_ms = self.now_ms - healed_ms
 
@@ -275,8 +389,14 @@ class Grid:
         left = {number: self.books.trade.unresolved(number) for number in waiting}
         return {number: sorted(left[number] & slots) for number, slots in waiting.items()}
 
-    def _know(self, closed: dict[int, int], waiting: dict[int, set[int]]) -> bool:
-        if any(self._open_offers(waiting).values()):
+    def _know(
+        self, closed: dict[int, int], waiting: dict[int, set[int]], anchored: dict[int, int]
+    ) -> bool:
+        left = self.books.left
+        closed = {number: count for number, count in closed.items() if number not in left}
+        if any(found for n, found in self._open_offers(waiting).items() if n not in left):
+            return False
+        if not self.books.audit.is_proven(anchored):
             return False
         return all(
             len(self.books.anchored[number]) >= count and self._least_known(number) >= count
@@ -313,6 +433,10 @@ class Grid:
 
     def _act(self, number: int) -> None:
         """Let a captured region, or who is outside of all, do something, and come back."""
+        if number in self.actors:
+            self.actors[number].act()
+            self.push(self.audit_rng.randint(1_500, 5_000), number, -1, -1, None)
+            return
         if number == OUTSIDE:
             honest = [chain for other, chain in self.chains.items() if other]
             if honest:
@@ -373,6 +497,7 @@ class Grid:
             (certifier, "verify_checkpoint", _quick(verify_checkpoint)),
             (certifier, "check_evidence", _quick(check_evidence)),
             (certifier, "LightClient", light),
+            *replays.patches(self),
             *self.mutation.patches,
         ]
         before = [(where, name, getattr(where, name)) for where, name, _ in patches]

@@ -14,13 +14,14 @@ from typing import Final, NamedTuple
 from market import contracts
 from market.app import Application, BlockEnv, BlockResult
 from market.client import Call, regions, sign_call
-from market.genesis import Founding, GovernanceParams, HomeEntry, MarketParams
+from market.genesis import GovernanceParams, HomeEntry, MarketParams
 from market.invariants import Money, count_money
 from market.tiers import ExchangeRules, ExportRules, MainRules, Membership
 from market.vm import journal, merkle
 from node.certifier import natives
-from tests.market.street import START_MS, params
-from tests.market.test_governance import CHAIN
+from node.genesis import GENESIS_VERSION, ChainParams, Genesis
+from tests.market.street import REGULATOR, START_MS, params
+from tests.regions.cheat import Cheat, tampered
 from wire.codec import Plain
 from wire.keys import SigningKey
 from wire.transaction import CheckedTransaction
@@ -31,8 +32,11 @@ BOND_MICRO: Final = 5_000_000
 ESCROW_MICRO: Final = 20_000_000
 SPONSOR_MICRO: Final = 100_000_000
 HOME_MICRO: Final = 50_000_000
-HOLD_MS: Final = 60_000
+HOLD_MS: Final = 30_000
 HALT_MS: Final = 45_000
+AUDIT_MS: Final = 50_000
+ACCUSER_BOND_MICRO: Final = 1_000_000
+SLANDERER_MICRO: Final = 10_000_000
 CHECKPOINT_MS: Final = 15_000
 # A slot of a quarter of an hour passes in fifteen seconds.
 TIME_LAPSE: Final = 60
@@ -67,6 +71,15 @@ def sponsor_key(region: int) -> SigningKey:
     return key(f"sponsor {region}")
 
 
+def regulator_key() -> SigningKey:
+    return REGULATOR
+
+
+def slanderer_key() -> SigningKey:
+    """Of somebody with money on the main chain, and no seat anywhere."""
+    return key("slanderer")
+
+
 def publics_of(chain: int, n: int) -> list[bytes]:
     return [authority_key(chain, index).public for index in range(n)]
 
@@ -93,15 +106,12 @@ class AppState(NamedTuple):
 class Machine:
     """The contracts of one chain, compiled, and its first state."""
 
-    def __init__(self, market: MarketParams, publics: Sequence[bytes]) -> None:
-        founding = Founding(
-            authorities=tuple(publics),
-            chain=tuple(CHAIN.items()),
-            governance=GovernanceParams(epoch_blocks=EPOCH_BLOCKS_MAX, bond_micro=0),
-        )
+    def __init__(self, genesis: Genesis) -> None:
+        market = genesis.market
+        self.genesis = genesis
         self.chain_id = market.chain_id
         self.clock = market.clock()
-        self._app = app = Application(market, None, founding, natives())
+        self._app = app = Application(market, None, genesis.founding(), natives())
         app.commit(app.genesis())
         self.first = AppState(app._state, app._tree, app._money, False, 0, market.genesis_ms)
 
@@ -112,11 +122,21 @@ class Machine:
         return app
 
     def after(
-        self, before: AppState, env: BlockEnv, txs: Sequence[CheckedTransaction]
+        self,
+        before: AppState,
+        env: BlockEnv,
+        txs: Sequence[CheckedTransaction],
+        cheat: Cheat | None = None,
     ) -> tuple[AppState, BlockResult]:
-        """Execute a block. Errors as `Application.execute`."""
-        result = self._take(before).execute(env, txs)
-        state = _copy(before.state)
+        """Execute a block, and let `cheat` change what it writes. Errors as `Application.execute`.
+
+        The result is another object than that of the execution only if `cheat` has changed it.
+        """
+        app = self._take(before)
+        result = app.execute(env, txs)
+        if cheat is not None:
+            result = tampered(app, result, cheat)
+        state = copy_of(before.state)
         state.apply(result.writes)
         failed = any(event.name == "hook_failed" for event in result.events)
         after = AppState(state, result.tree, result.money, failed, env.height, env.time_ms)
@@ -132,7 +152,7 @@ class Machine:
         return AppState(state, tree, count_money(state), False, height, time_ms)
 
 
-def _copy(state: journal.State) -> journal.State:
+def copy_of(state: journal.State) -> journal.State:
     copy = journal.State()
     copy.items = dict(state.items)
     copy._folders = {
@@ -163,6 +183,17 @@ def _changed(changes: Sequence[Change]) -> Iterator[None]:
         contracts.source = source
 
 
+def _genesis(market: MarketParams, publics: Sequence[bytes]) -> Genesis:
+    governance = GovernanceParams(epoch_blocks=EPOCH_BLOCKS_MAX, bond_micro=0)
+    return Genesis(GENESIS_VERSION, tuple(publics), ChainParams(), market, governance)
+
+
+@lru_cache(maxsize=64)
+def region_genesis(region: int, n: int, main_n: int) -> Genesis:
+    """What a region and all who audit it begin with."""
+    return _genesis(_region_params(region, n, main_n), publics_of(region, n))
+
+
 def _region_params(region: int, n: int, main_n: int) -> MarketParams:
     homes = [home_key(region, index) for index in range(n)]
     entries = tuple(
@@ -178,10 +209,9 @@ def _region_params(region: int, n: int, main_n: int) -> MarketParams:
     )  # fmt: skip
 
 
-def registration(region: int, seated: Sequence[SigningKey]) -> Call:
+def registration(region: int, genesis: Genesis, seated: Sequence[SigningKey]) -> Call:
     """How a sponsor registers a region whose authorities all agree."""
-    chain_id = chain_id_of(region)
-    genesis_hash = hashlib.sha256(chain_id.encode()).hexdigest()
+    chain_id, genesis_hash = genesis.chain_id, genesis.hash.hex()
     digest = hashlib.sha256(regions.possession_text(chain_id, genesis_hash).encode()).digest()
     keys, proofs = [one.public for one in seated], [one.sign(digest) for one in seated]
     name = f"Region {region}"
@@ -192,31 +222,35 @@ def registration(region: int, seated: Sequence[SigningKey]) -> Call:
 @lru_cache(maxsize=24)
 def region_machine(region: int, n: int, main_n: int, changes: tuple[Change, ...] = ()) -> Machine:
     with _changed(changes):
-        return Machine(_region_params(region, n, main_n), publics_of(region, n))
+        return Machine(region_genesis(region, n, main_n))
 
 
 @lru_cache(maxsize=12)
 def main_machine(sizes: tuple[int, ...], changes: tuple[Change, ...] = ()) -> Machine:
     """A main chain of `sizes[0]` authorities, with a region let in for each other size."""
     numbers = range(1, len(sizes))
+    sponsors = [(sponsor_key(number).address, SPONSOR_MICRO) for number in numbers]
     rules = MainRules(
         bond_micro=BOND_MICRO,
         hold_ms=HOLD_MS,
         halt_ms=HALT_MS,
+        audit_ms=AUDIT_MS,
+        accuser_bond_micro=ACCUSER_BOND_MICRO,
         exchange=EXCHANGE,
-        sponsors=tuple((sponsor_key(number).address, SPONSOR_MICRO) for number in numbers),
+        sponsors=(*sponsors, (slanderer_key().address, SLANDERER_MICRO)),
     )
     market = params(homes=(), chain_id=MAIN_ID, main=rules, time_lapse=TIME_LAPSE)
     with _changed(changes):
-        machine = Machine(market, publics_of(0, sizes[0]))
+        machine = Machine(_genesis(market, publics_of(0, sizes[0])))
     for number in numbers:
         seated = [authority_key(number, index) for index in range(sizes[number])]
-        _admit(machine, number, seated, sizes[0])
+        genesis = region_genesis(number, sizes[number], sizes[0])
+        _admit(machine, number, registration(number, genesis, seated), sizes[0])
     return machine
 
 
-def _admit(machine: Machine, region: int, seated: Sequence[SigningKey], main_n: int) -> None:
-    calls = [(sponsor_key(region), registration(region, seated))]
+def _admit(machine: Machine, region: int, registering: Call, main_n: int) -> None:
+    calls = [(sponsor_key(region), registering)]
     calls += [(authority_key(0, index), regions.approve(region)) for index in range(main_n)]
     txs = [sign_call(call, one, MAIN_ID, region, START_MS + VALID_MS) for one, call in calls]
     after, result = machine.after(machine.first, BlockEnv(0, START_MS), txs)

@@ -1,15 +1,13 @@
 """Seeded bugs between the tiers: one for each rule of docs/spec/regions.md, and of posters.
 
-Those of contracts are changes of their text, those of M1 to M5 of the text of one function.
+Those of contracts are changes of their text, those of M1 to M5 of the text of one function; those
+of audits, carbon and leaving stand in `audit_mutants.py`.
 """
 
-import inspect
-import sys
-import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -23,9 +21,10 @@ from market.vm import merkle
 from node import certifier
 from node.due import Proven, Standing
 from tests.sim import keys
+from tests.sim.tiers import audit_mutants
 from tests.sim.tiers.grid import GridResult, run_grid
 from tests.sim.tiers.machine import Change
-from tests.sim.tiers.mutation import TierMutation
+from tests.sim.tiers.mutation import Contracts, Mutant, Patched, TierMutation, rewritten
 from tests.sim.tiers.poster import Poster
 
 if TYPE_CHECKING:
@@ -34,41 +33,14 @@ if TYPE_CHECKING:
     from tests.sim.tiers.node import TierNode
 
 
-def rewritten(function: Callable[..., Any], old: str, new: str) -> Callable[..., Any]:
-    """Return a function with one place of its text changed.
-
-    Raises
-    ------
-    ValueError
-        The text is not there, or more than once.
-    """
-    text = textwrap.dedent(inspect.getsource(function))
-    if text.count(old) != 1:
-        raise ValueError(f"{function.__qualname__} has {old!r} {text.count(old)} times")
-    names = dict(vars(sys.modules[function.__module__]))
-    exec(text.replace(old, new), names)
-    found: Callable[..., Any] = names[function.__name__]
-    return found
-
-
-class _Contract(TierMutation):
-    def __init__(self, *contracts: Change) -> None:
-        self.contracts = contracts
-
-
 def _anchor(old: str, new: str = "False") -> TierMutation:
-    return _Contract(("anchor", old, new))
-
-
-class _Patched(TierMutation):
-    def __init__(self, *patches: tuple[Any, str, Any]) -> None:
-        self.patches = patches
+    return Contracts(("anchor", old, new))
 
 
 def _unchecked(old: str, new: str = "False") -> TierMutation:
     """`verify_checkpoint` without one of its conditions."""
     mutant = rewritten(checkpoint.verify_checkpoint, old, new)
-    return _Patched((certifier, "verify_checkpoint", partial(mutant, verifier=keys.verify)))
+    return Patched((certifier, "verify_checkpoint", partial(mutant, verifier=keys.verify)))
 
 
 def _any_spelling(data: bytes) -> checkpoint.Checkpoint:
@@ -140,16 +112,6 @@ class _KeptInMemory(TierMutation):
         node.database.checkpoints = {}  # type: ignore[attr-defined]
 
 
-class Mutant(NamedTuple):
-    """A seeded bug, and runs that find it: `seeds` of one kind of grid."""
-
-    mutation: TierMutation
-    kind: str
-    seeds: int = 60
-    regions: int = 1
-    nodes: int = 4
-
-
 def _of_captured(mutation: TierMutation, seeds: int = 60) -> Mutant:
     return Mutant(mutation, "captured,reorder", seeds)
 
@@ -159,17 +121,17 @@ def _of_forgers(mutation: TierMutation) -> Mutant:
 
 
 def _of_traders(*contracts: Change) -> Mutant:
-    return Mutant(_Contract(*contracts), "forgery,reorder", 30, regions=2)
+    return Mutant(Contracts(*contracts), "forgery,reorder", 30, regions=2)
 
 
 def _any_proof() -> TierMutation:
     """`vm.proven` believes every value."""
     believing = SimpleNamespace(**(vars(merkle) | {"verify": lambda *args: True}))
-    return _Patched((proofs, "merkle", believing))
+    return Patched((proofs, "merkle", believing))
 
 
 MUTANTS: Final[Mapping[str, Mutant]] = {
-    "M1 any spelling": _of_captured(_Patched((checkpoint, "_decoded", _any_spelling))),
+    "M1 any spelling": _of_captured(Patched((checkpoint, "_decoded", _any_spelling))),
     "M2 any chain": _of_captured(
         _unchecked("(header.version, header.chain_id) != (PROTOCOL_VERSION, chain_id)")
     ),
@@ -208,12 +170,12 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     "M11 sums": _of_captured(_anchor("found[name] < before[name]")),
     "M11 heads": _of_captured(_anchor('found[name + "_head"] != before[name + "_head"]')),
     "M12 negative": _of_captured(_anchor('found["minted_micro"] < found["redeemed_micro"]')),
-    "S2 any next set": _of_forgers(_Patched((light, "_following_set", _any_next_set))),
+    "S2 any next set": _of_forgers(Patched((light, "_following_set", _any_next_set))),
     "F1 no signatures": _of_forgers(
-        _Patched((certifier, "LightClient", partial(LightClient, verifier=_any_signature)))
+        Patched((certifier, "LightClient", partial(LightClient, verifier=_any_signature)))
     ),
     "F1 old headers": _of_forgers(
-        _Contract(
+        Contracts(
             (
                 "export",
                 'found["height"] <= main["height"] or found["time_ms"] <= main["time_ms"]',
@@ -223,7 +185,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     ),
     "F2 any proof": _of_forgers(_any_proof()),
     "F3 any record": _of_captured(
-        _Contract(
+        Contracts(
             (
                 "export",
                 'call("vm", "value_hash", {"key": record_key(number)}) != found["record_hash"]',
@@ -232,12 +194,12 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         )
     ),
     "M13 any trades": _of_captured(
-        _Contract(
+        Contracts(
             ("exchange", "if not nothing and not known and slot_number >= first:", "if False:")
         )
     ),
     "X5 any escrow": Mutant(
-        _Contract(
+        Contracts(
             ("exchange", "if wh * rate > left_micro * 1000:", "if False:"),
             ("regions", "if paid_micro > money[ESCROW]:", "if False:"),
         ),
@@ -252,18 +214,19 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         ("export", 'call("vm", "absent", {"root": root, "key": key, "proof": absence})', "pass"),
     ),
     "conflict not frozen": _of_captured(
-        _Contract(("regions", 'change_status(entry, "frozen", reason)', "pass"))
+        Contracts(("regions", 'change_status(entry, "frozen", reason)', "pass"))
     ),
     "frozen still anchored": _of_captured(
-        _Contract(("regions", 'entry["status"] not in ("live", "halted"):', "False:"))
+        Contracts(("regions", 'entry["status"] not in ("live", "halted"):', "False:"))
     ),
-    "bond kept": _of_captured(_Contract(("regions", "    money[BOND] = 0\n", "    pass\n"))),
+    "bond kept": _of_captured(Contracts(("regions", "    money[BOND] = 0\n", "    pass\n"))),
     "posts out of order": Mutant(_PosterMutation(_NewestOnly), "cuts,reorder", 20),
     "forgets rotation": Mutant(_PosterMutation(_ForgetsSets), "epochs,reorder", 20),
     "gives up after refusal": Mutant(_PosterMutation(_GivesUp), "loss,halts,crashes,cuts", 20),
     "leaves it to one": Mutant(_PosterMutation(_OnlyTheFirst), "crashes,drops", 40),
     "never claims": Mutant(_PosterMutation(_NeverClaims), "reorder", 20, regions=2),
     "checkpoints in memory": Mutant(_KeptInMemory(), "halts,crashes,cuts", 40),
+    **audit_mutants.MUTANTS,
 }
 
 

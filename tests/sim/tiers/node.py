@@ -14,6 +14,7 @@ from tests.sim.app import Carried, State
 from tests.sim.disk import Database
 from tests.sim.node import SimNode
 from tests.sim.tiers import machine as machines
+from tests.sim.tiers.auditors import SimAuditor, shown
 from tests.sim.tiers.chains import Chain, TierState
 from tests.sim.tiers.views import proven_of, shown_of
 from wire import transaction
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 VALUE_BYTES_MAX: Final = 8_192
-CALLS_HELD_MAX: Final = 96
-CALLS_PER_BLOCK_MAX: Final = 12
+CALLS_HELD_MAX: Final = 256
+CALLS_PER_BLOCK_MAX: Final = 48
 CHECKPOINTS_KEPT: Final = 256
 OFFERS_KEPT: Final = 128
 VALIDITY_MARGIN_MS: Final = 5_000
 POLLS_PER_CALLS: Final = 4
 ORDER_SHARE: Final = 0.7
+LEAVE_SHARE: Final = 0.1
 
 
 class TierDatabase(Database):
@@ -59,7 +61,10 @@ def number_of(checkpoint: Checkpoint) -> int:
 
 
 class TierNode(SimNode):
-    """An authority of one chain; of a region, it also has a home, and posts for its region."""
+    """An authority of one chain, which audits where it is drawn.
+
+    Of a region, it also has a home, and posts for its region.
+    """
 
     world: Chain  # type: ignore[assignment]
     database: TierDatabase
@@ -87,6 +92,7 @@ class TierNode(SimNode):
         # By tier: what is due, since when it is seen to be, and when it was last posted.
         self.due: dict[str, tuple[int, int, int | None]] = {}
         self._ordered = self._read = 0
+        self.auditor = SimAuditor(self, self.world.grid.audits_by(self))
         super().boot()
 
     # -- transactions
@@ -139,6 +145,13 @@ class TierNode(SimNode):
                 self._answer_main(cast(TierNode, sender), main_epoch)
             case ("main-view", proven, ends, state):
                 self.world.grid.poster.hear(self, proven, ends, state)
+                self.auditor.look(state)
+            case ("region-question", number, generation, data):
+                self._show_region(cast(TierNode, sender), number, generation, data)
+            case ("region-answer", number, generation, data) if generation == self.generation:
+                self.auditor.answered(number, data)
+            case ("region-answer", *_):
+                pass
             case _:
                 super().serve(service, sender)
 
@@ -152,6 +165,20 @@ class TierNode(SimNode):
         proven = proven_of(self.state, region, head)
         self.world.grid.send(self, asker, ("main-view", proven, ends, self.state))
 
+    def _show_region(self, asker: "TierNode", number: int, generation: int, data: bytes) -> None:
+        grid = self.world.grid
+        if not grid.withholds(self):
+            answer = shown(self, data, grid.audit_rng)
+            if answer is not None:
+                grid.ask(self, asker, ("region-answer", number, generation, answer))
+
+    def fire(self, what: tuple[Any, ...]) -> None:
+        """Also: an auditor has waited long enough."""
+        if what[0] == "audit-late":
+            self.auditor.timed_out(what[1])
+        else:
+            super().fire(what)
+
     # -- once a second
 
     def poll(self) -> None:
@@ -164,6 +191,7 @@ class TierNode(SimNode):
             for tx_id in self._own:
                 self.gossip(("call", self._calls[tx_id]))
         if not world.number:
+            self.auditor.look(self.state)
             return
         if self.is_honest:
             self._live()
@@ -183,6 +211,9 @@ class TierNode(SimNode):
             price = rng.randrange(90, 180) * 1_000
             order = client.post_order(slot, side, 100 + rng.randrange(900), price)
             self.send_call(owner, order, to_main=False)
+        leaves_ms = world.grid.leavers.get((world.number, self.slot))
+        if leaves_ms is not None and world.now_ms >= leaves_ms and rng.random() < LEAVE_SHARE:
+            self.send_call(owner, client.leave(), to_main=False)
         over = clock.slot_at(time_ms) - 1
         if over > self._read and clock.slot_end_real_ms(over) <= time_ms:
             self._read = over

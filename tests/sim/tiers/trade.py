@@ -34,8 +34,11 @@ class TradeBooks:
 
     # -- the main chain
 
-    def on_main_block(self, state: TierState) -> None:
-        """Between regions nothing is made and nothing lost; nobody spends beyond its escrow."""
+    def on_main_block(self, state: TierState, gone: set[int], reclaimed: set[int]) -> None:
+        """Between regions nothing is made and nothing lost; nobody spends beyond its escrow.
+
+        `gone` : regions that had left or were frozen before this block.
+        """
         fresh: dict[int, list[list[int]]] = {}
         for name in state.app.state.keys_under("exchange/legs/"):
             region, slot = (int(part) - KEY_BASE for part in name.split("/")[2:])
@@ -43,6 +46,8 @@ class TradeBooks:
                 continue
             legs = self.legs[region, slot] = entry(state, name)
             fresh.setdefault(slot, []).append(legs)
+            if region in gone and any(legs):
+                raise Violation(f"trade: region {region}, which is gone, trades {legs}")
             result = entry(state, name.replace("legs", "result"))
             self._fees[region] += sum(row[3] for row in result["rows"])
         for slot, rows in fresh.items():
@@ -52,16 +57,24 @@ class TradeBooks:
                     f"trade: slot {slot}: {imported} Wh in for {paid} micro, "
                     f"{exported} Wh out for {got} micro"
                 )
-        self._check_escrow(state)
+        self._check_escrow(state, reclaimed)
         self._first = entry(state, "exchange/window")[0]
 
-    def _check_escrow(self, state: TierState) -> None:
+    @property
+    def fees_micro(self) -> int:
+        """What the grid has had of trades between regions."""
+        return sum(self._fees.values())
+
+    def spent_micro(self, region: int) -> int:
+        """What a region has paid beyond what it got, fees included."""
+        own = [legs for (other, _), legs in self.legs.items() if other == region]
+        return self._fees[region] + sum(legs[2] - legs[3] for legs in own)
+
+    def _check_escrow(self, state: TierState, reclaimed: set[int]) -> None:
         """The escrow law: what a region has spent beyond what it got is its own escrow's loss."""
-        for region, fees_micro in self._fees.items():
+        for region in self._fees.keys() - reclaimed:
             money = entry(state, f"regions/money/{KEY_BASE + region}")
-            spent = fees_micro
-            for (other, _), legs in self.legs.items():
-                spent += legs[2] - legs[3] if other == region else 0
+            spent = self.spent_micro(region)
             if min(money) < 0 or money[ESCROW] + money[DUE] != ESCROW_MICRO - spent:
                 raise Violation(f"escrow: region {region} has {money}, and has spent {spent} micro")
 

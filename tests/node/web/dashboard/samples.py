@@ -43,6 +43,7 @@ def at(height: int) -> dict[str, Any]:
         "market_ms": NOW_SLOT * SLOT_MS + 450_000,
         "market_time": "2025-11-03 13:37",
         "slot": NOW_SLOT,
+        "first_slot": NOW_SLOT - 40,
         "mechanism": "high_low",
         "currency": "AUD",
     }

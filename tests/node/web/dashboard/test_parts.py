@@ -1,13 +1,16 @@
 """What pages are made of: markup that cannot be broken, numbers, energy flows, curves."""
 
+import re
+
+import msgspec
 import pytest
 
-from node.web.dashboard.curves import Meeting, Step, curve, meeting
+from node.web.dashboard.curves import Meeting, Step, curve, meeting, sources_chart
 from node.web.dashboard.flows import delivered, planned, runs
 from node.web.dashboard.html import Html, el, escape, join
 from node.web.dashboard.plot import nice_step, ticks
 from node.web.dashboard.words import THIN, Local, cut, energy, money, number, seconds
-from tests.node.web.dashboard.samples import NOW_SLOT, SLOT_MS, delivery, plan
+from tests.node.web.dashboard.samples import NOW_SLOT, SLOT_MS, delivery, plan, summary
 
 
 def test_text_is_escaped_wherever_it_stands() -> None:
@@ -73,6 +76,18 @@ def test_a_gap_parts_what_is_drawn() -> None:
     flows = delivered([delivery(NOW_SLOT + place) for place in (0, 1, 3, 4, 5)])
     assert [len(run) for run in runs(flows)] == [2, 3]
     assert list(runs([])) == []
+
+
+def test_a_slot_that_was_not_settled_is_a_gap_and_not_more_of_the_one_before() -> None:
+    def bars(*slots: int) -> list[float]:
+        rows = [msgspec.to_builtins(summary(NOW_SLOT + slot)) for slot in slots]
+        drawn = str(sources_chart(rows, SLOT_MS, Local([])))
+        return [float(width) for width in re.findall(r'<rect[^>]* width="([0-9.]+)"', drawn)]
+
+    whole, gapped = bars(0, 1, 2, 3, 4, 5), bars(0, 1, 4, 5)
+    assert len(whole) == 2 * 6
+    # Two slots of the six are one gap, twice as wide as a slot.
+    assert sorted(gapped[:5]) == pytest.approx([*sorted(whole[:6])[:4], 2 * whole[0]], abs=0.3)
 
 
 def test_curves_meet_where_a_bid_no_longer_reaches_an_ask() -> None:
