@@ -2,13 +2,14 @@
 
 A home that needs energy in a slot asks for it, once for each step of what it is worth to it. A
 home that has some to spare keeps it here, step by step, and offers it to the requests that lie
-inside the slot, cheapest step first, until all is promised; what is not accepted can be offered
-again.
+inside the slot, in an order of its own and cheapest step first, until all is promised; what is not
+accepted can be offered again.
 """
 
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from hems.agents.draws import shuffled
 from hems.bid import Order
 from market import client
 from market.client import Call, OfferAnswered
@@ -79,10 +80,12 @@ class Requests:
         if not any(step.left_wh for steps in self._spare.values() for step in steps):
             return []
         open_now = client.open_requests(self._query)
-        known = {request.request for request in open_now}
+        known = {request.request: request for request in open_now}
         self._offered = {n: slot for n, slot in self._offered.items() if n in known}
         calls: list[Call] = []
-        for request in open_now:
+        # If all homes began with the first request, nothing would be left for the others.
+        for number in shuffled(self._number, known):
+            request = known[number]
             slot = request.start_ms // self._slot_ms
             inside = request.end_ms <= (slot + 1) * self._slot_ms
             if request.home == self._number or request.request in self._offered or not inside:

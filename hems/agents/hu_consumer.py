@@ -1,9 +1,10 @@
-"""Huang's consumer (Hu 5): a hard demand, got for less while it is met and for more while not.
+"""Huang's consumer (Hu 5): a hard demand, and a bid that follows its own profits.
 
-Profit is `q * (c - p)` with what was paid. The bid falls by Δp when profit rose and the demand was
-met, rises by Δp when it was not met, never above the value c, and takes a random step of up to Δp
-in between. As printed it would rise with profit, whether demand is met or not. What nobody sells
-is bought from the grid: the demand is served in any case.
+Profit is `q * (c - p)` with what was paid. The bid rises by Δp when profit rose, falls by Δp when
+it fell, as it does while sellers ask for more, and takes a random step of up to Δp in between; it
+is never above the value c. A demand that is not met is a loss, as selling nothing is to a producer
+(Hu 1): nothing else could make the profit negative, after which the bid is back at c (docs/adr,
+24). What nobody sells is bought from the grid: the demand is served in any case.
 """
 
 from typing import ClassVar
@@ -23,15 +24,17 @@ class HuConsumerSettings(AgentSettings, frozen=True, kw_only=True):
     price_micro_per_kwh : initial price; a step below the value if not given
     step_micro_per_kwh : Δp
     xi_micro : ξ, changes of profit up to it count as none
+    unmet_micro : σ, the loss of a cycle in which the demand is not met
     """
 
     value_micro_per_kwh: int | None = None
     price_micro_per_kwh: int | None = None
     step_micro_per_kwh: int = STEP_MICRO_PER_KWH
     xi_micro: int = XI_MICRO
+    unmet_micro: int = 1_000
 
     def __post_init__(self) -> None:
-        others = ("value_micro_per_kwh", "price_micro_per_kwh", "xi_micro")
+        others = ("value_micro_per_kwh", "price_micro_per_kwh", "xi_micro", "unmet_micro")
         check(self, ("step_micro_per_kwh",), others)
 
 
@@ -70,17 +73,19 @@ class HuConsumerAgent(Agent):
         return [Order("bid", situation.need_wh, within(situation.band, memory.price_micro_per_kwh))]
 
     def observe(self, outcome: Outcome) -> None:
-        """End a cycle: move the price by its profit, or by what was not met."""
+        """End a cycle: move the price by its profit."""
         memory, settings = self.memory, self.settings
         if not outcome.final or str(outcome.slot_start_ms) not in memory.pending:
             return
         value, demand_wh = memory.pending.pop(str(outcome.slot_start_ms))
-        profit = outcome.bought_wh * value // 1000 - outcome.paid_micro
+        profit = -settings.unmet_micro
+        if outcome.bought_wh >= demand_wh:
+            profit = outcome.bought_wh * value // 1000 - outcome.paid_micro
         profits = Profits(profit, memory.profit_micro, settings.xi_micro)
         price = memory.price_micro_per_kwh or 0
-        if outcome.bought_wh < demand_wh:
+        if profits.rose:
             price += settings.step_micro_per_kwh
-        elif profits.rose:
+        elif profits.fell:
             price -= settings.step_micro_per_kwh
         else:
             draw = uniform(settings.seed, "hu_consumer", "size", memory.cycles)

@@ -5,7 +5,8 @@ before close, and every offerer is told; homes whose interval begins in the next
 they lack in it, as requests; all who can supply, offer; and so on. On the hour the meters are read.
 
 What a generator lacks in an interval it first takes out of its battery, what it has over goes in
-(CE 3.1, 4.1). To every request it offers what its battery can give beside all it has promised.
+(CE 3.1, 4.1). To the requests, in an order of its own, it offers what its battery can give beside
+all it has promised.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,7 @@ import numpy as np
 
 from hems.agents.base import Situation
 from hems.agents.ce import CeAgent, CeSettings
+from hems.agents.draws import shuffled
 from hems.bid import Band, Suggested
 from market import client
 from market.client import SlotSummary
@@ -57,7 +59,8 @@ class ClassSum(msgspec.Struct, frozen=True):
     """A class's day: how many, what they used and generated [Wh], what they paid and would. [micro]
 
     gross_micro : the traditional bill, gross-metered: the tariff for all load, the feed-in tariff
-    for all generation. net_micro : the same readings without a market, billed net.
+    for all generation. net_micro : the same readings without a market, billed net. trades_micro :
+    what was paid for what was bought; paid_micro has it in it.
     """
 
     users: int
@@ -69,6 +72,7 @@ class ClassSum(msgspec.Struct, frozen=True):
     grid_wh: int
     fed_in_wh: int
     paid_micro: int
+    trades_micro: int
     gross_micro: int
     net_micro: int
 
@@ -215,35 +219,39 @@ class Community:
         )
 
     def _offer(self, minute: int, requests: Iterable[Mapping[str, Any]]) -> None:
-        """Offer what batteries can give, to every request."""
+        """Offer what batteries can give, each home in an order of its own until it has no more."""
         prices_of: dict[int, Suggested] = {}
+        known: dict[int, tuple[Mapping[str, Any], Situation]] = {}
         for wanted in requests:
-            start, end = _minute(wanted["start_ms"]), _minute(wanted["end_ms"])
-            self._asked[wanted["request"]] = (start, end)
-            slot = wanted["start_ms"] // HOUR_MS
+            start_ms, end_ms = wanted["start_ms"], wanted["end_ms"]
+            self._asked[wanted["request"]] = (_minute(start_ms), _minute(end_ms))
+            slot = start_ms // HOUR_MS
             if slot not in prices_of:
                 prices = client.prices(self.chain.query, slot)
                 prices_of[slot] = Suggested(
                     prices.suggested_sell_micro_per_kwh, prices.suggested_buy_micro_per_kwh
                 )
-            situation = Situation(
-                wanted["start_ms"],
-                wanted["end_ms"] - wanted["start_ms"],
-                self._band(slot),
-                prices_of[slot],
-            )
-            for number, store in self.stores.items():
-                room_wh = min(wanted["energy_wh"], store.room(start, end))
-                if number == wanted["home"] or room_wh <= 0:
-                    continue
-                own = situation._replace(surplus_wh=room_wh, export_room_wh=room_wh)
-                for order in self.agents[number].orders(own):
-                    energy_wh, price = order.energy_wh, order.price_micro_per_kwh
-                    call = client.post_offer(wanted["request"], energy_wh, price)
-                    self.chain.post(self.keys[number - 1], call)
-                    self._offered[wanted["request"], number] = energy_wh
-                    store.add(start, end, -energy_wh)
+            situation = Situation(start_ms, end_ms - start_ms, self._band(slot), prices_of[slot])
+            known[wanted["request"]] = (wanted, situation)
+        for number in self.stores:
+            # Were they all to begin with the first request, the others would get nothing.
+            for request in shuffled(self.agents[number].settings.seed, known):
+                self._offer_to(*known[request], number)
         self.chain.block(_at_ms(minute) + MINUTE_MS * self.setting.block_minutes // 2)
+
+    def _offer_to(self, wanted: Mapping[str, Any], situation: Situation, number: int) -> None:
+        """Let a home offer what it still can to a request of another."""
+        request, store = wanted["request"], self.stores[number]
+        start, end = self._asked[request]
+        room_wh = min(wanted["energy_wh"], store.room(start, end))
+        if number == wanted["home"] or room_wh <= 0:
+            return
+        own = situation._replace(surplus_wh=room_wh, export_room_wh=room_wh)
+        for order in self.agents[number].orders(own):
+            energy_wh, price = order.energy_wh, order.price_micro_per_kwh
+            self.chain.post(self.keys[number - 1], client.post_offer(request, energy_wh, price))
+            self._offered[request, number] = energy_wh
+            store.add(start, end, -energy_wh)
 
     def _answer(self, minute: int) -> None:
         """Close the window's gates: keep what is accepted, take back what is not."""
@@ -329,6 +337,7 @@ class Community:
             load_wh=sum(user.load_wh for user in members),
             pv_wh=sum(user.pv_wh for user in members),
             paid_micro=sum(totals[user.number].total_micro for user in members),
+            trades_micro=sum(totals[user.number].trades_cost_micro for user in members),
             gross_micro=sum(map(self._gross_micro, members)),
             net_micro=sum(totals[user.number].grid_only_micro for user in members),
             **sums,

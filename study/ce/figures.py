@@ -10,6 +10,7 @@ import msgspec
 from study.ce.day import Day
 from study.ce.setting import Setting, Types
 from study.errors import SettingError
+from study.money import FEED_IN_MICRO_PER_KWH, TARIFF_BANDS
 from study.plots import Drawing, Line
 from study.stats import Check
 from study.tables import Table
@@ -78,11 +79,12 @@ def table_of(figure: int, plan: Plan, days: Days) -> Table:
     """Return all that a figure shows, of each run."""
     settings = plan.of(figure)
     if figure == 10:
-        costs = [(setting, _costs(days[setting])) for setting in settings]
+        costs = [(s, (*_costs(days[s]), *_least(days[s]))) for s in settings]
         return Table(
-            ("share_percent", "seed", "consumers", "generators", "all"),
-            [[s.share_percent, s.seed, *map(_rounded, c)] for s, c in costs],
-        )
+            ("share_percent", "seed", "consumers", "generators", "all",
+             "consumers_at_feed_in", "all_at_least"),
+            [[s.share_percent, s.seed, *map(_rounded, each)] for s, each in costs],
+        )  # fmt: skip
     titles = ("users", "share_percent", "seed", "hour", "need_wh_per_user", "grid_wh_per_user",
               "traded_wh_per_user", "fed_in_wh_per_user", "price_micro_per_kwh")  # fmt: skip
     rows = []
@@ -169,6 +171,22 @@ def _costs(day: Day) -> tuple[float, float, float]:
         _ratio(ones.paid_micro, ones.gross_micro),
         _ratio(twos.paid_micro, twos.gross_micro),
         _ratio(ones.paid_micro + twos.paid_micro, ones.gross_micro + twos.gross_micro),
+    )
+
+
+def _least(day: Day) -> tuple[float, float]:
+    """What Ω¹ would pay with all trades at the feed-in tariff, and what all would pay at least.
+
+    That is with all that is not generated bought at the lowest tariff. Of their traditional bills.
+    """
+    ones, twos = day.consumers, day.generators
+    cheap = ones.paid_micro - ones.trades_micro + ones.bought_wh * FEED_IN_MICRO_PER_KWH // 1000
+    lowest = min(price for _, price in TARIFF_BANDS)
+    lack_wh = ones.load_wh + twos.load_wh - ones.pv_wh - twos.pv_wh
+    lack_micro = lack_wh * (lowest if lack_wh > 0 else FEED_IN_MICRO_PER_KWH) // 1000
+    return (
+        _ratio(cheap, ones.gross_micro),
+        _ratio(lack_micro, ones.gross_micro + twos.gross_micro),
     )
 
 

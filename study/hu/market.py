@@ -67,7 +67,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     mode : of the producers: "literal" (Hu 3 and 4 as printed) or "hill_climb".
     days : how long.
     cycle_minutes : a bidding cycle.
-    peak_wh : demand in the highest cycle of the day. [Wh]
+    peak_wh : demand in the highest cycle of the day; calibrated so that the dearest ask sold in the
+        first cycle is the paper's first price, 0.024. [Wh]
     regulator_micro_per_kwh : P_regulator.
     step_wh : Δq.
     """
@@ -76,7 +77,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     mode: Mode = "literal"
     days: int = 2
     cycle_minutes: int = 15
-    peak_wh: int = 6_000
+    peak_wh: int = 8_550
     regulator_micro_per_kwh: int = 56_000
     step_wh: int = 50
 

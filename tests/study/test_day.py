@@ -43,6 +43,17 @@ def test_a_generator_gives_what_it_has_over_and_no_more() -> None:
     assert len(community.stores) == 1
 
 
+def test_requests_of_the_same_time_are_served_side_by_side() -> None:
+    # Four homes have 1.2 kWh over, four ask for as much at once, and each is enough for one.
+    setting = Setting(
+        users=8, share_percent=50, load_percent=100, pv_w=2_400, hours=(12, 13),
+        settle_minutes=(60, 60),
+    )  # fmt: skip
+    day = Community(setting, FLAT).live()
+    assert day.hours[0].need_wh == 4 * 1_200
+    assert day.hours[0].traded_wh >= 2 * 1_200
+
+
 def test_consumers_use_what_they_need_and_pay_less_than_before() -> None:
     _, day = lived()
     ones = day.consumers

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from msgspec import structs
 
 from study.ce.day import ClassSum, Day, Hour
 from study.ce.figures import FIGURES, Plan, assumptions, checks_of, figures_of, table_of
@@ -48,6 +49,19 @@ def test_every_figure_has_its_table(figure: int) -> None:
     assert len(table.rows) == {5: 48, 10: 16}.get(figure, 48 * (5 if figure < 8 else 8))
     assert all(len(row) == len(table.titles) for row in table.rows)
     assert "Types: built-in" in assumptions(PLAN, built_in_types(), figure)
+
+
+def test_costs_come_with_what_no_price_could_change() -> None:
+    setting = PLAN.seeded(share_percent=50)[0]
+    ones = class_of(10, 0.6)
+    ones = structs.replace(ones, trades_micro=3_000_000, bought_wh=20_000)
+    twos = structs.replace(class_of(10, 0.2), pv_wh=140_000)
+    day = structs.replace(DAYS[setting], consumers=ones, generators=twos)
+    table = table_of(10, Plan((10,), PLAN.base, 2), DAYS | {setting: day})
+    row = dict(zip(table.titles, next(r for r in table.rows if r[:2] == [50, 1]), strict=True))
+    # 20 kWh at 10 c instead of 3 dollars, of 10; 480 - 140 kWh at 17.7 c, of 20.
+    assert row["consumers_at_feed_in"] == 0.5
+    assert row["all_at_least"] == 3.009
 
 
 def test_checks_hold_where_they_should_and_miss_where_not() -> None:

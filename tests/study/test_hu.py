@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from study.errors import SettingError
-from study.hu.figures import Plan, checks_of, figures_of, table_of
+from study.hu.figures import FIRST_PRICE, Plan, checks_of, figures_of, table_of
 from study.hu.market import CONSUMERS, PORTIONS, PRODUCERS, Cycle, Market, Setting, mode_of
 
 SHORT = Setting(cycle_minutes=60, peak_wh=5_000)
@@ -32,6 +32,16 @@ def test_at_first_all_demand_is_traded_from_the_cheapest_up_at_what_they_ask() -
     second = market._cycle(1)
     assert second.price > first.price
     assert market.chain.refused == {}
+
+
+def test_the_demand_makes_the_papers_first_price_the_dearest_that_sells() -> None:
+    left_wh = sum(Setting().demand_wh(0) * portion // PORTIONS for portion, _, _ in CONSUMERS)
+    sold = []
+    for supply_wh, _, price in sorted(PRODUCERS, key=lambda row: row[2]):
+        if left_wh > 0:
+            sold.append(price)
+        left_wh -= supply_wh
+    assert sold[-1] == 24_000
 
 
 def test_each_cycle_is_settled_by_its_meters() -> None:
@@ -80,7 +90,7 @@ def test_checks_tell_inside_from_miss() -> None:
     course = Course(tuple(made(price) for price in prices), 1, 1, {})
     verdicts = {check.statement: check.inside for check in checks_of(9, plan, {one: course})}
     assert verdicts == {
-        "first price, USD per kWh": True,
+        FIRST_PRICE: True,
         "highest price ever": True,
         "highest mean price from 10 to 14 h": True,
         "correlation of price and demand after 9 h": False,

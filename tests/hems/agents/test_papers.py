@@ -8,7 +8,7 @@ import pytest
 
 from hems.agents.base import Outcome, Prior, Situation
 from hems.agents.ce import CeAgent, CeSettings
-from hems.agents.draws import uniform
+from hems.agents.draws import shuffled, uniform
 from hems.agents.hu import Climb, Profits, climbed
 from hems.agents.hu_consumer import HuConsumerAgent, HuConsumerMemory, HuConsumerSettings
 from hems.agents.hu_producer import HuProducerAgent, HuProducerMemory, HuProducerSettings
@@ -64,6 +64,13 @@ def test_ce_bids_for_all_its_need_at_the_tariff_and_else_for_nothing() -> None:
     assert CeAgent().orders(at(0)) == []
     with pytest.raises(ConfigError, match="spread"):
         CeSettings(spread=1.0)
+
+
+def test_an_order_of_ones_own_is_the_same_however_things_come() -> None:
+    orders = [shuffled(seed, range(1, 9)) for seed in range(40)]
+    assert all(sorted(order) == list(range(1, 9)) for order in orders)
+    assert shuffled(7, [3, 1, 2]) == shuffled(7, [2, 3, 1])
+    assert len({order[0] for order in orders}) == 8
 
 
 # -- Hu 3 and 4: the rule ------------------------------------------------------------------------
@@ -250,18 +257,25 @@ def test_the_consumer_begins_a_step_below_value() -> None:
     assert agent.orders(at(1, surplus_wh=70)) == []
 
 
-def test_the_consumer_bids_less_while_it_is_met_for_more_profit() -> None:
-    assert buys(consumer(40_000, profit=9_899), 0, 1_000, 40_000) == 39_000
+def test_the_consumers_bid_rises_and_falls_with_its_profit() -> None:
+    assert buys(consumer(40_000, profit=9_899), 0, 1_000, 40_000) == 41_000
+    assert buys(consumer(40_000, profit=10_101), 0, 1_000, 40_000) == 39_000
+    assert buys(consumer(50_000, profit=0), 0, 1_000, 40_000) == 50_000
 
 
-def test_the_consumer_bids_more_while_it_is_not_met_up_to_its_value() -> None:
-    agent = consumer(48_500)
-    assert buys(agent, 0, 999, 40_000) == 49_500
+def test_a_demand_that_is_not_met_is_a_loss_and_the_bid_is_back_at_value() -> None:
+    agent = consumer(40_000, profit=9_000)
+    assert buys(agent, 0, 999, 40_000) == 50_000
+    assert agent.memory.profit_micro == -1_000
     assert buys(agent, 1, 0, 0) == 50_000
-    assert buys(agent, 2, 0, 0) == 50_000
+    # Met again that is more profit, and the value is the most.
+    assert buys(agent, 2, 1_000, 40_000) == 50_000
+    assert agent.memory.profit_micro == 10_000
+    # As printed a loss is what is below 0.
+    assert buys(consumer(40_000, profit=9_000, unmet_micro=0), 0, 0, 0) == 39_000
 
 
-@pytest.mark.parametrize("before", [9_900, 10_000, 12_000])
+@pytest.mark.parametrize("before", [9_900, 10_000, 10_100])
 def test_between_the_consumer_takes_a_random_step(before: int) -> None:
     agent = consumer(40_000, profit=before, seed=5)
     size, side = (uniform(5, "hu_consumer", key, 0) for key in ("size", "side"))
