@@ -78,7 +78,7 @@ class Answers:
         self._store = store
         self._finality = finality
         self._views = Views(app, main)
-        self._explainer = Explainer(mempool, store, self._views)
+        self._explainer = Explainer(mempool, store, app, self._views)
 
     def table(self) -> dict[str, Answer]:
         """Return the answers by the question's name."""

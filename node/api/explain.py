@@ -10,6 +10,7 @@ from string import hexdigits
 from typing import Any, Final
 
 from consensus.messages import BLOCK_BYTES_MAX, Block
+from market.app import Application
 from market.receipts import Receipt
 from market.refusals import accepted
 from node.api.views import Views
@@ -28,9 +29,10 @@ OWN_MAX: Final = 50
 class Explainer:
     """Knows where transactions of one node are."""
 
-    def __init__(self, mempool: Mempool, store: Store, views: Views) -> None:
+    def __init__(self, mempool: Mempool, store: Store, app: Application, views: Views) -> None:
         self._mempool = mempool
         self._store = store
+        self._app = app
         self._views = views
 
     async def transaction(self, question: Mapping[str, Any]) -> Any:
@@ -51,7 +53,16 @@ class Explainer:
         stored = None if height is None else await self._store.block(height)
         found: dict[str, Any] = {"id": tx_id.hex(), "height": height}
         if stored is not None:
-            return found | self._decided(stored, tx_id)
+            decided = self._decided(stored, tx_id)
+            if stored.height <= self._app.height:
+                return found | decided
+            # Whoever hears that it is decided may ask next what came of it in the state.
+            return found | {
+                "height": None,
+                "status": "pending",
+                "asked": decided["asked"],
+                "message": f"block {stored.height} holds it, which this node is applying",
+            }
         if here is None:
             return found | {
                 "status": "unknown",

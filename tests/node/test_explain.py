@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 import cli
 from market import client
-from market.app import Application, BlockEnv
+from market.app import Application, BlockEnv, BlockResult
 from market.refusals import accepted
 from node import mempool as mempool_module
 from node.api.control import ControlServer
@@ -45,7 +45,7 @@ class Place:
         self.pool = Mempool(
             TransactionVerifier("grid"), self.app.check, _publish, lambda: self.now_ms, lambda: None
         )
-        self.explainer = Explainer(self.pool, store, Views(self.app))
+        self.explainer = Explainer(self.pool, store, self.app, Views(self.app))
         self._nonce = 0
 
     def sign(self, key: SigningKey, call: client.Call, nonce: int | None = None) -> Any:
@@ -55,6 +55,14 @@ class Place:
 
     async def decide(self, *txs: CheckedTransaction) -> None:
         """Make a block of transactions, as the chain would."""
+        self.apply(await self.keep(*txs), *txs)
+
+    def apply(self, result: BlockResult, *txs: CheckedTransaction) -> None:
+        self.app.commit(result)
+        self.pool.decided([tx.tx_id for tx in txs])
+
+    async def keep(self, *txs: CheckedTransaction) -> BlockResult:
+        """Make a block that is in the store, and in no state yet."""
         height = self.app.height + 1
         self.now_ms += 1_000
         result = self.app.execute(BlockEnv(height, self.now_ms), txs)
@@ -64,8 +72,7 @@ class Place:
         receipts = encode(result.receipts)
         stored = StoredBlock(height, bytes(32), encode(block), b"", receipts)
         await self.store.commit(stored, [tx.tx_id for tx in txs], result.writes)
-        self.app.commit(result)
-        self.pool.decided([tx.tx_id for tx in txs])
+        return result
 
     async def explain(self, tx: CheckedTransaction) -> dict[str, Any]:
         answer = await self.explainer.transaction({"id": tx.tx_id.hex()})
@@ -105,6 +112,17 @@ async def test_from_waiting_to_decided(place: Place) -> None:
     assert found["asked"] == waiting["asked"]
     assert found["time_ms"] == place.now_ms
     assert [name for _, name, _ in found["events"]] == ["order_posted"]
+
+
+async def test_it_is_decided_when_the_state_has_it(place: Place) -> None:
+    tx = place.sign(key_of(0), order())
+    result = await place.keep(tx)
+    found = await place.explain(tx)
+    assert (found["status"], found["height"]) == ("pending", None)
+    assert found["asked"]["sender_name"] == "home-0"
+    assert "block 1 holds it" in found["message"]
+    place.apply(result, tx)
+    assert (await place.explain(tx))["status"] == "decided"
 
 
 async def test_an_order_says_what_has_been_traded_of_it(place: Place) -> None:
