@@ -304,8 +304,8 @@ async def test_the_agent_hears_what_was_paid(tmp_path: Path) -> None:
     lane.block((2, client.post_order(SLOT, "sell", 200, 100_000)))
     lane.block(at_ms=SLOT * SLOT_MS - GATE_MS - START_MS)
     await lane.think()
-    # 200 Wh, worth 40,000 at the tariff, cost 20,000 and 200 of fees: a rise, so it bids more, but no
-    # more than it is worth.
+    # 200 Wh, worth 40,000 at the tariff, cost 20,000 and 200 of fees: a rise, so it bids more, but
+    # no more than it is worth.
     memory = lane.household.manager.state.agent["memory"]
     assert memory["profit_micro"] == 40_000 - 20_200
     assert memory["price_micro_per_kwh"] == 200_000
