@@ -15,9 +15,9 @@ from bench.figures import Figure, Said, command, figure
 from consensus.authorities import AuthoritySet
 from market import client
 from market.client import regions
-from node.auditor import Follower
-from node.certifier import natives
-from node.replay import executed, judge, maker_of, prove
+from node.regions.auditor import Follower
+from node.regions.certifier import natives
+from node.regions.replay import executed, judge, maker_of, prove
 from tests.regions.grid import SLOT, SLOT_MS, Region
 from wire.codec import encode
 

@@ -17,9 +17,9 @@ import msgspec
 
 from bench.load import ENERGY_WH, ORDERS_PER_SLOT, PRICE_MICRO_PER_KWH, VALID_MS, key_of
 from market import client
-from node.courier import PROTOCOL
-from node.messages import BATCH_TRANSACTIONS_MAX, TransactionBatch
+from node.chain.messages import BATCH_TRANSACTIONS_MAX, TransactionBatch
 from node.network.libp2p import Libp2pNetwork
+from node.pool.courier import PROTOCOL
 from wire.codec import encode
 from wire.keys import SigningKey
 

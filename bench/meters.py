@@ -22,7 +22,7 @@ from bench.figures import Said, command, figure
 from hems.sources.citylearn import read_folder
 from hems.sources.grid import MISSING
 from hems.sources.wide import read_wide
-from node.meters import FeederSettings, find_alarms
+from node.feeder.meters import FeederSettings, find_alarms
 
 Floats = npt.NDArray[np.float64]
 

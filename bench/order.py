@@ -26,8 +26,8 @@ from bench.throughput import FIRST_SLOT, HOMES, bench_genesis
 from consensus.messages import tx_root
 from market import client
 from market.app import Application, BlockEnv
+from node.chain.store import Store, StoredBlock
 from node.process import collect_seldom
-from node.store import Store, StoredBlock
 from wire.codec import encode
 from wire.keys import SigningKey
 from wire.transaction import CheckedTransaction, check

@@ -32,8 +32,8 @@ from market import client
 from market.client import Call, regions
 from market.tiers import ExchangeRules, ExportRules, MainRules
 from market.vm import merkle
-from node.epochs import set_of
-from node.exchange import Offer, ends_due, offers_due
+from node.chain.epochs import set_of
+from node.regions.exchange import Offer, ends_due, offers_due
 from tests.regions.forge import Captured, slot_totals
 from tests.regions.grid import (
     BLOCK_MS,

@@ -14,12 +14,12 @@ from market import client
 from market.app import Application, BlockResult
 from market.vm import merkle
 from market.vm.journal import State
-from node.blocks import BlockMaker
-from node.certifier import natives
-from node.epochs import Epochs, set_of
+from node.chain.blocks import BlockMaker
+from node.chain.epochs import Epochs, set_of
+from node.chain.store import EpochEnd, Store, StoredBlock
 from node.genesis import Genesis
-from node.store import EpochEnd, Store, StoredBlock
-from node.verifier import TransactionVerifier
+from node.pool.verifier import TransactionVerifier
+from node.regions.certifier import natives
 from tests.node.grid import REGULATOR, key_of
 from tests.regions.grid import certify
 from wire.codec import encode

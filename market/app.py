@@ -139,7 +139,8 @@ class Application:
         The authorities that decide its blocks; nobody governs without.
     natives : mapping of str to Native, optional
         What a chain with a second tier asks of the machine: signatures of other chains' blocks,
-        which this room knows nothing of (`node/certifier.py`). Raises `ParamsError` without.
+        which this room knows nothing of (`node/regions/certifier.py`). Without them it raises
+        `ParamsError`.
     """
 
     def __init__(

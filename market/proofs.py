@@ -2,7 +2,7 @@
 
 These are entries of `vm`, beside those of `deployment.py`, of chains that have a second tier. What
 needs signatures of blocks is consensus' work: it is given to the application from outside
-(`node/certifier.py`), since this room knows no certificates.
+(`node/regions/certifier.py`), since this room knows no certificates.
 """
 
 import hashlib

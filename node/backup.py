@@ -2,7 +2,7 @@
 
 The chain is not in it: a restored home fetches that from its neighbours, as one that lost its disk
 does. Nor is the write-ahead log: a vote of before the restore is not remembered, so a restored
-authority abstains until two heights have been decided without it (`node.wal`).
+authority abstains until two heights have been decided without it (`node.chain.wal`).
 """
 
 import gzip
@@ -17,9 +17,9 @@ from node.config import FILE_CHARS_MAX, load_config
 from node.durable import create_file
 from node.errors import ConfigError
 from node.genesis import GENESIS_BYTES_MAX, read_genesis
-from node.keyfile import load
-from node.memory import MEMORY_BYTES_MAX
-from node.secret import SECRET_CHARS_MAX
+from node.home.memory import MEMORY_BYTES_MAX
+from node.keys.keyfile import load
+from node.keys.secret import SECRET_CHARS_MAX
 from node.setup import (
     ACCOUNT_KEY_NAME,
     CONFIG_NAME,

@@ -26,32 +26,35 @@ from hems.sources.live import LiveSource
 from market.app import Application
 from market.errors import MarketError
 from node import logs
-from node.anchoring import Anchors
 from node.api.answers import Answers
 from node.api.control import Answer, ControlServer
 from node.api.outlook import Outlook
 from node.api.regions import Regions
 from node.api.watched import WatchedGrid
-from node.audits import Auditor, RegionServer
-from node.beginning import Beginning, await_beginning
-from node.chain import Chain
+from node.chain.beginning import Beginning, await_beginning
+from node.chain.driver import Chain
+from node.chain.evidence import EvidencePool
+from node.chain.signatory import Signatory
+from node.chain.sync import Sync
 from node.config import Config, MainSection, NetworkSection, WebSection
-from node.detail import DetailBook
 from node.errors import ConfigError, NodeError, StartError
-from node.evidence import EvidencePool
 from node.genesis import Genesis, read_genesis
-from node.homekeys import home_keys
-from node.household import Household
-from node.joining import Applicant, application_of
+from node.home.detail import DetailBook
+from node.home.household import Household
+from node.keys.homekeys import home_keys
 from node.lock import DirectoryLock
-from node.members import Members
-from node.mempool import Mempool
+from node.membership.joining import Applicant, application_of
+from node.membership.members import Members
 from node.mqtt.discovery import topics
 from node.mqtt.settings import MqttSection
 from node.mqtt.source import open_live
 from node.network.base import Network, NetworkError
-from node.poster import Poster
+from node.pool.mempool import Mempool
 from node.process import collect_regularly, collect_seldom
+from node.proofs.anchoring import Anchors
+from node.regions.audits import Auditor, RegionServer
+from node.regions.poster import Poster
+from node.regions.succession import INHERITED_NAME
 from node.setup import (
     DETAIL_NAME,
     HOME_NAME,
@@ -60,10 +63,7 @@ from node.setup import (
     network_key,
     own_key,
 )
-from node.signatory import Signatory
 from node.status import NodeStatus, version
-from node.succession import INHERITED_NAME
-from node.sync import Sync
 from node.tiers import Tier, check_main, libp2p_of
 from wire.keys import SigningKey
 

@@ -26,13 +26,13 @@ from node.doctor_network import ASKED_MAX, Met, PortUse, is_clock_kept, look_at_
 from node.errors import ConfigError, ControlError, NodeError, StartError
 from node.genesis import Genesis, read_genesis
 from node.host import MIB, check_memory, memory_mib
-from node.keyfile import load
+from node.keys.keyfile import load
+from node.keys.passphrase import find_passphrase
 from node.mqtt.source import check_live
 from node.network._addresses import check_listen
 from node.network._book import PeerBook
 from node.network.base import NetworkError
 from node.offline import examine
-from node.passphrase import find_passphrase
 from node.setup import DATABASE_NAME, MAIN_NAME, PEERS_NAME, WAL_NAME, passphrase_file_of
 from node.status import version
 from node.tiers import check_main

@@ -17,10 +17,10 @@ from typing import Final, NamedTuple
 
 from consensus.messages import BLOCK_BYTES_MAX, Block
 from consensus.sync_messages import Blocks, GetBlocks, GetStatus, Status, decode_answer
+from node.chain.sync import PROTOCOL
 from node.genesis import Genesis, community_key
 from node.network.base import Network, NetworkError
 from node.network.libp2p import Libp2pNetwork
-from node.sync import PROTOCOL
 from wire.codec import decode, encode
 from wire.errors import WireError
 from wire.keys import SigningKey

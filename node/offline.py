@@ -16,12 +16,12 @@ from market import client
 from market.app import Application
 from market.errors import MarketError
 from market.receipts import Receipt
-from node.blocks import stored_block
-from node.certifier import natives
+from node.chain.blocks import stored_block
+from node.chain.replica import UNREADABLE
+from node.chain.store import SCHEMA_VERSION, StoredBlock
 from node.errors import GenesisError, StoreError
 from node.genesis import Genesis
-from node.replica import UNREADABLE
-from node.store import SCHEMA_VERSION, StoredBlock
+from node.regions.certifier import natives
 from wire.codec import decode
 from wire.errors import DecodeError
 

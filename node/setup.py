@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from node.chain.wal import Wal
 from node.config import Config, MainSection, NetworkSection
 from node.durable import create_file
 from node.errors import ConfigError
-from node.keyfile import load, text_of
-from node.passphrase import passphrase_for
-from node.secret import read_secret
-from node.wal import Wal
+from node.keys.keyfile import load, text_of
+from node.keys.passphrase import passphrase_for
+from node.keys.secret import read_secret
 from wire.keys import SigningKey
 
 CONFIG_NAME: Final = "node.toml"
@@ -99,7 +99,7 @@ def read_key(
     passphrase_file: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> SigningKey:
-    """Read a key file, encrypted or plain; where its passphrase comes from: `node.passphrase`.
+    """Read a key file, encrypted or plain; where its passphrase comes from: `node.keys.passphrase`.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def own_key(config: Config) -> SigningKey:
 def own_address(config: Config) -> str:
     """Return the account of the node with these settings; it takes no passphrase.
 
-    Raises `ConfigError` as `node.keyfile.load`.
+    Raises `ConfigError` as `node.keys.keyfile.load`.
     """
     return config.node.account or load(config.path(config.node.key)).address
 

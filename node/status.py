@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from consensus.messages import Block, Certificate
 from market.app import BlockResult
-from node.catching_up import CatchingUp
-from node.chain import Chain
+from node.chain.catching_up import CatchingUp
+from node.chain.driver import Chain
+from node.chain.sync import Sync
 from node.genesis import Genesis
-from node.mempool import Mempool
 from node.network.base import Network
+from node.pool.mempool import Mempool
 from node.process import cpu_s, rss_mib
-from node.sync import Sync
 from wire.keys import SigningKey
 
 LATENCIES_KEPT: Final = 2_000

@@ -15,34 +15,34 @@ from typing import Any, Final
 
 from market.app import Application
 from market.errors import StateError
-from node.announcer import Announcer
-from node.bill import Bills
-from node.blocks import BlockMaker
-from node.catching_up import CatchingUp
-from node.certifier import natives
-from node.chain import Chain
+from node.chain.announcer import Announcer
+from node.chain.blocks import BlockMaker
+from node.chain.catching_up import CatchingUp
+from node.chain.driver import Chain
+from node.chain.epochs import Epochs
+from node.chain.evidence import EvidencePool
+from node.chain.replica import Replica
+from node.chain.snapshots import Snapshots
+from node.chain.store import Store
+from node.chain.sync import Sync
+from node.chain.wal import Wal
 from node.config import SyncSection
-from node.courier import Courier
-from node.epochs import Epochs
 from node.errors import GenesisError
-from node.evidence import EvidencePool
 from node.genesis import Genesis, community_key
-from node.intake import Intake
-from node.joining import Doorkeeper
-from node.members import Members
-from node.mempool import Mempool
+from node.membership.joining import Doorkeeper
+from node.membership.members import Members
 from node.network.base import Network
 from node.network.libp2p import Libp2pNetwork
-from node.receipts import Receipts
-from node.replica import Replica
+from node.pool.courier import Courier
+from node.pool.intake import Intake
+from node.pool.mempool import Mempool
+from node.pool.verifier import TransactionVerifier
+from node.proofs.bill import Bills
+from node.proofs.receipts import Receipts
+from node.regions.certifier import natives
+from node.regions.succession import INHERITED_NAME, inherited_pairs
 from node.setup import DATABASE_NAME, EVIDENCE_NAME, PEERS_NAME, WAL_NAME
-from node.snapshots import Snapshots
 from node.status import Finality, NodeStatus
-from node.store import Store
-from node.succession import INHERITED_NAME, inherited_pairs
-from node.sync import Sync
-from node.verifier import TransactionVerifier
-from node.wal import Wal
 from wire.keys import SigningKey
 
 # Above this many homes the gossip mesh is wider.

@@ -28,10 +28,10 @@ from consensus.events import (
 from consensus.messages import Certificate, decode_message, header_hash
 from market.app import Application, BlockResult
 from market.genesis import MarketParams
-from node.blocks import BlockMaker
-from node.epochs import Epochs, set_of
+from node.chain.blocks import BlockMaker
+from node.chain.epochs import Epochs, set_of
 from node.genesis import GENESIS_VERSION, TRANSACTIONS_BYTES_MAX, ChainParams, Genesis
-from node.verifier import TransactionVerifier
+from node.pool.verifier import TransactionVerifier
 from study.chain import Chain
 from study.errors import InvariantError
 from study.money import key_of

@@ -6,7 +6,7 @@ set's Secret. Homes have the same names as in Compose, each by a Service of its 
 genesis are the same files.
 
 A StatefulSet runs a pod at most once, which is what a key needs; a volume that was lost comes back
-empty, and its authority abstains until others have gone on (`node.beginning`).
+empty, and its authority abstains until others have gone on (`node.chain.beginning`).
 """
 
 from collections.abc import Sequence

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, NoReturn
 
 from node.config import Config, NetworkSection, NodeSection, load_config, settings_text
 from node.genesis import Genesis, read_genesis, write_genesis
-from node.joining import JoiningAddress
+from node.membership.joining import JoiningAddress
 from node.setup import CONFIG_NAME, GENESIS_NAME, KEY_NAME, create_home, read_key
 from testnet.operate import Desk, operate
 from testnet.processes import GridError, HomeProcess, start_all, stop_all

@@ -31,8 +31,8 @@ from node.genesis import (
     read_genesis,
     write_genesis,
 )
-from node.joining import JoiningAddress
-from node.registration import prove_possession, registration
+from node.membership.joining import JoiningAddress
+from node.regions.registration import prove_possession, registration
 from node.setup import (
     DATA_NAME,
     GENESIS_NAME,

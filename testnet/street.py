@@ -37,7 +37,7 @@ from node.genesis import (
     Genesis,
     write_genesis,
 )
-from node.joining import JoiningAddress, capability
+from node.membership.joining import JoiningAddress, capability
 from node.setup import GENESIS_NAME, create_home
 from wire.keys import SigningKey
 
@@ -91,7 +91,7 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     hidden until their gate. With more than one of `regions` the homes are spread over them, each
     with so many `authorities`, under a main chain (`testnet/regions.py`). The chains begin
     `begins_in_s` after they were made: until then homes on other hosts get their files, and start
-    (`node.beginning`).
+    (`node.chain.beginning`).
     """
 
     homes: int = 12

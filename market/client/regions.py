@@ -185,7 +185,7 @@ def accuse(region: int, epoch: int, height: int, proof: bytes) -> Call:
 
 
 def evidence(proof: bytes) -> list[Call]:
-    """Return what shows an encoded proof (`node.replay.FraudProof`), part by part."""
+    """Return what shows an encoded proof (`node.regions.replay.FraudProof`), part by part."""
     parts = range(0, len(proof), PART_BYTES)
     return [
         Call("audit", "evidence", {"index": index, "data": proof[at : at + PART_BYTES].hex()})

@@ -16,7 +16,8 @@ blocks     {before, count}  the same of the last ones below a height, newest fir
 bill       {address, slot}  a home's bill; slot null: of the last settled slot
 receipt_proof {id}          how it ended as a `ReceiptProof`, hexadecimal, for who trusts no node
 bill_proof {address, slot}  the same as a `BillProof`, hexadecimal, for who trusts no node
-applications                homes that ask to be registered (`node.joining`), with their accounts
+applications                homes that ask to be registered, with their accounts
+                            (`node.membership.joining`)
 path       {epoch, height}  signed headers from an epoch to a height (`Headers`), hexadecimal
 
 What people see of the market (`market_book` and so on) is in `node.api.views`.
@@ -35,14 +36,14 @@ from market.errors import QueryError
 from node.api.control import Answer, integer
 from node.api.explain import Explainer
 from node.api.views import Views, homes_of
-from node.bill import Bills, to_hex
+from node.chain.store import Store, StoredBlock
 from node.errors import ControlError
-from node.household import Household
-from node.joining import Doorkeeper
-from node.mempool import Mempool
-from node.receipts import Receipts
+from node.home.household import Household
+from node.membership.joining import Doorkeeper
+from node.pool.mempool import Mempool
+from node.proofs.bill import Bills, to_hex
+from node.proofs.receipts import Receipts
 from node.status import Finality, NodeStatus
-from node.store import Store, StoredBlock
 from wire.codec import decode
 from wire.keys import is_address
 from wire.transaction import Refused

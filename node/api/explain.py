@@ -14,9 +14,9 @@ from market.app import Application
 from market.receipts import Receipt
 from market.refusals import accepted
 from node.api.views import Views
+from node.chain.store import Store, StoredBlock
 from node.errors import ControlError
-from node.mempool import Mempool
-from node.store import Store, StoredBlock
+from node.pool.mempool import Mempool
 from wire.codec import decode
 from wire.keys import address_of
 from wire.transaction import TRANSACTION_BYTES_MAX, SignedTransaction, Transaction

@@ -15,7 +15,7 @@ from market.client import Call, sign_call
 from node.api.control import ask, lots_of
 from node.config import Config
 from node.errors import ControlError
-from node.homekeys import account_signer
+from node.keys.homekeys import account_signer
 from wire.keys import SigningKey
 
 VALID_MS: Final = 60_000

@@ -16,11 +16,11 @@ from consensus.light import SignedHeaders
 from market.app import Application
 from market.client import regions
 from market.errors import QueryError
-from node.anchoring import NUMBER_MAX, Anchors
 from node.api.control import Answer, integer
-from node.bill import to_hex
 from node.errors import AbsentError, ControlError, GenesisError
-from node.succession import stop_call
+from node.proofs.anchoring import NUMBER_MAX, Anchors
+from node.proofs.bill import to_hex
+from node.regions.succession import stop_call
 from wire.codec import encode
 
 REGIONS_MAX: Final = 1_000
@@ -41,7 +41,7 @@ class Regions:
     anchors : Anchors or None
         Of a node that keeps both.
     path : callable
-        Returns the way to a header of the own chain: `node.archive.Archive.path`.
+        Returns the way to a header of the own chain: `node.chain.archive.Archive.path`.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ from node.api.governor import decide, decide_each
 from node.config import Config
 from node.errors import ControlError
 from node.genesis import read_genesis
-from node.invitations import DAY_MS, Invitation, make_invitation, write_invitation
+from node.membership.invitations import DAY_MS, Invitation, make_invitation, write_invitation
 from node.setup import network_key, own_address
 from wire.keys import SigningKey
 

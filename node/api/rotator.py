@@ -18,9 +18,9 @@ from node.api.governor import decide_as
 from node.config import Config
 from node.durable import create_file
 from node.errors import ConfigError, ControlError
-from node.homekeys import HomeKeys, Purpose, home_keys, key_file
-from node.keyfile import load, text_of
-from node.passphrase import passphrase_for
+from node.keys.homekeys import HomeKeys, Purpose, home_keys, key_file
+from node.keys.keyfile import load, text_of
+from node.keys.passphrase import passphrase_for
 from node.setup import own_address, own_key, passphrase_file_of, read_key
 from wire.keys import SigningKey
 

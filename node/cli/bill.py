@@ -56,9 +56,9 @@ def bill(
     With --from, --genesis and --home it takes no node and no settings of one's own.
     """
     from node.api.control import ask
-    from node.bill import bill_view
     from node.errors import ConfigError
-    from node.light import prove_bill
+    from node.proofs.bill import bill_view
+    from node.proofs.light import prove_bill
 
     if (slot is None) != last:
         raise ConfigError("give either --slot NUMBER or --last")
@@ -87,7 +87,7 @@ def _asked(
     """Return whom to ask, for which account, by which genesis; settings fill in what is open."""
     from node.errors import ConfigError
     from node.genesis import read_genesis
-    from node.light import account_of
+    from node.proofs.light import account_of
 
     if asked is None or home is None or genesis is None:
         if asked is not None and not config.exists():

@@ -147,9 +147,9 @@ def community_alarms(
 
     Reads this node's database, whether it runs or not. Exit code 1 if there is an alarm.
     """
-    from node.alarms import feeder_alarms, read_head
+    from node.feeder.alarms import feeder_alarms, read_head
+    from node.feeder.meters import FeederSettings
     from node.genesis import read_genesis
-    from node.meters import FeederSettings
     from node.offline import readings
     from node.setup import DATABASE_NAME
 

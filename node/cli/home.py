@@ -20,7 +20,7 @@ from node.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from node.arrival import Arrival
+    from node.membership.arrival import Arrival
 
 UNSPECIFIED: Final = "/ip4/0.0.0.0/"
 HOUSEHOLDS: Final = 10_000
@@ -92,7 +92,7 @@ def init(
     """
     from node.config import Config, NetworkSection, NodeSection, check_values, settings_text
     from node.genesis import read_genesis, write_genesis
-    from node.passphrase import new_passphrase
+    from node.keys.passphrase import new_passphrase
     from node.setup import CONFIG_NAME, GENESIS_NAME, PSK_NAME, check_new, create_home
 
     if if_missing and (directory / CONFIG_NAME).exists():
@@ -108,8 +108,8 @@ def init(
             found = asyncio.run(arrival.genesis())
             neighbours += addresses
         else:
-            from node.joining import read_joining_address
-            from node.light import fetch_patiently
+            from node.membership.joining import read_joining_address
+            from node.proofs.light import fetch_patiently
 
             where = read_joining_address(_drawn(join or ""))
             typer.echo(f"asking {where.address} for the genesis ...")
@@ -169,8 +169,8 @@ def _invited(file: Path) -> "tuple[Arrival, bytes | None, tuple[str, ...]]":
     """Return the way in by an invitation, the network's key, and who is there."""
     import time
 
-    from node.arrival import Arrival
-    from node.invitations import read_invitation
+    from node.membership.arrival import Arrival
+    from node.membership.invitations import read_invitation
 
     invitation = read_invitation(file)
     arrival = Arrival(invitation, lambda: time.time_ns() // 1_000_000)
@@ -303,7 +303,7 @@ def _print_status(answer: dict[str, Any]) -> None:
         f"{len(answer['peers'])} peers, {answer['mempool']} waiting"
     )
     if answer.get("catching_up") is not None:
-        from node.catching_up import Progress
+        from node.chain.catching_up import Progress
 
         typer.echo(f"  catching up: {Progress(**answer['catching_up']).words()}")
     finality = answer["finality_ms"]

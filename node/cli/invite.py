@@ -18,7 +18,7 @@ from node.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from node.invitations import Invitation
+    from node.membership.invitations import Invitation
 
 invite_app = typer.Typer(
     help="Invitations into a community: one newcomer each, once, for a time.",
@@ -65,7 +65,7 @@ def invite_create(
 @invite_app.command("show")
 def invite_show(file: FileArgument, as_json: JsonOption = False) -> None:
     """Say what an invitation is for and until when; none of its secrets."""
-    from node.invitations import read_invitation
+    from node.membership.invitations import read_invitation
 
     told = _told(read_invitation(file))
     if as_json:
@@ -86,7 +86,7 @@ def invite_revoke(
     """Take an invitation back that nobody has used; signed by the regulator."""
     from market.client import revoke_invite
     from node.api.governor import decide
-    from node.invitations import read_invitation
+    from node.membership.invitations import read_invitation
     from node.setup import read_key
 
     call = revoke_invite(read_invitation(file).door_key.address)
@@ -97,8 +97,8 @@ def invite_revoke(
 @invite_app.command("accept")
 def invite_accept(file: FileArgument, config: ConfigOption = CONFIG) -> None:
     """Use an invitation for a home that `init --invite` has made, if that was interrupted."""
-    from node.arrival import Arrival
-    from node.invitations import read_invitation
+    from node.membership.arrival import Arrival
+    from node.membership.invitations import read_invitation
     from node.setup import own_key
 
     home = own_key(settings(config))

@@ -18,8 +18,8 @@ from node.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from node.homekeys import Purpose
-    from node.keyfile import StoredKey
+    from node.keys.homekeys import Purpose
+    from node.keys.keyfile import StoredKey
     from wire.keys import SigningKey
 
 key_app = typer.Typer(
@@ -47,8 +47,8 @@ def key_encrypt(
     COMMONWATT_PASSPHRASE, else systemd's credential commonwatt-passphrase, else the terminal.
     """
     from node.errors import ConfigError
-    from node.keyfile import replace_key
-    from node.passphrase import new_passphrase
+    from node.keys.keyfile import replace_key
+    from node.keys.passphrase import new_passphrase
 
     path, stored, given = _named(config, key, passphrase_file)
     if stored.plain is None:
@@ -69,7 +69,7 @@ def key_decrypt(
 ) -> None:
     """Write a key file plain again, as for another passphrase."""
     from node.errors import ConfigError
-    from node.keyfile import replace_key
+    from node.keys.keyfile import replace_key
 
     path, stored, given = _named(config, key, passphrase_file)
     if not stored.is_encrypted:
@@ -83,7 +83,7 @@ def key_show_address(
     config: ConfigOption = CONFIG, key: KeyOption = None, as_json: JsonOption = False
 ) -> None:
     """Print the account of a key file; it takes no passphrase."""
-    from node.keyfile import load
+    from node.keys.keyfile import load
 
     path, _ = _path_of(config, key)
     stored = load(path)
@@ -104,7 +104,7 @@ def key_recovery_code(
 
     Who has it has the key, whatever the passphrase is.
     """
-    from node.recovery import recovery_code
+    from node.keys.recovery import recovery_code
 
     path, _, given = _named(config, key, passphrase_file)
     groups = recovery_code(_opened(path, given)).split()
@@ -123,9 +123,9 @@ def key_restore(
     Never as an argument: everybody on the machine can see those.
     """
     from node.errors import ConfigError
-    from node.keyfile import replace_key
-    from node.passphrase import new_passphrase
-    from node.recovery import key_of_code
+    from node.keys.keyfile import replace_key
+    from node.keys.passphrase import new_passphrase
+    from node.keys.recovery import key_of_code
 
     if file.exists():
         raise ConfigError(f"{file} exists already; nothing was changed")
@@ -163,7 +163,7 @@ def _path_of(config: Path, key: Path | None) -> tuple[Path, Path | None]:
 def _named(
     config: Path, key: Path | None, passphrase_file: Path | None
 ) -> "tuple[Path, StoredKey, Path | None]":
-    from node.keyfile import load
+    from node.keys.keyfile import load
 
     path, configured = _path_of(config, key)
     return path, load(path), passphrase_file or configured

@@ -166,7 +166,7 @@ def _proven_by_a_peer(
     genesis: Path | None,
 ) -> dict[str, Any]:
     from node.errors import ConfigError
-    from node.receipts import TX_ID_BYTES
+    from node.proofs.receipts import TX_ID_BYTES
 
     if node is not None:
         raise ConfigError("give either --from ADDRESS or --node DIRECTORY")
@@ -197,8 +197,8 @@ def _genesis(config: Path, genesis: Path | None) -> "Genesis":
 
 def _proven(community: "Genesis", asked: Path | str, tx_id: bytes) -> dict[str, Any]:
     """Return what a transaction asked for and how it ended, proven to who trusts no node."""
-    from node.light import names_of, prove_receipt
-    from node.receipts import receipt_view
+    from node.proofs.light import names_of, prove_receipt
+    from node.proofs.receipts import receipt_view
 
     return receipt_view(asyncio.run(prove_receipt(community, asked, tx_id)), names_of(community))
 

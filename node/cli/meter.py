@@ -18,8 +18,8 @@ from node.cli.options import (
 
 if TYPE_CHECKING:
     from node.config import Config
-    from node.disclosure import Period, Reading
     from node.exports.rows import Book
+    from node.home.disclosure import Period, Reading
     from wire.keys import SigningKey
 
 meter_app = typer.Typer(
@@ -39,7 +39,7 @@ def meter_key(
     key: AuditorKeyOption = None, config: ConfigOption = CONFIG, as_json: JsonOption = False
 ) -> None:
     """Print the key that homes disclose to, so that this key's owner can read it."""
-    from node.disclosure import auditor_key, key_text
+    from node.home.disclosure import auditor_key, key_text
 
     text = key_text(auditor_key(_signer(key, config)))
     if as_json:
@@ -63,12 +63,12 @@ def meter_disclose(
 
     The slots of these local days, all that are kept without them. The node may run or not.
     """
-    from node.detail import read_details
-    from node.disclosure import disclose, read_key_text
     from node.durable import replace_file
     from node.errors import ConfigError
     from node.exports.rows import days_of
-    from node.homekeys import home_keys
+    from node.home.detail import read_details
+    from node.home.disclosure import disclose, read_key_text
+    from node.keys.homekeys import home_keys
     from node.setup import DETAIL_NAME, own_address, own_key
 
     to = read_key_text(auditor)
@@ -108,7 +108,13 @@ def meter_read_disclosure(
     Takes the readings from this node's database, whether it runs or not. Exit code 1 if anything
     does not add up.
     """
-    from node.disclosure import auditor_key, check_origin, compare, open_period, read_disclosure
+    from node.home.disclosure import (
+        auditor_key,
+        check_origin,
+        compare,
+        open_period,
+        read_disclosure,
+    )
 
     period = read_disclosure(_bytes_of(file))
     own, book = _opened(config)
@@ -167,8 +173,8 @@ def _opened(config: Path) -> "tuple[Config, Book]":
 
 
 def _settled(own: "Config", period: "Period") -> "dict[int, Reading]":
-    from node.disclosure import Reading
     from node.genesis import read_genesis
+    from node.home.disclosure import Reading
     from node.offline import readings
     from node.setup import DATABASE_NAME
 
@@ -182,8 +188,8 @@ def _settled(own: "Config", period: "Period") -> "dict[int, Reading]":
 
 
 def _bytes_of(file: Path) -> bytes:
-    from node.disclosure import DISCLOSURE_BYTES_MAX
     from node.errors import ConfigError
+    from node.home.disclosure import DISCLOSURE_BYTES_MAX
 
     try:
         with file.open("rb") as opened:

@@ -58,8 +58,8 @@ def genesis(
     from node.api.control import ask
     from node.errors import ConfigError
     from node.genesis import read_genesis, write_genesis
-    from node.registration import keys_of
-    from node.succession import successor_of
+    from node.regions.registration import keys_of
+    from node.regions.succession import successor_of
 
     own = settings(config)
     before = read_genesis(own.path(own.node.genesis))
@@ -99,8 +99,8 @@ def propose(
 ) -> None:
     """Propose a successor to the main chain, by the sponsor or an authority of the main chain."""
     from node.genesis import read_genesis
-    from node.registration import proofs_of
-    from node.succession import proposal
+    from node.regions.registration import proofs_of
+    from node.regions.succession import proposal
 
     call = proposal(read_genesis(genesis), proofs_of(proof))
     done = decide_on_main(config, node, call, key)
@@ -149,8 +149,8 @@ def take_over(
     """
     from node.genesis import read_genesis, write_genesis
     from node.lock import DirectoryLock
+    from node.regions.succession import take_over as go_over
     from node.setup import data_directory
-    from node.succession import take_over as go_over
 
     own = settings(config)
     file = own.path(own.node.genesis)

@@ -139,7 +139,7 @@ def region_prove(
     With the genesis of a region's successor it is for `override propose`.
     """
     from node.genesis import read_genesis
-    from node.registration import prove_possession
+    from node.regions.registration import prove_possession
     from node.setup import own_key
 
     own = settings(config)
@@ -166,7 +166,7 @@ def region_create(
     A quorum of the main chain's authorities then lets it in: `commonwatt region approve`.
     """
     from node.genesis import read_genesis
-    from node.registration import proofs_of, registration
+    from node.regions.registration import proofs_of, registration
 
     region = read_genesis(genesis)
     call = registration(region, name, proofs_of(proof), micro_of(escrow, "--escrow"))
@@ -273,10 +273,10 @@ def verify(
     Whoever is asked is trusted in nothing; it is an authority of the region. Exit code 1: it is
     certified and not anchored (yet), or proven to be neither.
     """
-    from node.anchoring import anchor_view
     from node.errors import ConfigError
     from node.genesis import read_genesis
-    from node.light import prove_anchor
+    from node.proofs.anchoring import anchor_view
+    from node.proofs.light import prove_anchor
 
     if peer is not None and node is not None:
         raise ConfigError("give either --from ADDRESS or --node DIRECTORY")

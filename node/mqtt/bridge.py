@@ -18,7 +18,8 @@ import msgspec
 from hems.sources.live import Channel, LiveSource
 from market.errors import QueryError
 from node.errors import ConfigError
-from node.household import Household
+from node.home.household import Household
+from node.keys.secret import read_secret
 from node.mqtt.commands import Commands
 from node.mqtt.devices import DeviceListener
 from node.mqtt.discovery import OFFLINE, ONLINE, Topics, announcements
@@ -31,7 +32,6 @@ from node.mqtt.settings import (
     Meter,
     MqttSection,
 )
-from node.secret import read_secret
 
 log = logging.getLogger("commonwatt.mqtt")
 

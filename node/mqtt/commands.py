@@ -14,7 +14,7 @@ import msgspec
 
 from hems.errors import HemsError
 from hems.steering import MINUTES_MAX
-from node.household import Household
+from node.home.household import Household
 from node.mqtt.discovery import Topics
 from node.mqtt.payload import PAYLOAD_BYTES_MAX, PayloadError, number_of
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from hems.devices.loads import Appliance
 from hems.sources.live import LiveSource
-from node.devices import LiveDevices
+from node.home.devices import LiveDevices
 from node.mqtt.discovery import Topics
 from node.mqtt.payload import PayloadError, number_of, switch_of
 from node.mqtt.settings import LEVELS, DeviceMeter

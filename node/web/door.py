@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol
 from cryptography import x509
 
 from node.errors import ConfigError
-from node.secret import read_owned
+from node.keys.secret import read_owned
 
 log = logging.getLogger("commonwatt.web")
 

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from market import client
 from market.errors import QueryError
-from node.household import Household
+from node.home.household import Household
 from node.process import cpu_s, rss_mib
 from node.status import version
 from node.tiers import Tier

@@ -23,7 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from node.config import WebSection
 from node.durable import create_file
 from node.errors import ConfigError, StartError
-from node.secret import SECRET_CHARS_MAX, read_secret
+from node.keys.secret import SECRET_CHARS_MAX, read_secret
 from node.web.app import Access
 from node.web.door import Door, tls_of
 from node.web.guard import LOOPBACK_HOSTS, TRUSTED

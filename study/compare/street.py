@@ -2,7 +2,7 @@
 
 As in a running street a slot is traded two slots ahead, cleared at its gate, and settled on what
 the homes' meters then read. By request and offer a home's plan for a slot becomes its requests and
-what it has to spare (`node.requests`).
+what it has to spare (`node.home.requests`).
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from hems.config import HomeConfig, PlanSettings
 from hems.home import Delivery, HomeEnergyManager, MarketView
 from market import client
 from market.genesis import HomeEntry, MarketParams
-from node import trading
-from node.joining import EXPORT_CAP_W, IMPORT_CAP_W
-from node.requests import Requests
+from node.home import trading
+from node.home.requests import Requests
+from node.membership.joining import EXPORT_CAP_W, IMPORT_CAP_W
 from study.chain import Chain
 from study.money import FEED_IN_MICRO_PER_KWH, TARIFF_BANDS, key_of
 from wire.keys import SigningKey
@@ -30,7 +30,7 @@ LEAD_SLOTS: Final = 2
 BALANCE_MICRO: Final = 1_000_000_000
 # Of New South Wales' grid, as the testnet's. [mg/Wh]
 INTENSITY_MG_PER_WH: Final = 680
-# A home offers to so many requests at once (`node.requests`), and then to the rest.
+# A home offers to so many requests at once (`node.home.requests`), and then to the rest.
 OFFER_ROUNDS_MAX: Final = 64
 # A plan takes milliseconds. The limit is of wall time: on a busy machine rules would trade.
 UNHURRIED: Final = PlanSettings(time_limit_ms=60_000)

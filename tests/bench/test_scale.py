@@ -8,9 +8,9 @@ import pytest
 from bench import scale
 from bench.ready import aged, heavier_genesis, make_chain
 from market.app import Application
-from node.certifier import natives
+from node.chain.store import Store
 from node.daemon import now_ms
-from node.store import Store
+from node.regions.certifier import natives
 from tests.node.grid import make_genesis
 
 

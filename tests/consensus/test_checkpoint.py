@@ -8,7 +8,7 @@ import pytest
 from consensus.authorities import AuthoritySet
 from consensus.checkpoint import Checkpoint, StateProof, record_key, verify_checkpoint
 from consensus.errors import CheckpointRefused
-from node.certifier import proves
+from node.regions.certifier import proves
 from tests.regions.forge import Captured, slot_totals
 from wire.codec import encode
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from node.household import Household
+from node.home.household import Household
 from node.network._face import COUNTERS
 from node.tiers import Tier
 from node.web.metrics import _HOME, Metrics
@@ -56,7 +56,7 @@ def told() -> set[str]:
 
 
 def counted() -> set[str]:
-    source = (DEPLOY.parent / "node" / "chain.py").read_text()
+    source = (DEPLOY.parent / "node" / "chain" / "driver.py").read_text()
     return {*COUNTERS, *re.findall(r'counts\["(\w+)"\]', source)}
 
 

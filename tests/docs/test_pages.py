@@ -16,10 +16,10 @@ import typer
 import yaml
 
 import cli
+from node.chain.store import _SCHEMA
 from node.config import load_config
 from node.logs import PARTS
 from node.mqtt.source import check_live
-from node.store import _SCHEMA
 from testnet.chaos.scenario import load_scenario
 from tests.node.test_contracts import COUNTER
 

@@ -21,48 +21,54 @@ HERE = "docs/test_reading.py::test_the_pages_reading_commands_are_answered"
 # Where each command is typed by a test as a person does, or called with what the parser made of it.
 TYPED = {
     ("backup",): "node/test_backup.py::test_the_commands",
-    ("bill",): "node/test_bill.py::test_the_command_proves_a_bill_that_a_neighbour_serves",
+    ("bill",): "node/proofs/test_bill.py::test_the_command_proves_a_bill_that_a_neighbour_serves",
     ("chaos", "draw"): "testnet/chaos/test_draw.py::test_memory_and_its_growth_are_drawn",
     ("chaos", "list"): "docs/test_typed.py::test_what_needs_no_node_is_answered",
     ("chaos", "run"): "e2e/test_chaos.py::test_processes_are_killed_stopped_and_wiped",
     ("chaos", "undo"): "e2e/test_chaos.py::test_whatever_ends_the_tool_a_stopped_home_goes_on",
     ("community", "admit"): HERE,
-    ("community", "alarms"): "node/test_alarms.py::"
+    ("community", "alarms"): "node/feeder/test_alarms.py::"
     "test_the_command_reads_the_store_of_a_stopped_node",
-    ("community", "leave"): "node/test_leaving.py::test_a_home_leaves_and_takes_its_money",
+    (
+        "community",
+        "leave",
+    ): "node/membership/test_leaving.py::test_a_home_leaves_and_takes_its_money",
     ("contracts", "deploy"): "node/test_contracts.py::test_a_contract_by_the_command_line",
     ("forecast", "report"): "node/test_forecast_report.py::test_the_report_is_printed_and_drawn",
     ("gov", "propose"): "node/test_governor.py::test_a_seat_by_the_command_line",
     ("gov", "vote"): "node/test_governor.py::test_a_seat_by_the_command_line",
-    ("init",): "node/test_joining.py::test_init_asks_a_neighbour_for_the_genesis",
+    ("init",): "node/membership/test_joining.py::test_init_asks_a_neighbour_for_the_genesis",
     ("invite", "create"): HERE,
     ("invite", "revoke"): HERE,
     ("invite", "show"): HERE,
-    ("key", "encrypt"): "node/test_keyfile.py::"
+    ("key", "encrypt"): "node/keys/test_keyfile.py::"
     "test_a_key_is_encrypted_shown_and_decrypted_by_command",
-    ("key", "recovery-code"): "node/test_keyfile.py::test_a_key_comes_back_from_paper",
-    ("key", "restore"): "node/test_keyfile.py::test_a_key_comes_back_from_paper",
-    ("key", "show-address"): "node/test_keyfile.py::"
+    ("key", "recovery-code"): "node/keys/test_keyfile.py::test_a_key_comes_back_from_paper",
+    ("key", "restore"): "node/keys/test_keyfile.py::test_a_key_comes_back_from_paper",
+    ("key", "show-address"): "node/keys/test_keyfile.py::"
     "test_a_key_is_encrypted_shown_and_decrypted_by_command",
-    ("meter", "key"): "node/test_disclosure.py::test_a_home_discloses_and_its_auditor_reads",
-    ("meter", "disclose"): "node/test_disclosure.py::test_a_home_discloses_and_its_auditor_reads",
+    ("meter", "key"): "node/home/test_disclosure.py::test_a_home_discloses_and_its_auditor_reads",
+    (
+        "meter",
+        "disclose",
+    ): "node/home/test_disclosure.py::test_a_home_discloses_and_its_auditor_reads",
     (
         "meter",
         "read-disclosure",
-    ): "node/test_disclosure.py::test_a_home_discloses_and_its_auditor_reads",
-    ("region", "deposit"): "node/test_region_commands.py::"
+    ): "node/home/test_disclosure.py::test_a_home_discloses_and_its_auditor_reads",
+    ("region", "deposit"): "node/regions/test_region_commands.py::"
     "test_a_region_leaves_and_its_sponsor_has_all_back",
-    ("region", "leave"): "node/test_region_commands.py::"
+    ("region", "leave"): "node/regions/test_region_commands.py::"
     "test_a_region_leaves_and_its_sponsor_has_all_back",
-    ("region", "list"): "node/test_region_commands.py::"
+    ("region", "list"): "node/regions/test_region_commands.py::"
     "test_a_region_leaves_and_its_sponsor_has_all_back",
-    ("region", "override"): "node/test_succession.py::"
+    ("region", "override"): "node/regions/test_succession.py::"
     "test_a_region_that_has_lost_two_of_four_goes_on_with_two_others",
-    ("region", "prove"): "node/test_succession.py::"
+    ("region", "prove"): "node/regions/test_succession.py::"
     "test_a_region_that_has_lost_two_of_four_goes_on_with_two_others",
-    ("region", "reclaim"): "node/test_region_commands.py::"
+    ("region", "reclaim"): "node/regions/test_region_commands.py::"
     "test_a_region_leaves_and_its_sponsor_has_all_back",
-    ("region", "show"): "node/test_succession.py::"
+    ("region", "show"): "node/regions/test_succession.py::"
     "test_a_region_that_has_lost_two_of_four_goes_on_with_two_others",
     ("restore",): "node/test_backup.py::test_the_commands",
     ("testnet", "compose"): "docs/test_typed.py::test_what_needs_no_node_is_answered",
@@ -74,15 +80,15 @@ TYPED = {
 # Why a command is parsed only. What it calls has tests; its own lines are few.
 PARSED = {
     ("community", "remove"): "as `leave`, but for who signs; tests/market/test_leaving.py removes",
-    ("key", "offer"): "node/test_rotation.py calls what it calls, over four nodes",
-    ("key", "rotate"): "node/test_rotation.py calls what it calls, over four nodes",
+    ("key", "offer"): "node/keys/test_rotation.py calls what it calls, over four nodes",
+    ("key", "rotate"): "node/keys/test_rotation.py calls what it calls, over four nodes",
     (
         "load",
     ): "testnet/test_load.py and chaos' bursts run what it runs; by itself it needs a street",
     ("region", "approve"): "as `region override approve`, which is typed, with another call",
     ("region", "create"): "as `region override propose`, which is typed, with another call",
     ("run",): "the daemon: each street of e2e/ runs it as `python -m node`",
-    ("verify",): "node/test_audits.py and e2e/test_compose.py ask for what it prints",
+    ("verify",): "node/regions/test_audits.py and e2e/test_compose.py ask for what it prints",
 }
 
 

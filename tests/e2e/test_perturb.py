@@ -9,8 +9,8 @@ import pytest
 
 from consensus.messages import PREVOTE, Vote
 from consensus.wal import VoteRecord
+from node.chain.wal import Wal
 from node.setup import WAL_NAME
-from node.wal import Wal
 from tests.e2e.chains import Signed, StoredChain, order_problems, root_problems
 from tests.e2e.perturb import KINDS, PATIENCE_S, TWO, Trial, sequence
 

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from consensus.sync_messages import Nothing
-from node.anchoring import AnchorReader, ProveCheckpoint, anchor_view
 from node.errors import ConfigError, ControlError, ProofError
-from node.poster import QUESTION_BYTES_MAX, GetCheckpoint, read_checkpoint
-from node.registration import keys_of, proofs_of
+from node.proofs.anchoring import AnchorReader, ProveCheckpoint, anchor_view
+from node.regions.poster import QUESTION_BYTES_MAX, GetCheckpoint, read_checkpoint
+from node.regions.registration import keys_of, proofs_of
 from tests.fuzz.chain_targets import encoded
 from tests.fuzz.judge import Target
 from tests.fuzz.node_targets import finished

@@ -72,22 +72,22 @@ from consensus.wal import (
 from market.receipts import Event, Receipt
 from market.vm import merkle
 from market.vm.merkle import Proof
-from node.announcer import _open as open_notice
-from node.archive import SIGNED_HEADER_BYTES_MAX
-from node.blocks import stored_block, stored_certificate
-from node.errors import BadBlock
-from node.evidence import (
+from node.chain.announcer import _open as open_notice
+from node.chain.archive import SIGNED_HEADER_BYTES_MAX
+from node.chain.blocks import stored_block, stored_certificate
+from node.chain.evidence import (
     EVIDENCE_BYTES_MAX,
     FILE_BYTES_MAX,
     EvidenceFile,
     EvidenceNotice,
 )
-from node.messages import DecidedNotice
+from node.chain.messages import DecidedNotice
+from node.chain.replica import UNREADABLE
+from node.chain.snapshots import MANIFEST_BYTES_MAX
+from node.chain.store import StoredBlock
+from node.chain.store import _stored as stored_columns
+from node.errors import BadBlock
 from node.network.base import GOSSIP_BYTES_MAX
-from node.replica import UNREADABLE
-from node.snapshots import MANIFEST_BYTES_MAX
-from node.store import StoredBlock
-from node.store import _stored as stored_columns
 from tests.consensus import ready
 from tests.consensus.table import CHAIN_ID, NOW_MS, Table, hash_of
 from tests.fuzz.judge import Target, Told

@@ -28,13 +28,13 @@ from hems.forecast.weather import FileWeather
 from hems.sources.formats import read_file
 from hems.sources.wide import WideData, read_wide
 from hems.state import HomeState
+from node.chain.store import Store, StoredBlock
 from node.config import Config, NetworkSection, load_config, settings_text
 from node.errors import ConfigError, GenesisError, StartError, StoreError
 from node.genesis import Genesis, read_genesis, write_genesis
-from node.keyfile import Cost, StoredKey, load, text_of
-from node.memory import HomeMemory
+from node.home.memory import HomeMemory
+from node.keys.keyfile import Cost, StoredKey, load, text_of
 from node.network._book import PeerBook
-from node.store import Store, StoredBlock
 from testnet.street import STREET_NAME, StreetError, StreetPlan, open_street
 from tests.fuzz.judge import MEMORY_BYTES_MAX, Target, Told
 from tests.fuzz.node_targets import signed_calls

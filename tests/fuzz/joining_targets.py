@@ -9,8 +9,8 @@ from hems.config import ConstantHome, HomeConfig
 from market.client import accept_invite, sign_call
 from node.config import Config, NetworkSection
 from node.errors import ConfigError, GenesisError, PeerError
-from node.invitations import Invitation, make_invitation, read_invitation
-from node.joining import (
+from node.membership.invitations import Invitation, make_invitation, read_invitation
+from node.membership.joining import (
     Acceptance,
     AcceptanceState,
     Application,

@@ -3,9 +3,10 @@
 import math
 from typing import Final
 
-from node.alarms import read_head
-from node.detail import SlotDetail, decode_detail
-from node.disclosure import (
+from node.errors import ConfigError, MeteringError, ProofError
+from node.feeder.alarms import read_head
+from node.home.detail import SlotDetail, decode_detail
+from node.home.disclosure import (
     DISCLOSURE_BYTES_MAX,
     Disclosure,
     Period,
@@ -16,14 +17,13 @@ from node.disclosure import (
     read_disclosure,
     read_key_text,
 )
-from node.errors import ConfigError, MeteringError, ProofError
 from node.mqtt.payload import PayloadError, number_of
 from tests.fuzz.file_targets import from_file
 from tests.fuzz.judge import Target, Told
+from tests.node.home.test_disclosure import CHAIN, HOME, KEY, METER, TO, signed, slot
 from tests.node.mqtt.test_bridge import AT
 from tests.node.mqtt.test_commands import commands_of
 from tests.node.mqtt.test_devices import CAR, Driven
-from tests.node.test_disclosure import CHAIN, HOME, KEY, METER, TO, signed, slot
 from wire.codec import decode, encode
 from wire.errors import DecodeError
 

@@ -33,26 +33,26 @@ from market.vm.host import from_text, to_text
 from node.api.answers import Answers
 from node.api.contracts import read_args
 from node.api.control import ControlServer, _line, answer_of
-from node.bill import QUESTION_BYTES_MAX as PROVE_BYTES_MAX
-from node.bill import BillReader, ProveBill
+from node.chain.messages import TransactionBatch
 from node.errors import ConfigError, ControlError, ProofError
 from node.health import problem_of
-from node.light import _bytes as served_bytes
-from node.mempool import Mempool
-from node.messages import TransactionBatch
 from node.network import _patches, _streams
 from node.network._addresses import check_listen, check_peer, told_by
 from node.network._exchange import EXCHANGE_BYTES_MAX, PeerAddresses
 from node.network._pubsub import GuardedPubsub, _controls
 from node.network._streams import FrameError
 from node.network.base import GOSSIP_BYTES_MAX, SEND_BYTES_MAX, NetworkError
-from node.receipts import QUESTION_BYTES_MAX, ProveReceipt, ReceiptProof, ReceiptReader
+from node.pool.mempool import Mempool
+from node.pool.verifier import TransactionVerifier
+from node.proofs.bill import QUESTION_BYTES_MAX as PROVE_BYTES_MAX
+from node.proofs.bill import BillReader, ProveBill
+from node.proofs.light import _bytes as served_bytes
+from node.proofs.receipts import QUESTION_BYTES_MAX, ProveReceipt, ReceiptProof, ReceiptReader
 from node.status import Finality
-from node.verifier import TransactionVerifier
 from tests.fuzz.judge import Target, Told
 from tests.market.street import HOME_KEYS, METER_KEYS, SLOT, START_MS, Street, params
 from tests.node.network.homes import key_of as peer_key
-from tests.node.test_bill import HOME, Server, sign
+from tests.node.proofs.test_bill import HOME, Server, sign
 from wire.codec import check_plain, decode, decode_plain, encode, plain_problem
 from wire.errors import DecodeError, EncodeError
 from wire.keys import SigningKey, is_address

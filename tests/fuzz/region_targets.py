@@ -23,9 +23,9 @@ from market.vm.gas import HOOK_CAPS, Meter
 from market.vm.host import Host
 from market.vm.journal import Journal, State, load
 from market.vm.starlark import StarlarkEngine
-from node import certifier, replay
-from node.audits import GetGenesis, GetInherited, decode_region_question
-from node.replay import FraudProof
+from node.regions import certifier, replay
+from node.regions.audits import GetGenesis, GetInherited, decode_region_question
+from node.regions.replay import FraudProof
 from tests.fuzz.chain_targets import encoded, known
 from tests.fuzz.judge import Target
 from tests.regions.forge import Captured, slot_totals

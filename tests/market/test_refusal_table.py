@@ -36,7 +36,7 @@ RAISERS = {
 FILES = (
     *sorted((ROOT / "market").rglob("*.py")),
     *(ROOT / "wire").glob("*.py"),
-    *(ROOT / "node").glob("*.py"),
+    *sorted((ROOT / "node").rglob("*.py")),
     ROOT / "consensus" / "checkpoint.py",
 )
 WORDS_MIN = 3

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from market.app import Application, BlockEnv
 from market.client import Call, sign_call
 from node.genesis import Genesis, community_key
-from node.joining import Doorkeeper
-from node.members import Members
+from node.membership.joining import Doorkeeper
+from node.membership.members import Members
 from node.network.base import Network
 from node.network.libp2p import Libp2pNetwork
 from tests.node.grid import REGULATOR, key_of, make_genesis

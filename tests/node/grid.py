@@ -15,13 +15,13 @@ from hems.config import CommunityHome, HomeConfig
 from hems.devices import Battery
 from market import client
 from market.genesis import HomeEntry, MarketParams
-from node import courier
 from node.api.control import ask
-from node.chain import PROTOCOL
+from node.chain.driver import PROTOCOL
 from node.config import Config, NetworkSection, NodeSection, SyncSection, settings_text
 from node.daemon import Node, now_ms
 from node.genesis import GENESIS_VERSION, ChainParams, Genesis
 from node.network.memory import Hub, MemoryNetwork
+from node.pool import courier
 from node.setup import DATA_NAME, create_home
 from wire.codec import encode
 from wire.errors import DecodeError

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 import cli
 from node import backup
 from node.backup import BACKUP_BYTES_MAX, back_up, restore
+from node.chain.wal import Wal
 from node.config import Config, MainSection, NetworkSection, NodeSection, settings_text
 from node.errors import ConfigError, GenesisError
 from node.genesis import read_genesis, write_genesis
 from node.setup import create_home, read_key
-from node.wal import Wal
 from tests.node.grid import Grid as Street
 from tests.node.grid import at_height, busy, key_of, make_genesis, running, until
 

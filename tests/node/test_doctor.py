@@ -16,7 +16,7 @@ from node.config import Config, NetworkSection, settings_text
 from node.doctor import Finding, Instruments, Verdict, _extras, examine_home, to_plain
 from node.doctor_network import Met, PortUse, look_at_port, meet
 from node.genesis import ChainParams, Genesis, write_genesis
-from node.keyfile import Cost, text_of
+from node.keys.keyfile import Cost, text_of
 from node.network.memory import MemoryNetwork
 from node.setup import CONFIG_NAME, GENESIS_NAME, create_home
 from tests.node.grid import (

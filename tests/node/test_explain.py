@@ -14,14 +14,14 @@ import cli
 from market import client
 from market.app import Application, BlockEnv, BlockResult
 from market.refusals import accepted
-from node import mempool as mempool_module
 from node.api.control import ControlServer
 from node.api.explain import Explainer
 from node.api.views import Views
+from node.chain.store import Store, StoredBlock
 from node.errors import ControlError
-from node.mempool import Mempool
-from node.store import Store, StoredBlock
-from node.verifier import TransactionVerifier
+from node.pool import mempool as mempool_module
+from node.pool.mempool import Mempool
+from node.pool.verifier import TransactionVerifier
 from tests.consensus.ready import ready_chain
 from tests.node.grid import REGULATOR, key_of, make_genesis
 from wire.codec import encode

@@ -22,13 +22,13 @@ from consensus.messages import (
 from market import client, governance
 from market.client import Call
 from market.genesis import GovernanceParams
-from node.blocks import stored_block
-from node.chain import PROTOCOL
+from node.chain.blocks import stored_block
+from node.chain.driver import PROTOCOL
+from node.chain.messages import DecidedNotice
 from node.config import SyncSection
 from node.genesis import ChainParams, Genesis
-from node.light import prove_bill
-from node.messages import DecidedNotice
 from node.network.memory import MemoryNetwork
+from node.proofs.light import prove_bill
 from tests.node.grid import (
     BALANCE_MICRO,
     QUICK,
@@ -357,7 +357,7 @@ async def test_who_may_have_a_seat_that_is_not_known_here_is_no_stranger(tmp_pat
 async def test_a_notice_of_an_unknown_epoch_is_asked_about_and_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.announcer.UNPROVEN_MAX", 3)
+    monkeypatch.setattr("node.chain.announcer.UNPROVEN_MAX", 3)
     grid = changing_grid(tmp_path, homes=5)
     async with running(grid, range(5)) as members:
         await at_height(members, 2)

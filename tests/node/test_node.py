@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-import node.chain
-import node.mempool
+import node.chain.driver
+import node.chain.wal
 import node.network.memory
-import node.wal
+import node.pool.mempool
 from consensus.messages import (
     NIL,
     PREVOTE,
@@ -28,13 +28,13 @@ from consensus.messages import (
 from consensus.wal import AbstainRecord, LockRecord, VoteRecord, WalRecord, scan
 from market import client
 from market.app import BlockResult
+from node.chain.messages import TransactionBatch
+from node.chain.wal import Wal
 from node.errors import ControlError, GenesisError, StoreError
-from node.messages import TransactionBatch
 from node.network._limits import Limits
 from node.network.base import GOSSIP_BYTES_MAX
 from node.setup import DATABASE_NAME, WAL_NAME
 from node.tiers import topics
-from node.wal import Wal
 from tests.node.grid import (
     BALANCE_MICRO,
     MARKET_START_MS,
@@ -215,7 +215,7 @@ async def test_a_transaction_goes_straight_to_who_proposes_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However slow the machine, it is not said again.
-    monkeypatch.setattr(node.mempool, "REPEAT_S", 3_600.0)
+    monkeypatch.setattr(node.pool.mempool, "REPEAT_S", 3_600.0)
     grid = Grid(tmp_path, make_genesis(8, 7, time_lapse=1))
     async with running(grid, range(8)) as members:
         giver = members[7]
@@ -338,7 +338,7 @@ async def test_an_authority_that_lost_its_log_abstains_for_two_heights(tmp_path:
 async def test_an_authority_that_lost_its_database_signs_nothing_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node.wal, "BULKY_BYTES", 1)
+    monkeypatch.setattr(node.chain.wal, "BULKY_BYTES", 1)
     shortened: list[bytes] = []
     rewrite = Wal.rewrite
 
@@ -531,13 +531,13 @@ async def test_a_part_that_fails_stops_the_node_with_its_error(tmp_path: Path) -
 async def test_votes_flooding_a_node_neither_stop_its_timers_nor_its_chain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node.chain, "MESSAGES_MAX", 0)
+    monkeypatch.setattr(node.chain.driver, "MESSAGES_MAX", 0)
     grid = busy_grid(tmp_path)
     async with running(grid, range(4)) as members:
         chains = [member.node.chain for member in members]
         await until(lambda: all(chain.counts["dropped_inputs"] > 10 for chain in chains), "drops")
         assert {member.height for member in members} == {0}
-        monkeypatch.setattr(node.chain, "MESSAGES_MAX", 4_096)
+        monkeypatch.setattr(node.chain.driver, "MESSAGES_MAX", 4_096)
         await at_height(members, 3)
 
 
@@ -572,7 +572,7 @@ async def test_nothing_signed_leaves_the_house_before_it_is_on_the_disk(tmp_path
             done.append("sync")
 
         def sending(peer_id: str, protocol: str, data: bytes) -> bool:
-            if protocol == node.chain.PROTOCOL and not isinstance(
+            if protocol == node.chain.driver.PROTOCOL and not isinstance(
                 decode_message(data), VoteSummary
             ):
                 done.append("send")

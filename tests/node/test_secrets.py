@@ -21,7 +21,6 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 from typer.main import get_command
 
 import cli
-from node.arrival import Arrival
 from node.config import (
     Config,
     MainSection,
@@ -31,16 +30,17 @@ from node.config import (
     settings_text,
 )
 from node.genesis import community_key, write_genesis
-from node.homekeys import HomeKeys
-from node.invitations import make_invitation
-from node.keyfile import Cost, load, text_of
+from node.keys.homekeys import HomeKeys
+from node.keys.keyfile import Cost, load, text_of
+from node.keys.recovery import recovery_code
 from node.launch import command
 from node.logs import JsonFormatter
+from node.membership.arrival import Arrival
+from node.membership.invitations import make_invitation
 from node.mqtt.bridge import Bridge
 from node.mqtt.settings import MqttSection
 from node.network._swarm import CommunityNoise
 from node.network.libp2p import Libp2pNetwork
-from node.recovery import recovery_code
 from node.setup import GENESIS_NAME, create_home
 from node.web.app import Access, Served, build_app
 from node.web.guard import Guard

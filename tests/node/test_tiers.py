@@ -14,14 +14,14 @@ from market.client import Call, regions
 from market.tiers import ExchangeRules, MainRules, Membership
 from node.config import Config, MainSection, NetworkSection
 from node.daemon import Node
-from node.due import Proven, Shown, due_in_region
 from node.errors import ConfigError, GenesisError
 from node.genesis import Genesis, write_genesis
 from node.network.base import Network
 from node.network.memory import Hub, MemoryNetwork
-from node.poster import Turns, up_to_head
-from node.registration import proofs_of, prove_possession, registration
-from node.shelf import ANCHORED_KEPT, Shelf, number_of
+from node.regions.due import Proven, Shown, due_in_region
+from node.regions.poster import Turns, up_to_head
+from node.regions.registration import proofs_of, prove_possession, registration
+from node.regions.shelf import ANCHORED_KEPT, Shelf, number_of
 from node.tiers import check_main
 from tests.node.grid import home_config, key_of, make_genesis
 from tests.regions.grid import HALT_MS, SLOT_MS, Main, Region
@@ -112,7 +112,7 @@ def test_proofs_are_read_as_they_are_printed() -> None:
 
 def test_turns_come_by_place_and_again_while_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 100.0
-    monkeypatch.setattr("node.poster.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("node.regions.poster.time.monotonic", lambda: now_s)
     turns = Turns()
     assert turns.wait_s("a", 2, 4, 3.0) == 6.0
     now_s += 5.0
@@ -127,7 +127,7 @@ def test_turns_come_by_place_and_again_while_it_is_due(monkeypatch: pytest.Monke
 
 def test_who_has_said_the_beginning_says_the_rest_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 100.0
-    monkeypatch.setattr("node.poster.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("node.regions.poster.time.monotonic", lambda: now_s)
     calls = [Call("anchor", "checkpoint", {"number": number}) for number in range(3)]
     first, second = Turns(), Turns()
     assert first.take("a", calls[:1], 0, 4, 3.0) == (0.0, calls[:1])

@@ -10,13 +10,13 @@ from typing import Any
 from market.client import Call, post_order, regions, sign_call
 from market.genesis import GovernanceParams, HomeEntry, MarketParams
 from market.tiers import ExchangeRules, ExportRules, MainRules, Membership
-from node.audits import Auditor
 from node.config import Config, MainSection, NetworkSection, NodeSection, settings_text
 from node.daemon import Node, now_ms
 from node.genesis import GENESIS_VERSION, ChainParams, Genesis, write_genesis
 from node.network.memory import Hub, MemoryNetwork
-from node.poster import Poster
-from node.registration import prove_possession, registration
+from node.regions.audits import Auditor
+from node.regions.poster import Poster
+from node.regions.registration import prove_possession, registration
 from node.setup import DATA_NAME, GENESIS_NAME, MAIN_GENESIS_NAME, create_home
 from node.tiers import Tier
 from tests.node.grid import BALANCE_MICRO, MARKET_START_MS, QUICK, REGULATOR, until

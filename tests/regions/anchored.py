@@ -6,9 +6,9 @@ from consensus.checkpoint import Checkpoint
 from consensus.light import SignedHeader
 from consensus.sync_messages import Headers
 from market.client import regions
-from node.anchoring import AnchorProof
-from node.bill import ProvenEntry
 from node.genesis import GENESIS_VERSION, ChainParams, Genesis
+from node.proofs.anchoring import AnchorProof
+from node.proofs.bill import ProvenEntry
 from tests.regions.grid import Certified, Chain, Main, Region
 from wire.codec import decode, encode
 
@@ -43,7 +43,7 @@ class Server:
     def checkpoint(self, number: int) -> Checkpoint:
         return self.region.checkpoints[number - 1]
 
-    # -- as `node.anchoring.AnchorSource`
+    # -- as `node.proofs.anchoring.AnchorSource`
 
     async def anchor(self, number: int) -> bytes:
         return encode(self.proof(number))

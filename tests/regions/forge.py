@@ -17,8 +17,8 @@ from consensus.messages import (
 )
 from market.client import Call, regions
 from market.vm import merkle
-from node.checkpoints import posted
-from node.exchange import Offer
+from node.regions.checkpoints import posted
+from node.regions.exchange import Offer
 from tests.regions.grid import START_MS, certify, key, registration
 from wire.codec import Plain, encode
 from wire.keys import SigningKey

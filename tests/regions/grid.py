@@ -25,13 +25,13 @@ from market.genesis import GovernanceParams, HomeEntry, MarketParams
 from market.invariants import count_money
 from market.tiers import ExportRules, MainRules, Membership
 from market.vm.engine import Engine
-from node.blocks import BlockMaker
-from node.certifier import natives
-from node.checkpoints import make_checkpoint, posted
-from node.epochs import Epochs, set_of
-from node.exchange import Offer, make_offers
+from node.chain.blocks import BlockMaker
+from node.chain.epochs import Epochs, set_of
 from node.genesis import GENESIS_VERSION, ChainParams, Genesis
-from node.verifier import TransactionVerifier
+from node.pool.verifier import TransactionVerifier
+from node.regions.certifier import natives
+from node.regions.checkpoints import make_checkpoint, posted
+from node.regions.exchange import Offer, make_offers
 from tests.market.street import REGULATOR, SLOT, SLOT_MS, START_MS, TARIFF, params
 from tests.market.test_differential import comparable
 from wire.codec import encode

@@ -13,8 +13,8 @@ from consensus.checkpoint import (
 )
 from market.app import Application
 from market.client import regions
-from node.certifier import natives
-from node.checkpoints import posted
+from node.regions.certifier import natives
+from node.regions.checkpoints import posted
 from tests.market.vm.cpython import CPythonEngine
 from tests.regions.forge import NO_HASH, Captured, slot_totals
 from tests.regions.grid import BOND, HALT_MS, MAIN_KEYS, Main, key

@@ -1,7 +1,7 @@
 """What a region believes of the main chain: certified headers, and what they prove."""
 
 from market.client import regions
-from node.checkpoints import make_checkpoint
+from node.regions.checkpoints import make_checkpoint
 from tests.market.vm.cpython import CPythonEngine
 from tests.regions.forge import Captured
 from tests.regions.grid import Main, Region

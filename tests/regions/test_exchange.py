@@ -12,14 +12,14 @@ from market.tiers import ExchangeRules, ExportRules
 from market.vm import merkle
 from node.api.views import Views
 from node.cli.market import print_trades
-from node.exchange import (
+from node.home.trading import contracted_wh
+from node.regions.exchange import (
     ENDS_AT_ONCE_MAX,
     ends_due,
     make_offers,
     offers_due,
     still_open,
 )
-from node.trading import contracted_wh
 from tests.market.street import TARIFF
 from tests.market.vm.cpython import CPythonEngine
 from tests.regions.forge import Captured, slot_totals

@@ -17,10 +17,10 @@ from market.tiers import ExportRules
 from market.vm import witness
 from market.vm.journal import State
 from market.vm.witness import WitnessState
-from node.auditor import Duty, Follower, audit
-from node.certifier import natives
 from node.errors import BadBlock, BadSnapshot
-from node.replay import FraudProof, Verdict, executed, judge, maker_of, prove
+from node.regions.auditor import Duty, Follower, audit
+from node.regions.certifier import natives
+from node.regions.replay import FraudProof, Verdict, executed, judge, maker_of, prove
 from tests.market.vm.cpython import CPythonEngine
 from tests.regions.cheat import CHEATS, Cheating
 from tests.regions.grid import SLOT, SLOT_MS, Certified, Chain, Main, Region, certify

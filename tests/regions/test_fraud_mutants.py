@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from market.app import Application
-from node import replay
+from node.regions import replay
 from tests.regions import test_fraud as fraud
 from tests.regions import test_override as override
 from tests.sim.tiers.mutation import rewritten

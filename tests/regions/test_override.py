@@ -13,13 +13,13 @@ from market.client import Call, regions
 from market.errors import ParamsError, StateError
 from market.genesis import MarketParams
 from market.invariants import count_money
-from node.auditor import Duty, Follower, audit
-from node.certifier import natives
-from node.epochs import set_of
+from node.chain.epochs import set_of
 from node.errors import BadSnapshot, GenesisError
 from node.genesis import Genesis, read_genesis, write_genesis
-from node.registration import prove_possession
-from node.succession import proposal, stop_call, successor_of
+from node.regions.auditor import Duty, Follower, audit
+from node.regions.certifier import natives
+from node.regions.registration import prove_possession
+from node.regions.succession import proposal, stop_call, successor_of
 from tests.market.vm.cpython import CPythonEngine
 from tests.regions.grid import (
     BOND,

@@ -16,7 +16,7 @@ from consensus.messages import ConflictingCertificates, DuplicateVote, Vote, hea
 from market.client import Call, regions
 from market.tiers import ExchangeRules, ExportRules
 from market.vm import merkle
-from node.replay import FraudProof
+from node.regions.replay import FraudProof
 from tests.market.vm.cpython import CPythonEngine
 from tests.regions.cheat import CHEATS, Cheating
 from tests.regions.forge import Captured, slot_totals

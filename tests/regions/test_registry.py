@@ -9,9 +9,9 @@ from market.app import Application
 from market.client import Call, regions
 from market.errors import ParamsError
 from market.tiers import MainRules, Membership
-from node.certifier import natives
 from node.errors import GenesisError
 from node.genesis import ChainParams, Genesis, read_genesis, write_genesis
+from node.regions.certifier import natives
 from tests.market.street import REGULATOR, params
 from tests.market.vm.cpython import CPythonEngine
 from tests.regions.forge import Captured

@@ -7,7 +7,7 @@ from consensus.light import ends_epoch
 from market import client
 from market.client import regions
 from market.vm import merkle
-from node.checkpoints import make_checkpoint
+from node.regions.checkpoints import make_checkpoint
 from tests.market.vm.cpython import CPythonEngine
 from tests.regions.grid import HALT_MS, SLOT, SLOT_MS, Main, Region
 from wire.codec import decode, encode

@@ -8,7 +8,7 @@ from market.client import Call, regions
 from market.invariants import count_money
 from market.tiers import ExchangeRules, ExportRules
 from market.vm.engine import Engine
-from node.exchange import ENDS_AT_ONCE_MAX, ends_due, offers_due
+from node.regions.exchange import ENDS_AT_ONCE_MAX, ends_due, offers_due
 from tests.regions.grid import ESCROW, REGULATOR, SLOT_MS, Main, Region
 from wire.keys import SigningKey
 

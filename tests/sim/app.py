@@ -1,8 +1,9 @@
 """The simulated application: a tiny ledger, seats and convictions, and blocks over it.
 
-Written for the simulator alone, after the rules that `market/` and `node/blocks.py` follow (R15,
-R26, R28, R30). Its state is a few key-value pairs, so that a snapshot can carry it, and it holds a
-hash chain over all blocks: a block applied twice, left out or out of order gives another root.
+Written for the simulator alone, after the rules that `market/` and `node/chain/blocks.py` follow
+(R15, R26, R28, R30). Its state is a few key-value pairs, so that a snapshot can carry it, and it
+holds a hash chain over all blocks: a block applied twice, left out or out of order gives another
+root.
 """
 
 import hashlib

@@ -102,7 +102,7 @@ class Log:
         self.is_lost = True
 
     def read(self) -> tuple[list[wal.WalRecord], str | None]:
-        """Open the file after a start, as `node.wal.Wal.open` does: the records, and what is wrong.
+        """Open the file after a start as `node.chain.wal.Wal.open`: the records, and what is wrong.
 
         A torn tail is cut off. A file that is damaged or gone is replaced by the duty to abstain.
 
@@ -128,7 +128,7 @@ class Log:
         return list(found.records), None
 
 
-# As in `node.wal`.
+# As in `node.chain.wal`.
 ABSTAIN_HEIGHTS: Final = 2
 
 

@@ -1,8 +1,8 @@
 """One simulated node: a driver as `consensus.events` asks for, around the real core.
 
-It follows `node/chain.py`: effects in order, the log synced before anything leaves the house, one
-database transaction per block, the log shortened when it is bulky. Where a crash may come, `burns`
-is asked.
+It follows `node/chain/driver.py`: effects in order, the log synced before anything leaves the
+house, one database transaction per block, the log shortened when it is bulky. Where a crash may
+come, `burns` is asked.
 """
 
 from collections.abc import Callable

@@ -64,7 +64,7 @@ class Syncer:
     def is_level(self) -> bool:
         """Whether a quorum of other authorities has said that it has no later block (R22).
 
-        As `node.sync.Sync.is_level`.
+        As `node.chain.sync.Sync.is_level`.
         """
         node = self._node
         if self.machine is None:
@@ -182,7 +182,7 @@ class Syncer:
     # -- what the chain does for it
 
     def take_foreign(self, block: Block, certificate: Certificate) -> None:
-        """Apply a block that others have decided, as `node.replica` does."""
+        """Apply a block that others have decided, as `node.chain.replica` does."""
         node = self._node
         height = block.header.height
         if height != node.height + 1:
@@ -249,7 +249,7 @@ class Syncer:
         self.feed(event)
 
     def answer_to(self, question: Question) -> Answer:
-        """What this node knows, as `node.sync.Sync.answer_to`."""
+        """What this node knows, as `node.chain.sync.Sync.answer_to`."""
         database = self._node.database
         match question:
             case GetHeaders(first, count):

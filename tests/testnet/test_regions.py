@@ -6,7 +6,7 @@ import pytest
 
 from node.config import load_config
 from node.genesis import Genesis, read_genesis
-from node.joining import capability
+from node.membership.joining import capability
 from node.setup import CONFIG_NAME, DATA_NAME, GENESIS_NAME, MAIN_GENESIS_NAME, MAIN_NAME, WAL_NAME
 from node.tiers import check_main
 from testnet.regions import create, neutral_names, regions_of

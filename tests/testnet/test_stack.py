@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import cli
 from node.config import load_config
 from node.genesis import read_genesis
-from node.joining import read_joining_address
+from node.membership.joining import read_joining_address
 from node.setup import CONFIG_NAME, GENESIS_NAME, KEY_NAME, read_key
 from testnet import stack
 from testnet.office import entrances, operator_files, set_up

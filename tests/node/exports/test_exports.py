@@ -17,20 +17,20 @@ import cli
 from market import client
 from market.app import Application
 from node.api.answers import Answers
-from node.blocks import BlockMaker
-from node.certifier import natives
+from node.chain.blocks import BlockMaker
+from node.chain.epochs import Epochs
+from node.chain.replica import Replica
+from node.chain.store import Store
 from node.config import Config, settings_text
-from node.epochs import Epochs
 from node.errors import ConfigError, GenesisError, StoreError, UnknownError
 from node.exports.formats import to_csv, to_parquet
 from node.exports.page import to_html
 from node.exports.rows import COLUMNS, TEXTS, Book, Days, Kind, Row, days_of
 from node.genesis import Genesis, write_genesis
 from node.offline import examine, load_application
-from node.replica import Replica
+from node.pool.verifier import TransactionVerifier
+from node.regions.certifier import natives
 from node.setup import GENESIS_NAME, create_home
-from node.store import Store
-from node.verifier import TransactionVerifier
 from tests.market.street import HOME_KEYS, SLOT, Street, params
 from tests.node.grid import key_of, make_genesis
 

@@ -22,8 +22,8 @@ from hems.home import HomeEnergyManager
 from hems.sources.live import LiveSource
 from market.client import Prices
 from market.errors import QueryError
-from node.devices import LiveDevices
-from node.household import Household
+from node.home.devices import LiveDevices
+from node.home.household import Household
 from node.mqtt.bridge import Bridge
 from node.mqtt.discovery import announcements, topics
 from node.mqtt.settings import Meter, MqttSection

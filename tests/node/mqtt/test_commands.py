@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import pytest
 
-from node.household import Household
+from node.home.household import Household
 from node.mqtt.commands import Commands
 from tests.node.mqtt.test_bridge import AT, House
 

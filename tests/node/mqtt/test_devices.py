@@ -13,8 +13,8 @@ from hems.civil import MINUTE_MS
 from hems.devices.loads import Appliance, Car, Load
 from hems.home import MarketView
 from hems.sources.live import LiveSource
-from node.devices import LiveDevices
-from node.household import Household
+from node.home.devices import LiveDevices
+from node.home.household import Household
 from node.mqtt.bridge import Bridge
 from node.mqtt.discovery import announcements
 from node.mqtt.settings import DeviceMeter, Meter, MqttSection

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from market.vm import witness
-from node import certifier, replay
+from node.regions import certifier, replay
 from tests.sim.tiers.mutation import Contracts, Mutant, Patched, TierMutation, rewritten
 
 SLANDER: Final = "slander,reorder"

@@ -1,4 +1,4 @@
-"""Auditors in the simulator: the daemon's own (`node.audits`), driven by hand.
+"""Auditors in the simulator: the daemon's own (`node.regions.audits`), driven by hand.
 
 An auditor is a coroutine that waits for nothing but answers of peers. So each question goes through
 the grid's network as everything else does, and what comes back, or a time-out, goes on with it.
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from consensus.sync_messages import Answer, Question, decode_answer
 from market.client import Call
-from node.audits import Auditor, RegionServer
 from node.network.base import NetworkError, Peer
+from node.regions.audits import Auditor, RegionServer
 from tests.sim.liar import twist_answer
 from tests.sim.tiers.views import entry
 from wire.codec import Plain, encode

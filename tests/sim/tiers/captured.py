@@ -28,8 +28,8 @@ from consensus.messages import (
 )
 from market.client import Call, regions, sign_call
 from market.vm import merkle
-from node.due import due_in_region
-from node.exchange import Offer
+from node.regions.due import due_in_region
+from node.regions.exchange import Offer
 from tests.sim import keys
 from tests.sim.app import Carried, Note, genesis_block
 from tests.sim.tiers import machine as machines

@@ -14,7 +14,7 @@ from consensus.checkpoint import verify_checkpoint
 from consensus.evidence import check_evidence
 from consensus.light import LightClient, SignedHeader
 from market.client import Call
-from node import certifier
+from node.regions import certifier
 from tests.market.street import START_MS
 from tests.regions.cheat import CHEATS, Cheat
 from tests.sim import keys

@@ -18,8 +18,8 @@ from market.genesis import GovernanceParams, HomeEntry, MarketParams
 from market.invariants import Money, count_money
 from market.tiers import ExchangeRules, ExportRules, MainRules, Membership
 from market.vm import journal, merkle
-from node.certifier import natives
 from node.genesis import GENESIS_VERSION, ChainParams, Genesis
+from node.regions.certifier import natives
 from tests.market.street import REGULATOR, START_MS, params
 from tests.regions.cheat import Cheat, tampered
 from wire.codec import Plain

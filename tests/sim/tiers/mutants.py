@@ -18,8 +18,8 @@ from consensus.wal import WalRecord
 from market import proofs
 from market.client import Call
 from market.vm import merkle
-from node import certifier
-from node.due import Proven, Standing
+from node.regions import certifier
+from node.regions.due import Proven, Standing
 from tests.sim import keys
 from tests.sim.tiers import audit_mutants
 from tests.sim.tiers.grid import GridResult, run_grid

@@ -7,9 +7,9 @@ from consensus.messages import Block, Certificate
 from market import client
 from market.admission import NONCE_PREFIX, nonce_of
 from market.client import Call, sign_call
-from node.checkpoints import make_checkpoint
-from node.due import Shown
-from node.exchange import Offer, make_offers
+from node.regions.checkpoints import make_checkpoint
+from node.regions.due import Shown
+from node.regions.exchange import Offer, make_offers
 from tests.sim.app import Carried, State
 from tests.sim.disk import Database
 from tests.sim.node import SimNode

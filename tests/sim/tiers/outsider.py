@@ -10,7 +10,7 @@ from consensus.light import SignedHeader, ends_epoch
 from consensus.messages import header_hash
 from market.client import Call, regions
 from market.vm import merkle
-from node.checkpoints import posted
+from node.regions.checkpoints import posted
 from tests.sim.tiers import machine as machines
 from tests.sim.tiers.views import entry
 from wire.codec import decode_plain, encode

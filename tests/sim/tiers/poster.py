@@ -1,14 +1,14 @@
 """Who of a region posts what is due between the tiers, and when.
 
-What is due is the daemon's rule (`node/due.py`).
+What is due is the daemon's rule (`node/regions/due.py`).
 """
 
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from consensus.light import SignedHeader
 from market.client import Call
-from node import exchange
-from node.due import CALLS_MAX, Proven, Standing, due_in_region, due_on_main
+from node.regions import exchange
+from node.regions.due import CALLS_MAX, Proven, Standing, due_in_region, due_on_main
 from tests.sim.tiers.views import standing_of
 from wire.codec import encode
 

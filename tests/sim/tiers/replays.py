@@ -1,8 +1,8 @@
-"""A simulated region's blocks for `node.auditor` and `node.replay`: followed, proven, judged.
+"""A simulated region's blocks for `node.regions.auditor` and `.replay`: followed, proven, judged.
 
-What the daemon has in `node.blocks.BlockMaker` and `Application` the simulator has in `TierRules`
-and values; these stand in their places. A proof is judged with nothing but itself: over the part of
-the state that its witness shows, by the real contracts.
+What the daemon has in `node.chain.blocks.BlockMaker` and `Application` the simulator has in
+`TierRules` and values; these stand in their places. A proof is judged with nothing but itself: over
+the part of the state that its witness shows, by the real contracts.
 """
 
 import functools
@@ -20,8 +20,8 @@ from market.genesis import Founding, MarketParams
 from market.tiers import natives_of
 from market.vm import merkle
 from market.vm.executor import Native
-from node import auditor, audits, replay
 from node.genesis import Genesis
+from node.regions import auditor, audits, replay
 from tests.sim import keys
 from tests.sim.app import STATE_BYTES_MAX, Ledger, Sets, State
 from tests.sim.tiers.chains import LEDGER_KEY, SETS_KEY, Chain, TierState, own_pairs
@@ -134,7 +134,7 @@ class _Replaying:
 
 
 class _Sets:
-    """Who decides the block after the state, as `node.epochs.Epochs`."""
+    """Who decides the block after the state, as `node.chain.epochs.Epochs`."""
 
     def __init__(self, genesis: Genesis, app: RegionApp) -> None:
         self._app = app
@@ -148,7 +148,7 @@ def chain_of(grid: "Grid", chain_id: str) -> Chain:
 
 
 def maker_of(grid: "Grid", genesis: Genesis, app: Any) -> Maker:
-    """As `node.replay.maker_of`."""
+    """As `node.regions.replay.maker_of`."""
     if isinstance(app, RegionApp):
         return _Following(app)
     return _Replaying(chain_of(grid, genesis.chain_id), app)

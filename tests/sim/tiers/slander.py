@@ -14,8 +14,8 @@ from consensus.messages import Header, header_hash
 from market import stateless
 from market.client import Call, regions, sign_call
 from market.vm import witness
-from node.certifier import natives
-from node.replay import FraudProof, executed
+from node.regions.certifier import natives
+from node.regions.replay import FraudProof, executed
 from tests.sim.tiers import machine as machines
 from tests.sim.tiers.replays import Followed, RegionApp, maker_of
 from tests.sim.tiers.views import KEY_BASE, entry

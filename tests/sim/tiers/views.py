@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 from consensus.light import SignedHeader
 from market.client import regions
 from market.vm import merkle
-from node.due import Proven, Shown, Standing
+from node.regions.due import Proven, Shown, Standing
 from wire.codec import decode_plain, encode
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""A home in the market: what it asks, offers, signs, and must remember."""

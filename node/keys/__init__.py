@@ -1,0 +1,1 @@
+"""A home's keys, and the files that hold them."""

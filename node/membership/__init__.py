@@ -1,0 +1,1 @@
+"""How homes come into a community, and who is let in."""

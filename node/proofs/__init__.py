@@ -1,0 +1,1 @@
+"""Answers that prove themselves, and readers who trust no node."""
