@@ -33,6 +33,8 @@ TYPED = {
         "community",
         "leave",
     ): "node/membership/test_leaving.py::test_a_home_leaves_and_takes_its_money",
+    ("community", "remove"): "node/membership/test_leaving.py::"
+    "test_the_regulator_takes_a_home_in_and_out",
     ("contracts", "deploy"): "node/test_contracts.py::test_a_contract_by_the_command_line",
     ("forecast", "report"): "node/test_forecast_report.py::test_the_report_is_printed_and_drawn",
     ("gov", "propose"): "node/test_governor.py::test_a_seat_by_the_command_line",
@@ -43,8 +45,10 @@ TYPED = {
     ("invite", "show"): HERE,
     ("key", "encrypt"): "node/keys/test_keyfile.py::"
     "test_a_key_is_encrypted_shown_and_decrypted_by_command",
+    ("key", "offer"): "node/keys/test_rotation.py::test_a_stolen_home_goes_on_with_a_new_node",
     ("key", "recovery-code"): "node/keys/test_keyfile.py::test_a_key_comes_back_from_paper",
     ("key", "restore"): "node/keys/test_keyfile.py::test_a_key_comes_back_from_paper",
+    ("key", "rotate"): "node/keys/test_rotation.py::test_a_stolen_home_goes_on_with_a_new_node",
     ("key", "show-address"): "node/keys/test_keyfile.py::"
     "test_a_key_is_encrypted_shown_and_decrypted_by_command",
     ("meter", "key"): "node/home/test_disclosure.py::test_a_home_discloses_and_its_auditor_reads",
@@ -56,6 +60,10 @@ TYPED = {
         "meter",
         "read-disclosure",
     ): "node/home/test_disclosure.py::test_a_home_discloses_and_its_auditor_reads",
+    ("region", "approve"): "node/regions/test_region_commands.py::"
+    "test_a_region_comes_in_and_is_anchored_by_its_commands",
+    ("region", "create"): "node/regions/test_region_commands.py::"
+    "test_a_region_comes_in_and_is_anchored_by_its_commands",
     ("region", "deposit"): "node/regions/test_region_commands.py::"
     "test_a_region_leaves_and_its_sponsor_has_all_back",
     ("region", "leave"): "node/regions/test_region_commands.py::"
@@ -76,19 +84,15 @@ TYPED = {
     ("testnet", "kubernetes"): "testnet/test_kubernetes.py",
     ("testnet", "stack"): "testnet/test_stack.py",
     ("testnet", "up"): "e2e/test_street.py::test_the_built_in_street_trades_and_resumes",
+    ("verify",): "node/regions/test_region_commands.py::"
+    "test_a_region_comes_in_and_is_anchored_by_its_commands",
 }
 # Why a command is parsed only. What it calls has tests; its own lines are few.
 PARSED = {
-    ("community", "remove"): "as `leave`, but for who signs; tests/market/test_leaving.py removes",
-    ("key", "offer"): "node/keys/test_rotation.py calls what it calls, over four nodes",
-    ("key", "rotate"): "node/keys/test_rotation.py calls what it calls, over four nodes",
     (
         "load",
     ): "testnet/test_load.py and chaos' bursts run what it runs; by itself it needs a street",
-    ("region", "approve"): "as `region override approve`, which is typed, with another call",
-    ("region", "create"): "as `region override propose`, which is typed, with another call",
     ("run",): "the daemon: each street of e2e/ runs it as `python -m node`",
-    ("verify",): "node/regions/test_audits.py and e2e/test_compose.py ask for what it prints",
 }
 
 

@@ -18,6 +18,8 @@ from node.genesis import write_genesis
 from node.keys.homekeys import HomeKeys, home_keys
 from node.keys.keyfile import load
 from node.setup import GENESIS_NAME, own_address, own_key
+from tests.node import commands
+from tests.node.commands import invoke
 from tests.node.grid import (
     REGULATOR,
     Grid,
@@ -100,15 +102,23 @@ async def test_a_stolen_home_goes_on_with_a_new_node(tmp_path: Path) -> None:
         settings = settings_of(new_home)
         new_home.config = replace(settings, node=replace(settings.node, account=stolen.address))
         assert own_address(new_home.config) == stolen.address
-        key, _ = rotator.prepare(new_home.config, "account")
-        assert key.address == new_home.key.address
-        call = client.offer_key(stolen.address, "account", key.address)
-        await decide(settings_of(keeper), call, key=REGULATOR)
+        here = ("--config", commands.settings_of(new_home))
+        said = await invoke("key", "rotate", "--prepare", *here)
+        assert said == f"{new_home.key.address}\n"
+        offer = ("key", "offer", stolen.address, said.strip())
+        there = ("--config", commands.settings_of(keeper))
+        other = commands.key_file(key_of(3), tmp_path / "other.key")
+        refused = await invoke(*offer, "--key", other, *there, fails=True)
+        assert "not_holder" in refused
+        regulator = commands.key_file(REGULATOR, tmp_path / "regulator.key")
+        said = await invoke(*offer, "--key", regulator, *there)
+        assert "the old key is refused from here on" in said
         assert await refusal(stolen, leave(), keeper.data) == "key_retired"
         await new_home.start()
         try:
             await at_height([new_home], keeper.height)
-            await rotator.rotate(new_home.config, "account")
+            said = await invoke("key", "rotate", *here)
+            assert f"{new_home.key.address} signs for the account of {stolen.address} now" in said
             status = await ask(new_home.data, "status")
             assert status["address"] == stolen.address
             assert status["peer_id"] == new_home.key.peer_id
