@@ -3,6 +3,7 @@
 regions                    all regions, as the main chain has them (of a home's: its own, as far as
                            it has been shown)
 region {number}            one of them: status, authorities, money, what is anchored
+flows {slots}              what regions have sold each other in the last cleared slots
 checkpoint_proof {number}  what has become of this region's checkpoint, as an `AnchorProof`, hex
 main_path {epoch, height}  signed headers of the main chain, as `path` has them of the region, hex
 stop {epoch}               what shows the main chain, which knows the region's set of that epoch,
@@ -24,6 +25,8 @@ from node.regions.succession import stop_call
 from wire.codec import encode
 
 REGIONS_MAX: Final = 1_000
+# Slots whose sums are added up for one answer.
+FLOW_SLOTS_MAX: Final = 96
 _PAGE: Final = 100
 
 Path: TypeAlias = Callable[[int, int], Awaitable[SignedHeaders]]
@@ -63,6 +66,7 @@ class Regions:
         return {
             "regions": self.regions,
             "region": self.region,
+            "flows": self.flows,
             "checkpoint_proof": self.checkpoint_proof,
             "main_path": self.main_path,
             "stop": self.stop,
@@ -105,6 +109,39 @@ class Regions:
         if number == self._region:
             found["inside"] = self._inside()
         return found
+
+    async def flows(self, question: Mapping[str, Any]) -> Any:
+        """What regions have sold each other, by seller and buyer; `first_slot` None: nothing."""
+        slots = integer(question, "slots", 1, FLOW_SLOTS_MAX)
+        if self._main is None:
+            raise AbsentError(
+                "the main chain is not kept here: ask a node that does, such as an authority's"
+            )
+        sums: dict[tuple[int, int], list[int]] = {}
+        first = last = None
+        with self._main.at_rest():
+            window = self._main.query("exchange", "window", {})
+            if window is not None and window[1] >= window[0]:
+                first, last = max(window[0], window[1] - slots + 1), window[1]
+                for slot in range(first, last + 1):
+                    cleared = self._main.query("exchange", "cleared", {"slot": slot})
+                    for buyer, seller, *amounts in cleared["flows"] if cleared else ():
+                        before = sums.get((seller, buyer), [0, 0, 0])
+                        sums[seller, buyer] = [a + b for a, b in zip(before, amounts, strict=True)]
+        return {
+            "first_slot": first,
+            "last_slot": last,
+            "flows": [
+                {
+                    "seller": seller,
+                    "buyer": buyer,
+                    "energy_wh": energy_wh,
+                    "cost_micro": cost_micro,
+                    "fee_micro": fee_micro,
+                }
+                for (seller, buyer), (energy_wh, cost_micro, fee_micro) in sorted(sums.items())
+            ],
+        }
 
     def _row(self, main: Application, row: dict[str, Any]) -> dict[str, Any]:
         asked = {"region": row["number"]}

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from node.api.answers import BLOCKS_MAX, SLOTS_MAX
 from node.api.control import ANSWER_BYTES_MAX, Answer
 from node.api.explain import OWN_MAX
-from node.api.regions import REGIONS_MAX
+from node.api.regions import FLOW_SLOTS_MAX, REGIONS_MAX
 from node.api.views import PRICES_SLOTS_MAX, SLOT_MAX
 from node.web.problems import JSON, Problem, ProblemError
 from node.web.stream import CONTENT_TYPE, Stream
@@ -335,6 +335,11 @@ def _regions(router: APIRouter, ask: Asker) -> None:
     async def region(number: Annotated[int, Path(ge=1, le=REGIONS_MAX)]) -> Response:
         """One region: status, authorities, money, what is anchored."""
         return await ask("region", number=number)
+
+    @router.get("/flows", tags=["regions"], response_class=Json)
+    async def flows(slots: Annotated[int, Query(ge=1, le=FLOW_SLOTS_MAX)] = 24) -> Response:
+        """What regions have sold each other in the last cleared slots."""
+        return await ask("flows", slots=slots)
 
     @router.get("/checkpoints/{number}/proof", tags=["regions"], response_class=Json)
     async def checkpoint_proof(number: Annotated[int, Path(ge=1, le=NUMBER_MAX)]) -> Response:

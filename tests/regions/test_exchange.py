@@ -1,15 +1,19 @@
 """Trade across regions: offered, cleared, claimed or refunded; every rule of X1 to X10 once."""
 
+import asyncio
+from typing import Any
+
 import msgspec
 import pytest
 
 from consensus.authorities import AuthoritySet
-from consensus.light import SignedHeader
+from consensus.light import SignedHeader, SignedHeaders
 from market import client
 from market.client import regions
 from market.errors import ParamsError
 from market.tiers import ExchangeRules, ExportRules
 from market.vm import merkle
+from node.api.regions import Regions
 from node.api.views import Views
 from node.cli.market import print_trades
 from node.home.trading import contracted_wh
@@ -52,6 +56,16 @@ def traded(world: World, slot: int = SLOT) -> None:
     world.close(slot)
 
 
+def sold_in(world: World, slots: int) -> Any:
+    """Return what a node that keeps both chains tells of the last slots."""
+    table = Regions(world.regions[0].app, world.main.app, None, no_headers).table()
+    return asyncio.run(table["flows"]({"slots": slots}))  # type: ignore[arg-type]
+
+
+async def no_headers(epoch: int, height: int) -> SignedHeaders:
+    return ()
+
+
 def test_what_one_region_lacks_another_sells() -> None:
     world = World(twin=CPythonEngine)
     sunny, dark = world.regions
@@ -70,6 +84,19 @@ def test_what_one_region_lacks_another_sells() -> None:
     # (90 + 200 - 20) / 2 for 500, (90 + 130 - 20) / 2 for 100, (110 + 130 - 20) / 2 for 100.
     cost = 67_500 + 10_000 + 11_000
     assert cleared["flows"] == [[2, 1, 700, cost, 700 * FEE // 1000]]
+    assert sold_in(world, 1) == {
+        "first_slot": SLOT,
+        "last_slot": SLOT,
+        "flows": [
+            {
+                "seller": 1,
+                "buyer": 2,
+                "energy_wh": 700,
+                "cost_micro": cost,
+                "fee_micro": 700 * FEE // 1000,
+            }
+        ],
+    }
     world.check()
     world.show()
     world.check()

@@ -19,9 +19,11 @@ HOMES_SHOWN: Final = 200
 async def community_page(asks: Asks) -> Html:
     """Return the page's content; of a main chain only its regions."""
     regions = await asks("regions")
+    between = await asks("flows", slots=DAY_SLOTS)
     homes = await asks("homes")
     if homes is None:
-        return _regions(regions or [], 0) or empty(texts.EMPTY_SLOTS, texts.EMPTY_SLOTS_WHY)
+        shown = _regions(regions or [], 0, between)
+        return shown or empty(texts.EMPTY_SLOTS, texts.EMPTY_SLOTS_WHY)
     status = await asks("status")
     trades = await asks("market_trades")
     slots: list[Row] = await asks("slots", count=DAY_SLOTS) or []
@@ -35,7 +37,7 @@ async def community_page(asks: Asks) -> Html:
         _figures(homes, slots, currency),
         columns(
             _map(homes, busy, status["address"]),
-            _regions(regions, own_number) if regions else None,
+            _regions(regions, own_number, between) if regions else None,
         )
         if homes
         else None,
@@ -128,7 +130,7 @@ def _map(homes: Sequence[Row], trades: Row, address: str) -> Html:
     )
 
 
-def _regions(regions: Sequence[Row], own_number: int) -> Html | None:
+def _regions(regions: Sequence[Row], own_number: int, between: Row | None) -> Html | None:
     if not regions:
         return None
     marks = [
@@ -143,7 +145,20 @@ def _regions(regions: Sequence[Row], own_number: int) -> Html | None:
         )
         for row in regions
     ]
-    return card(texts.REGIONS, region_map(marks), why=texts.REGIONS_WHY)
+    places = {row["number"]: place for place, row in enumerate(regions)}
+    sold = [
+        Line(places[row["seller"]], places[row["buyer"]], row["energy_wh"])
+        for row in (between or {"flows": ()})["flows"]
+        if row["seller"] in places and row["buyer"] in places
+    ]
+    why = texts.REGIONS_WHY
+    if between is not None and between["first_slot"] is not None:
+        count = between["last_slot"] - between["first_slot"] + 1
+        slots = plural(count, texts.SLOTS_ONE, texts.SLOTS_MANY)
+        why = f"{why} {texts.REGIONS_SOLD if sold else texts.REGIONS_SOLD_NOTHING}".format(
+            slots=slots
+        )
+    return card(texts.REGIONS, region_map(marks, sold), why=why)
 
 
 def _homes(homes: Sequence[Row], currency: str, address: str) -> Html:

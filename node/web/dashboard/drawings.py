@@ -205,23 +205,34 @@ class RegionMark(NamedTuple):
     is_own: bool
 
 
-def region_map(regions: Sequence[RegionMark]) -> Html:
-    """Return regions around their main chain."""
+def region_map(regions: Sequence[RegionMark], sold: Sequence[Line] = ()) -> Html:
+    """Return regions around their main chain, with arrows from sellers to buyers."""
     shown = regions[:LABELS_MAX]
     radius, middle_x, middle_y = 132.0, 200.0, 190.0
     parts: list[Html] = []
     wires: list[Html] = []
+    places: list[tuple[float, float]] = []
     for place, region in enumerate(shown):
         turn = 2 * math.pi * place / max(1, len(shown)) - math.pi / (1 if len(shown) == 2 else 2)
         x, y = middle_x + radius * 1.1 * math.cos(turn), middle_y + radius * math.sin(turn)
+        places.append((x, y))
         path = f"M{x:.1f} {y:.1f}L{middle_x:g} {middle_y:g}"
         wires.append(el("path", d=path, class_="wire"))
         if region.status == "live":
             wires.append(el("path", d=path, class_="wire c-region in", stroke_width=4))
         parts.append(_region(region, round(x, 1), round(y, 1), len(shown)))
+    most = max((line.energy_wh for line in sold), default=1) or 1
+    arrows = []
+    for seller, buyer, energy_wh in sold:
+        if seller is None or buyer is None or max(seller, buyer) >= len(shown):
+            continue
+        told = f"{shown[seller].name} → {shown[buyer].name}: {energy(energy_wh)}"
+        ends = places[seller], places[buyer]
+        arrows.append(_arrow(*ends, (middle_x, middle_y), 2 + 6 * energy_wh / most, told))
     return el(
         "svg",
         wires,
+        arrows,
         el("circle", cx=middle_x, cy=middle_y, r=46, class_="ring c-load"),
         el("text", texts.MAIN_CHAIN, x=middle_x, y=middle_y + 4, class_="word strong"),
         parts,
@@ -229,6 +240,44 @@ def region_map(regions: Sequence[RegionMark]) -> Html:
         class_="map",
         role="img",
         aria_label=texts.REGIONS_LABEL,
+    )
+
+
+def _arrow(
+    begin: tuple[float, float],
+    end: tuple[float, float],
+    middle: tuple[float, float],
+    width: float,
+    told: str,
+) -> Html:
+    """Return a line around the main chain, beside the one of the other way, and its head."""
+    (ax, ay), (bx, by) = begin, end
+    mx, my = (ax + bx) / 2, (ay + by) / 2
+    dx, dy = bx - ax, by - ay
+    length = math.hypot(dx, dy) or 1
+    # To the right of its way; of neighbours the one on the inside bends outwards, too, but less.
+    rx, ry = -dy / length, dx / length
+    out = (mx - middle[0]) * rx + (my - middle[1]) * ry
+    bend = 150.0 if abs(out) < 60 else 64.0 if out > 0 else -14.0
+    cx, cy = mx + rx * bend, my + ry * bend
+    # Of a quadratic curve, half way.
+    hx, hy = (mx + cx) / 2, (my + cy) / 2
+    ux, uy, size = dx / length, dy / length, 4 + width
+    head = (
+        f"M{hx + ux * size:.1f} {hy + uy * size:.1f}"
+        f"L{hx - ux * size - uy * size:.1f} {hy - uy * size + ux * size:.1f}"
+        f"L{hx - ux * size + uy * size:.1f} {hy - uy * size - ux * size:.1f}Z"
+    )
+    return el(
+        "g",
+        el(
+            "path",
+            d=f"M{ax:.1f} {ay:.1f}Q{cx:.1f} {cy:.1f} {bx:.1f} {by:.1f}",
+            class_="chord c-street",
+            stroke_width=round(width, 1),
+        ),
+        el("path", d=head, class_="head c-street"),
+        data_tip=told,
     )
 
 

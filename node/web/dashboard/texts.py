@@ -118,8 +118,11 @@ MAP_LABEL: Final = "The homes of the community in a circle, with lines from sell
 MAP_OTHERS: Final = "other regions"
 REGIONS: Final = "Regions"
 REGIONS_WHY: Final = "Each keeps its own chain, and anchors it on the main chain."
+REGIONS_SOLD: Final = "Arrows: what they have sold each other in {slots}."
+REGIONS_SOLD_NOTHING: Final = "In {slots} they have sold each other nothing."
 REGIONS_LABEL: Final = (
-    "The regions around their main chain, and how far each is anchored and audited."
+    "The regions around their main chain, how far each is anchored and audited, and what they have "
+    "sold each other."
 )
 REGION: Final = "Region {number}"
 THIS_REGION: Final = "this region"

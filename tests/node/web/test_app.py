@@ -37,6 +37,8 @@ TX_ID = "ab" * 32
         ("/v1/accounts/home-01", "account", {"account": "home-01"}),
         (f"/v1/bills/{ADDRESS}?slot=4", "bill", {"address": ADDRESS, "slot": 4}),
         ("/v1/regions/2", "region", {"number": 2}),
+        ("/v1/flows", "flows", {"slots": 24}),
+        ("/v1/flows?slots=96", "flows", {"slots": 96}),
         ("/v1/contracts", "query", {"contract": "vm", "entry": "overview"}),
         ("/v1/home/plan", "plan", {}),
     ],

@@ -103,6 +103,7 @@ PATHS = (
 )
 ABSENT = {
     "/v1/regions": (409, "absent"),
+    "/v1/flows": (409, "absent"),
     "/v1/market/requests": (409, "absent"),
     "/v1/accounts/nobody": (404, "unknown"),
     "/v1/main/status": (404, "no_such_path"),

@@ -239,6 +239,14 @@ REGIONS = [
     }
     for number in (1, 2, 3)
 ]
+BETWEEN = {
+    "first_slot": 1_958_000,
+    "last_slot": 1_958_023,
+    "flows": [
+        {"seller": 2, "buyer": 1, "energy_wh": 1_250, "cost_micro": 300_000, "fee_micro": 12_500},
+        {"seller": 1, "buyer": 3, "energy_wh": 90, "cost_micro": 20_000, "fee_micro": 900},
+    ],
+}
 EPOCH = {"epoch": 1, "addresses": [address_of(number) for number in (1, 2, 3, 4)], "quorum": 3}
 
 
@@ -326,6 +334,7 @@ class Chain:
                 "orders": [order(NOW_SLOT + 1, number, 1, "sell") for number in range(3)],
             },
             "regions": REGIONS,
+            "flows": BETWEEN,
             "region": REGIONS[0] | {"inside": {"closed": 33}},
             "query": self._query,
             "testnet": watched(),
@@ -393,7 +402,7 @@ def begun() -> Chain:
         ),
         "account": AbsentError("no account"),
     }
-    return chain.without("regions", "region")
+    return chain.without("regions", "region", "flows")
 
 
 def main_chain() -> Chain:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from node.web.dashboard.curves import Meeting, Step, curve, meeting, sources_chart
+from node.web.dashboard.drawings import Line, RegionMark, region_map
 from node.web.dashboard.flows import delivered, planned, runs
 from node.web.dashboard.html import Html, el, escape, join
 from node.web.dashboard.plot import nice_step, ticks
@@ -49,6 +50,18 @@ def test_local_time_follows_the_dated_offsets() -> None:
     local = Local([(0, 600), (10 * SLOT_MS, 660)])
     assert local.clock(9 * SLOT_MS) == "12:15"
     assert local.clock(10 * SLOT_MS) == "13:30"
+
+
+def test_regions_are_drawn_with_what_they_sold_each_other() -> None:
+    marks = [RegionMark(n, f"R{n}", "live", None, 4, 3, n == 1) for n in (1, 2)]
+    assert "chord" not in region_map(marks)
+    drawn = region_map(marks, [Line(0, 1, 1_250), Line(1, 0, 90), Line(1, 7, 5), Line(None, 0, 5)])
+    tips = re.findall(r'data-tip="(R\d → R\d: [^"]*)"', drawn)
+    assert tips == [f"R1 → R2: 1.25{THIN}kWh", f"R2 → R1: 90{THIN}Wh"]
+    # Two that face each other sell around the main chain, each way on its own side of it.
+    heights = [float(y) for y in re.findall(r'd="M[\d.]+ 190.0Q[\d.]+ ([\d.]+) ', drawn)]
+    assert len(heights) == 2
+    assert min(heights) < 190 - 2 * 46 < 190 + 2 * 46 < max(heights)
 
 
 @pytest.mark.parametrize("span", [0.001, 0.7, 3, 10, 99, 541, 12_345])
