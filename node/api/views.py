@@ -25,6 +25,8 @@ from node.errors import AbsentError, UnknownError
 from wire.keys import is_address
 
 SLOT_MAX: Final = 10**9
+# The last day of the year 9999 is left to time zones.
+CALENDAR_END_MS: Final = 253_402_214_400_000
 BOOK_SLOTS_MAX: Final = 8
 PRICES_SLOTS_MAX: Final = 96
 REQUESTS_MAX: Final = 100
@@ -314,6 +316,8 @@ class Views:
             raise UnknownError(
                 f"slot {slot} was before this market, whose first is {self._first_slot()}"
             )
+        if slot is not None and self._app.clock.slot_start_market_ms(slot) > CALENDAR_END_MS:
+            raise UnknownError(f"slot {slot} begins after the year 9999, where calendars end")
         return slot
 
     def _at(self) -> dict[str, Any]:

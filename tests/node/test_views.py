@@ -231,6 +231,7 @@ def test_the_regulators_account_and_nobodys() -> None:
     [
         ("market_book", {"slot": "x"}, "slot is a whole number"),
         ("market_trades", {"slot": -1}, "slot is -1, allowed are 0 to"),
+        ("market_book", {"slot": 10**9}, "slot 1000000000 begins after the year 9999"),
         ("market_trades", {"slot": 5}, r"slot 5 was before this market, whose first is \d{7}"),
         ("market_book", {"slot": 5}, "slot 5 was before this market"),
         ("market_prices", {"slots": PRICES_SLOTS_MAX + 1}, "allowed are 1 to 96"),

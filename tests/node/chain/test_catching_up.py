@@ -127,11 +127,12 @@ async def test_a_node_that_comes_late_tells_how_it_catches_up(
 ) -> None:
     caplog.set_level(logging.INFO, "commonwatt.sync")
     for name, value in (("BEHIND_MIN", 3), ("LOOK_S", 0.01)):
-        monkeypatch.setattr(f"node.catching_up.{name}", value)
-    chain = ChainParams(block_interval_ms=30, heartbeat_ms=300, consensus=QUICK)
+        monkeypatch.setattr(f"node.chain.catching_up.{name}", value)
+    chain = ChainParams(block_interval_ms=30, heartbeat_ms=60, consensus=QUICK)
     grid = Grid(tmp_path, make_genesis(2, 1, chain=chain))
     async with running(grid, [0]):
-        await at_height(grid.members[:1], 5)
+        # So many that the late one is seen on its way.
+        await at_height(grid.members[:1], 60)
         await grid.start([1])
         tier = grid.members[1].node.tier
         told = f"{tier.genesis.chain_id} caught up: "

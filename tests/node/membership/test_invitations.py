@@ -267,7 +267,7 @@ def test_an_invitation_is_read_back_and_is_its_owners(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"until_ms": 2**52}, {"addresses": [address_of(7)]}, {"psk": "00" * 32}, {"door": "00" * 32},
+    [{"until_ms": 2**47}, {"addresses": [address_of(7)]}, {"psk": "00" * 32}, {"door": "00" * 32},
      {"chain_id": "x"}, {"genesis_hash": "00" * 32}, {"regulator": "00" * 32}, {"more": 1},
      {"commonwatt-invitation": 2}, {"psk": "00"}, {"addresses": []}],
     ids=str,
