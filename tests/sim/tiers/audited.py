@@ -241,7 +241,9 @@ class AuditBooks:
             )
             if is_fraud and region not in books.frozen and region not in grid.hidden_for_good:
                 return False
-            if not is_fraud and not grid.captured and self.audited[region] < count:
+            # Of a region that is frozen for a later record nothing is audited any more.
+            is_due = not grid.captured and region not in books.frozen
+            if not is_fraud and is_due and self.audited[region] < count:
                 return False
         return True
 
