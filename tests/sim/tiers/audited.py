@@ -241,9 +241,10 @@ class AuditBooks:
             )
             if is_fraud and region not in books.frozen and region not in grid.hidden_for_good:
                 return False
-            # Of a region that is frozen for a later record nothing is audited any more.
-            is_due = not grid.captured and region not in books.frozen
-            if not is_fraud and is_due and self.audited[region] < count:
+            # A region that is frozen for a later record is audited no further, nor can one be that
+            # shows its blocks to nobody.
+            is_over = region in books.frozen or region in grid.hidden_for_good
+            if not is_fraud and not is_over and not grid.captured and self.audited[region] < count:
                 return False
         return True
 
