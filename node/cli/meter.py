@@ -12,6 +12,7 @@ from node.cli.options import (
     EXIT_FAILED,
     ConfigOption,
     JsonOption,
+    PassphraseOption,
     print_json,
     settings,
 )
@@ -36,12 +37,15 @@ AuditorKeyOption = Annotated[
 
 @meter_app.command("key")
 def meter_key(
-    key: AuditorKeyOption = None, config: ConfigOption = CONFIG, as_json: JsonOption = False
+    key: AuditorKeyOption = None,
+    passphrase_file: PassphraseOption = None,
+    config: ConfigOption = CONFIG,
+    as_json: JsonOption = False,
 ) -> None:
     """Print the key that homes disclose to, so that this key's owner can read it."""
     from node.home.disclosure import auditor_key, key_text
 
-    text = key_text(auditor_key(_signer(key, config)))
+    text = key_text(auditor_key(_signer(key, passphrase_file, config)))
     if as_json:
         print_json({"key": text})
     else:
@@ -100,6 +104,7 @@ def meter_disclose(
 def meter_read_disclosure(
     file: Annotated[Path, typer.Argument(help="What a home disclosed.")],
     key: AuditorKeyOption = None,
+    passphrase_file: PassphraseOption = None,
     config: ConfigOption = CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -119,7 +124,7 @@ def meter_read_disclosure(
     period = read_disclosure(_bytes_of(file))
     own, book = _opened(config)
     check_origin(period, book.chain_id, book.meters())
-    details = open_period(period, auditor_key(_signer(key, config)))
+    details = open_period(period, auditor_key(_signer(key, passphrase_file, config)))
     found = compare(details, _settled(own, period))
     if as_json:
         print_json(
@@ -155,10 +160,10 @@ def meter_read_disclosure(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _signer(key: Path | None, config: Path) -> "SigningKey":
+def _signer(key: Path | None, passphrase_file: Path | None, config: Path) -> "SigningKey":
     from node.setup import own_key, read_key
 
-    return own_key(settings(config)) if key is None else read_key(key)
+    return own_key(settings(config)) if key is None else read_key(key, passphrase_file)
 
 
 def _opened(config: Path) -> "tuple[Config, Book]":
