@@ -21,8 +21,9 @@ import msgspec
 from consensus.messages import Block, Certificate
 from hems.bid import Order, Suggested
 from hems.config import HomeConfig
+from hems.delivery import Delivery
 from hems.errors import AgentError, HemsError
-from hems.home import CATCH_UP_SLOTS_MAX, Delivery, HomeEnergyManager, MarketView
+from hems.home import CATCH_UP_SLOTS_MAX, HomeEnergyManager, MarketView
 from hems.sources.checked import CheckedSource
 from hems.sources.live import LiveSource
 from market import client

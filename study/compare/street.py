@@ -14,7 +14,8 @@ import msgspec
 from hems import civil
 from hems.bid import Suggested
 from hems.config import HomeConfig, PlanSettings
-from hems.home import Delivery, HomeEnergyManager, MarketView
+from hems.delivery import Delivery
+from hems.home import HomeEnergyManager, MarketView
 from market import client
 from market.genesis import HomeEntry, MarketParams
 from node.home import trading
