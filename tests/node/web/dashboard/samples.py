@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from hems.home import Delivery
+from hems.delivery import Delivery
 from market import client
 from market.client.queries import Place
 from node.api.control import Answer
