@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hems.agents.registry import BUILT_IN, agent_class
+from hems.agents.registry import BUILT_IN, DEFAULT, agent_class
 from market import contracts
 from study.ce import setting as ce_sdt
 from study.hu import market as huang
@@ -66,6 +66,16 @@ def test_the_way_to_it_is_one_that_there_is(row: str) -> None:
         for word in re.findall(r"--[\w-]+|\[[\w.]+\]|[a-z]\w*_\w+", text):
             called = any(word in contracts.source(name) for name in contracts.ALL)
             assert called or word in settings() or word in reference(), word
+
+
+@pytest.mark.parametrize("name", [name for name in BUILT_IN if name != DEFAULT])
+def test_each_agents_settings_are_in_its_table(name: str) -> None:
+    page = (ROOT / "docs" / "hems.md").read_text("utf-8")
+    section = page.partition("\n## Agents\n")[2].partition("\n###")[0]
+    (row,) = [line for line in section.splitlines() if line.startswith(f"| `{name}` |")]
+    fields = {field.name for field in msgspec.structs.fields(agent_class(name).Settings)}
+    # `seed` is said of all of them, below the table.
+    assert set(re.findall(r"`(\w+)`", cells(row)[2])) == fields - {"seed"}
 
 
 def test_nothing_of_the_papers_is_left_out() -> None:

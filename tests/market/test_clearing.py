@@ -244,3 +244,22 @@ def test_suggested_prices_by_the_weights_of_the_genesis() -> None:
     found = client.prices(street.query, slot)
     assert found.suggested_sell_micro_per_kwh == 100_498 * 120 // 100 - 30_000
     assert found.suggested_buy_micro_per_kwh == 140_356 * 90 // 100 - 6_000
+
+
+def test_so_many_accepted_prices_are_remembered_and_no_more() -> None:
+    """CE 5-6 look back on the last 32 of each side; nothing grows with the trades before them."""
+    street = Street(params(orders_per_home_max=64))
+    for place in range(40):
+        for home, side, price in ((1, "sell", 90_000 + place), (2, "buy", 190_000 - place)):
+            assert street.home(home, client.post_order(SLOT, side, 10, price)).code == "ok"
+    street.to_gate()
+    accepted = decode_plain(dict(street.app.state_items())["market/accepted"], 65_536)
+    # The last pairs: the dearest asks with the lowest bids.
+    assert accepted["asks"] == [90_000 + place for place in range(8, 40)]
+    assert accepted["bids"] == [190_000 - place for place in range(8, 40)]
+    street.home(1, client.post_order(SLOT + 1, "sell", 10, 100_000))
+    street.home(2, client.post_order(SLOT + 1, "buy", 10, 180_000))
+    street.to_gate(SLOT + 1)
+    accepted = decode_plain(dict(street.app.state_items())["market/accepted"], 65_536)
+    assert accepted["asks"][-2:] == [90_039, 100_000]
+    assert len(accepted["asks"]) == len(accepted["bids"]) == 32
