@@ -187,10 +187,10 @@ def test_suggested_prices_by_hand() -> None:
     assert after.suggested_buy_micro_per_kwh == 145_086
     assert (after.last_slot, after.last_low_micro_per_kwh) == (SLOT, 110_000)
     assert after.last_high_micro_per_kwh == 110_000
-    # Nothing but demand: x = 1, clipped at the tariff.
+    # Nothing but demand: x = 1.
     street.home(2, client.post_order(SLOT + 1, "buy", 1_000, 150_000))
     assert client.prices(street.query, SLOT + 1).suggested_buy_micro_per_kwh == 175_086
-    # Nothing but supply: clipped at the feed-in price.
+    # Nothing but supply: x = -1, just down to the feed-in price.
     street.home(1, client.post_order(SLOT + 2, "sell", 1_000, 150_000))
     assert client.prices(street.query, SLOT + 2).suggested_sell_micro_per_kwh == 80_000
 
@@ -263,3 +263,15 @@ def test_so_many_accepted_prices_are_remembered_and_no_more() -> None:
     accepted = decode_plain(dict(street.app.state_items())["market/accepted"], 65_536)
     assert accepted["asks"][-2:] == [90_039, 100_000]
     assert len(accepted["asks"]) == len(accepted["bids"]) == 32
+
+
+def test_suggested_prices_stay_within_the_grids() -> None:
+    """CE 5-6: clipped at the tariff where all lack, at the feed-in price where all have some."""
+    street = Street(params(suggested_ask_shift_percent=100, suggested_bid_shift_percent=100))
+    street.home(2, client.post_order(SLOT, "buy", 1_000, 150_000))
+    short = client.prices(street.query, SLOT)
+    # From the middle of 80,000 and 200,000 by 120,000.
+    assert short.suggested_sell_micro_per_kwh == short.suggested_buy_micro_per_kwh == TARIFF
+    street.home(1, client.post_order(SLOT + 1, "sell", 1_000, 150_000))
+    long = client.prices(street.query, SLOT + 1)
+    assert long.suggested_sell_micro_per_kwh == long.suggested_buy_micro_per_kwh == 80_000
