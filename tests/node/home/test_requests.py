@@ -71,9 +71,14 @@ def test_offers_begin_with_the_cheapest_and_end_where_the_request_does() -> None
     asked(street, 3, 500, 180_000)
     asked(street, 2, 500, 180_000, START + SLOT_MS)
     assert home.offers() == []
+    # Nor one that goes on into a slot whose plan is not made.
+    asked(street, 2, 500, 180_000, START + 1)
+    assert home.offers() == []
     # What is left goes to the next request, but nothing that asks more than it would pay.
+    asked(street, 2, 50, 120_000)
+    assert told(home.offers()) == [(5, 50, 120_000)]
     asked(street, 2, 500, 149_999)
-    assert told(home.offers()) == [(4, 200, 120_000)]
+    assert told(home.offers()) == [(6, 150, 120_000)]
 
 
 def test_what_was_not_accepted_is_offered_again() -> None:
@@ -91,3 +96,16 @@ def test_what_was_not_accepted_is_offered_again() -> None:
     asked(street, 2, 500, 180_000)
     # Home 4 was cheaper: 100 Wh were accepted here, 200 are left.
     assert told(home.offers()) == [(2, 200, 120_000)]
+
+
+def test_no_more_offers_go_to_a_request_than_it_takes_of_a_home() -> None:
+    """Eight steps of 50 Wh, two requests: what the first cannot take of them is the second's."""
+    street = market()
+    for home in (1, 2):
+        asked(street, home, 400, 180_000)
+    home = Requests(street.query, 3, SLOT_MS)
+    home.plan(SLOT, [Order("ask", 50, 90_000 + 1_000 * place) for place in range(8)])
+    calls = home.offers()
+    assert sorted(call.args["request"] for call in calls) == [1] * 4 + [2] * 4
+    assert sorted(price for _, _, price in told(calls)) == [90_000 + 1_000 * n for n in range(8)]
+    assert all(street.home(3, call).code == "ok" for call in calls)
