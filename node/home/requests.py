@@ -101,7 +101,7 @@ class Requests:
         return calls
 
     def _offers_to(self, request: client.Request, steps: list[Step]) -> list[Call]:
-        calls = []
+        calls: list[Call] = []
         wanted_wh = request.energy_wh
         for step in steps:
             energy_wh = min(step.left_wh, wanted_wh)
