@@ -6,6 +6,7 @@ peers, clock. Ports, peers and the clock are `node.doctor_network`'s.
 """
 
 import importlib.metadata
+import ipaddress
 import os
 import platform
 import re
@@ -28,6 +29,7 @@ from node.genesis import Genesis, read_genesis
 from node.host import MIB, check_memory, memory_mib
 from node.keys.keyfile import load
 from node.keys.passphrase import find_passphrase
+from node.mqtt.settings import MqttSection
 from node.mqtt.source import check_live
 from node.network._addresses import check_listen
 from node.network._book import PeerBook
@@ -118,6 +120,9 @@ async def examine_home(
     yield Finding("settings", Verdict.OK, f"{file} of {config.node.name}")
     for lack in _lacking(config):
         yield lack
+    if config.mqtt is not None:
+        for open_door in _broker(config.mqtt):
+            yield open_door
     yield _memory()
     yield _key(config, environment)
     data = config.path(config.node.data)
@@ -183,6 +188,26 @@ def _lacking(config: Config) -> Iterator[Finding]:
             check_live(home, config.mqtt)
         except ConfigError as error:
             yield Finding("meters", Verdict.FAIL, str(error), "put it right in the settings")
+
+
+def _broker(mqtt: MqttSection) -> Iterator[Finding]:
+    """Yield what others in the broker's network could do to this home."""
+    if _is_this_machine(mqtt.host):
+        return
+    if not mqtt.password_file:
+        says = f"the broker at {mqtt.host} asks for no password: who reaches it speaks as the meter"
+        remedy = "give the broker a password and mqtt.username, mqtt.password_file"
+        yield Finding("broker", Verdict.WARN, says, remedy)
+    elif not mqtt.tls:
+        says = f"the password goes to the broker at {mqtt.host} in the clear"
+        yield Finding("broker", Verdict.WARN, says, "let the broker speak TLS, and set mqtt.tls")
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _is_here(package: str) -> bool:
