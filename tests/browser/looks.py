@@ -94,7 +94,9 @@ async def draw(url: str, out: Path) -> list[str]:
             if trade is None or missing:
                 return [f"the street has no {one} yet" for one in [*missing, "trade of its own"]]
             wrong: list[str] = []
-            for name, path in (PATHS | {"trade": trade}).items():
+            # The market as it was for that trade: its slot's curves have met.
+            paths = PATHS | {"trade": trade, "market": f"/market?slot={trade.split('/')[2]}"}
+            for name, path in paths.items():
                 for scheme in SCHEMES:
                     file = out / f"dashboard-{name}-{scheme}.png"
                     wrong += await look(page, url + path, "wide", scheme, file)

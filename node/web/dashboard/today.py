@@ -73,8 +73,9 @@ def _device(device: Row, plan: Row | None, market_ms: int, local: Local) -> Html
         "li",
         el("span", device["name"].replace("_", " "), class_="grow"),
         badge(texts.NOT_PLUGGED) if device["plugged"] is False else None,
-        el("span", when, class_="dim" if run is None else None),
         el("b", energy(run[2])) if run is not None else None,
+        el("span", when, class_="dim line"),
+        class_="wrap",
     )
 
 

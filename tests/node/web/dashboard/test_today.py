@@ -64,10 +64,10 @@ def test_loads_are_told_when_they_run_next() -> None:
         "device_wh": {"heat_pump": [100, 200, 300, 0, 0, 9], "car": [50, 0, 0, 0, 700, 800]},
     }
     said = str(devices_card(devices, plan, MIDNIGHT_MS + SLOT_MS + 1, LOCAL))
-    pump, car, van = said.split("<li>")[1:]
+    pump, car, van = said.split("<li ")[1:]
     assert "heat pump" in pump
-    assert f"now–00:45</span><b>{energy(500)}</b>" in pump
-    assert f"01:00–01:30</span><b>{energy(1_500)}</b>" in car
+    assert f'<b>{energy(500)}</b><span class="dim line">now–00:45</span>' in pump
+    assert f'<b>{energy(1_500)}</b><span class="dim line">01:00–01:30</span>' in car
     assert texts.NOT_PLANNED in van
     assert texts.NOT_PLUGGED in van
     evening = str(devices_card(devices, plan, MIDNIGHT_MS - SLOT_MS, LOCAL))
