@@ -24,13 +24,14 @@ from hems.config import LiveHome, ReplayHome
 from node.api.control import ask
 from node.config import Config, load_config
 from node.doctor_network import ASKED_MAX, Met, PortUse, is_clock_kept, look_at_port, meet
-from node.errors import ConfigError, ControlError, NodeError, StartError
+from node.errors import ConfigError, ControlError, GenesisError, NodeError, StartError
 from node.genesis import Genesis, read_genesis
 from node.host import MIB, check_memory, memory_mib
 from node.keys.keyfile import load
 from node.keys.passphrase import find_passphrase
+from node.keys.secret import read_secret
 from node.mqtt.settings import MqttSection
-from node.mqtt.source import check_live
+from node.mqtt.source import check_live, check_market
 from node.network._addresses import check_listen
 from node.network._book import PeerBook
 from node.network.base import NetworkError
@@ -118,7 +119,7 @@ async def examine_home(
         )
         return
     yield Finding("settings", Verdict.OK, f"{file} of {config.node.name}")
-    for lack in _lacking(config):
+    for lack in (*_lacking(config), *_meters(config)):
         yield lack
     if config.mqtt is not None:
         for open_door in _broker(config.mqtt):
@@ -183,11 +184,22 @@ def _lacking(config: Config) -> Iterator[Finding]:
         if not _is_here(package):
             says = f"{what} needs the extra `{extra}`, which is not installed"
             yield Finding("extras", Verdict.FAIL, says, f"pip install 'commonwatt[{extra}]'")
-    if home is not None and isinstance(home.source, LiveHome):
-        try:
-            check_live(home, config.mqtt)
-        except ConfigError as error:
-            yield Finding("meters", Verdict.FAIL, str(error), "put it right in the settings")
+
+
+def _meters(config: Config) -> Iterator[Finding]:
+    """Yield what keeps the broker, or a live home's meters, from being heard."""
+    home, mqtt = config.home, config.mqtt
+    try:
+        if mqtt is not None and mqtt.password_file:
+            read_secret(config.path(mqtt.password_file), "password")
+        if home is not None and isinstance(home.source, LiveHome):
+            check_live(home, mqtt)
+            check_market(read_genesis(config.path(config.node.genesis)).market)
+    except GenesisError:
+        # That has a line of its own.
+        return
+    except ConfigError as error:
+        yield Finding("meters", Verdict.FAIL, str(error), "put it right in the settings")
 
 
 def _broker(mqtt: MqttSection) -> Iterator[Finding]:

@@ -150,6 +150,18 @@ async def test_a_broker_that_is_open_to_others_is_said(
             "put it right in the settings",
         ),
         (
+            '[mqtt.load]\ntopic = "p"\n[home.source]\nkind = "live"\n',
+            "meters",
+            "meters need a market in real time",
+            "put it right in the settings",
+        ),
+        (
+            '[mqtt]\npassword_file = "mqtt.password"\n',
+            "meters",
+            "mqtt.password: the password cannot be read",
+            "put it right in the settings",
+        ),
+        (
             '[home.source]\nkind = "synthetic"\nhome = 1\n'
             "[home.forecast.location]\nlatitude = -33.9\nlongitude = 151.2\n",
             "extras",
