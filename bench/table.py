@@ -1,13 +1,15 @@
-"""The tables of docs/benchmarks.md: `uv run python -m bench.table FILE [FILE ...] [--into PAGE]`.
+"""The tables of docs/benchmarks.md and docs/figures.md, made of what was measured.
+
+    uv run python -m bench.table FILE [FILE ...] [--into docs/benchmarks.md docs/figures.md]
 
 FILE is one of `python -m bench --out FILE`; of several, a benchmark counts as the last one has it,
 so that one can be measured again by itself. Two tables are made: the figures with an aim, and all
 others, both by benchmark in the catalogue's order, with the machine and the commit above.
 
-They are printed, or written into a page between its comments that say so. Then the measurements
-are kept beside it, as FILE.json of the same name: what the page says is what that file says, and
-the next run is held against it (`python -m bench.compare docs/benchmarks.json NEW`). Of many
-measurements some are kept, with the same median, least and most.
+They are printed, or written into pages between their comments that say so. Then the measurements
+are kept beside the first page, under its name with .json: what the pages say is what that file
+says, and the next run is held against it (`python -m bench.compare docs/benchmarks.json NEW`). Of
+many measurements some are kept, with the same median, least and most.
 
 A benchmark of the catalogue that is in no FILE needs its reason: `--reason NAME,NAME=WHY`, where
 the name `rest` is all that have none yet. For one that failed it may be given, too.
@@ -199,11 +201,13 @@ def _several(texts: Iterator[str]) -> str:
 
 
 def blocks(results: Results) -> dict[str, str]:
-    """Return what stands between the page's comments, by their names."""
-    found = {name: table(results, name) for name in TABLES}
-    first = next(iter(TABLES))
-    found[first] = "\n\n".join([*about(results), found[first]])
-    return found
+    """Return what stands between the pages' comments, by their names."""
+    above = list(about(results))
+    aims, others = TABLES
+    return {
+        aims: "\n\n".join([*above, table(results, aims)]),
+        others: "\n\n".join([above[0], table(results, others)]),
+    }
 
 
 def borders(name: str) -> tuple[str, str]:
@@ -211,15 +215,22 @@ def borders(name: str) -> tuple[str, str]:
     return f"<!-- {name}: made by `python -m bench.table`, do not edit -->", f"<!-- end: {name} -->"
 
 
-def filled(page: str, found: dict[str, str]) -> str:
-    """Return a page with its blocks written anew. `SystemExit` where it has no place for one."""
+def filled(pages: Sequence[str], found: dict[str, str]) -> list[str]:
+    """Return pages with their blocks written anew.
+
+    Raises `SystemExit` where the place of one is missing, or there more than once.
+    """
+    new = list(pages)
     for name, block in found.items():
         begin, end = borders(name)
-        if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
-            raise SystemExit(f"the page needs these two lines once, in this order:\n{begin}\n{end}")
+        places = [(i, page) for i, page in enumerate(new) if begin in page or end in page]
+        marks = [(page.count(begin), page.count(end)) for _, page in places]
+        if marks != [(1, 1)] or places[0][1].index(begin) > places[0][1].index(end):
+            raise SystemExit(f"one page needs these two lines once, in this order:\n{begin}\n{end}")
+        ((i, page),) = places
         before, rest = page.split(begin)
-        page = f"{before}{begin}\n\n{block}\n\n{end}{rest.split(end)[1]}"
-    return page
+        new[i] = f"{before}{begin}\n\n{block}\n\n{end}{rest.split(end)[1]}"
+    return new
 
 
 def main() -> None:
@@ -228,7 +239,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--into", type=Path, metavar="PAGE", help="and PAGE's .json beside it")
+    parser.add_argument("--into", nargs="+", type=Path, metavar="PAGE", help="see above")
     parser.add_argument("--commit", default="", help="what was measured, if FILE does not say")
     parser.add_argument("--reason", action="append", default=[], metavar="NAME,NAME=WHY")
     given = parser.parse_args()
@@ -242,13 +253,14 @@ def main() -> None:
         print("\n\n".join(found.values()))
         return
     try:
-        page = filled(given.into.read_text(encoding="utf-8"), found)
+        pages = filled([page.read_text(encoding="utf-8") for page in given.into], found)
     except OSError as error:
-        raise SystemExit(f"{given.into}: {error.strerror}; give a page that is there") from None
-    beside = given.into.with_suffix(".json")
+        raise SystemExit(f"{error.filename}: {error.strerror}; give pages that are there") from None
+    beside = given.into[0].with_suffix(".json")
     write(beside, results)
-    given.into.write_text(page, encoding="utf-8")
-    print(f"{given.into}, {beside}")
+    for page, text in zip(given.into, pages, strict=True):
+        page.write_text(text, encoding="utf-8")
+    print(", ".join(map(str, [beside, *given.into])))
 
 
 if __name__ == "__main__":

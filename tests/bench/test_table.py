@@ -139,7 +139,7 @@ def test_a_page_is_filled_and_its_measurements_stand_beside_it(
     table.main()
     beside = read(tmp_path / "page.json")
     text = page.read_text()
-    assert text == table.filled(text, table.blocks(beside))
+    assert [text] == table.filled([text], table.blocks(beside))
     assert "commit `def`" in text
     assert "old" not in text
     assert text.endswith("\n\nafter\n")
@@ -151,6 +151,24 @@ def test_a_page_is_filled_and_its_measurements_stand_beside_it(
     assert (page.read_text(), read(tmp_path / "page.json")) == (text, beside)
 
 
+def test_tables_may_stand_on_two_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, pages = tmp_path / "new.json", [tmp_path / "one.md", tmp_path / "two.md"]
+    for page, name in zip(pages, table.TABLES, strict=True):
+        page.write_text(page_of(name))
+    write(file, whole(run_of("vm", MET, FACT)))
+    monkeypatch.setattr(sys, "argv", ["table", str(file), "--into", *map(str, pages)])
+    table.main()
+    first, second = (page.read_text() for page in pages)
+    assert "| clearing | ≤ 5 ms |" in first
+    assert "clearing" not in second
+    assert "commit `abc`" in second
+    assert "| one \\| other |" in second
+    assert read(tmp_path / "one.json").benchmarks[1].figures == [MET, FACT]
+    monkeypatch.setattr(sys, "argv", ["table", str(file), "--into", str(pages[0]), str(pages[0])])
+    with pytest.raises(SystemExit, match="one page needs these two lines once"):
+        table.main()
+
+
 @pytest.mark.parametrize("names", [[], list(table.TABLES)[:1], [*table.TABLES, *table.TABLES]])
 def test_a_page_without_a_place_for_each_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]
@@ -159,7 +177,7 @@ def test_a_page_without_a_place_for_each_is_left_alone(
     page.write_text(page_of(*names))
     write(file, whole(run_of("vm", MET)))
     monkeypatch.setattr(sys, "argv", ["table", str(file), "--into", str(page)])
-    with pytest.raises(SystemExit, match="the page needs these two lines once"):
+    with pytest.raises(SystemExit, match="one page needs these two lines once"):
         table.main()
     assert page.read_text() == page_of(*names)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["new.json", "page.md"]
@@ -171,7 +189,7 @@ def test_a_page_that_is_not_there_is_refused(
     file = tmp_path / "new.json"
     write(file, whole(run_of("vm", MET)))
     monkeypatch.setattr(sys, "argv", ["table", str(file), "--into", str(tmp_path / "none.md")])
-    with pytest.raises(SystemExit, match="No such file or directory; give a page that is there"):
+    with pytest.raises(SystemExit, match="No such file or directory; give pages that are there"):
         table.main()
 
 

@@ -14,25 +14,26 @@ from bench.catalogue import NAMES
 from bench.figures import parser_of, read
 
 ROOT: Final = Path(__file__).parents[2]
-PAGE: Final = ROOT / "docs" / "benchmarks.md"
-KEPT: Final = PAGE.with_suffix(".json")
+PAGES: Final = [ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "figures.md"]
+KEPT: Final = PAGES[0].with_suffix(".json")
 KEPT_BYTES_MAX: Final = 256 << 10
 OF_COMMANDS: Final = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK: Final = re.compile(r"```\w*\n(.*?)```", re.DOTALL)
 
 
-def test_the_page_says_what_is_kept_beside_it() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    assert text == table.filled(text, table.blocks(read(KEPT))), (
-        "write it anew: python -m bench.table docs/benchmarks.json --into docs/benchmarks.md"
+def test_the_pages_say_what_is_kept_beside_them() -> None:
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    assert texts == table.filled(texts, table.blocks(read(KEPT))), (
+        "write them anew: python -m bench.table docs/benchmarks.json --into docs/benchmarks.md "
+        "docs/figures.md"
     )
     assert KEPT.stat().st_size < KEPT_BYTES_MAX
 
 
-def test_each_benchmark_is_on_the_page_or_it_is_said_why_not() -> None:
+def test_each_benchmark_is_on_a_page_or_it_is_said_why_not() -> None:
     kept = read(KEPT).benchmarks
     assert [one.name for one in kept] == list(NAMES)
-    text = PAGE.read_text(encoding="utf-8")
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     for one in kept:
         if one.figures:
             assert f"| **{one.name}**: `{table.command_of(one)}`;" in text
