@@ -147,6 +147,7 @@ def table(results: Results, name: str) -> str:
     """Return one of the tables; each benchmark's command stands above its figures."""
     lines = [HEADS[name]]
     columns = HEADS[name].partition("\n")[0].count("|") - 1
+    commits = {of.commit for of in _ran(results)}
     for of in results.benchmarks:
         rows = [row(one) for one in of.figures if TABLES[name](one)]
         if rows:
@@ -154,6 +155,8 @@ def table(results: Results, name: str) -> str:
             if of.signature_us:
                 told = " and ".join(f"{us:.0f}" for us in of.signature_us)
                 about += f", a signature {told} µs"
+            if len(commits) > 1:
+                about += f", commit `{of.commit}`"
             lines += [f"| {about} " + "|" * columns, *rows]
     return "\n".join(lines)
 

@@ -66,6 +66,15 @@ def test_a_benchmark_counts_as_the_last_file_has_it() -> None:
     ]
 
 
+def test_of_several_commits_each_benchmark_has_its_own() -> None:
+    later = run_of("vm", FACT)
+    later.benchmarks[0].commit = "def"
+    first, second = table.blocks(whole(run_of("core", MET), later)).values()
+    assert "commit `abc`, `def`;" in first
+    assert "a signature 44 and 45 µs, commit `abc` |||||" in first
+    assert "a signature 44 and 45 µs, commit `def` |||" in second
+
+
 def test_a_reason_that_was_given_once_is_kept() -> None:
     results = whole(run_of("vm", MET), run_of("day", error="ended with 1"))
     told = table.excused(results, table.reasons_of(["day,audit=too long = too long"]))
