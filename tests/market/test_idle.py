@@ -106,7 +106,8 @@ def test_a_block_in_which_nothing_is_due_enters_no_hook(monkeypatch: pytest.Monk
     assert found == ["market"]
     assert marks(street.app)["market"] == {"market_ms": SLOT * SLOT_MS - GATE_MS}
     street.to_gate()
-    assert found == ["market", "market"] + ["governance"] * (street.height >= EPOCH)
+    # What the market clears settlement has to watch from now on; and an epoch ends.
+    assert found == ["market", "market", "settlement", "governance"]
 
 
 def test_a_restart_passes_the_same_hooks_over() -> None:
@@ -196,6 +197,17 @@ def ordered(**changes: Any) -> None:
     assert client.slot_summary(street.query, SLOT + 1).status == "settled"
 
 
+def unread() -> None:
+    """A slot that nobody reads is settled at its window's end."""
+    street = Street(params())
+    street.block()
+    assert street.home(1, client.post_order(SLOT, "sell", 500, 100_000)).code == "ok"
+    street.to_gate()
+    street.to_end()
+    street.to_window_end()
+    assert client.slot_summary(street.query, SLOT).status == "settled"
+
+
 def rounds() -> None:
     """Rounds by date and by the clock, before the gate."""
     street = Street(params(intraday_every_ms=SLOT_MS // 3))
@@ -264,7 +276,7 @@ def commitments() -> None:
     assert street.home(1, sealed.commit_order(SLOT, digest, 100_000)).code == "ok"
     street.block()
     street.to_gate()
-    street.to_end()
+    street.block(at_ms=SLOT * SLOT_MS - GATE_MS + GATE_MS * 2 // 3 - START_MS)
     assert street.account(1).held_micro == 0
 
 
@@ -275,8 +287,11 @@ def requested() -> None:
     ok(street.home(1, client.post_request(START, END, 1_000)))
     street.block()
     ok(street.home(2, client.post_offer(1, 400, 100_000)))
-    close(street)
-    street.block()
+    street.block(at_ms=60_000)
+    ok(street.home(4, client.post_request(START, END, 1_000)))
+    for one in client.open_requests(street.query):
+        street.block(at_ms=one.closes_ms - START_MS)
+    assert client.open_requests(street.query) == []
     ok(street.home(3, client.post_request(START, END, 500, False)))
     for slot in range(SLOT, SLOT + 12):
         street.to_end(slot)
@@ -331,7 +346,7 @@ MUTANTS: Final[dict[str, tuple[str, str, str, Callable[[], None]]]] = {
         "settlement",
         "    if opened[0] == slot:\n        kv_del",
         "    if False:\n        kv_del",
-        ordered,
+        unread,
     ),
     "settlement: all is read": (
         "settlement",
