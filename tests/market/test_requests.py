@@ -300,6 +300,48 @@ def test_other_refusals() -> None:
     assert reason(orders.home(1, client.post_offer(1, 1, 1))) == "wrong_mechanism"
 
 
+def test_no_margin_stays_held_for_energy_that_rounds_to_nothing() -> None:
+    street = market()
+    ok(street.home(1, client.post_request(START, END, 5)))
+    for number in (2, 3, 4):
+        ok(street.home(number, client.post_offer(1, 1 + number % 2, 100_000)))
+    close(street)
+    assert client.request(street.query, 1).traded_wh >= 3  # type: ignore[union-attr]
+    # Of one or two watt-hours most of the four slots get none; of all together more do.
+    slots = [slot for slot in range(SLOT, SLOT + 4) if client.trades_of_slot(street.query, slot)]
+    assert len(slots) < 4
+    for slot in range(SLOT, SLOT + 4):
+        read_all(street, slot, {})
+    assert [street.account(number).held_micro for number in range(1, 5)] == [0, 0, 0, 0]
+
+
+def test_requests_that_close_together_are_one_round() -> None:
+    street = market()
+    calls = [
+        (1, client.post_request(START, END, 1_000)),
+        (2, client.post_request(START, END, 1_000)),
+    ]
+    receipts = street.block(street.sign(HOME_KEYS[n - 1], call) for n, call in calls).receipts
+    assert [ok(receipt).code for receipt in receipts] == ["ok", "ok"]
+    ok(street.home(3, client.post_offer(1, 600, 150_000)))
+    ok(street.home(3, client.post_offer(2, 500, 160_000)))
+    ok(street.home(4, client.post_offer(2, 700, 120_000)))
+    close(street)
+    trades = [
+        trade for s in range(SLOT, SLOT + 4) for trade in client.trades_of_slot(street.query, s)
+    ]
+    sums: dict[tuple[int, int], int] = {}
+    for trade in trades:
+        pair = (trade.buyer, trade.seller)
+        sums[pair] = sums.get(pair, 0) + trade.energy_wh
+    assert sums == {(1, 3): 600, (2, 4): 700, (2, 3): 300}
+    rounds = client.rounds(street.query, SLOT + 1)
+    assert [(one.kind, one.trades) for one in rounds] == [("request", 3)]
+    for slot in range(SLOT, SLOT + 4):
+        read_all(street, slot, {})
+    assert [street.account(number).held_micro for number in range(1, 5)] == [0, 0, 0, 0]
+
+
 def test_old_requests_are_forgotten() -> None:
     street = market(keep_slots=4)
     for bidding in (True, False):
