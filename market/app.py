@@ -3,8 +3,9 @@
 `execute` is speculative and repeatable; `commit` takes its result over. A block runs in this order:
 
 1. the convictions that its evidence proves;
-2. each contract's `on_block`, in the order of instantiation: gate closures, settlements due, and
-   in the last block of an epoch the authorities and parameters of the next;
+2. each contract's `on_block`, in the order of instantiation, but of those that have said that they
+   are idle until later (`idle.py`): gate closures, settlements due, and in the last block of an
+   epoch the authorities and parameters of the next;
 3. the code that votes put in force (`deployment.py`), in the last block of an epoch;
 4. the transactions, in the block's order, each with a receipt;
 5. each contract's `after_block`, in the same order as in 2;
@@ -29,7 +30,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from market import contracts, deployment, instantiation, terms, tiers
+from market import contracts, deployment, idle, instantiation, terms, tiers
 from market.admission import NONCE_PREFIX, admit, nonce_of
 from market.agenda import Agenda, MainAgenda, MarketAgenda
 from market.convictions import Conviction, admissible
@@ -267,6 +268,8 @@ class Application:
         self.adopt(LoadedState(state, tree, money, executor, -1, succeeds.time_ms))
         journal = Journal(state)
         journal.put(PARAMS_KEY, self._fingerprint())
+        # Heights begin anew, and the clock may be another.
+        idle.wake(journal, executor.exports(journal))
         env = BlockEnv(0, succeeds.time_ms)
         events: list[Event] = []
         calls: list[tuple[str, dict[str, Plain]]] = [
@@ -569,12 +572,22 @@ class Application:
         }
 
     def _run_hooks(self, journal: Journal, hook: str, env: BlockEnv) -> list[Event]:
-        """Run a hook of all contracts that have it, in the order of their instantiation."""
+        """Run a hook of all contracts that have it, in the order of their instantiation.
+
+        `on_block` of a contract that is idle in this block is passed over.
+        """
         events: list[Event] = []
+        shown = self._env(env)
         for name, exports in self._executor.exports(journal).items():
-            if hook in exports:
-                events += self._run_hook(journal, name, hook, {}, env)
+            if hook not in exports:
+                continue
+            if hook == "on_block" and self._is_idle(journal, name, shown):
+                continue
+            events += self._run_hook(journal, name, hook, {}, env)
         return events
+
+    def _is_idle(self, journal: Journal, name: str, shown: Mapping[str, Plain]) -> bool:
+        return idle.is_idle(journal, name, shown)
 
     def _run_hook(
         self, journal: Journal, name: str, entry: str, args: Mapping[str, Plain], env: BlockEnv

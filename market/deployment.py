@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from market import idle
 from market.errors import ContractError, InvariantError, Rejected, Revert
 from market.invariants import check_changes
 from market.vm import gate, types
@@ -195,6 +196,8 @@ class Deployer:
         else:
             deploy = executor.deploy if change.kind == "deploy" else executor.upgrade
             program = deploy(journal, change.name, change.source)
+            # What the old code has said of its hook says nothing of the new one's.
+            idle.wake(journal, [change.name])
             code_hash = program.code_hash
             self._check_fit(journal, change.name, program)
             events = self._begin(journal, change, program, env)

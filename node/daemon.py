@@ -203,7 +203,7 @@ class Node:
     ) -> Tier:
         config, members = self._config, None
         psk = network_key(config, settings)
-        if isinstance(settings, NetworkSection) and settings.closed:
+        if settings.closed:
             members = Members(genesis, settings.bootstrap, now_ms)
         if network is None:
             network = libp2p_of(

@@ -28,6 +28,7 @@ ALL: Final = (
 
 LIBRARIES: Final = (
     "homes", "matching", "feeder", "sharing", "book", "rounds", "suggested", "residual",
+    "bands",
 )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from market.vm.journal import Journal, State
 from market.vm.scan import SOURCE_CHARS_MAX
 from wire.codec import Plain, decode, decode_plain, encode
 
-VM_VERSION: Final = 2
+VM_VERSION: Final = 3
 CONTRACTS_MAX: Final = 64
 LIBRARIES_MAX: Final = 32
 # Loaded code is kept for what is deployed, apart from what was loaded on trial: texts that come to

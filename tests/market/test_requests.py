@@ -99,6 +99,37 @@ def test_a_request_is_met_by_the_cheapest_offers() -> None:
     assert all(kept for _, kept in history["history"])
 
 
+def test_the_most_a_request_pays_is_the_mean_tariff_of_its_energy() -> None:
+    """400 Wh at 20 cents, 600 Wh of the two slots after them at 40: a mean of 32."""
+    dear = (SLOT + 2) * SLOT_MS // MINUTE_MS % 1_440
+    street = market(tariffs=((0, ((0, TARIFF), (dear, 2 * TARIFF))),))
+    for limit in (0, 320_001):
+        ok(street.home(1, client.post_request(START, END, 1_000, limit_micro_per_kwh=limit)))
+    ok(street.home(2, client.post_request(START, END, 1_000, limit_micro_per_kwh=319_999)))
+    found = client.open_requests(street.query)
+    assert [one.limit_micro_per_kwh for one in found] == [320_000, 320_000, 319_999]
+    assert {one.margin_micro for one in found} == {32_000}
+    # An offer's margin is of the same mean.
+    ok(street.home(3, client.post_offer(1, 500, 320_001)))
+    ok(street.home(4, client.post_offer(1, 500, 320_000)))
+    assert street.account(3).held_micro == 16_000
+    close(street)
+    closed = client.request(street.query, 1)
+    assert closed is not None
+    assert closed.traded_wh == 500
+    assert {t.seller for t in client.trades_of_slot(street.query, SLOT)} == {4}
+
+
+def test_a_requests_interval_begins_after_its_gate_to_the_millisecond() -> None:
+    street = market()
+    # Blocks are a second apart here; the gate closes so long after the request's.
+    gate_ms = street.time_ms + 1_000 + TIMEOUT_MS
+    call = client.post_request(gate_ms, gate_ms + SLOT_MS, 1)
+    assert reason(street.home(1, call)) == "gate_closed"
+    gate_ms += 1_000
+    ok(street.home(1, client.post_request(gate_ms + 1, gate_ms + SLOT_MS, 1)))
+
+
 def test_what_nobody_offers_the_grid_serves() -> None:
     street = market()
     ok(street.home(1, client.post_request(START, END, 1_000)))
@@ -267,6 +298,48 @@ def test_other_refusals() -> None:
     orders = Street(params())
     assert reason(orders.home(1, client.post_request(START, END, 1))) == "wrong_mechanism"
     assert reason(orders.home(1, client.post_offer(1, 1, 1))) == "wrong_mechanism"
+
+
+def test_no_margin_stays_held_for_energy_that_rounds_to_nothing() -> None:
+    street = market()
+    ok(street.home(1, client.post_request(START, END, 5)))
+    for number in (2, 3, 4):
+        ok(street.home(number, client.post_offer(1, 1 + number % 2, 100_000)))
+    close(street)
+    assert client.request(street.query, 1).traded_wh >= 3  # type: ignore[union-attr]
+    # Of one or two watt-hours most of the four slots get none; of all together more do.
+    slots = [slot for slot in range(SLOT, SLOT + 4) if client.trades_of_slot(street.query, slot)]
+    assert len(slots) < 4
+    for slot in range(SLOT, SLOT + 4):
+        read_all(street, slot, {})
+    assert [street.account(number).held_micro for number in range(1, 5)] == [0, 0, 0, 0]
+
+
+def test_requests_that_close_together_are_one_round() -> None:
+    street = market()
+    calls = [
+        (1, client.post_request(START, END, 1_000)),
+        (2, client.post_request(START, END, 1_000)),
+    ]
+    receipts = street.block(street.sign(HOME_KEYS[n - 1], call) for n, call in calls).receipts
+    assert [ok(receipt).code for receipt in receipts] == ["ok", "ok"]
+    ok(street.home(3, client.post_offer(1, 600, 150_000)))
+    ok(street.home(3, client.post_offer(2, 500, 160_000)))
+    ok(street.home(4, client.post_offer(2, 700, 120_000)))
+    close(street)
+    trades = [
+        trade for s in range(SLOT, SLOT + 4) for trade in client.trades_of_slot(street.query, s)
+    ]
+    sums: dict[tuple[int, int], int] = {}
+    for trade in trades:
+        pair = (trade.buyer, trade.seller)
+        sums[pair] = sums.get(pair, 0) + trade.energy_wh
+    assert sums == {(1, 3): 600, (2, 4): 700, (2, 3): 300}
+    rounds = client.rounds(street.query, SLOT + 1)
+    assert [(one.kind, one.trades) for one in rounds] == [("request", 3)]
+    for slot in range(SLOT, SLOT + 4):
+        read_all(street, slot, {})
+    assert [street.account(number).held_micro for number in range(1, 5)] == [0, 0, 0, 0]
 
 
 def test_old_requests_are_forgotten() -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from consensus.light import SignedHeader, ends_epoch
+from market import idle
 from market.app import Application
 from market.client import Call, regions
 from market.errors import ParamsError, StateError
@@ -160,6 +161,9 @@ def test_a_region_goes_on_with_other_authorities() -> None:
     assert (funds["bond_micro"], funds["escrow_micro"]) == (BOND, ESCROW)
     # Every account is as it was, and the block that it goes on with is named.
     assert count_money(successor.app._state) == count_money(region.app._state)
+    # What hooks said by heights and a clock of before is forgotten.
+    assert region.app.value(idle.key_of("governance")) is not None
+    assert not [key for key, _ in successor.app.state_items() if key.endswith(idle.IDLE_KEY)]
     assert successor.first.parent_hash == main_hash(region)
     assert successor.first.time_ms == region.time_ms
     # What was traded before the stop is settled by the chain after it, in the same accounts.
