@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from hems.civil import FloatArray
-from hems.devices.base import HOUR_MS, POWER_W_MAX
+from hems.devices.base import POWER_W_MAX
 from hems.errors import ConfigError
 
 INVERTER_W_DEFAULT: Final = 5_000
@@ -46,7 +46,3 @@ class PvArray(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """Return the powers at irradiances of W/m², not rounded; see `power_w`. [W]"""
         power_w = self.area_m2 * self.efficiency * irradiance_w_m2
         return np.minimum(power_w, float(self.rating_w))
-
-    def capped_wh(self, energy_wh: int, step_ms: int) -> int:
-        """Return what the inverter lets through of a step's production. [Wh]"""
-        return min(energy_wh, self.rating_w * step_ms // HOUR_MS)

@@ -91,20 +91,9 @@ class Plan(NamedTuple):
     penalty_micro: float = 0.0
 
     @property
-    def charge_w(self) -> FloatArray:
-        """Mean battery power of each step, discharging negative. [W]"""
-        power: FloatArray = (self.charge_wh - self.discharge_wh) * HOUR_MS / self.given.step_ms
-        return power
-
-    @property
     def total_micro(self) -> float:
         """What the plan minimises: cost and penalty."""
         return self.cost_micro + self.penalty_micro
-
-    @property
-    def flexible_wh(self) -> FloatArray:
-        """What all devices that can be moved take. [Wh]"""
-        return sum(self.device_wh.values(), np.zeros(len(self.given.step_ms)))
 
 
 def dearest_micro_per_kwh(given: PlanInput) -> float:

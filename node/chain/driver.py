@@ -96,11 +96,6 @@ class Chain:
         return self.head.header.height
 
     @property
-    def head_hash(self) -> bytes:
-        """Hash of the last applied block."""
-        return self.head.hash
-
-    @property
     def round(self) -> int:
         """Round in which the next height is being decided; -1 before it has begun."""
         return -1 if self._core is None else self._core.round

@@ -33,9 +33,6 @@ class OpenSlots:
         self._passes: dict[int, int] = {}
         self._stale: set[int] = set()
 
-    def __contains__(self, slot: int) -> bool:
-        return slot in self._passes
-
     def looked_at(self, slot: int) -> None:
         """Note that a slot's orders are about to be made what they should be."""
         self._passes[slot] = self._passes.get(slot, 0) + 1

@@ -17,9 +17,8 @@ USERS_MIN: Final = 2
 USERS_MAX: Final = 2_000
 AUTHORITIES_MIN: Final = 4
 AUTHORITIES_MAX: Final = 32
-# With fewer there is nobody to choose among; the paper has 15 and 3.
+# With fewer there is nobody to choose among; the paper has 15.
 LOAD_TYPES_MIN: Final = 15
-PV_TYPES_MIN: Final = 3
 
 Profile = tuple[int, ...]
 

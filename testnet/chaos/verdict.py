@@ -82,11 +82,6 @@ class Growth(NamedTuple):
     begin_mib: float
     end_s: float
 
-    @property
-    def end_mib(self) -> float:
-        """Where the line ends."""
-        return self.begin_mib + self.mib_per_h * (self.end_s - self.begin_s) / 3_600
-
 
 class Seen(NamedTuple):
     """All that a run has shown. Times are seconds since its start; blocks' by the run's clock.
