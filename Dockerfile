@@ -1,7 +1,11 @@
 FROM python:3.11-slim-bookworm AS dependencies
 ENV UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=/opt/commonwatt
-RUN python -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --quiet uv && /opt/uv/bin/uv venv --quiet /opt/commonwatt
 WORKDIR /src
+# What installs and builds is pinned as what runs is.
+COPY deploy/build-pins.txt ./
+RUN python -m venv /opt/uv \
+    && /opt/uv/bin/pip install --no-cache-dir --quiet --no-deps --require-hashes -r build-pins.txt \
+    && /opt/uv/bin/uv venv --quiet /opt/commonwatt
 # Dependencies change far less often than the source: a layer of their own.
 # Whole, versions and hashes (scripts/pins): what the index serves is what was looked at, or nothing.
 COPY deploy/pins.txt ./
@@ -20,7 +24,8 @@ COPY hems ./hems
 COPY study ./study
 COPY node ./node
 COPY testnet ./testnet
-RUN /opt/uv/bin/uv pip install --quiet --no-cache --compile-bytecode --no-deps --target /opt/source .
+RUN /opt/uv/bin/uv pip install --quiet --no-cache --compile-bytecode --no-deps --no-build-isolation \
+    --python /opt/uv/bin/python --target /opt/source .
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="Commonwatt" org.opencontainers.image.licenses="Apache-2.0"

@@ -40,7 +40,7 @@ def run(entry: Entry, quick: bool, limit_s: float) -> Result:
             failed.error = f"not done within {limit_s:g} s; --limit-s gives it more"
             return failed
         if not file.exists():
-            failed.error = f"ended with {done.returncode}; what it said is above"
+            failed.error = f"ended with {done.returncode}"
             return failed
         return msgspec.json.decode(file.read_bytes(), type=Result)
 
@@ -111,7 +111,7 @@ def _told(results: Results, out: Path) -> int:
     for text in missed:
         print(f"aim missed: {text}")
     for result in failed:
-        print(f"FAILED: {result.name}: {result.error}")
+        print(f"FAILED: {result.name}: {result.error}; what it said is above")
     return int(bool(failed))
 
 

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from bench.machine import describe, signature_us
+from bench.machine import commit, describe, signature_us
 
 VERSION: Final = 1
 FILE_BYTES_MAX: Final = 64 << 20
@@ -37,7 +37,8 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `values` are all its measurements, in `unit`; times are the processor's unless `wall`. `ratio`
     is the median over that of the `baseline`, measured in the same run. `better` says where it
     should go; what is a fact rather than an achievement is `neither`. `aim` is the bound promised
-    for the median.
+    for the median. Where `values` are only some of the measurements, `thinned_from` is how many
+    there were.
     """
 
     name: str
@@ -48,6 +49,12 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     baseline: str = ""
     ratio: float | None = None
     aim: float | None = None
+    thinned_from: int = 0
+
+    @property
+    def count(self) -> int:
+        """How often it was measured."""
+        return self.thinned_from or len(self.values)
 
     @property
     def median(self) -> float:
@@ -70,12 +77,14 @@ class Result(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What one run of a benchmark brought.
 
     `signature_us` is one signature's verification, before and after it; `load` the processes that
-    wanted a core just before. `error` says why there are no more figures.
+    wanted a core just before; `commit` the code that ran, with `+` if its files had been changed.
+    `error` says why there are no more figures.
     """
 
     name: str
     words: list[str] = []
     machine: str = ""
+    commit: str = ""
     began: str = ""
     load: float = 0.0
     signature_us: tuple[float, ...] = ()
@@ -138,7 +147,7 @@ def line(of: Figure) -> str:
     text = f"{of.name}: {number(of.median)}{unit}"
     if len(of.values) > 1:
         low, high = number(min(of.values)), number(max(of.values))
-        text += f" ({low} .. {high}, n={len(of.values)})"
+        text += f" ({low} .. {high}, n={of.count})"
     if of.ratio is not None:
         text += f", {number(of.ratio)} x {of.baseline}"
     if of.aim is not None:
@@ -154,7 +163,8 @@ def load() -> float:
 
 def collect(name: str, words: Sequence[str], given: argparse.Namespace, measure: Measure) -> Result:
     """Measure; print every line as it comes. Two figures of one name raise `ValueError`."""
-    result = Result(name=name, words=list(words), machine=describe(), load=round(load(), 2))
+    result = Result(name=name, words=list(words), machine=describe(), commit=commit())
+    result.load = round(load(), 2)
     result.began = datetime.now(UTC).isoformat(timespec="seconds")
     before = signature_us()
     print(result.machine)
@@ -212,10 +222,19 @@ def _without_json(words: Sequence[str]) -> list[str]:
 
 
 def write(path: Path, results: Results) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file, whole or not at all; a line for each figure, so that one can be read."""
+    benchmarks = [
+        msgspec.json.encode({**msgspec.structs.asdict(of), "figures": _lines(of.figures)})
+        for of in results.benchmarks
+    ]
+    whole = {**msgspec.structs.asdict(results), "benchmarks": _lines(map(msgspec.Raw, benchmarks))}
     part = path.with_name(path.name + ".part")
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1))
+    part.write_bytes(msgspec.json.encode(whole) + b"\n")
     part.rename(path)
+
+
+def _lines(items: Iterable[Any]) -> msgspec.Raw:
+    return msgspec.Raw(b"[\n" + b",\n".join(map(msgspec.json.encode, items)) + b"\n]")
 
 
 def read(path: Path) -> Results:

@@ -3,12 +3,15 @@
 import os
 import platform
 import statistics
+import subprocess
 import time
 from pathlib import Path
 from typing import Final
 
 from wire.keys import SigningKey, verify
 
+ROOT: Final = Path(__file__).parent.parent
+COMMIT_DIGITS: Final = 10
 # As long as a posted order is.
 SIGNED_BYTES: Final = 250
 BATCHES: Final = 20
@@ -27,6 +30,16 @@ def describe() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return f"{model}, {cores} cores, {python}, {platform.system()} {platform.release()}"
+
+
+def commit() -> str:
+    """Return the commit that this code is of, `+` if files differ from it; empty if unknown."""
+    asked = ["git", "describe", "--always", "--exclude=*", f"--abbrev={COMMIT_DIGITS}", "--dirty=+"]
+    try:
+        told = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return told.stdout.strip()
 
 
 def rss_mib(pid: int | None) -> float:

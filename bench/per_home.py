@@ -62,10 +62,13 @@ GRID_WH: Final = 20
 AUDITS_NEEDED: Final = MainRules().audits_needed
 Calls = list[tuple[SigningKey, Call]]
 # Of what a region's home costs there, and of its share of the main chain.
+MAIN: Final = " for the main chain"
+# A home's cost is promised to grow by no more than a tenth with the number of regions.
+GROWTH_AIM: Final = 1.1
 PARTS: Final[dict[str, Callable[[float, float], float]]] = {
     "": lambda own, main: own + main,
     " by its own region": lambda own, main: own,
-    " for the main chain": lambda own, main: main,
+    MAIN: lambda own, main: main,
 }
 
 
@@ -364,7 +367,9 @@ def of_grid(
             if counted is not base:
                 # Slot by slot, as the machine is not as fast at one time as at another.
                 ratio = statistics.median(a / b for a, b in zip(found, first, strict=True))
-                told = figure(told.name, unit, found, over=("one region's", first))
+                # The main chain's share may fall as far as it likes.
+                aim = None if of == MAIN else GROWTH_AIM * statistics.median(first)
+                told = figure(told.name, unit, found, over=("one region's", first), aim=aim)
                 told = replace(told, ratio=ratio)
             yield told
     frames = [main.frame for _, main in counted]

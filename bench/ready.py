@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -36,8 +36,8 @@ def heavier_genesis(ballast: Mapping[str, bytes]) -> Iterator[None]:
     """
     plain = Application.genesis
 
-    def genesis(app: Application) -> BlockResult:
-        result = plain(app)
+    def genesis(app: Application, inherited: Iterable[tuple[str, bytes]] = ()) -> BlockResult:
+        result = plain(app, inherited)
         writes = {**result.writes, **ballast}
         state = State()
         state.apply(writes)

@@ -38,7 +38,7 @@ PHASES = {
     ("node/chain/blocks.py", "execute"): "block check",
     ("node/chain/blocks.py", "build"): "block build",
     ("node/chain/replica.py", "_write"): "store: encode",
-    ("node/chain/driver.py", "_on_message"): "consensus messages in",
+    ("node/chain/inbox.py", "_hear"): "consensus messages in",
     ("node/chain/driver.py", "_do"): "consensus messages out",
     ("node/chain/driver.py", "_perform"): "write-ahead log",
     ("node/chain/driver.py", "consider_block"): "when to make a block",

@@ -18,7 +18,8 @@ from bench.figures import Said, command, figure
 from hems import civil
 from hems.bid import Order, Suggested
 from hems.config import HomeConfig
-from hems.home import Delivery, HomeEnergyManager, MarketView
+from hems.delivery import Delivery
+from hems.home import HomeEnergyManager, MarketView
 from hems.neighbourhood import built_in
 from testnet.street import FEED_IN_MICRO_PER_KWH, TARIFF_BANDS
 

@@ -108,13 +108,10 @@ def follow(
     action_wh = sum(actions)
     _change_loads(taken, loads, must_wh + action_wh, step_ms, traded_wh, intent, limits)
     need_wh = must_wh + sum(taken)
-    surplus_wh = max(0, -(need_wh + action_wh))
-    curtail_wh = 0
-    if intent.curtails:
-        curtail_wh = min(pv_wh, surplus_wh)
-    elif limits.export_w is not None:
-        over_wh = -(need_wh + traded_wh + action_wh) - limits.export_w * step_ms // HOUR_MS
-        curtail_wh = min(pv_wh, max(0, over_wh))
+    over_wh = -(need_wh + action_wh)
+    if not intent.curtails:
+        over_wh = _beyond_export_wh(need_wh + traded_wh + action_wh, step_ms, limits)
+    curtail_wh = min(pv_wh, max(0, over_wh))
     meter_wh = need_wh + traded_wh + action_wh + curtail_wh
     after = [b.step(uwh, a, step_ms) for (b, uwh), a in zip(batteries, actions, strict=True)]
     flows = Flows(
@@ -131,6 +128,11 @@ def follow(
     )
     check_balance(flows)
     return flows
+
+
+def _beyond_export_wh(grid_wh: int, step_ms: int, limits: Limits) -> int:
+    """Return what is exported beyond its cap, or less than nothing, import positive. [Wh]"""
+    return 0 if limits.export_w is None else -grid_wh - limits.export_w * step_ms // HOUR_MS
 
 
 def measured(

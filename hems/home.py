@@ -6,7 +6,7 @@ daemon keeps the state with its other data and goes on after a restart exactly w
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -18,8 +18,8 @@ from hems.agents.desk import Desk
 from hems.bid import Band, Order, Suggested
 from hems.civil import DAY_MS, MINUTE_MS, IntArray
 from hems.config import HomeConfig, open_source
-from hems.devices.flexible import FlexibleLoads, Outlook, Range
-from hems.devices.metered import metered
+from hems.delivery import NOTHING_PLANNED, Delivery, House, Wanted
+from hems.devices.flexible import FlexibleLoads, Outlook
 from hems.devices.progress import DeviceState
 from hems.errors import ConfigError
 from hems.forecast import Forecast
@@ -80,32 +80,6 @@ class SlotPlan(NamedTuple):
     begins_ms: int
 
 
-class Delivery(NamedTuple):
-    """What physically happened in a slot. [Wh]
-
-    `import_wh` and `export_wh` are the meter's reading, trades included. `baseline_*` is what the
-    same load and production would have read without battery. `known` is False where the source
-    had a gap and the forecast was delivered instead. `load_wh` includes `device_wh`, what each
-    movable load took.
-    """
-
-    slot_start_ms: int
-    slot_ms: int
-    load_wh: int
-    pv_wh: int
-    charge_wh: int
-    discharge_wh: int
-    curtail_wh: int
-    import_wh: int
-    export_wh: int
-    stored_wh: int
-    traded_wh: int
-    baseline_import_wh: int
-    baseline_export_wh: int
-    known: bool
-    device_wh: dict[str, int] = {}  # noqa: RUF012 - a tuple's default, never written to
-
-
 class HomeEnergyManager:
     """One home's manager.
 
@@ -138,8 +112,6 @@ class HomeEnergyManager:
         device_wh: Callable[[str, int, int], int | None] | None = None,
     ) -> None:
         self.config = config
-        self._battery_wh = battery_wh
-        self._device_wh = device_wh
         self.zone = civil.zone_of(config.zone)
         opened = source if source is not None else open_source(config.source, self.zone)
         self.source = opened if isinstance(opened, CheckedSource) else CheckedSource(opened)
@@ -165,6 +137,9 @@ class HomeEnergyManager:
         # The last plan, for who wants to see it.
         self.planned: SlotPlan | None = None
         self.steering = Steering()
+        self._house = House(
+            self.source, self._loads, self.steering, self.zone, battery_wh, device_wh
+        )
         self._rated = battery
         self._planner = self._make_planner()
         self._missing: set[str] = set()
@@ -412,7 +387,7 @@ class HomeEnergyManager:
         """
         missed = self._slots_ahead(slot_start_ms, slot_ms, CATCH_UP_SLOTS_MAX)
         for number in range(missed, 0, -1):
-            self._let_happen(slot_start_ms - number * slot_ms, slot_ms, control.SELF_CONSUMPTION)
+            self._let_happen(slot_start_ms - number * slot_ms, slot_ms)
         try:
             given, load, pv = self._given(slot_ms, FINE_STEPS, market)
         except ConfigError as error:
@@ -420,11 +395,12 @@ class HomeEnergyManager:
             if not self._is_unplanned:
                 log.warning("self-consumption until there is a plan again: %s", error)
             self._is_unplanned = True
-            return self._let_happen(slot_start_ms, slot_ms, control.SELF_CONSUMPTION)
+            return self._let_happen(slot_start_ms, slot_ms)
         self._is_unplanned = False
-        expected = round(float(load.mean_wh[0])), round(float(pv.mean_wh[0]))
+        load_wh, pv_wh = round(float(load.mean_wh[0])), round(float(pv.mean_wh[0]))
         if self._desk.stores_trades:
-            return self._let_happen(slot_start_ms, slot_ms, control.SELF_CONSUMPTION, expected)
+            wanted = Wanted(control.SELF_CONSUMPTION, load_wh, pv_wh)
+            return self._let_happen(slot_start_ms, slot_ms, wanted)
         sold = given.traded_wh < 0
         dearer = given.import_micro_per_kwh + sold * float(market.shortfall_micro_per_kwh)
         plan = self._planner.solve(given._replace(import_micro_per_kwh=dearer))
@@ -435,89 +411,16 @@ class HomeEnergyManager:
             tuple(round(float(b.charge_wh[0] - b.discharge_wh[0])) for b in plan.batteries[1:]),
         )
         device_wh = {name: float(wh[0]) for name, wh in plan.device_wh.items()}
-        return self._let_happen(slot_start_ms, slot_ms, intent, expected, device_wh)
+        wanted = Wanted(intent, load_wh, pv_wh, device_wh)
+        return self._let_happen(slot_start_ms, slot_ms, wanted)
 
     def _let_happen(
-        self,
-        slot_start_ms: int,
-        slot_ms: int,
-        intent: control.Intent,
-        expected_wh: tuple[int, int] = (0, 0),
-        device_wh: Mapping[str, float] | None = None,
+        self, start_ms: int, slot_ms: int, wanted: Wanted = NOTHING_PLANNED
     ) -> Delivery:
-        actual = self.source.reading(slot_start_ms, slot_start_ms + slot_ms, slot_ms)
-        known = bool(actual.known[0])
-        load_wh, pv_wh = expected_wh
-        if known:
-            load_wh, pv_wh = int(actual.load_wh[0]), int(actual.pv_wh[0])
-        traded_wh = self.state.committed_wh.get(slot_start_ms, 0)
-        more = self.config.more_batteries
-        planned_wh = intent.action_wh - sum(intent.more_action_wh)
-        end_ms = slot_start_ms + slot_ms
-        wanted_wh = self.steering.wanted_wh(slot_start_ms, end_ms, planned_wh)
-        if wanted_wh is not None:
-            commanded_wh = wanted_wh + sum(intent.more_action_wh)
-            intent = intent._replace(action_wh=commanded_wh, is_commanded=True)
-        self.steering.forget(end_ms)
-        if self._device_wh is None:
-            ranges = self._loads.ranges(self.state.devices, slot_start_ms, slot_ms, device_wh)
-        else:
-            ranges = self._metered(self._device_wh, slot_start_ms, slot_ms)
-        battery, stored_uwh = self.config.battery, self.state.stored_uwh
-        action_wh = self._battery_wh(slot_start_ms, end_ms) if self._battery_wh else None
-        if battery is not None and action_wh is not None:
-            taken_wh = [one.planned_wh for one in ranges]
-            flows = control.measured(battery, stored_uwh, load_wh, pv_wh, action_wh, taken_wh)
-        else:
-            flows = control.follow(
-                battery,
-                stored_uwh,
-                slot_ms,
-                load_wh,
-                pv_wh,
-                traded_wh,
-                intent,
-                self.config.limits,
-                [(more[name], uwh) for name, uwh in self.state.batteries.items()],
-                ranges,
-            )
-        load_wh = flows.load_wh
-        taken = {one.name: (one, wh) for one, wh in zip(ranges, flows.taken_wh, strict=True)}
-        following = {s: wh for s, wh in self.state.committed_wh.items() if s > slot_start_ms}
-        self._change(
-            batteries=dict(zip(self.state.batteries, flows.more_stored_uwh, strict=True)),
-            devices=self._loads.after(self.state.devices, slot_start_ms, slot_ms, taken),
+        self.state, delivery = self._house.let_happen(
+            self.config, self.state, start_ms, slot_ms, wanted
         )
-        self._change(
-            stored_uwh=flows.stored_uwh,
-            next_slot_ms=slot_start_ms + slot_ms,
-            committed_wh=following,
-        )
-        return Delivery(
-            slot_start_ms,
-            slot_ms,
-            load_wh,
-            pv_wh,
-            flows.charge_wh,
-            flows.discharge_wh,
-            flows.curtail_wh,
-            flows.import_wh,
-            flows.export_wh,
-            (flows.stored_uwh + sum(flows.more_stored_uwh)) // MICRO,
-            traded_wh,
-            max(0, load_wh - pv_wh),
-            max(0, pv_wh - load_wh),
-            known,
-            {name: wh for name, (_, wh) in taken.items()},
-        )
-
-    def _metered(
-        self, device_wh: Callable[[str, int, int], int | None], start_ms: int, slot_ms: int
-    ) -> tuple[Range, ...]:
-        end_ms = start_ms + slot_ms
-        taken_wh = {name: device_wh(name, start_ms, end_ms) or 0 for name in self.config.devices}
-        states = self.state.devices
-        return metered(self.config.devices, states, start_ms, slot_ms, taken_wh, self.zone)
+        return delivery
 
     def _slots_ahead(
         self, slot_start_ms: int, slot_ms: int, slots_max: int = LEAD_SLOTS_MAX

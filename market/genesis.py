@@ -44,6 +44,9 @@ EPOCH_BLOCKS_MAX: Final = 100_000
 EXPIRY_BLOCKS_MAX: Final = 1_000_000
 HORIZON_SLOTS_MAX: Final = 7 * 288
 KEEP_SLOTS_MAX: Final = 8_000
+WEIGHT_PERCENT_MAX: Final = 1_000
+# So many accepted prices are remembered (`contracts/matching.star`).
+LIMITS_MAX: Final = 32
 
 # [first millisecond of market time, value], ascending.
 Dated = tuple[tuple[int, int], ...]
@@ -148,6 +151,10 @@ class MarketParams(Message, frozen=True, tag="market"):
         thirds of `gate_lead_ms` if None.
     margin_percent : share of an order's value at the tariff that is locked.
     penalty_micro_per_kwh : the breakdown loss σ of Hu 1, per kWh a seller falls short.
+    suggested_ask_percent, suggested_ask_shift_percent : the weights μ and λ of CE 5: of the root
+        mean square of accepted asks, and of the imbalance.
+    suggested_bid_percent, suggested_bid_shift_percent : ν and β of CE 6, the same of bids.
+    suggested_last : how many of the last accepted asks and bids the roots are of.
     region, main : the second tier (`market/tiers.py`): which main chain the region belongs to, or
         that the chain is one, which then has no homes. Neither: a street by itself.
     """
@@ -197,6 +204,11 @@ class MarketParams(Message, frozen=True, tag="market"):
     main: MainRules | None = None
     sealed: bool = False
     reveal_ms: int | None = None
+    suggested_ask_percent: int = 100
+    suggested_ask_shift_percent: int = 25
+    suggested_bid_percent: int = 100
+    suggested_bid_shift_percent: int = 25
+    suggested_last: int = 32
 
     @property
     def slot_ms(self) -> int:
@@ -378,6 +390,11 @@ class MarketParams(Message, frozen=True, tag="market"):
             ("default_rate_max_percent", 0, 100),
             ("shortfall_tolerance_percent", 0, 100),
             ("keep_slots", 1, KEEP_SLOTS_MAX),
+            ("suggested_ask_percent", 0, WEIGHT_PERCENT_MAX),
+            ("suggested_ask_shift_percent", 0, WEIGHT_PERCENT_MAX),
+            ("suggested_bid_percent", 0, WEIGHT_PERCENT_MAX),
+            ("suggested_bid_shift_percent", 0, WEIGHT_PERCENT_MAX),
+            ("suggested_last", 1, LIMITS_MAX),
         ):
             _between(name, getattr(self, name), low, high)
 

@@ -61,7 +61,7 @@ def arguments(params: MarketParams, founding: Founding) -> dict[str, dict[str, P
         "registry": _registry(params),
         "tariff": _tariff(params, clock),
         "market": _rules(params, _MARKET_RULES)
-        | {"lines": params.lines, "auctions": params.auctions}
+        | {"lines": params.lines, "auctions": params.auctions, "weights": _weights(params)}
         | times
         | exports
         | reveal
@@ -89,6 +89,16 @@ def arguments(params: MarketParams, founding: Founding) -> dict[str, dict[str, P
 
 def _rules(params: MarketParams, names: tuple[str, ...]) -> dict[str, Plain]:
     return {name: getattr(params, name) for name in names}
+
+
+def _weights(params: MarketParams) -> list[Plain]:
+    return [
+        params.suggested_ask_percent,
+        params.suggested_ask_shift_percent,
+        params.suggested_bid_percent,
+        params.suggested_bid_shift_percent,
+        params.suggested_last,
+    ]
 
 
 def _ledger(params: MarketParams, founding: Founding) -> dict[str, Plain]:

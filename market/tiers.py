@@ -36,6 +36,29 @@ MAIN_NATIVES: Final = frozenset({"fraud"})
 
 # The name under which a member of any region is known to the main chain.
 POSTER_PREFIX: Final = "regions/poster/"
+REGION_RULES_KEY: Final = "regions/rules"
+# `contracts/regions.star`: KEY_BASE.
+_KEY_BASE: Final = 1_000_000_000
+
+
+def region_key(number: int) -> str:
+    """Return where the main chain's state says how a region stands."""
+    return f"regions/region/{_KEY_BASE + number}"
+
+
+def region_money_key(number: int) -> str:
+    """Return where it says what a region has put up."""
+    return f"regions/money/{_KEY_BASE + number}"
+
+
+def region_epochs_key(number: int) -> str:
+    """Return where it says of which epochs a region's sets are kept."""
+    return f"regions/epochs/{_KEY_BASE + number}"
+
+
+def region_set_key(number: int, epoch: int) -> str:
+    """Return where it keeps a region's set of an epoch."""
+    return f"regions/set/{_KEY_BASE + number}/{_KEY_BASE + epoch}"
 
 
 class ExportRules(Message, frozen=True, tag="exports"):

@@ -96,6 +96,8 @@ class MainSection(Section, frozen=True):
 
     genesis : the main chain's genesis file
     listen, announce, bootstrap, psk_file : as of [network], among those who keep the main chain
+    closed : whether only its authorities, nodes of the regions that it has let in, and bootstrap
+        are let in
     """
 
     genesis: str = "main.json"
@@ -103,6 +105,7 @@ class MainSection(Section, frozen=True):
     announce: tuple[str, ...] = ()
     bootstrap: tuple[str, ...] = ()
     psk_file: str = ""
+    closed: bool = False
 
 
 class SyncSection(Section, frozen=True):

@@ -52,8 +52,9 @@ from node.network.base import Network, NetworkError
 from node.pool.mempool import Mempool
 from node.process import collect_regularly, collect_seldom
 from node.proofs.anchoring import Anchors
-from node.regions.audits import Auditor, RegionServer
+from node.regions.audits import Auditor
 from node.regions.poster import Poster
+from node.regions.showing import RegionServer
 from node.regions.succession import INHERITED_NAME
 from node.setup import (
     DETAIL_NAME,
@@ -202,7 +203,7 @@ class Node:
     ) -> Tier:
         config, members = self._config, None
         psk = network_key(config, settings)
-        if isinstance(settings, NetworkSection) and settings.closed:
+        if settings.closed:
             members = Members(genesis, settings.bootstrap, now_ms)
         if network is None:
             network = libp2p_of(

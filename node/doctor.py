@@ -6,6 +6,7 @@ peers, clock. Ports, peers and the clock are `node.doctor_network`'s.
 """
 
 import importlib.metadata
+import ipaddress
 import os
 import platform
 import re
@@ -23,12 +24,14 @@ from hems.config import LiveHome, ReplayHome
 from node.api.control import ask
 from node.config import Config, load_config
 from node.doctor_network import ASKED_MAX, Met, PortUse, is_clock_kept, look_at_port, meet
-from node.errors import ConfigError, ControlError, NodeError, StartError
+from node.errors import ConfigError, ControlError, GenesisError, NodeError, StartError
 from node.genesis import Genesis, read_genesis
 from node.host import MIB, check_memory, memory_mib
 from node.keys.keyfile import load
 from node.keys.passphrase import find_passphrase
-from node.mqtt.source import check_live
+from node.keys.secret import read_secret
+from node.mqtt.settings import MqttSection
+from node.mqtt.source import check_live, check_market
 from node.network._addresses import check_listen
 from node.network._book import PeerBook
 from node.network.base import NetworkError
@@ -116,8 +119,11 @@ async def examine_home(
         )
         return
     yield Finding("settings", Verdict.OK, f"{file} of {config.node.name}")
-    for lack in _lacking(config):
+    for lack in (*_lacking(config), *_meters(config)):
         yield lack
+    if config.mqtt is not None:
+        for open_door in _broker(config.mqtt):
+            yield open_door
     yield _memory()
     yield _key(config, environment)
     data = config.path(config.node.data)
@@ -178,11 +184,42 @@ def _lacking(config: Config) -> Iterator[Finding]:
         if not _is_here(package):
             says = f"{what} needs the extra `{extra}`, which is not installed"
             yield Finding("extras", Verdict.FAIL, says, f"pip install 'commonwatt[{extra}]'")
-    if home is not None and isinstance(home.source, LiveHome):
-        try:
-            check_live(home, config.mqtt)
-        except ConfigError as error:
-            yield Finding("meters", Verdict.FAIL, str(error), "put it right in the settings")
+
+
+def _meters(config: Config) -> Iterator[Finding]:
+    """Yield what keeps the broker, or a live home's meters, from being heard."""
+    home, mqtt = config.home, config.mqtt
+    try:
+        if mqtt is not None and mqtt.password_file:
+            read_secret(config.path(mqtt.password_file), "password")
+        if home is not None and isinstance(home.source, LiveHome):
+            check_live(home, mqtt)
+            check_market(read_genesis(config.path(config.node.genesis)).market)
+    except GenesisError:
+        # That has a line of its own.
+        return
+    except ConfigError as error:
+        yield Finding("meters", Verdict.FAIL, str(error), "put it right in the settings")
+
+
+def _broker(mqtt: MqttSection) -> Iterator[Finding]:
+    """Yield what others in the broker's network could do to this home."""
+    if _is_this_machine(mqtt.host):
+        return
+    if not mqtt.password_file:
+        says = f"the broker at {mqtt.host} asks for no password: who reaches it speaks as the meter"
+        remedy = "give the broker a password and mqtt.username, mqtt.password_file"
+        yield Finding("broker", Verdict.WARN, says, remedy)
+    elif not mqtt.tls:
+        says = f"the password goes to the broker at {mqtt.host} in the clear"
+        yield Finding("broker", Verdict.WARN, says, "let the broker speak TLS, and set mqtt.tls")
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _is_here(package: str) -> bool:

@@ -26,6 +26,11 @@ from wire.errors import EncodeError, WireError
 from wire.keys import PUBLIC_KEY_BYTES
 
 GENESIS_VERSION: Final = 1
+# Who and when a chain is for; a market's other parameters are rules, which a community chooses.
+NO_RULES: Final = (
+    "chain_id", "genesis_ms", "market_start_ms", "time_lapse", "slot_minutes", "regulator", "homes",
+    "utc_offsets", "mechanism", "intraday_every_ms", "sealed", "region", "main",
+)  # fmt: skip
 GENESIS_BYTES_MAX: Final = 4 * 1_048_576
 GENESIS_HASH_BYTES: Final = 32
 AUTHORITIES_MIN: Final = 4
@@ -149,6 +154,27 @@ def community_key(genesis_hash: bytes, psk: bytes | None = None) -> bytes:
     if psk is None:
         return hashlib.sha256(b"commonwatt/community/1\0" + genesis_hash).digest()
     return hmac.digest(psk, b"commonwatt/community/2\0" + genesis_hash, "sha256")
+
+
+def market_rules(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return rules of a market, by their names in `MarketParams`, of what a file says of them.
+
+    Whether they can be meant says `MarketParams.check`.
+
+    Raises
+    ------
+    GenesisError
+        There is no such rule, or it is of another kind; the message names it.
+    """
+    fields = {
+        field.name: field.type
+        for field in msgspec.structs.fields(MarketParams)
+        if field.name not in NO_RULES
+    }
+    unknown = sorted(set(tree) - set(fields))
+    if unknown:
+        raise GenesisError(f"{unknown[0]} is no rule of a market; there are {', '.join(fields)}")
+    return {name: _typed(fields[name], value, name) for name, value in tree.items()}
 
 
 def write_genesis(genesis: Genesis, path: Path) -> None:

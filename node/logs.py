@@ -8,7 +8,8 @@ import logging
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TextIO
+from types import TracebackType
+from typing import Any, Final, TextIO, TypeAlias
 
 import msgspec
 
@@ -44,6 +45,38 @@ PARTS: Final = (
 # On a terminal a line may stand that is drawn anew: a record takes its place.
 CLEAR_LINE: Final = "\r\x1b[K"
 _TEXT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+_Raised: TypeAlias = (
+    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+)
+
+
+class TextFormatter(logging.Formatter):
+    """Writes a record as one line, in which nothing moves a cursor; a traceback stands under it.
+
+    What neighbours say comes into messages and errors: it shall not look like another line of this
+    log, nor tell a terminal what to do.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - of the library
+        """Return the line without a traceback."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: _Raised) -> str:  # noqa: N802 - of the library
+        """Return a traceback whose lines begin as no record does."""
+        lines = super().formatException(ei).splitlines()
+        return "\n".join(f"    {printable(line)}" for line in lines)
+
+
+def printable(text: str) -> str:
+    """Return text with all that is not printed written as in Python's source."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 class JsonFormatter(logging.Formatter):
@@ -99,7 +132,7 @@ def set_up(level: str, parts: Sequence[str], style: str, to: TextIO | None = Non
     stream = to or sys.stderr
     handler = logging.StreamHandler(stream)
     text = CLEAR_LINE + _TEXT if stream.isatty() else _TEXT
-    handler.setFormatter(JsonFormatter() if style == "json" else logging.Formatter(text))
+    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter(text))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

@@ -8,6 +8,11 @@ import typer
 
 testnet_app = typer.Typer(help="A community of many homes on this machine.", no_args_is_help=True)
 
+RulesOption = Annotated[
+    Path | None,
+    typer.Option(help="A file of the market's rules: prices, fees, margins, penalties (TOML)."),
+]
+
 
 @testnet_app.command("up")
 def street_up(
@@ -68,6 +73,7 @@ def street_up(
     sealed: Annotated[
         bool, typer.Option("--sealed", help="Hide orders from everybody until their gate closes.")
     ] = False,
+    rules: RulesOption = None,
     regions: Annotated[
         int | None,
         typer.Option(help="Over how many regions, under a main chain. [default: 1, without]"),
@@ -82,6 +88,7 @@ def street_up(
     ] = None,
 ) -> None:
     """Start a street of homes, one process each, and watch it trade. Ctrl-C stops it."""
+    from testnet.rules import rules_of
     from testnet.up import Options, up
 
     options = Options(
@@ -101,6 +108,7 @@ def street_up(
         speculators=speculators,
         flexible=flexible,
         sealed=sealed,
+        rules=rules_of(rules),
         regions=regions,
         dashboard=not as_json if dashboard is None else dashboard,
     )
@@ -125,6 +133,7 @@ def street_create(
     sealed: Annotated[
         bool, typer.Option("--sealed", help="Hide orders from everybody until their gate closes.")
     ] = False,
+    rules: RulesOption = None,
     containers: Annotated[
         bool, typer.Option("--containers", help="Each home on a host of its own name.")
     ] = False,
@@ -145,6 +154,7 @@ def street_create(
     from node.host import memory_mib
     from testnet.manifests import check_room
     from testnet.regions import create
+    from testnet.rules import rules_of
     from testnet.street import StreetPlan, open_street
     from testnet.up import agents_asked
 
@@ -159,6 +169,7 @@ def street_create(
         mechanism=mechanism,
         speculators=speculators,
         sealed=sealed,
+        rules=rules_of(rules) or {},
         regions=regions,
         begins_in_s=begins_in,
         **agents_asked(agent or ()),

@@ -262,6 +262,11 @@ async def _same_height(street: Street, seen: Observations) -> dict[str, tuple[in
         else:
             seen.take_status(name, status)
     alive = seen.alive()
+    if not alive:
+        raise ControlError(
+            f"no report: of {len(seen.names)} homes from {seen.names[0]} on none answers any more; "
+            "what they have is on their disks"
+        )
     height = min(seen.status[name]["height"] for name in alive)
     blocks = await asyncio.gather(*(_ask(street, n, "block", height=height) for n in alive))
     return {name: (height, block["state_root"]) for name, block in zip(alive, blocks, strict=True)}

@@ -28,13 +28,14 @@ from hems.neighbourhood import Neighbourhood, built_in, replayed, synthetic, wit
 from market.app import machine
 from market.genesis import MECHANISMS, MECHANISMS_WITH_ORDERS, HomeEntry, MarketParams
 from node.config import Config, NetworkSection, NodeSection, settings_text
-from node.errors import StartError
+from node.errors import GenesisError, StartError
 from node.genesis import (
     AUTHORITIES_MAX,
     AUTHORITIES_MIN,
     GENESIS_VERSION,
     ChainParams,
     Genesis,
+    market_rules,
     write_genesis,
 )
 from node.membership.joining import JoiningAddress, capability
@@ -88,8 +89,9 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     nothing else, and trade for the difference of prices. `flexible`: the built-in homes have loads
     that can be moved, too (`hems.neighbourhood.built_in`). Every `intraday_minutes` of the market's
     day a round clears what is open, before the gates; 0: only the gates do. `sealed`: orders are
-    hidden until their gate. With more than one of `regions` the homes are spread over them, each
-    with so many `authorities`, under a main chain (`testnet/regions.py`). The chains begin
+    hidden until their gate. `rules` are further parameters of the market, by their names in the
+    genesis (`node.genesis.market_rules`). With more than one of `regions` the homes are spread over
+    them, each with so many `authorities`, under a main chain (`testnet/regions.py`). Chains begin
     `begins_in_s` after they were made: until then homes on other hosts get their files, and start
     (`node.chain.beginning`).
     """
@@ -109,6 +111,7 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     flexible: bool = False
     intraday_minutes: int = 0
     sealed: bool = False
+    rules: dict[str, Any] = {}
     regions: int = 1
     begins_in_s: int = 0
 
@@ -143,6 +146,7 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if self.flexible and self.data:
             raise StreetError("flexible homes are built-in ones; leave out the file to replay")
         self._check_rounds()
+        self._check_rules()
         if not 0 <= self.speculators <= last - self.authorities:
             raise StreetError(
                 f"{self.speculators} speculators: 0 to {last - self.authorities}, of the "
@@ -158,6 +162,12 @@ class StreetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 f"agent {self.agents[unknown[0]]!r} of {unknown[0]!r}: homes are home-01 to "
                 f"{home_names(self.homes)[-1]}"
             )
+
+    def _check_rules(self) -> None:
+        try:
+            market_rules(self.rules)
+        except GenesisError as error:
+            raise StreetError(f"rules: {error}") from None
 
     def _check_rounds(self) -> None:
         if self.intraday_minutes and self.mechanism not in MECHANISMS_WITH_ORDERS:
@@ -360,7 +370,11 @@ def market_of(plan: StreetPlan, **fields: Any) -> MarketParams:
         "feed_in": ((0, FEED_IN_MICRO_PER_KWH),),
         "intensities": ((0, ((0, INTENSITY_MG_PER_WH),)),),
     }
-    return MarketParams(**{**usual, **fields})
+    rules = market_rules(plan.rules)
+    if "main" in fields:
+        # Nobody trades on the main chain by a region's rules, but all count in one currency.
+        rules = {name: value for name, value in rules.items() if name == "currency"}
+    return MarketParams(**{**usual, **rules, **fields})
 
 
 def entry_of(name: str, key: SigningKey, home: HomeConfig) -> HomeEntry:

@@ -56,6 +56,7 @@ class Options(NamedTuple):
     flexible: bool = False
     intraday_minutes: int | None = None
     sealed: bool = False
+    rules: dict[str, Any] | None = None
     regions: int | None = None
     dashboard: bool = True
 
@@ -156,6 +157,7 @@ def _prepare(options: Options, directory: Path) -> Street:
             *agents_asked(options.agents).items(),
             ("flexible", options.flexible or None),
             ("sealed", options.sealed or None),
+            ("rules", options.rules),
             ("regions", options.regions),
         )
         if value is not None

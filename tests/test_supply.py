@@ -14,22 +14,23 @@ from scripts.audited import FOUND, UNKNOWN, judge
 
 ROOT = Path(__file__).parents[1]
 PINS = (ROOT / "deploy" / "pins.txt").read_text()
+BUILD_PINS = (ROOT / "deploy" / "build-pins.txt").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def pins() -> dict[str, list[Requirement]]:
+def pins(text: str = PINS) -> dict[str, list[Requirement]]:
     found: dict[str, list[Requirement]] = {}
-    for line in PINS.splitlines():
+    for line in text.splitlines():
         if line and not line.startswith((" ", "#")):
             one = Requirement(line.removesuffix(" \\"))
             found.setdefault(canonicalize_name(one.name), []).append(one)
     return found
 
 
-def pinned(name: str) -> str | None:
+def pinned(name: str, text: str = PINS) -> str | None:
     """Return the version of a library in the container."""
     here = dict(default_environment()) | {"python_version": "3.11", "sys_platform": "linux"}
-    for one in pins()[canonicalize_name(name)]:
+    for one in pins(text)[canonicalize_name(name)]:
         if one.marker is None or one.marker.evaluate(here):
             (specifier,) = one.specifier
             assert specifier.operator == "=="
@@ -51,20 +52,38 @@ def test_overrides_hold_in_the_pins() -> None:
         assert pinned(asked.name) in asked.specifier
 
 
-def test_every_pin_has_hashes_and_none_says_where_it_comes_from() -> None:
-    blocks = re.split(r"\n(?=[a-z0-9])", PINS.strip())
-    assert len(blocks) == sum(map(len, pins().values())) > 30
+@pytest.mark.parametrize("text", ["uv", *PROJECT["build-system"]["requires"]])
+def test_what_installs_and_builds_is_pinned(text: str) -> None:
+    asked = Requirement(text)
+    version = pinned(asked.name, BUILD_PINS)
+    assert version is not None
+    assert version in asked.specifier, f"{text}: pinned is {version}; run scripts/pins"
+
+
+@pytest.mark.parametrize(("text", "least"), [(PINS, 30), (BUILD_PINS, 1)])
+def test_every_pin_has_hashes_and_none_says_where_it_comes_from(text: str, least: int) -> None:
+    blocks = re.split(r"\n(?=[a-z0-9])", text.strip())
+    assert len(blocks) == sum(map(len, pins(text).values())) > least
     for block in blocks:
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", block), block[:60]
-    assert "://" not in PINS
-    assert "index" not in PINS
+    assert "://" not in text
+    assert "index" not in text
 
 
 def test_the_container_is_made_of_the_pins_only() -> None:
-    dockerfile = (ROOT / "Dockerfile").read_text()
-    installs = re.findall(r"uv pip install (.*)", dockerfile)
-    assert any("--no-deps --require-hashes -r pins.txt" in line for line in installs)
-    assert all("--no-deps" in line for line in installs)
+    dockerfile = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    installs = re.findall(r"pip install [^&\n]*", dockerfile)
+    pinned_installs = [line for line in installs if "--no-deps --require-hashes -r" in line]
+    assert [line.split()[-1] for line in pinned_installs] == ["build-pins.txt", "pins.txt"]
+    # The third is our own text, built by what is pinned, which nobody fetches beside it.
+    (own,) = [line for line in installs if line not in pinned_installs]
+    assert {"--no-deps", "--no-build-isolation", "."} <= set(own.split())
+    assert own.split()[-1] == "."
+    # What the build wants of this directory it is shown.
+    shown = (ROOT / ".dockerignore").read_text()
+    assert all(f"!deploy/{line.split()[-1]}\n" in shown for line in pinned_installs)
+    # Nothing else is fetched.
+    assert not re.search(r"\b(curl|wget|apt-get|git clone|ADD) ", dockerfile)
 
 
 def report(*libraries: dict[str, Any]) -> dict[str, Any]:

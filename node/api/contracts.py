@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from market import governance
+from market.client import Call
 from market.deployment import ARGS_BYTES_MAX, CodeChange, judge
 from market.errors import Rejected
 from market.vm import gate
@@ -21,6 +22,7 @@ from node.api.governor import decide
 from node.config import Config
 from node.errors import ConfigError, ControlError
 from wire.codec import encode, plain_problem
+from wire.keys import SigningKey
 
 # A block checks few texts; others' may come first.
 BUSY_ATTEMPTS: Final = 5
@@ -82,6 +84,20 @@ def read_args(text: str) -> dict[str, Any]:
     Raises
     ------
     ConfigError
+        It is no object of plain values, or too large.
+    """
+    args = read_plain(text)
+    if len(encode(args)) > ARGS_BYTES_MAX:
+        raise ConfigError(f"--args: more than {ARGS_BYTES_MAX} bytes")
+    return args
+
+
+def read_plain(text: str) -> dict[str, Any]:
+    """Return what an entry shall get, from JSON.
+
+    Raises
+    ------
+    ConfigError
         It is no object of plain values.
     """
     try:
@@ -93,9 +109,35 @@ def read_args(text: str) -> dict[str, Any]:
     problem = plain_problem(args)
     if problem:
         raise ConfigError(f"--args: {problem}")
-    if len(encode(args)) > ARGS_BYTES_MAX:
-        raise ConfigError(f"--args: more than {ARGS_BYTES_MAX} bytes")
     return args
+
+
+async def call_entry(
+    config: Config, contract: str, entry: str, args: str, key: SigningKey | None
+) -> dict[str, Any]:
+    """Sign a call of any entry, hand it in and wait for the block that holds it; as `decide`.
+
+    Parameters
+    ----------
+    args : str
+        JSON object: the entry's arguments by their names.
+    key : SigningKey or None
+        None: the home's own.
+
+    Raises
+    ------
+    ConfigError
+        The arguments are no object of plain values.
+    ControlError
+        The node does not answer, or the chain refuses: its code and its sentence.
+    """
+    return await decide(config, Call(contract, entry, read_plain(args)), key=key)
+
+
+async def ask_entry(data: Path, contract: str, entry: str, args: str) -> Any:
+    """Return what a query of a contract answers. Errors as `call_entry`."""
+    asked = read_plain(args)
+    return await ask(data, "query", contract=contract, entry=entry, args=asked)
 
 
 async def deploy(

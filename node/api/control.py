@@ -146,8 +146,11 @@ async def ask(directory: Path, name: str, *, timeout_s: float = 10.0, **argument
                 writer.close()
     except TimeoutError:
         raise ControlError(f"the node in {directory} did not answer in {timeout_s:g} s") from None
+    except (FileNotFoundError, ConnectionRefusedError):
+        said = f"no node is running in {directory}: `commonwatt run` starts it"
+        raise ControlError(said) from None
     except OSError as error:
-        raise ControlError(f"no node is running in {directory} ({error})") from None
+        raise ControlError(f"no node can be asked in {directory}: {error.strerror}") from None
     except ValueError:
         raise ControlError(f"the node in {directory} gave too long an answer") from None
     if not line:

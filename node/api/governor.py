@@ -24,6 +24,8 @@ POLL_S: Final = 0.1
 ATTEMPTS: Final = 3
 # An account may have 64 transactions waiting; some are left to whoever signs with the same key.
 AT_ONCE_MAX: Final = 48
+# Of so many blocks `overview` says who has signed them.
+BLOCKS_SHOWN: Final = 20
 
 
 def proposal(action: str, subject: str, value: int | None, blocks: int) -> Call:
@@ -178,4 +180,30 @@ async def overview(data: Path) -> dict[str, Any]:
         ("proposals", "proposals"),
     ):
         found[name] = await ask(data, "query", contract="governance", entry=entry)
+    names = await _names(data)
+    shown, signed = await _signed(data, found["epoch"])
+    found["blocks_shown"] = shown
+    for member in found["members"]:
+        member["name"] = names.get(member["address"])
+        member["signed"] = signed.get(member["address"])
     return found
+
+
+async def _names(data: Path) -> dict[str, str]:
+    """Return what homes are called, by their addresses; a main chain has none."""
+    try:
+        rows = await ask(data, "homes")
+    except ControlError:
+        return {}
+    return {row["home"]["address"]: row["home"]["name"] for row in rows}
+
+
+async def _signed(data: Path, epoch: dict[str, Any]) -> tuple[int, dict[str, int]]:
+    """Return how many of the epoch's last blocks were looked at, and how many each has signed."""
+    found = await ask(data, "blocks", count=BLOCKS_SHOWN)
+    # Signers are places in their epoch's set. Nobody signs the genesis.
+    blocks = [b for b in found["blocks"] if b["epoch"] == epoch["epoch"] and b["height"]]
+    return len(blocks), {
+        address: sum(place in block["signers"] for block in blocks)
+        for place, address in enumerate(epoch["addresses"])
+    }

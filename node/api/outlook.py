@@ -12,8 +12,9 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from hems.delivery import Delivery
 from hems.forecast import Forecast
-from hems.home import Delivery, HomeEnergyManager, SlotPlan
+from hems.home import HomeEnergyManager, SlotPlan
 from node.api.control import Answer
 from node.errors import AbsentError, UnknownError
 

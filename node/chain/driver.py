@@ -1,8 +1,9 @@
 """Drives one chain: feeds the consensus core, does what it asks, applies what is decided.
 
-The core is a pure state machine; this is its body. One task takes inputs from one queue, so that
-agreement never sees two things at once. Effects are done in order, and a `Persist` is on disk
-before the next effect leaves the house. What is final is applied by `node/chain/replica.py`.
+The core is a pure state machine; this is its body. One task takes inputs from one queue
+(`node/chain/inbox.py`), so that agreement never sees two things at once. Effects are done in order,
+and a `Persist` is on disk before the next effect leaves the house. What is final is applied by
+`node/chain/replica.py`.
 
 A home without a seat among the authorities applies certified blocks as they come; its core only
 looks on, so that it is ready when an epoch gives it a seat (and a seat that is lost leaves it so).
@@ -10,28 +11,20 @@ looks on, so that it is ready when an epoch gives it a seat (and a seat that is 
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from consensus import events as ev
 from consensus.authorities import AuthoritySet
 from consensus.core import Core
 from consensus.errors import BlockRefused
 from consensus.light import SignedHeader
-from consensus.messages import (
-    Block,
-    Certificate,
-    ConsensusMessage,
-    Decided,
-    Vote,
-    decode_message,
-)
-from consensus.tally import height_of
+from consensus.messages import Block, Certificate, Decided, Vote
 from consensus.wal import LockRecord, VoteRecord, WalRecord
 from market.app import BlockResult
 from node.chain.epochs import set_of
 from node.chain.evidence import EvidencePool
+from node.chain.inbox import PROTOCOL, Certified, Inbox, Jump
 from node.chain.replica import Head, Pairs, Replica
 from node.chain.wal import Wal
 from node.errors import BadBlock, BadSnapshot
@@ -39,49 +32,11 @@ from node.genesis import Genesis, chain_of
 from node.network.base import Network
 from node.pool.mempool import Mempool
 from wire.codec import encode
-from wire.errors import DecodeError
 from wire.keys import SigningKey, peer_id_of
 
 log = logging.getLogger("commonwatt.chain")
 
-PROTOCOL: Final = "consensus"
-MESSAGES_MAX: Final = 4_096
-# Messages of the next epoch from peers that may have a seat in it, and the largest kept of them.
-EARLY_MAX: Final = 32
-EARLY_BYTES_MAX: Final = 65_536
 Listener: TypeAlias = Callable[[Block, Certificate, BlockResult], None]
-
-
-class _Failed(NamedTuple):
-    """A job that must not fail has: `run` raises its error."""
-
-    error: BaseException
-
-
-class _Heard(NamedTuple):
-    """A message of another authority, and when it came."""
-
-    peer: str
-    message: ConsensusMessage
-    now_ms: int
-
-
-class _Certified(NamedTuple):
-    """A block that a quorum has signed, brought by sync or gossip, and who waits for it."""
-
-    block: Block
-    certificate: Certificate
-    done: asyncio.Future[None]
-
-
-class _Jump(NamedTuple):
-    """A certified block with the state after it, and who waits for it to be taken over."""
-
-    block: Block
-    certificate: Certificate
-    epoch_ends: Sequence[SignedHeader]
-    pairs: Pairs
-    done: asyncio.Future[None]
 
 
 class Chain:
@@ -112,13 +67,8 @@ class Chain:
         self._now_ms = now_ms
         self.epochs = replica.epochs
         self._params = genesis.chain
+        self._inbox = Inbox(network, self.epochs, lambda: self.height, now_ms)
         self._seat(AuthoritySet(0, tuple(genesis.authorities)))
-        # What others send is bounded by `_on_message`; timers, answers and failures are few and
-        # nobody repeats them, so they always find room.
-        self._inputs: asyncio.Queue[ev.Event | _Heard | _Certified | _Jump | _Failed] = (
-            asyncio.Queue()
-        )
-        self._early: deque[_Heard] = deque(maxlen=EARLY_MAX)
         self._jobs: set[asyncio.Task[None]] = set()
         self._begin_timer: asyncio.TimerHandle | None = None
         self._core: Core | None = None
@@ -131,10 +81,7 @@ class Chain:
         self._evidence: EvidencePool | None = None
         # The last height that this node has seen votes decide; others came ready from neighbours.
         self.decided_height = 0
-        self.counts = dict.fromkeys(
-            ("blocks", "transactions", "dropped_inputs", "evidence", "refused_blocks"), 0
-        )
-        network.on_send(PROTOCOL, self._on_message)
+        self._counts = dict.fromkeys(("blocks", "transactions", "evidence", "refused_blocks"), 0)
 
     # -- what others read --------------------------------------------------------------------
 
@@ -181,6 +128,11 @@ class Chain:
         """
         return self.head.state_root
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What has been since the start, and what was dropped or refused, by kind."""
+        return {**self._counts, "dropped_inputs": self._inbox.dropped}
+
     def on_applied(self, listener: Listener) -> None:
         """Call `listener(block, certificate, result)` after each applied block, in order."""
         self._listeners.append(listener)
@@ -225,19 +177,10 @@ class Chain:
         """Take inputs one by one, for ever. Whatever escapes from here must stop the node."""
         await self._enter()
         while True:
-            item = await self._inputs.get()
-            if isinstance(item, _Failed):
-                raise item.error
-            if isinstance(item, _Certified | _Jump):
+            item = await self._inbox.take()
+            if isinstance(item, Certified | Jump):
                 await self._take_foreign(item)
-                continue
-            if isinstance(item, _Heard):
-                # Now, not when it came: the set may have changed in between.
-                sender = self._indices.get(item.peer)
-                if sender is None:
-                    continue
-                item = ev.Received(item.message, sender, item.now_ms)
-            if self._core is not None:
+            elif self._core is not None:
                 await self._perform(self._core.handle(item))
 
     def close(self) -> None:
@@ -257,7 +200,7 @@ class Chain:
             It is not the next block, not certified, or not what its header says.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        await self._inputs.put(_Certified(block, certificate, done))
+        self._inbox.put(Certified(block, certificate, done))
         await done
 
     async def jump(
@@ -277,42 +220,8 @@ class Chain:
             The pairs are not those of the block's state root. Nothing has changed.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        await self._inputs.put(_Jump(block, certificate, epoch_ends, pairs, done))
+        self._inbox.put(Jump(block, certificate, epoch_ends, pairs, done))
         await done
-
-    def _put(self, event: ev.Event) -> None:
-        self._inputs.put_nowait(event)
-
-    def _on_message(self, peer: str, data: bytes) -> None:
-        if self._inputs.qsize() >= MESSAGES_MAX:
-            # Summaries bring it again once there is room.
-            self.counts["dropped_inputs"] += 1
-            return
-        try:
-            message = decode_message(data)
-        except DecodeError as error:
-            self._network.penalize(peer, f"malformed consensus message: {error}")
-            return
-        height = height_of(message)
-        heard = _Heard(peer, message, self._now_ms())
-        if peer in self._indices:
-            self._inputs.put_nowait(heard)
-        elif self._is_stranger(peer, height):
-            self._network.penalize(peer, "consensus messages are for authorities")
-        elif height == self.height + 2 and len(data) <= EARLY_BYTES_MAX:
-            # It is one block ahead; should that block end the epoch, this may be its authority.
-            self._early.append(heard)
-
-    def _is_stranger(self, peer: str, height: int) -> bool:
-        """Tell whether a peer has no seat at a height, nor had one just before (R29).
-
-        Whoever is ahead of us may have a seat in an epoch that we do not know yet.
-        """
-        for near in (height, height - 1):
-            known = self.epochs.of_height(near)
-            if known is None or peer in map(peer_id_of, known.publics):
-                return False
-        return True
 
     # -- effects -----------------------------------------------------------------------------
 
@@ -348,7 +257,7 @@ class Chain:
                 self._network.send(self._peers[to], PROTOCOL, encode(message))
             case ev.SetTimer(timer, delay_ms):
                 loop = asyncio.get_running_loop()
-                loop.call_later(delay_ms / 1000, self._put, ev.TimerFired(timer))
+                loop.call_later(delay_ms / 1000, self._inbox.put, ev.TimerFired(timer))
             case ev.BuildBlock(height, round_):
                 self._spawn(self._build(height, round_))
             case ev.CheckBlock(block, block_hash):
@@ -356,7 +265,7 @@ class Chain:
             case ev.Decide(block, certificate):
                 await self._decide(block, certificate)
             case ev.ReportEvidence(evidence):
-                self.counts["evidence"] += 1
+                self._counts["evidence"] += 1
                 if self._evidence is not None:
                     self._evidence.report(evidence)
             case ev.Misbehaved(sender, reason):
@@ -370,7 +279,7 @@ class Chain:
     def _job_done(self, job: asyncio.Task[None]) -> None:
         self._jobs.discard(job)
         if not job.cancelled() and (error := job.exception()) is not None:
-            self._inputs.put_nowait(_Failed(error))
+            self._inbox.fail(error)
 
     async def _build(self, height: int, round_: int) -> None:
         head = self.head
@@ -386,7 +295,7 @@ class Chain:
         block = await self._replica.build(self.index, time_ms, chosen, proven)
         if block is None:
             return
-        self._put(ev.BlockBuilt(height, round_, block))
+        self._inbox.put(ev.BlockBuilt(height, round_, block))
 
     async def _check(self, block: Block, block_hash: bytes) -> None:
         height = block.header.height
@@ -394,17 +303,17 @@ class Chain:
             is_next = await self._replica.check(block, block_hash)
         except BlockRefused as refused:
             log.warning("the proposal at height %d is refused: %s", height, refused)
-            self.counts["refused_blocks"] += 1
-            self._put(ev.BlockChecked(height, block_hash, False))
+            self._counts["refused_blocks"] += 1
+            self._inbox.put(ev.BlockChecked(height, block_hash, False))
             return
         if is_next:
-            self._put(ev.BlockChecked(height, block_hash, True))
+            self._inbox.put(ev.BlockChecked(height, block_hash, True))
 
     # -- applying ----------------------------------------------------------------------------
 
-    async def _take_foreign(self, item: _Certified | _Jump) -> None:
+    async def _take_foreign(self, item: Certified | Jump) -> None:
         try:
-            if isinstance(item, _Jump):
+            if isinstance(item, Jump):
                 await self._jump(item)
             else:
                 await self._apply_foreign(item.block, item.certificate)
@@ -416,7 +325,7 @@ class Chain:
             if not item.done.done():
                 item.done.set_result(None)
 
-    async def _jump(self, item: _Jump) -> None:
+    async def _jump(self, item: Jump) -> None:
         if item.block.header.height <= self.height:
             return
         await self._replica.jump(item.block, item.certificate, item.epoch_ends, item.pairs)
@@ -445,8 +354,8 @@ class Chain:
 
     def _tell(self, block: Block, certificate: Certificate, result: BlockResult) -> None:
         """Say to whoever listens that a block has been applied."""
-        self.counts["blocks"] += 1
-        self.counts["transactions"] += len(block.txs)
+        self._counts["blocks"] += 1
+        self._counts["transactions"] += len(block.txs)
         if self._mempool is not None:
             self._mempool.decided([receipt.tx_id for receipt in result.receipts])
         for listener in self._listeners:
@@ -477,9 +386,7 @@ class Chain:
         terms = self._replica.terms()
         if terms.epoch == self.authorities.epoch:
             return
-        for heard in self._early:
-            self._inputs.put_nowait(heard)
-        self._early.clear()
+        self._inbox.release_early()
         had_seat = self.index is not None
         self._seat(set_of(terms))
         self._params = chain_of(terms.chain)
@@ -491,7 +398,7 @@ class Chain:
         self.authorities = authorities
         self.index = authorities.index_of(self._key.public)
         self._peers = [peer_id_of(public) for public in authorities.publics]
-        self._indices = {peer: index for index, peer in enumerate(self._peers)}
+        self._inbox.seat(self._peers)
         # However many homes there are, every authority must hear every other.
         self._network.pin(self.other_authorities if self.index is not None else ())
 
@@ -517,4 +424,6 @@ class Chain:
             due_ms = min(due_ms, last_ms + params.block_interval_ms)
         delay_s = max(due_ms - self._now_ms(), 0) / 1000
         loop = asyncio.get_running_loop()
-        self._begin_timer = loop.call_later(delay_s, self._put, ev.BeginRounds(self.height + 1))
+        self._begin_timer = loop.call_later(
+            delay_s, self._inbox.put, ev.BeginRounds(self.height + 1)
+        )

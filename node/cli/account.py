@@ -54,7 +54,7 @@ def print_account(found: dict[str, Any]) -> None:
         f"  held       {money(has['held_micro'])}: orders {money(held['orders_micro'])}, requests "
         f"and offers {money(held['requests_micro'])}, bond {money(held['bond_micro'])}",
         f"  arrears    {money(has['arrears_micro'])}"
-        + (": paid first, by ledger.pay_arrears" if has["arrears_micro"] else ""),
+        + (": paid first, by `contracts call ledger pay_arrears`" if has["arrears_micro"] else ""),
     )
     if found["seat"] is not None:
         show(f"  authority  {found['seat']}")

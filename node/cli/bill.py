@@ -104,12 +104,15 @@ def _asked(
 
 
 def _print_bill(view: dict[str, Any]) -> None:
+    from node.cli.tables import clean
+
     home, bill_now, proof = view["home"], view["bill"], view.get("proof")
+    name = clean(home["name"])
     if bill_now is None:
         which = "any slot" if view["slot"] is None else f"slot {view['slot']}"
-        typer.echo(f"{home['name']}: there is no bill for {which}: not settled, or kept no more")
+        typer.echo(f"{name}: there is no bill for {which}: not settled, or kept no more")
     else:
-        typer.echo(f"{home['name']}  slot {view['slot']}")
+        typer.echo(f"{name}  slot {view['slot']}")
         for what, energy_wh, amount_micro in (
             ("bought of neighbours", bill_now["bought_wh"], bill_now["trades_cost_micro"]),
             ("sold to neighbours", bill_now["sold_wh"], -bill_now["trades_income_micro"]),

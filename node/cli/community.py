@@ -29,6 +29,7 @@ WATCH_EVERY_S: Final = 2.0
 def community_applications(config: ConfigOption = CONFIG, as_json: JsonOption = False) -> None:
     """Show who asks at this node to be registered."""
     from node.api.registrar import applications
+    from node.cli.tables import clean
 
     found = asyncio.run(applications(settings(config)))
     if as_json:
@@ -38,8 +39,9 @@ def community_applications(config: ConfigOption = CONFIG, as_json: JsonOption = 
         typer.echo("nobody asks to be registered at this node")
     for one in found:
         typer.echo(
-            f"{one['address']}  {one['name']}: {one['role']}, takes {one['import_cap_w']} W, "
-            f"gives {one['export_cap_w']} W, PV {one['pv_w']} W, battery {one['battery_wh']} Wh"
+            f"{one['address']}  {clean(one['name'])}: {one['role']}, "
+            f"takes {one['import_cap_w']} W, gives {one['export_cap_w']} W, "
+            f"PV {one['pv_w']} W, battery {one['battery_wh']} Wh"
         )
 
 

@@ -13,6 +13,7 @@ from node.cli.options import (
     ConfigOption,
     JsonOption,
     NodeOption,
+    PassphraseOption,
     data_of,
     print_json,
     settings,
@@ -65,6 +66,47 @@ def contracts_show(
     if "args" in found:
         typer.echo(f"# with {json.dumps(found['args'])}")
     typer.echo(found["source"], nl=not found["source"].endswith("\n"))
+
+
+ContractArgument = Annotated[str, typer.Argument(help="The contract, as `list` has it.")]
+ArgsOption = Annotated[str, typer.Option("--args", help="JSON object: arguments by their names.")]
+
+
+@contracts_app.command("call")
+def contracts_call(
+    contract: ContractArgument,
+    entry: Annotated[str, typer.Argument(help="An entry of kind execute, as `show` has it.")],
+    args: ArgsOption = "{}",
+    key: Annotated[
+        Path | None, typer.Option(help="Sign by this key file, the regulator's. [default: own]")
+    ] = None,
+    passphrase_file: PassphraseOption = None,
+    config: ConfigOption = CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Call any entry of a contract by a transaction, and wait for what became of it."""
+    from node.api.contracts import call_entry
+    from node.setup import read_key
+
+    signer = None if key is None else read_key(key, passphrase_file)
+    done = asyncio.run(call_entry(settings(config), contract, entry, args, signer))
+    print_done(done, as_json, f"{contract}.{entry} is done")
+    for source, name, data in [] if as_json else done["events"]:
+        typer.echo(f"  {source}.{name} {json.dumps(data)}")
+
+
+@contracts_app.command("query")
+def contracts_query(
+    contract: ContractArgument,
+    entry: Annotated[str, typer.Argument(help="An entry of kind query, as `show` has it.")],
+    args: ArgsOption = "{}",
+    config: ConfigOption = CONFIG,
+    node: NodeOption = None,
+) -> None:
+    """Ask a contract, at the node's last block; the answer is JSON."""
+    from node.api.contracts import ask_entry
+
+    print_json(asyncio.run(ask_entry(data_of(config, node), contract, entry, args)))
 
 
 @contracts_app.command("deploy")

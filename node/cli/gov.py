@@ -126,9 +126,15 @@ def _print_overview(found: dict[str, Any]) -> None:
         f"epoch {epoch['epoch']}, blocks {epoch['first_height']} to {epoch['last_height']}; "
         f"{epoch['quorum']} of {len(epoch['addresses'])} authorities decide"
     )
+    names = {member["address"]: member["name"] or "" for member in found["members"]}
+    width = max(map(len, names.values()), default=0) + 2
     for member in found["members"]:
         state = "convicted" if member["convicted"] else member["seat"]
-        typer.echo(f"  {member['address']}  {state:9}  bond {member['bond_micro'] / 1e6:.2f}")
+        line = f"  {names[member['address']].ljust(width) if any(names.values()) else ''}"
+        line += f"{member['address']}  {state:9}  bond {member['bond_micro'] / 1e6:.2f}"
+        if member["signed"] is not None:
+            line += f"  signed {member['signed']} of the last {found['blocks_shown']} blocks"
+        typer.echo(line)
     typer.echo("parameters")
     for item in found["parameters"]:
         bounds = f"{item['low']} to {item['high']}"

@@ -17,6 +17,7 @@ from node.cli.options import (
     PassphraseOption,
     data_of,
     print_json,
+    settings,
 )
 
 if TYPE_CHECKING:
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 
 UNSPECIFIED: Final = "/ip4/0.0.0.0/"
 HOUSEHOLDS: Final = 10_000
+ZONE: Final = "Australia/Sydney"
+SOURCES_SAID: Final = """\
+where its measurements come from; its own meters can take their place later (docs/mqtt.md)
+  synthetic  a household that is made up
+  community  one of those that are built in
+  drawn      a built-in one, with or without PV and battery as it comes
+  none       this node is no home, and only follows the chain"""
 JOIN_FILE_CHARS_MAX: Final = 65_536
 
 
@@ -67,7 +75,9 @@ def init(
     ] = None,
     pv_w: Annotated[int | None, typer.Option(min=0, help="Peak of the PV. [W]")] = None,
     battery_wh: Annotated[int | None, typer.Option(min=0, help="The battery. [Wh]")] = None,
-    zone: Annotated[str, typer.Option(help="The home's time zone.")] = "Australia/Sydney",
+    zone: Annotated[
+        str | None, typer.Option(help=f"The home's time zone. [default: {ZONE}]")
+    ] = None,
     announce_host: Annotated[
         bool, typer.Option("--announce-host", help="Tell others this machine's host name.")
     ] = False,
@@ -118,18 +128,18 @@ def init(
         typer.echo(f"  {found.chain_id}: {len(found.authorities)} authorities decide its blocks")
         if sys.stdin.isatty():
             name = name or typer.prompt("name of this home", default="home")
-            kinds = ", ".join(SourceKind)
-            source = source or typer.prompt(
-                f"measurements: {kinds}", default=SourceKind.SYNTHETIC, type=SourceKind
-            )
+            if source is None:
+                typer.echo(SOURCES_SAID)
+                source = typer.prompt("measurements", SourceKind.SYNTHETIC, type=SourceKind)
             if source is not SourceKind.NONE:
+                zone = zone or typer.prompt("time zone of this home", default=ZONE)
                 if pv_w is None:
                     pv_w = typer.prompt("peak of the PV [W], 0 if there is none", default=0)
                 if battery_wh is None:
                     battery_wh = typer.prompt("battery [Wh], 0 if there is none", default=0)
     elif genesis is not None:
         found = read_genesis(genesis)
-    home = _home_of(source or SourceKind.NONE, pv_w or 0, battery_wh or 0, zone)
+    home = _home_of(source or SourceKind.NONE, pv_w or 0, battery_wh or 0, zone or ZONE)
     told = list(announce or ())
     if announce_host:
         told.append(f"/dns4/{socket.gethostname()}/tcp/{listen.rpartition('/tcp/')[2]}")
@@ -285,10 +295,10 @@ def status(
     if as_json:
         print_json(answer)
     elif not quiet:
-        _print_status(answer)
+        _print_status(answer, settings(config).home is not None)
 
 
-def _print_status(answer: dict[str, Any]) -> None:
+def _print_status(answer: dict[str, Any], has_home: bool) -> None:
     seat = answer["authority"]
     part = "follower" if seat is None else f"authority {seat}"
     typer.echo(f"{answer['name']}  {answer['address']}  ({part}, version {answer['version']})")
@@ -320,4 +330,9 @@ def _print_status(answer: dict[str, Any]) -> None:
 
             why = REASONS.get(one["kind"], one["outcome"])
             typer.echo(f"  sensors  {one['channel']}: {one['readings']} × {why}")
+    elif has_home:
+        typer.echo(
+            "  home     not registered yet: it asks its neighbours every half minute, and trades "
+            "once the regulator has let it in (`commonwatt community admit`)"
+        )
     typer.echo(f"  process  {answer['rss_mib']} MiB, {answer['cpu_s']} CPU s")

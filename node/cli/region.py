@@ -304,7 +304,10 @@ def _print_stop(override: dict[str, Any]) -> None:
 
 
 def _line(row: dict[str, Any]) -> str:
-    name = f"{row['number']:>4}  {row.get('name', row['chain_id']):<20}"
+    from node.cli.tables import clean
+
+    # A sponsor has chosen the name.
+    name = f"{row['number']:>4}  {clean(row.get('name', row['chain_id'])):<20}"
     status = f"{row['status']:<9}" if "status" in row else "?"
     line = f"{name}{status} checkpoint {row['anchored']} anchored"
     if "audited" in row:

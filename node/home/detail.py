@@ -10,8 +10,8 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
+from hems.delivery import Delivery
 from hems.errors import HemsError
-from hems.home import Delivery
 from hems.sources.live import BIN_MS, LiveSource
 from node.errors import StoreError
 from wire.codec import Message, decode, encode

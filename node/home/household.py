@@ -19,10 +19,11 @@ from typing import Any, Final
 import msgspec
 
 from consensus.messages import Block, Certificate
-from hems.bid import Order, Suggested
+from hems.bid import Order
 from hems.config import HomeConfig
+from hems.delivery import Delivery
 from hems.errors import AgentError, HemsError
-from hems.home import CATCH_UP_SLOTS_MAX, Delivery, HomeEnergyManager, MarketView
+from hems.home import CATCH_UP_SLOTS_MAX, HomeEnergyManager, MarketView
 from hems.sources.checked import CheckedSource
 from hems.sources.live import LiveSource
 from market import client
@@ -38,6 +39,7 @@ from node.home.memory import HomeMemory
 from node.home.outbox import Outbox
 from node.home.requests import Requests, spoken
 from node.home.sealing import Sealing
+from node.home.view import market_view
 from node.keys.homekeys import HomeKeys
 from node.status import Finality
 from wire.codec import Plain
@@ -455,25 +457,7 @@ class Household:
                 self.manager.commit(start_ms, net_wh)
 
     def _market_view(self, slot: int) -> MarketView:
-        prices = client.prices(self._query, slot)
-        home = client.home(self._query, self._address)
-        tariffs: dict[int, int] = {}
-
-        def tariff(moment_ms: int) -> int:
-            number = moment_ms // self._params.slot_ms
-            if number not in tariffs:
-                tariffs[number] = client.grid_price(self._query, number).tariff_micro_per_kwh
-            return tariffs[number]
-
-        return MarketView(
-            tariff,
-            prices.feed_in_micro_per_kwh,
-            Suggested(prices.suggested_sell_micro_per_kwh, prices.suggested_buy_micro_per_kwh),
-            self._params.penalty_micro_per_kwh,
-            trading.prior_of(prices),
-            home.export_cap_w,
-            trading.strain(client.record(self._query, home.number), slot, self._params),
-        )
+        return market_view(self._query, self._params, slot, self._address)
 
     # -- after the slot ----------------------------------------------------------------------
 

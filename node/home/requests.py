@@ -18,6 +18,8 @@ from wire.transaction import CheckedTransaction
 
 # Requests are small and many: as many offers go out at a time.
 OFFERS_AT_ONCE_MAX: Final = 64
+# The contract takes no more of a home to one request; an agent may have more steps than that.
+OFFERS_TO_ONE_MAX: Final = 4
 SLOTS_KEPT: Final = 8
 
 Query = Callable[[str, str, dict[str, Plain]], Plain]
@@ -99,12 +101,14 @@ class Requests:
         return calls
 
     def _offers_to(self, request: client.Request, steps: list[Step]) -> list[Call]:
-        calls = []
+        calls: list[Call] = []
         wanted_wh = request.energy_wh
         for step in steps:
             energy_wh = min(step.left_wh, wanted_wh)
             if energy_wh == 0 or step.price_micro_per_kwh > request.limit_micro_per_kwh:
                 continue
+            if len(calls) == OFFERS_TO_ONE_MAX:
+                break
             step.left_wh -= energy_wh
             wanted_wh -= energy_wh
             calls.append(client.post_offer(request.request, energy_wh, step.price_micro_per_kwh))

@@ -7,7 +7,7 @@ what is left may be withdrawn and posted anew, a bounded number of times.
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from hems.agents.base import Outcome, Prior, Revision, Standing
+from hems.agents.base import Outcome, Revision, Standing
 from hems.bid import Band, Order
 from market import client, tiers
 from market.genesis import MarketParams
@@ -158,20 +158,3 @@ def contracted_wh(query: Query, params: MarketParams, slot: int, number: int) ->
             if one.home == number
         )
     return net_wh
-
-
-def prior_of(prices: client.Prices) -> Prior | None:
-    """Return what the last round traded at; None before there was one."""
-    if prices.last_high_micro_per_kwh == 0:
-        return None
-    return Prior(prices.last_low_micro_per_kwh, prices.last_high_micro_per_kwh)
-
-
-def strain(record: client.Record, slot: int, params: MarketParams) -> float:
-    """Return the share of the defaults that the audit allows which a home has had, 0 to about 1.
-
-    As the contract counts: of the last `history_slots`, and not before `history_min` of them.
-    """
-    kept = [was_kept for at, was_kept in record.history if at > slot - params.history_slots]
-    allowed = max(len(kept), params.history_min) * params.default_rate_max_percent
-    return min(1.0, kept.count(False) * 100 / allowed) if allowed else float(False in kept)

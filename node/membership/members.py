@@ -6,6 +6,8 @@ A peer id holds its node's public key, so it names an account without anybody's 
     authorities and candidates; the regulator
     invitations that are open, and homes that one has let in
     the genesis' authorities and `bootstrap`, whom a node without the chain has to begin with
+    on a main chain (ADR 27) the genesis' sponsors, and of regions that a quorum has let in the
+    sponsor and whoever is in one of the sets that are kept of it
 
 Called in the network's thread for every connection and every author of gossip: it looks keys up in
 the committed state, and asks no contract.
@@ -17,6 +19,14 @@ from typing import Any, Final
 
 from market.admission import SIGNER_PREFIX
 from market.invariants import MEMBER_PREFIX
+from market.tiers import (
+    POSTER_PREFIX,
+    REGION_RULES_KEY,
+    region_epochs_key,
+    region_key,
+    region_money_key,
+    region_set_key,
+)
 from node.genesis import Genesis
 from node.network._limits import Limits
 from node.network.base import Network
@@ -49,6 +59,9 @@ class Members:
         self._now_ms = now_ms
         self._first = {address_of(public) for public in genesis.authorities}
         self._first.add(genesis.market.regulator)
+        main = genesis.market.main
+        if main is not None:
+            self._first.update(sponsor for sponsor, _ in main.sponsors)
         self._neighbours = {address.rpartition("/p2p/")[2] for address in bootstrap}
         self._value: Callable[[str], bytes | None] = lambda key: None
 
@@ -61,7 +74,10 @@ class Members:
         if peer_id in self._neighbours:
             return True
         public = public_key_of_peer(peer_id)
-        return public is not None and self.is_member(address_of(public))
+        if public is None:
+            return False
+        address = address_of(public)
+        return self.is_member(address) or self._is_of_region(address, public.hex())
 
     def is_member(self, address: str) -> bool:
         """Tell whether the chain knows an address as one to be let in."""
@@ -81,6 +97,34 @@ class Members:
         return self._is_until(f"registry/invite/{address}") or self._is_until(
             f"registry/guest/{address}"
         )
+
+    def _is_of_region(self, address: str, public: str) -> bool:
+        """Tell whether a region that is let in has this sponsor, or this key in a kept set."""
+        for number in self._plain(POSTER_PREFIX + address) or ():
+            region = self._entry(region_key(number))
+            if region is None or not self._is_let_in(number, region):
+                continue
+            if region["sponsor"] == address or self._decides(number, public):
+                return True
+        return False
+
+    def _is_let_in(self, number: int, region: Mapping[str, Any]) -> bool:
+        status = region["status"]
+        if status == "left":
+            # What it has put up may still be claimed: by its sponsor, or by who proves a fraud.
+            return any(self._plain(region_money_key(number)) or ())
+        if status == "frozen":
+            # Its honest nodes have to hear of it, and to show at home what came of its offers.
+            rules = self._entry(REGION_RULES_KEY) or {"hold_ms": 0}
+            return bool(self._now_ms() < region["since_ms"] + rules["hold_ms"])
+        return status in ("live", "halted")
+
+    def _decides(self, number: int, public: str) -> bool:
+        oldest, newest = self._plain(region_epochs_key(number)) or (0, -1)
+        sets = (
+            self._entry(region_set_key(number, epoch)) for epoch in range(newest, oldest - 1, -1)
+        )
+        return any(found is not None and public in found["keys"] for found in sets)
 
     def _is_here(self, home: Mapping[str, Any]) -> bool:
         until_slot = home.get("until_slot")

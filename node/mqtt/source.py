@@ -46,6 +46,16 @@ def check_live(home: HomeConfig, mqtt: MqttSection | None) -> MqttSection:
     return mqtt
 
 
+def check_market(market: MarketParams) -> None:
+    """Raise `ConfigError` if a market's slots are none that meters can measure."""
+    if market.time_lapse != 1 or market.slot_minutes * MINUTE_MS % BIN_MS:
+        raise ConfigError(
+            f"[home.source] is live: meters need a market in real time and slots of a multiple "
+            f"of {BIN_MS // MINUTE_MS} minutes; this one runs {market.time_lapse} times as "
+            f"fast, with slots of {market.slot_minutes}"
+        )
+
+
 def open_live(
     home: HomeConfig, mqtt: MqttSection | None, market: MarketParams, data: Path, name: str
 ) -> LiveSource:
@@ -59,12 +69,7 @@ def open_live(
         The file in `data` cannot be opened.
     """
     mqtt = check_live(home, mqtt)
-    if market.time_lapse != 1 or market.slot_minutes * MINUTE_MS % BIN_MS:
-        raise ConfigError(
-            f"[home.source] is live: meters need a market in real time and slots of a multiple "
-            f"of {BIN_MS // MINUTE_MS} minutes; this one runs {market.time_lapse} times as "
-            f"fast, with slots of {market.slot_minutes}"
-        )
+    check_market(market)
     in_load = [device for device, meter in mqtt.devices.items() if meter.in_load]
     return LiveSource(
         data / LIVE_NAME,

@@ -18,6 +18,9 @@ from typing import Any, Final
 
 import trio
 
+from node.network import _spared  # noqa: F401 - before all that imports libp2p
+
+# isort: split
 from node.network import _patches, _streams
 from node.network._addresses import check_listen, check_peer
 from node.network._bridge import Inbox, Orders, Outbox

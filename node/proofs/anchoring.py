@@ -282,7 +282,8 @@ def anchor_view(proven: ProvenAnchor) -> dict[str, Any]:
         "number": record.number,
         "from_height": record.from_height,
         "to_height": record.to_height,
-        "slots": msgspec.to_builtins(record.slots),
+        # They are encoded as lists, and told with their names.
+        "slots": [msgspec.structs.asdict(slot) for slot in record.slots],
         "record_hash": record.hash,
         "finality": "anchored" if proven.anchored >= record.number else "regional",
         "certificate": {

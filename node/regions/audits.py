@@ -1,13 +1,9 @@
 """An authority's duties as an auditor of other regions: fetch, execute, say what came of it.
 
-The main chain draws auditors among the authorities of all regions. They all keep the main chain,
-and are peers of each other there; so an auditor asks the audited region's authorities for its
-blocks over the main chain's network, with the questions of catching up
-(`consensus/sync_messages.py`) and two more, for the genesis and for what a chain in another's place
-begins with. What it gets is believed only as far
-as hashes and certificates go: the genesis is the registered one, a snapshot is of a header to which
-certificates lead from the genesis, and the blocks end in the very block that is anchored
-(`node/regions/auditor.py`).
+The main chain draws auditors among the authorities of all regions. What an audited region shows
+(`node/regions/showing.py`) must end in the very block that is anchored
+(`node/regions/auditor.py`). Whoever proves a block that does not follow accuses the region, part by
+part, until the main chain has judged.
 """
 
 import asyncio
@@ -15,165 +11,34 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Annotated, Final, Protocol, TypeAlias, TypeVar
-
-from msgspec import Meta
+from typing import Final
 
 from consensus.authorities import AuthoritySet
 from consensus.errors import ConsensusError
-from consensus.light import LightClient
-from consensus.messages import BLOCK_BYTES_MAX, Block, Certificate, Header, header_hash
-from consensus.snapshot import chunk_is_good, pairs_of
-from consensus.sync_messages import (
-    ANSWER_BYTES_MAX,
-    BLOCKS_MAX,
-    CHUNK_BYTES,
-    QUESTION_BYTES_MAX,
-    Answer,
-    Blocks,
-    Chunk,
-    GetBlocks,
-    GetChunk,
-    GetHeaders,
-    GetManifest,
-    GetPath,
-    GetStatus,
-    Headers,
-    Manifest,
-    Question,
-    Status,
-)
+from consensus.snapshot import pairs_of
+from consensus.sync_messages import Status
 from market.app import Application
 from market.client import Call, regions
 from market.errors import MarketError, QueryError, Revert
-from node.errors import BadBlock, BadSnapshot, GenesisError, PeerError
-from node.genesis import GENESIS_BYTES_MAX, Genesis
-from node.network.base import Network, NetworkError
+from node.errors import BadBlock, BadSnapshot, PeerError
+from node.network.base import Network
 from node.regions.auditor import Duty, Finding, Follower, audit
 from node.regions.certifier import natives
 from node.regions.replay import PROOF_BYTES_MAX, FraudProof, digest_of, judge
-from node.regions.succession import inherited_chunk
-from wire.codec import Message, decode, encode
-from wire.errors import DecodeError
+from node.regions.showing import RegionPeer
+from wire.codec import encode
 from wire.keys import peer_id_of
 
 log = logging.getLogger("commonwatt.audits")
 
-PROTOCOL: Final = "region"
-REQUEST_TIMEOUT_S: Final = 20.0
 # Regions whose state is kept for the next audit of them.
 FOLLOWED_MAX: Final = 2
-# A region whose snapshot is larger is followed from its genesis.
-SNAPSHOT_CHUNKS_MAX: Final = 256
-# A region that began with more is not audited.
-INHERITED_CHUNKS_MAX: Final = 256
 # Said again if it stands in no block by then.
 PATIENCE_S: Final = 20.0
 IDLE_S: Final = 2.0
 # Parts of a proof that are on their way at a time.
 PARTS_AT_ONCE_MAX: Final = 16
 _KEY_BASE: Final = 1_000_000_000
-
-
-class GetGenesis(Message, frozen=True, tag="get-genesis"):
-    """Your region's genesis, please."""
-
-
-class GenesisShown(Message, frozen=True, tag="genesis-shown"):
-    """What was asked for."""
-
-    genesis: Genesis
-
-
-class GetInherited(Message, frozen=True, tag="get-inherited"):
-    """A chunk of the state that your region began with, please; empty beyond its end."""
-
-    index: Annotated[int, Meta(ge=0, lt=INHERITED_CHUNKS_MAX)]
-
-
-class InheritedShown(Message, frozen=True, tag="inherited-shown"):
-    """What was asked for."""
-
-    data: Annotated[bytes, Meta(max_length=CHUNK_BYTES)]
-
-
-RegionQuestion: TypeAlias = (
-    GetGenesis
-    | GetInherited
-    | GetStatus
-    | GetHeaders
-    | GetPath
-    | GetBlocks
-    | GetManifest
-    | GetChunk
-)
-_T = TypeVar("_T")
-
-
-def decode_region_question(data: bytes) -> RegionQuestion:
-    """Decode an untrusted question. Errors as `wire.codec.decode`."""
-    return decode(data, RegionQuestion, QUESTION_BYTES_MAX)  # type: ignore[arg-type]
-
-
-class Answering(Protocol):
-    """What answers questions about a chain: `node.chain.sync.Sync`."""
-
-    async def answer_to(self, question: Question) -> Answer:
-        """Return the answer to a question of catching up."""
-
-
-class RegionServer:
-    """Shows this node's region to auditors.
-
-    Parameters
-    ----------
-    genesis : Genesis
-        The region's.
-    sync : Answering
-        The region's.
-    network : Network
-        The main chain's, not started yet.
-    inherited : Path
-        The file with what the region began with, if its genesis names such.
-    """
-
-    def __init__(
-        self, genesis: Genesis, sync: Answering, network: Network, inherited: Path
-    ) -> None:
-        self._genesis = genesis
-        self._sync = sync
-        self._inherited = inherited
-        network.on_request(PROTOCOL, self._answer)
-
-    async def _answer(self, peer: str, data: bytes) -> bytes:
-        del peer
-        question = decode_region_question(data)
-        if isinstance(question, GetGenesis):
-            return encode(GenesisShown(self._genesis))
-        if isinstance(question, GetInherited):
-            data = await asyncio.to_thread(inherited_chunk, self._inherited, question.index)
-            return encode(InheritedShown(data))
-        return encode(await self._sync.answer_to(question))
-
-
-class RegionPeer:
-    """An authority of another region, asked over the main chain's network."""
-
-    def __init__(self, network: Network, peer_id: str) -> None:
-        self._network = network
-        self.peer_id = peer_id
-
-    async def ask(self, question: Message, kind: type[_T], size_max: int = ANSWER_BYTES_MAX) -> _T:
-        """Return an answer of this kind. Raises `PeerError`."""
-        try:
-            data = await self._network.request(
-                self.peer_id, PROTOCOL, encode(question), REQUEST_TIMEOUT_S
-            )
-            return decode(data, kind, size_max)
-        except (NetworkError, DecodeError) as error:
-            name = type(question).__name__
-            raise PeerError(f"{self.peer_id} does not answer {name}: {error}") from None
 
 
 class Auditor:
@@ -309,7 +174,7 @@ class Auditor:
     async def _audited_by(self, duty: Duty, peer: RegionPeer) -> Finding:
         follower = await self._follower(duty, peer)
         while follower.height < duty.to_height:
-            blocks = await self._blocks(follower, duty, peer)
+            blocks = await peer.blocks(follower.height + 1, duty.to_height)
             finding = await asyncio.to_thread(audit, follower, blocks, duty)
             if finding.proof is not None or follower.height >= duty.to_height:
                 return finding
@@ -323,12 +188,12 @@ class Auditor:
             # Another chain has taken the region's place.
             known = None
         if known is None or known.height > duty.to_height:
-            genesis = await self._genesis(registered, peer)
+            genesis = await peer.genesis(registered)
             inherited: list[bytes] = []
             if genesis.market.succeeds is not None:
-                inherited = await self._inherited(peer)
+                inherited = await peer.inherited()
             known = await asyncio.to_thread(lambda: Follower(genesis, pairs_of(inherited)))
-        status = await peer.ask(GetStatus(), Status)
+        status = await peer.status()
         if known.height < status.snapshot_height < duty.from_height:
             await self._jump(known, status, peer)
         while len(self._followers) >= FOLLOWED_MAX:
@@ -336,77 +201,12 @@ class Auditor:
         self._followers[duty.region] = known
         return known
 
-    async def _inherited(self, peer: RegionPeer) -> list[bytes]:
-        """Return what a region began with, in chunks; nothing proves them yet."""
-        chunks: list[bytes] = []
-        for index in range(INHERITED_CHUNKS_MAX):
-            shown = await peer.ask(GetInherited(index), InheritedShown)
-            chunks.append(shown.data)
-            if len(shown.data) < CHUNK_BYTES:
-                return chunks
-        raise PeerError(f"{peer.peer_id} shows a beginning of more than {len(chunks)} chunks")
-
-    async def _genesis(self, registered: str, peer: RegionPeer) -> Genesis:
-        shown = await peer.ask(GetGenesis(), GenesisShown, GENESIS_BYTES_MAX + 64)
-        genesis = shown.genesis
-        if genesis.hash.hex() != registered:
-            raise PeerError(f"{peer.peer_id} shows another genesis than the registered one")
-        try:
-            genesis.check()
-        except GenesisError as error:
-            raise PeerError(f"the genesis of {genesis.chain_id}: {error}") from None
-        return genesis
-
     async def _jump(self, follower: Follower, status: Status, peer: RegionPeer) -> None:
         """Take over a snapshot, if it can be proven and held in memory."""
-        manifest = await peer.ask(GetManifest(status.snapshot_id), Manifest)
-        if manifest.id != status.snapshot_id:
-            raise BadSnapshot(f"{peer.peer_id} shows another manifest than the one asked for")
-        if len(manifest.chunks) > SNAPSHOT_CHUNKS_MAX:
-            return
-        header = await self._certified(follower.genesis, manifest.height, peer)
-        chunks = []
-        for index in range(len(manifest.chunks)):
-            chunk = await peer.ask(GetChunk(manifest.id, index), Chunk)
-            if not chunk_is_good(manifest, index, chunk.data):
-                raise BadSnapshot(f"{peer.peer_id} shows another chunk than the one asked for")
-            chunks.append(chunk.data)
-        await asyncio.to_thread(lambda: follower.jump(header, pairs_of(chunks)))
-
-    async def _certified(self, genesis: Genesis, height: int, peer: RegionPeer) -> Header:
-        """Return the header at a height, by the way that leads there from the genesis."""
-        light = LightClient(genesis.chain_id, AuthoritySet(0, tuple(genesis.authorities)))
-        while light.height < height:
-            shown = await peer.ask(GetPath(light.authorities.epoch, height), Headers)
-            before = light.height
-            for signed in shown.headers:
-                light.accept(signed)
-            if light.height == before:
-                raise PeerError(f"{peer.peer_id} does not show the way to header {height}")
-        if light.head is None or light.height != height:
-            raise PeerError(f"{peer.peer_id} shows another header than that of {height}")
-        return light.head
-
-    async def _blocks(
-        self, follower: Follower, duty: Duty, peer: RegionPeer
-    ) -> list[tuple[Block, Certificate]]:
-        """Return the next blocks with their certificates."""
-        first = follower.height + 1
-        count = min(BLOCKS_MAX, duty.to_height - follower.height)
-        headers = (await peer.ask(GetHeaders(first, count), Headers)).headers
-        blocks = (await peer.ask(GetBlocks(first, count), Blocks)).blocks
-        found = []
-        for signed, raw in zip(headers, blocks, strict=False):
-            try:
-                block = decode(raw, Block, BLOCK_BYTES_MAX)
-            except DecodeError as error:
-                raise BadBlock(f"{peer.peer_id} shows what is no block: {error}") from None
-            if header_hash(block.header) != header_hash(signed.header):
-                raise BadBlock(f"{peer.peer_id} shows a block that is not its header's")
-            found.append((block, signed.certificate))
-        if not found:
-            raise PeerError(f"{peer.peer_id} does not show block {first}")
-        return found
+        shown = await peer.snapshot(follower.genesis, status.snapshot_id)
+        if shown is not None:
+            header, chunks = shown
+            await asyncio.to_thread(lambda: follower.jump(header, pairs_of(chunks)))
 
     # -- accusing
 

@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 
 from hems.config import HomeConfig
+from hems.delivery import Delivery
 from hems.devices import Battery
-from hems.home import Delivery
 from hems.neighbourhood import built_in
 from market import client
 from study.compare.optimum import Stored, least_cost

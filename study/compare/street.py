@@ -14,10 +14,11 @@ import msgspec
 from hems import civil
 from hems.bid import Suggested
 from hems.config import HomeConfig, PlanSettings
-from hems.home import Delivery, HomeEnergyManager, MarketView
+from hems.delivery import Delivery
+from hems.home import HomeEnergyManager, MarketView
 from market import client
 from market.genesis import HomeEntry, MarketParams
-from node.home import trading
+from node.home import trading, view
 from node.home.requests import Requests
 from node.membership.joining import EXPORT_CAP_W, IMPORT_CAP_W
 from study.chain import Chain
@@ -119,10 +120,10 @@ class Street:
 
     def _trade(self, slot: int) -> None:
         """Plan a slot, and post what is wanted and what is to spare."""
-        view = self._view(slot)
+        seen = self._view(slot)
         for place, home in enumerate(self.homes):
             record = client.record(self.chain.query, place + 1)
-            own = view._replace(strain=trading.strain(record, slot, self.params))
+            own = seen._replace(strain=view.strain(record, slot, self.params))
             orders = home.plan_slot(slot * self.slot_ms, self.slot_ms, own).orders
             if self.mechanism == "request_offer":
                 calls = self._requests[place].plan(slot, orders)
@@ -151,9 +152,9 @@ class Street:
             self.chain.block(self.chain.time_ms + 1_000)
 
     def _read(self, slot: int) -> None:
-        view = self._view(slot)
+        seen = self._view(slot)
         for place, (home, meter) in enumerate(zip(self.homes, self.meters, strict=True)):
-            read = home.deliver(slot * self.slot_ms, self.slot_ms, view)
+            read = home.deliver(slot * self.slot_ms, self.slot_ms, seen)
             self.delivered[place].append(read)
             call = client.post_reading(slot, read.import_wh, read.export_wh, slot)
             self.chain.post(meter, call)
@@ -177,7 +178,7 @@ class Street:
             prices.feed_in_micro_per_kwh,
             Suggested(prices.suggested_sell_micro_per_kwh, prices.suggested_buy_micro_per_kwh),
             self.params.penalty_micro_per_kwh,
-            trading.prior_of(prices),
+            view.prior_of(prices),
             EXPORT_CAP_W,
         )
 

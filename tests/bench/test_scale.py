@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import scale
+from bench import scale, sync
+from bench.figures import Figure, parser_of
 from bench.ready import aged, heavier_genesis, make_chain
 from market.app import Application
 from node.chain.store import Store
@@ -45,3 +46,13 @@ async def test_a_chain_made_at_once_is_loaded_as_any_other(tmp_path: Path) -> No
         assert [(end.epoch, end.height) for end in ends] == [(0, 100)]
     finally:
         await store.close()
+
+
+@pytest.mark.slow
+def test_joining_is_measured_by_blocks_and_by_a_snapshot() -> None:
+    words = ["--blocks", "20", "--height", "20", "--state-mib", "1", "--repeats", "1"]
+    said = [*sync.figures(parser_of(sync.__doc__, sync.options).parse_args(words))]
+    names = [one.name for one in said if isinstance(one, Figure)]
+    assert [name.partition(",")[0] for name in names] == [
+        "catching up", "joining at height 20 by a snapshot of 1 MiB",
+    ]  # fmt: skip

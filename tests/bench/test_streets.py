@@ -26,13 +26,18 @@ def test_a_rate_is_held_against_the_bound_of_the_signatures() -> None:
         "counts": {},
         "poster_late_s": 0.1,
     }
-    paced = figures_of(list(throughput.of_run("at 80 %", found, 5_000.0)))
+    paced = figures_of(list(throughput.of_run("at 80 %", found, 5_000.0, 1_000.0)))
     assert paced["at 80 %, orders/s"].ratio == 0.1
     assert paced["at 80 %, CPU per order and node"].median == 435.0
     assert not paced["at 80 %, final after, p95"].reached
-    # With a backlog waiting, the wait is in it, and nothing was promised.
-    waiting = figures_of(list(throughput.of_run("sustained", found, 5_000.0)))
+    assert paced["at 80 %, orders/s"].aim is None
+    # With a backlog waiting, the wait is in it, and of that nothing was promised.
+    waiting = figures_of(list(throughput.of_run("sustained", found, 5_000.0, 1_000.0)))
     assert waiting["sustained, final after, p95"].aim is None
+    assert (waiting["sustained, orders/s"].aim, waiting["sustained, orders/s"].reached) == (
+        1e3,
+        False,
+    )
 
 
 def test_reads_are_held_against_the_control_socket() -> None:
@@ -71,7 +76,8 @@ def test_a_grids_report_becomes_figures() -> None:
     found = figures_of(said)
     assert "8 of 9 records within 2 main blocks, the latest in block 3" in said
     # A slot of a quarter of an hour is 15 s here.
-    assert found["audited, p95"].ratio == 0.2
+    assert (found["audited, p95"].ratio, found["audited, p95"].aim) == (0.2, 15_000)
+    assert found["anchored, p95"].aim == 2 * tiers.main_interval_ms(plan)
     assert len(found["both chains, memory"].values) + len(
         found["region only, memory"].values
     ) == len(names)

@@ -104,19 +104,17 @@ class Page:
         """Click what a selector finds first."""
         await self.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
 
-    async def picture(self, file: Path, whole: bool = False) -> None:
-        """Save what is to be seen, or the whole page, as PNG."""
-        found = await self.call(
-            "Page.captureScreenshot",
-            captureBeyondViewport=whole,
-            **({"clip": await self._whole()} if whole else {}),
-        )
+    async def picture(self, file: Path, whole: bool = True) -> None:
+        """Save the page as PNG, or what of it is to be seen without scrolling."""
+        clip: dict[str, Any] = {}
+        if whole:
+            size = (await self.call("Page.getLayoutMetrics"))["cssContentSize"]
+            clip = {
+                "clip": {"x": 0, "y": 0, "scale": 1} | {n: size[n] for n in ("width", "height")}
+            }
+        found = await self.call("Page.captureScreenshot", captureBeyondViewport=whole, **clip)
         data = base64.b64decode(found["data"])
         await asyncio.to_thread(file.write_bytes, data)
-
-    async def _whole(self) -> dict[str, Any]:
-        size = (await self.call("Page.getLayoutMetrics"))["cssContentSize"]
-        return {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
 
 
 class Browser:

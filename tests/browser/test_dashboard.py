@@ -3,20 +3,22 @@
 Set COMMONWATT_PICTURES to a directory to keep what has been seen.
 """
 
-import importlib.util
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from node.api.watched import WatchedNode
 from node.config import WebSection
 from node.web.dashboard import texts
 from node.web.server import WebServer
 from node.web.stream import Stream
 from tests.browser.chromium import Page, chromium, found
+from tests.browser.looks import PATHS, WIDTHS, look_at
 from tests.node.grid import until
 from tests.node.web.dashboard.samples import (
     NOW_SLOT,
@@ -33,21 +35,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(found() is None, reason="no Chromium is installed"),
 ]
-WIDTHS = {"wide": (1_280, 900), "narrow": (390, 844)}
 TRADE = trades(NOW_SLOT - 3)[1]
-PATHS = {
-    "home": "/",
-    "community": "/community",
-    "market": "/market",
-    "chain": "/chain",
-    "testnet": "/testnet",
-    "trade": f"/trades/{NOW_SLOT - 3}/{TRADE['bid_id']}/{TRADE['ask_id']}",
-}
-# Everything axe knows but what is a matter of taste.
-AXE = """axe.run(document, {resultTypes: ['violations'],
-  runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']}).then(
-  (found) => found.violations.map((one) => one.id + ': ' +
-    one.nodes.map((node) => node.target + ' ' + node.failureSummary).slice(0, 3).join('; ')))"""
+TRADE_PATH = f"/trades/{NOW_SLOT - 3}/{TRADE['bid_id']}/{TRADE['ask_id']}"
 
 
 @asynccontextmanager
@@ -64,34 +53,29 @@ async def looking(tmp_path: Path) -> AsyncIterator[tuple[Page, str, Chain, Strea
         await server.stop()
 
 
-def axe_source() -> str:
-    """Return axe-core's script, as its package has it."""
-    spec = importlib.util.find_spec("axe_core_python")
-    assert spec is not None, "axe-core-python is in the extra `test`"
-    assert spec.origin is not None
-    return (Path(spec.origin).parent / "axe.min.js").read_text()
-
-
 async def test_every_page_in_every_look(tmp_path: Path) -> None:
     kept = os.environ.get("COMMONWATT_PICTURES")
-    axe = axe_source()
-    async with looking(tmp_path) as (page, url, _, _):
-        await page.call("Page.setBypassCSP", enabled=True)
-        for width, size in WIDTHS.items():
-            for dark in (False, True):
-                await page.look(*size, dark)
-                for name, path in PATHS.items():
-                    await page.open(url + path)
-                    where = f"{name}, {width}, {'dark' if dark else 'light'}"
-                    await page.evaluate(axe)
-                    assert await page.evaluate(AXE) == [], where
-                    # Nothing reaches over the edge of the screen.
-                    over = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
-                    assert over <= 0, where
-                    if kept:
-                        file = Path(kept) / f"{name}-{width}-{'dark' if dark else 'light'}.png"
-                        await page.picture(file, whole=True)
-        assert page.complaints == []
+    async with looking(tmp_path) as (page, url, chain, _):
+        paths = PATHS | {"trade": TRADE_PATH}
+        # More nodes than fit their card: it scrolls, and has to be reached by keys.
+        seen = chain.values["testnet"]["watched"]
+        more = [
+            WatchedNode(f"home-{number:02d}", "region-1", 125, 3, False, False, True, [])
+            for number in range(5, 25)
+        ]
+        crowd = msgspec.structs.replace(seen, nodes=[*seen.nodes, *more])
+        chain.values["testnet"] = chain.values["testnet"] | {"watched": crowd}
+        assert await look_at(page, url, paths, Path(kept) if kept else None) == []
+
+
+async def test_what_is_wrong_with_a_page_is_seen(tmp_path: Path) -> None:
+    async with looking(tmp_path) as (page, _, _, _):
+        (tmp_path / "bad.html").write_text(
+            "<title>x</title><img src=none.png><p style='width: 2000px'>wide"
+        )
+        wrong = await look_at(page, tmp_path.as_uri(), {"bad": "/bad.html"}, None)
+    for said in ("image-alt", "over the edge", "ERR_FILE_NOT_FOUND"):
+        assert any(said in one for one in wrong), (said, wrong)
 
 
 async def test_the_way_of_a_click_and_of_a_key(tmp_path: Path) -> None:

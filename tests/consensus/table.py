@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from consensus import events
 from consensus.authorities import AuthoritySet, build_certificate
 from consensus.core import Core
+from consensus.events import TIMER_PRECOMMIT
 from consensus.messages import (
     NIL,
     NO_ROUND,
@@ -179,3 +180,13 @@ def votes_said(effects: list[events.Effect]) -> list[tuple[int, int, bytes]]:
 
 def persisted(effects: list[events.Effect]) -> list[WalRecord]:
     return [effect.record for effect in only(effects, events.Persist)]
+
+
+def begin(table: Table) -> list[events.Effect]:
+    return table.handle(events.BeginRounds(table.height))
+
+
+def to_round(table: Table, number: int) -> None:
+    for earlier in range(number):
+        table.hear_votes(PRECOMMIT, NIL, earlier)
+        table.fire(TIMER_PRECOMMIT, earlier)

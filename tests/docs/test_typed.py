@@ -35,6 +35,8 @@ TYPED = {
     ): "node/membership/test_leaving.py::test_a_home_leaves_and_takes_its_money",
     ("community", "remove"): "node/membership/test_leaving.py::"
     "test_the_regulator_takes_a_home_in_and_out",
+    ("contracts", "call"): "node/test_contracts.py::test_any_entry_can_be_called_and_asked",
+    ("contracts", "query"): "node/test_contracts.py::test_any_entry_can_be_called_and_asked",
     ("contracts", "deploy"): "node/test_contracts.py::test_a_contract_by_the_command_line",
     ("forecast", "report"): "node/test_forecast_report.py::test_the_report_is_printed_and_drawn",
     ("gov", "propose"): "node/test_governor.py::test_a_seat_by_the_command_line",

@@ -37,20 +37,51 @@ from tests.fuzz.judge import Target, Told
 from wire.transaction import Refused
 
 TOKEN: Final = "t" * 32
+# What the language of contracts has, once each.
+ALL_OF_IT: Final = """\
+LIBRARIES = []
+EXPORTS = {"add": "execute", "sums": "query", "take": "internal"}
+MOST = 10
+def instantiate(args):
+    kv_put("rules", args["first"] if "first" in args else -1)
+def on_block():
+    emit("block", {"ms": env()["time_ms"] // 1000})
+def take(name, amount):
+    expect_int("amount", amount, 1, MOST)
+    a, b = amount % 3, [amount] * 2
+    for i, row in enumerate(b[1:]):
+        if not row or i > 2 and name != "x":
+            continue
+        a += row
+    return {"sum": a, "text": "of " + str(len(b))}
+def sums(first):
+    return [take("x", n)["sum"] for n in range(first) if n]
+def add(amount):
+    if kv_get("rules") == None:
+        revert("none", "no rules")
+    return take(env()["sender"], min(amount, MOST))
+"""
 
 
 def deploy_gate() -> Target:
-    """The text of a contract that somebody proposes."""
-    texts = (contracts.source("ledger"), 'EXPORTS = {"f": "query"}\ndef f():\n    return 1\n')
+    """The text of a contract or a library that somebody proposes."""
+    # The gate takes as long as a text is: short ones, and one that is as long as contracts are.
+    names = ("suggested", "homes", "ledger")
+    texts = (ALL_OF_IT, *map(contracts.source, names))
 
-    def checked(data: bytes) -> gate.Program:
+    def checked(data: bytes) -> gate.Program | gate.Library:
         try:
-            return gate.check("proposed", data.decode())
+            text = data.decode()
         except UnicodeDecodeError:
             raise Told("no text") from None
+        look = gate.check if gate.EXPORTS_NAME in text else gate.check_library
+        return look("proposed", text)
 
-    def found(program: gate.Program, data: bytes) -> str | None:
-        return None if program.exports else "a contract without entries"
+    def found(taken: gate.Program | gate.Library, data: bytes) -> str | None:
+        del data
+        if isinstance(taken, gate.Program) and not taken.exports:
+            return "a contract without entries"
+        return None
 
     return Target(
         "deploy-gate", checked, (Rejected, Told), tuple(text.encode() for text in texts),

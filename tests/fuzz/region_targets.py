@@ -24,8 +24,8 @@ from market.vm.host import Host
 from market.vm.journal import Journal, State, load
 from market.vm.starlark import StarlarkEngine
 from node.regions import certifier, replay
-from node.regions.audits import GetGenesis, GetInherited, decode_region_question
 from node.regions.replay import FraudProof
+from node.regions.showing import GetGenesis, GetInherited, decode_region_question
 from tests.fuzz.chain_targets import encoded, known
 from tests.fuzz.judge import Target
 from tests.regions.forge import Captured, slot_totals

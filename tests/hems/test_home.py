@@ -9,14 +9,10 @@ import pytest
 from hems import civil, neighbourhood
 from hems.bid import BidSettings, Suggested
 from hems.config import CommunityHome, HomeConfig
+from hems.delivery import Delivery
 from hems.devices import Battery
 from hems.errors import ConfigError
-from hems.home import (
-    CATCH_UP_SLOTS_MAX,
-    Delivery,
-    HomeEnergyManager,
-    MarketView,
-)
+from hems.home import CATCH_UP_SLOTS_MAX, HomeEnergyManager, MarketView
 from hems.sources.base import Measurements, check_window
 from hems.state import COMMITMENTS_MAX, LEAD_SLOTS_MAX, HomeState
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from hems.civil import DAY_MS, HOUR_MS, MINUTE_MS
 from hems.config import CommunityHome, HomeConfig
+from hems.delivery import Delivery
 from hems.devices import Battery
 from hems.errors import ConfigError
-from hems.home import Delivery, HomeEnergyManager, MarketView
+from hems.home import HomeEnergyManager, MarketView
 from hems.plan import Plan
 from hems.sensors import KINDS
 from hems.sources.base import Measurements, check_window

@@ -186,9 +186,92 @@ def test_suggested_prices_by_hand() -> None:
     # The root of (150,000^2 + 140,000^2) / 2 is 145,086.18...
     assert after.suggested_buy_micro_per_kwh == 145_086
     assert (after.last_slot, after.last_low_micro_per_kwh) == (SLOT, 110_000)
-    # Nothing but demand: x = 1, clipped at the tariff.
+    assert after.last_high_micro_per_kwh == 110_000
+    # Nothing but demand: x = 1.
     street.home(2, client.post_order(SLOT + 1, "buy", 1_000, 150_000))
     assert client.prices(street.query, SLOT + 1).suggested_buy_micro_per_kwh == 175_086
-    # Nothing but supply: clipped at the feed-in price.
+    # Nothing but supply: x = -1, just down to the feed-in price.
     street.home(1, client.post_order(SLOT + 2, "sell", 1_000, 150_000))
     assert client.prices(street.query, SLOT + 2).suggested_sell_micro_per_kwh == 80_000
+
+
+def test_the_prior_rounds_lowest_and_highest_price_are_told() -> None:
+    """Hu, step 1: of the last round in which homes traded, whichever slot it was of."""
+    street = Street(params())
+    for home, side, energy, price in (
+        (1, "sell", 100, 90_000),
+        (2, "sell", 100, 120_000),
+        (3, "buy", 200, 150_000),
+        (4, "buy", 50, 100_000),
+    ):
+        assert street.home(home, client.post_order(SLOT, side, energy, price)).code == "ok"
+    street.to_gate()
+    told = client.prices(street.query, SLOT + 3)
+    assert (told.last_slot, told.last_low_micro_per_kwh, told.last_high_micro_per_kwh) == (
+        SLOT,
+        90_000,
+        120_000,
+    )
+    # A round without trades is none that prices could be told of.
+    street.home(4, client.post_order(SLOT + 1, "buy", 50, 100_000))
+    street.to_gate(SLOT + 1)
+    assert client.prices(street.query, SLOT + 3) == told
+
+
+def test_suggested_prices_by_the_weights_of_the_genesis() -> None:
+    """CE 5-6 with mu, lambda, nu and beta of one's own, and the last two prices of each side."""
+    street = Street(
+        params(
+            suggested_ask_percent=120,
+            suggested_ask_shift_percent=50,
+            suggested_bid_percent=90,
+            suggested_bid_shift_percent=10,
+            suggested_last=2,
+        )
+    )
+    for place, (ask, bid) in enumerate(((81_000, 199_000), (90_000, 130_000), (110_000, 150_000))):
+        street.home(1, client.post_order(SLOT + place, "sell", 100, ask))
+        street.home(2, client.post_order(SLOT + place, "buy", 100, bid))
+        street.to_gate(SLOT + place)
+    slot = SLOT + 4
+    found = client.prices(street.query, slot)
+    # Roots of (90^2 + 110^2) / 2 and (130^2 + 150^2) / 2: 100,498.7 and 140,356.6.
+    assert found.suggested_sell_micro_per_kwh == 100_498 * 120 // 100
+    assert found.suggested_buy_micro_per_kwh == 140_356 * 90 // 100
+    street.home(1, client.post_order(slot, "sell", 300, 110_000))
+    street.home(2, client.post_order(slot, "buy", 100, 90_000))
+    # x = -1/2, b = 120,000: shifts of -30,000 and -6,000.
+    found = client.prices(street.query, slot)
+    assert found.suggested_sell_micro_per_kwh == 100_498 * 120 // 100 - 30_000
+    assert found.suggested_buy_micro_per_kwh == 140_356 * 90 // 100 - 6_000
+
+
+def test_so_many_accepted_prices_are_remembered_and_no_more() -> None:
+    """CE 5-6 look back on the last 32 of each side; nothing grows with the trades before them."""
+    street = Street(params(orders_per_home_max=64))
+    for place in range(40):
+        for home, side, price in ((1, "sell", 90_000 + place), (2, "buy", 190_000 - place)):
+            assert street.home(home, client.post_order(SLOT, side, 10, price)).code == "ok"
+    street.to_gate()
+    accepted = decode_plain(dict(street.app.state_items())["market/accepted"], 65_536)
+    # The last pairs: the dearest asks with the lowest bids.
+    assert accepted["asks"] == [90_000 + place for place in range(8, 40)]
+    assert accepted["bids"] == [190_000 - place for place in range(8, 40)]
+    street.home(1, client.post_order(SLOT + 1, "sell", 10, 100_000))
+    street.home(2, client.post_order(SLOT + 1, "buy", 10, 180_000))
+    street.to_gate(SLOT + 1)
+    accepted = decode_plain(dict(street.app.state_items())["market/accepted"], 65_536)
+    assert accepted["asks"][-2:] == [90_039, 100_000]
+    assert len(accepted["asks"]) == len(accepted["bids"]) == 32
+
+
+def test_suggested_prices_stay_within_the_grids() -> None:
+    """CE 5-6: clipped at the tariff where all lack, at the feed-in price where all have some."""
+    street = Street(params(suggested_ask_shift_percent=100, suggested_bid_shift_percent=100))
+    street.home(2, client.post_order(SLOT, "buy", 1_000, 150_000))
+    short = client.prices(street.query, SLOT)
+    # From the middle of 80,000 and 200,000 by 120,000.
+    assert short.suggested_sell_micro_per_kwh == short.suggested_buy_micro_per_kwh == TARIFF
+    street.home(1, client.post_order(SLOT + 1, "sell", 1_000, 150_000))
+    long = client.prices(street.query, SLOT + 1)
+    assert long.suggested_sell_micro_per_kwh == long.suggested_buy_micro_per_kwh == 80_000

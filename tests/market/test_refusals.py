@@ -138,21 +138,37 @@ def test_another_homes_order_cannot_be_withdrawn() -> None:
     assert refusal(street, H2, client.withdraw_order(f"{SLOT}-1")).reason == "unknown_order"
 
 
+def contracted(street: Street, slot: int, given_wh: int) -> None:
+    """Home 1 sells 100 Wh to home 2 in a slot and gives so much; all is read."""
+    street.block(at_ms=(slot - 1) * SLOT_MS - START_MS)
+    assert street.home(1, order(slot, "sell", 100, 1)).code == "ok"
+    assert street.home(2, order(slot, "buy", 100, 1)).code == "ok"
+    street.to_gate(slot)
+    street.to_end(slot)
+    for number in range(1, 5):
+        street.read(number, slot, 0, given_wh if number == 1 else 0)
+    street.block()
+
+
 def test_default_rate_closes_the_market_until_the_window_has_passed() -> None:
     street = Street(params(history_min=2, history_slots=8, default_rate_max_percent=50))
     for slot in (SLOT, SLOT + 2):
-        street.block(at_ms=(slot - 1) * SLOT_MS - START_MS)
-        assert street.home(1, order(slot, "sell", 100, 1)).code == "ok"
-        assert street.home(2, order(slot, "buy", 100, 1)).code == "ok"
-        street.to_gate(slot)
-        street.to_end(slot)
-        for number in range(1, 5):
-            street.read(number, slot, 0, 0)
-        street.block()
+        contracted(street, slot, 0)
     assert refusal(street, H1, order(SLOT + 5, "sell", 1, 1)).reason == "default_rate"
     assert street.home(2, order(SLOT + 5, "buy", 1, 1)).code == "ok"
     street.block(at_ms=(SLOT + 9) * SLOT_MS - START_MS)
     assert street.home(1, order(SLOT + 12, "sell", 1, 1)).code == "ok"
+
+
+def test_which_slots_count_in_the_default_rate_and_when_it_is_too_much() -> None:
+    """More than half of the slots of the last eight, of at least one (Yu, step 2)."""
+    street = Street(params(history_min=1, history_slots=8, default_rate_max_percent=50))
+    contracted(street, SLOT, 100)
+    contracted(street, SLOT + 2, 0)
+    for now, refused in ((SLOT + 7, ""), (SLOT + 8, "default_rate"), (SLOT + 10, "")):
+        street.block(at_ms=now * SLOT_MS - START_MS)
+        # One of two is half; then what was kept is too old, and at last what was not.
+        assert street.home(1, order(now + 3, "sell", 1, 1)).reason == refused
 
 
 def late(street: Street) -> None:

@@ -99,6 +99,37 @@ def test_a_request_is_met_by_the_cheapest_offers() -> None:
     assert all(kept for _, kept in history["history"])
 
 
+def test_the_most_a_request_pays_is_the_mean_tariff_of_its_energy() -> None:
+    """400 Wh at 20 cents, 600 Wh of the two slots after them at 40: a mean of 32."""
+    dear = (SLOT + 2) * SLOT_MS // MINUTE_MS % 1_440
+    street = market(tariffs=((0, ((0, TARIFF), (dear, 2 * TARIFF))),))
+    for limit in (0, 320_001):
+        ok(street.home(1, client.post_request(START, END, 1_000, limit_micro_per_kwh=limit)))
+    ok(street.home(2, client.post_request(START, END, 1_000, limit_micro_per_kwh=319_999)))
+    found = client.open_requests(street.query)
+    assert [one.limit_micro_per_kwh for one in found] == [320_000, 320_000, 319_999]
+    assert {one.margin_micro for one in found} == {32_000}
+    # An offer's margin is of the same mean.
+    ok(street.home(3, client.post_offer(1, 500, 320_001)))
+    ok(street.home(4, client.post_offer(1, 500, 320_000)))
+    assert street.account(3).held_micro == 16_000
+    close(street)
+    closed = client.request(street.query, 1)
+    assert closed is not None
+    assert closed.traded_wh == 500
+    assert {t.seller for t in client.trades_of_slot(street.query, SLOT)} == {4}
+
+
+def test_a_requests_interval_begins_after_its_gate_to_the_millisecond() -> None:
+    street = market()
+    # Blocks are a second apart here; the gate closes so long after the request's.
+    gate_ms = street.time_ms + 1_000 + TIMEOUT_MS
+    call = client.post_request(gate_ms, gate_ms + SLOT_MS, 1)
+    assert reason(street.home(1, call)) == "gate_closed"
+    gate_ms += 1_000
+    ok(street.home(1, client.post_request(gate_ms + 1, gate_ms + SLOT_MS, 1)))
+
+
 def test_what_nobody_offers_the_grid_serves() -> None:
     street = market()
     ok(street.home(1, client.post_request(START, END, 1_000)))

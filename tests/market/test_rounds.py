@@ -115,6 +115,24 @@ def test_day_ahead_then_intraday_then_the_gate() -> None:
     assert all(street.account(number).held_micro == 0 for number in (1, 2, 3, 4))
 
 
+def test_a_slots_lowest_and_highest_price_are_of_all_its_rounds() -> None:
+    street = Street(params(intraday_every_ms=at(30)))
+    for place, price in enumerate((110_000, 140_000, 90_000)):
+        ok(street.home(1, sell(100, price)))
+        ok(street.home(2, buy(100, TARIFF - 1)))
+        street.block(at_ms=at(30 * (place + 1)))
+    summary = client.slot_summary(street.query, SLOT + 8)
+    assert (summary.rounds, summary.traded_wh) == (3, 300)
+    assert (summary.low_micro_per_kwh, summary.high_micro_per_kwh) == (90_000, 140_000)
+    found = [
+        (r.low_micro_per_kwh, r.high_micro_per_kwh) for r in client.rounds(street.query, SLOT + 8)
+    ]
+    assert found == [(110_000, 110_000), (140_000, 140_000), (90_000, 90_000)]
+    # And the last round's is what the next is told (Hu, step 1).
+    told = client.prices(street.query, SLOT + 9)
+    assert (told.last_low_micro_per_kwh, told.last_high_micro_per_kwh) == (90_000, 90_000)
+
+
 def test_an_auction_takes_its_slots_only_and_more_than_a_block_can() -> None:
     count = 20
     street = Street(params(auctions=((DAY_AHEAD_MS, SLOT + 5, count),)))

@@ -16,7 +16,7 @@ from hems.devices import Battery
 from market import client
 from market.genesis import HomeEntry, MarketParams
 from node.api.control import ask
-from node.chain.driver import PROTOCOL
+from node.chain.inbox import PROTOCOL
 from node.config import Config, NetworkSection, NodeSection, SyncSection, settings_text
 from node.daemon import Node, now_ms
 from node.genesis import GENESIS_VERSION, ChainParams, Genesis

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -11,7 +12,17 @@ import cli
 from market import contracts
 from node.config import Config, settings_text
 from node.errors import ConfigError, ControlError
-from tests.node.grid import Member, at_height, level, running, until
+from tests.node.commands import key_file
+from tests.node.grid import (
+    REGULATOR,
+    Grid,
+    Member,
+    at_height,
+    level,
+    make_genesis,
+    running,
+    until,
+)
 from tests.node.test_governance import EPOCH, changing_grid
 from tests.node.test_governor import gov
 
@@ -75,6 +86,65 @@ async def test_a_contract_by_the_command_line(tmp_path: Path) -> None:
             lambda: all(app.query("counter", "value", {}) == 4 for app in apps), "the upgrade"
         )
         assert done["code_hash"][:16] in await run(members[2], "list")
+
+
+async def test_any_entry_can_be_called_and_asked(tmp_path: Path) -> None:
+    """What the regulator and homes do now and then: tables, quotas and their trade, money."""
+    grid = Grid(tmp_path, make_genesis(homes=4, time_lapse=1))
+    regulator = ["--key", key_file(REGULATOR, tmp_path / "regulator.key")]
+    async with running(grid, range(4)) as members:
+
+        async def call(home: int, contract: str, entry: str, args: object, *more: str) -> str:
+            await level(members)
+            return await run(
+                members[home], "call", contract, entry, "--args", json.dumps(args), *more
+            )
+
+        async def asked(contract: str, entry: str, args: object) -> Any:
+            await level(members)
+            said = await run(members[3], "query", contract, entry, "--args", json.dumps(args))
+            return json.loads(said)
+
+        head = members[0].node.chain.head.header
+        slot = grid.genesis.market.clock().slot_at(head.time_ms) + 40
+        opened = {"first_slot": slot, "end_slot": slot + 4, "excess_price_micro_per_kg": 50_000}
+        with pytest.raises(ControlError, match="not_regulator: only the regulator opens periods"):
+            await call(1, "carbon", "open_period", opened)
+        said = await call(0, "carbon", "open_period", opened, *regulator)
+        assert "carbon.open_period is done" in said
+        assert f'"first_slot": {slot}, "period": 1}}' in said.partition("carbon.period_opened")[2]
+        quotas = {"period": 1, "rows": [[1, 5_000_000], [2, 1_000_000]]}
+        await call(0, "carbon", "allot", quotas, *regulator)
+        offer = {"period": 1, "amount_mg": 2_000_000, "price_micro_per_kg": 30_000}
+        await call(0, "carbon", "offer_quota", offer)
+        bought = json.loads(
+            await call(
+                1, "carbon", "buy_quota", {"period": 1, "offer": 1, "amount_mg": 500_000}, "--json"
+            )
+        )
+        assert bought["events"][-1][2]["cost_micro"] == 15_000
+        await call(0, "carbon", "withdraw_quota", {"period": 1, "offer": 1})
+        seller, buyer = [await asked("carbon", "report", {"period": 1, "home": n}) for n in (1, 2)]
+        assert (seller["sold_mg"], seller["offered_mg"], buyer["bought_mg"]) == (
+            500_000,
+            0,
+            500_000,
+        )
+        # The regulator's other work: a price of later slots, and money that leaves.
+        slot_ms = grid.genesis.market.slot_ms
+        table = {"kind": "feed_in", "from_ms": (slot + 50) * slot_ms, "value": [[0, 7]]}
+        await call(2, "tariff", "post_table", table, *regulator)
+        assert (await asked("tariff", "prices", {"slot": slot + 50}))[1] == 7
+        before = await asked("ledger", "money", {})
+        paid = {"address": REGULATOR.address, "amount_micro": 3_000}
+        await call(1, "ledger", "transfer", paid)
+        await call(0, "ledger", "redeem", {"amount_micro": 3_000}, *regulator)
+        after = await asked("ledger", "money", {})
+        assert after["redeemed_micro"] - before["redeemed_micro"] >= 3_000
+        with pytest.raises(ConfigError, match="--args is a JSON object"):
+            await run(members[0], "call", "ledger", "redeem", "--args", "3000")
+        with pytest.raises(ControlError, match="unknown_entry: "):
+            await call(0, "ledger", "print_money", {})
 
 
 async def test_what_is_wrong_is_said_before_anything_is_sent(tmp_path: Path) -> None:

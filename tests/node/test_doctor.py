@@ -108,6 +108,33 @@ async def test_the_clock_is_held_against_the_newest_block(
 
 
 @pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ("", ""),
+        ('host = "::1"', ""),
+        ('host = "localhost"', ""),
+        ('host = "192.0.2.7"', "who reaches it speaks as the meter"),
+        ('host = "broker.lan"\ntls = true', "who reaches it speaks as the meter"),
+        ('host = "broker.lan"\nusername = "a"\npassword_file = "p"', "in the clear"),
+        ('host = "broker.lan"\nusername = "a"\npassword_file = "p"\ntls = true', ""),
+    ],
+)
+async def test_a_broker_that_is_open_to_others_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, says: str
+) -> None:
+    file = home(tmp_path, make_genesis(), NEIGHBOUR)
+    meter = '[mqtt.load]\ntopic = "p"\n[home.source]\nkind = "live"\n'
+    file.write_text(f"{file.read_text()}\n[mqtt]\n{settings}\n{meter}")
+    monkeypatch.setattr(doctor, "_is_here", lambda package: True)
+    looked_at = await found(file, eyes())
+    assert ("broker" in looked_at) == bool(says)
+    if says:
+        assert looked_at["broker"].verdict is Verdict.WARN
+        assert says in looked_at["broker"].says
+        assert "broker" in looked_at["broker"].remedy
+
+
+@pytest.mark.parametrize(
     ("settings", "check", "says", "remedy"),
     [
         (
@@ -120,6 +147,18 @@ async def test_the_clock_is_held_against_the_newest_block(
             '[home.source]\nkind = "live"\n',
             "meters",
             "is live: say in [mqtt.load] what its meter speaks on",
+            "put it right in the settings",
+        ),
+        (
+            '[mqtt.load]\ntopic = "p"\n[home.source]\nkind = "live"\n',
+            "meters",
+            "meters need a market in real time",
+            "put it right in the settings",
+        ),
+        (
+            '[mqtt]\npassword_file = "mqtt.password"\n',
+            "meters",
+            "mqtt.password: the password cannot be read",
             "put it right in the settings",
         ),
         (

@@ -23,7 +23,7 @@ from market import client, governance
 from market.client import Call
 from market.genesis import GovernanceParams
 from node.chain.blocks import stored_block
-from node.chain.driver import PROTOCOL
+from node.chain.inbox import PROTOCOL
 from node.chain.messages import DecidedNotice
 from node.config import SyncSection
 from node.genesis import ChainParams, Genesis
@@ -340,17 +340,17 @@ async def test_who_may_have_a_seat_that_is_not_known_here_is_no_stranger(tmp_pat
         coming = hearer.height // blocks + 1
         for epoch in (coming + 9, coming):
             data = prevote(5, grid.genesis.chain_id, epoch, epoch * blocks + 1)
-            hearer.node.chain._on_message(follower.peer_id, data)
+            hearer.node.chain._inbox._hear(follower.peer_id, data)
         assert not penalties
-        assert len(hearer.node.chain._early) == 1
+        assert len(hearer.node.chain._inbox._early) == 1
         # When the epoch has come, it turns out that there is no such seat.
         await at_height([hearer], coming * blocks + 1)
-        await until(lambda: not hearer.node.chain._early, "what came early is judged")
+        await until(lambda: not hearer.node.chain._inbox._early, "what came early is judged")
         for epoch, height in ((coming, coming * blocks + 1), (0, 1), (0, 3)):
             data = prevote(5, grid.genesis.chain_id, epoch, height)
-            hearer.node.chain._on_message(follower.peer_id, data)
+            hearer.node.chain._inbox._hear(follower.peer_id, data)
         assert penalties == [(follower.peer_id, "consensus messages are for authorities")] * 3
-        hearer.node.chain._on_message(follower.peer_id, b"junk")
+        hearer.node.chain._inbox._hear(follower.peer_id, b"junk")
         assert len(penalties) == 4
 
 

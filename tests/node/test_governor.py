@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,9 @@ async def test_a_seat_by_the_command_line(tmp_path: Path) -> None:
         await until(lambda: candidate.node.chain.voting, "the candidate has its seat")
         shown = await gov(candidate, "list")
         assert "4 of 5 authorities decide" in shown
+        # The one that is there since a moment has signed some of its epoch's blocks.
+        line = next(one for one in shown.splitlines() if candidate.key.address in one)
+        assert re.search(r" seated .* signed [1-9]\d* of the last [1-9]\d* blocks$", line), line
         assert f"add {candidate.key.address}: in_force, 3 for, 0 against" in shown
         found = json.loads(await gov(members[3], "list", "--json"))
         assert found["epoch"]["addresses"][4] == candidate.key.address

@@ -44,6 +44,30 @@ def test_each_part_has_its_level() -> None:
     assert not logging.getLogger("commonwatt.sync").isEnabledFor(logging.WARNING)
 
 
+FORGED = "2026-11-22 12:00:00,000 INFO    commonwatt.chain: all is well"
+
+
+@pytest.mark.parametrize(
+    "evil",
+    ["\n", "\r", "\x1b[2J", "\x9b2J", "\u2028", "\u202e", "\x00", "\x7f", "\udc80"],
+    ids=ascii,
+)
+def test_what_others_say_makes_no_line_of_its_own(evil: str) -> None:
+    told = io.StringIO()
+    set_up("info", [], "text", told)
+    log = logging.getLogger("commonwatt.network")
+    log.warning("%s: refused", f"{evil}{FORGED}")
+    try:
+        raise ValueError(f"no {evil}{FORGED}")
+    except ValueError:
+        log.exception("it failed")
+    text = told.getvalue()
+    assert evil == "\n" or evil not in text
+    assert FORGED in text
+    assert not any(line.startswith(FORGED) for line in text.splitlines())
+    assert text.splitlines()[0].endswith(": refused")
+
+
 def test_json_is_an_object_per_line() -> None:
     told = io.StringIO()
     set_up("info", [], "json", told)

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-import node.chain.driver
+import node.chain.inbox
 import node.chain.wal
 import node.network.memory
 import node.pool.mempool
@@ -531,13 +531,13 @@ async def test_a_part_that_fails_stops_the_node_with_its_error(tmp_path: Path) -
 async def test_votes_flooding_a_node_neither_stop_its_timers_nor_its_chain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node.chain.driver, "MESSAGES_MAX", 0)
+    monkeypatch.setattr(node.chain.inbox, "MESSAGES_MAX", 0)
     grid = busy_grid(tmp_path)
     async with running(grid, range(4)) as members:
         chains = [member.node.chain for member in members]
         await until(lambda: all(chain.counts["dropped_inputs"] > 10 for chain in chains), "drops")
         assert {member.height for member in members} == {0}
-        monkeypatch.setattr(node.chain.driver, "MESSAGES_MAX", 4_096)
+        monkeypatch.setattr(node.chain.inbox, "MESSAGES_MAX", 4_096)
         await at_height(members, 3)
 
 
@@ -572,7 +572,7 @@ async def test_nothing_signed_leaves_the_house_before_it_is_on_the_disk(tmp_path
             done.append("sync")
 
         def sending(peer_id: str, protocol: str, data: bytes) -> bool:
-            if protocol == node.chain.driver.PROTOCOL and not isinstance(
+            if protocol == node.chain.inbox.PROTOCOL and not isinstance(
                 decode_message(data), VoteSummary
             ):
                 done.append("send")

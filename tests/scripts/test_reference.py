@@ -14,6 +14,8 @@ WITHOUT_JSON = {
     "backup",
     "chaos draw",
     "chaos undo",
+    # Its answer is JSON and nothing else.
+    "contracts query",
     "export bills",
     "export slots",
     "export trades",

@@ -78,6 +78,29 @@ def test_checks_hold_where_they_should_and_miss_where_not() -> None:
     assert text.count("| miss |") == len([check for check in checks if not check.inside])
 
 
+BROKEN = {
+    5: {"traded_wh": 1_000_000},
+    6: {"need_wh": 10**9},
+    7: {"grid_wh": 10**9},
+    8: {"need_wh": 10**9},
+    9: {"grid_wh": 10**9, "fed_in_wh": 0},
+}
+
+
+@pytest.mark.parametrize("figure", BROKEN)
+def test_each_figures_checks_miss_where_one_community_breaks_them(figure: int) -> None:
+    """The largest community, or those with the largest shares, of each seed."""
+    days = dict(DAYS)
+    for setting in PLAN.of(figure):
+        largest = setting.users == 80 if figure in (6, 7) else setting.share_percent == 80
+        if largest or figure == 5 or (figure == 9 and setting.share_percent > 50):
+            hour = structs.replace(days[setting].hours[0], **BROKEN[figure])
+            days[setting] = structs.replace(days[setting], hours=(hour,) * 24)
+    before = checks_of(figure, PLAN, DAYS)
+    assert all(check.inside for check in before)
+    assert not any(check.inside for check in checks_of(figure, PLAN, days))
+
+
 def test_unknown_figures_are_refused() -> None:
     for text in ("4", "11", "five", "", "5,,6"):
         with pytest.raises(SettingError, match="figures 5 to 10"):

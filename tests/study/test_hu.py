@@ -10,11 +10,38 @@ from study.hu.market import CONSUMERS, PORTIONS, PRODUCERS, Cycle, Market, Setti
 SHORT = Setting(cycle_minutes=60, peak_wh=5_000)
 
 
+# Hu tables 2 and 3 as printed: kWh or portion, cost or value, initial price [USD per kWh].
+TABLE_2 = """
+1.6 0.016 0.017
+0.4 0.017 0.018
+0.6 0.018 0.019
+0.4 0.024 0.025
+1.0 0.028 0.029
+3.0 0.021 0.022
+0.2 0.023 0.024
+"""
+TABLE_3 = """
+0.1 0.048 0.047
+0.16 0.052 0.051
+0.3 0.056 0.055
+0.08 0.053 0.052
+0.06 0.046 0.045
+0.2 0.051 0.050
+0.12 0.052 0.051
+"""
+
+
+def printed(table: str, scale: int) -> list[tuple[int, int, int]]:
+    """Rows of a printed table: the first column times a scale, the others in micro-USD."""
+    rows = [[float(cell) for cell in line.split()] for line in table.split("\n") if line]
+    return [(round(a * scale), round(b * 1e6), round(c * 1e6)) for a, b, c in rows]
+
+
 def test_the_tables_are_the_papers() -> None:
+    assert list(PRODUCERS) == printed(TABLE_2, 1_000)
+    assert list(CONSUMERS) == printed(TABLE_3, 100)
     assert sum(supply_wh for supply_wh, _, _ in PRODUCERS) == 7_200
     assert PORTIONS == 102
-    assert all(price == cost + 1_000 for _, cost, price in PRODUCERS)
-    assert all(price == value - 1_000 for _, value, price in CONSUMERS)
 
 
 def test_at_first_all_demand_is_traded_from_the_cheapest_up_at_what_they_ask() -> None:
@@ -96,3 +123,29 @@ def test_checks_tell_inside_from_miss() -> None:
         "correlation of price and demand after 9 h": False,
     }
     assert len(table_of(plan, {one: course}).rows) == 48
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "missed"),
+    [
+        (1.0, 1.0, set()),
+        (0.98, 1.0, {"traded of the demand, first 4 hours"}),
+        (1.0, -1.0, {"correlation of traded and demand after 9 h"}),
+    ],
+)
+def test_what_is_traded_must_be_the_demand_and_then_follow_it(
+    early: float, late: float, missed: set[str]
+) -> None:
+    from study.hu.market import Course
+
+    plan = Plan((8,), msgspec.structs.replace(Setting(), cycle_minutes=60), 1)
+    (one,) = plan.settings()
+    cycles = []
+    for hour in range(48):
+        demand = 3_000 + 100 * (hour % 24)
+        traded = early * demand if hour < 4 else 3_000 + late * 90 * (hour % 24)
+        cycles.append(Cycle(demand, round(traded), 1, 1))
+    course = Course(tuple(cycles), 1, 1, {})
+    checks = checks_of(8, plan, {one: course})
+    assert {check.statement for check in checks if not check.inside} == missed
+    assert len(checks) == 2

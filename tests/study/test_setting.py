@@ -3,8 +3,10 @@
 import msgspec
 import pytest
 
-from study.ce.setting import Setting, built_in_types, draw_users
+from study.ce.setting import Setting, Types, built_in_types, draw_users
 from study.errors import SettingError
+from study.money import FEED_IN_MICRO_PER_KWH, TARIFF_BANDS
+from testnet import street
 
 TYPES = built_in_types()
 
@@ -64,3 +66,33 @@ def test_what_cannot_be_is_refused_with_what_would_be_right(
 ) -> None:
     with pytest.raises(SettingError, match=said):
         msgspec.structs.replace(Setting(), **changes).check()
+
+
+def test_the_defaults_are_the_papers_tables_1_and_2() -> None:
+    usual = Setting()
+    assert (usual.hours, usual.users, usual.share_percent) == ((0, 24), 60, 20)
+    assert (usual.pv_w, usual.storage_wh, usual.settle_minutes) == (5_000, 5_000, (45, 75))
+    # Cents per kWh from an hour on, as printed; 10 c for what is fed in.
+    printed = [(0, 17.7), (7, 27.71), (14, 54.11), (20, 27.71), (22, 17.7)]
+    bands = tuple((60 * hour, round(cents * 10_000)) for hour, cents in printed)
+    assert bands == TARIFF_BANDS == street.TARIFF_BANDS
+    assert FEED_IN_MICRO_PER_KWH == street.FEED_IN_MICRO_PER_KWH == 100_000
+
+
+def test_an_interval_over_an_hours_border_takes_of_each_hour_its_part() -> None:
+    """CE 14, piecewise: P * ST / 60 of each hour that the interval touches."""
+    hourly = (600, 1_200, 3_000, *(0,) * 21)
+    types = Types("steps", (hourly,), ((100, 400, 0, *(0,) * 21),))
+    setting = Setting(
+        users=2, share_percent=50, load_percent=100, pv_w=2_000, settle_minutes=(50, 50)
+    )
+    for user in draw_users(setting, types):
+        first, second, third = user.intervals[:3]
+        assert [first.load_wh, second.load_wh] == [
+            600 * 50 // 60,
+            600 * 10 // 60 + 1_200 * 40 // 60,
+        ]
+        assert (third.start, third.end, third.load_wh) == (100, 150, 1_200 * 20 // 60 + 1_500)
+        # The sun of 2 kWp: 200 W, then 800 W.
+        sun = [166, 34 + 533, 267] if user.generates else [0, 0, 0]
+        assert [interval.pv_wh for interval in user.intervals[:3]] == sun

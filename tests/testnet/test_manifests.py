@@ -102,6 +102,24 @@ def test_the_first_homes_apis_are_where_prometheus_and_the_host_look_for_them(
     assert "profiles: [metrics]" in found["prometheus"]
 
 
+def test_who_is_root_has_no_network_and_nobody_else_has_rights() -> None:
+    text = compose_file(StreetPlan(homes=12, regions=3))
+    found = services(text)
+    assert [name for name, said in found.items() if "user: root" in said] == ["genesis"]
+    assert "network_mode: none" in found["genesis"]
+    # The monitor's image is its maker's.
+    ours = {name: said for name, said in found.items() if name not in ("genesis", "prometheus")}
+    assert "operator" in ours
+    assert "home-01" in ours
+    assert all("<<: *node" in said for said in ours.values())
+    node = text[text.index("x-node:") : text.index("services:")]
+    for line in ("read_only: true", "cap_drop: [ALL]", '"no-new-privileges:true"'):
+        assert line in node
+    assert not re.search(r"privileged: true|docker\.sock|network_mode: host|cap_add", text)
+    users = re.findall(r"^USER (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert users == ["commonwatt"]
+
+
 def test_what_this_machine_lacks_for_a_compose_grid_is_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

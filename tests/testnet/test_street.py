@@ -114,6 +114,8 @@ def test_a_streets_homes_get_their_agents_and_storage(tmp_path: Path) -> None:
         (StreetPlan(homes=6, speculators=3), "3 speculators: 0 to 2"),
         (StreetPlan(intraday_minutes=5, mechanism="sharing"), "high_low and uniform have orders"),
         (StreetPlan(intraday_minutes=-1), "every -1 minutes: 1 to 1440"),
+        (StreetPlan(rules={"mechanism": "uniform"}), "rules: mechanism is no rule of a market"),
+        (StreetPlan(rules={"margin_percent": "10"}), "rules: margin_percent: Expected `int`"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_made(

@@ -10,10 +10,11 @@ from node.web.dashboard.drawings import Line, RegionMark, region_map, trade_map
 from node.web.dashboard.flows import Row
 from node.web.dashboard.html import Html, el, join
 from node.web.dashboard.parts import card, columns, empty, meter, rows, stat, stats
-from node.web.dashboard.words import energy, money, number, percent, plural
+from node.web.dashboard.words import energy, money, number, percent, plural, power, short
 
 MAP_HOMES_MAX: Final = 60
 HOMES_SHOWN: Final = 200
+ADDRESS_CHARS: Final = 16
 
 
 async def community_page(asks: Asks) -> Html:
@@ -35,6 +36,7 @@ async def community_page(asks: Asks) -> Html:
     busy = await _last_traded(asks, trades, slots)
     return join(
         _figures(homes, slots, currency),
+        _applications(await asks("applications") or ()),
         columns(
             _map(homes, busy, status["address"]),
             _regions(regions, own_number, between) if regions else None,
@@ -98,6 +100,33 @@ def _figures(homes: Sequence[Row], slots: Sequence[Row], currency: str) -> Html:
             number(len(homes)),
             texts.HOMES_WITH.format(sun=sunny, battery=stored),
         ),
+    )
+
+
+def _applications(found: Sequence[Row]) -> Html | None:
+    """Return who asks at this node to be registered; None if nobody does."""
+    if not found:
+        return None
+    return card(
+        texts.APPLICATIONS,
+        rows(
+            el(
+                "li",
+                el("b", row["name"]),
+                el(
+                    "span",
+                    texts.APPLICATION_CAN.format(
+                        role=row["role"],
+                        pv=power(row.get("pv_w", 0)),
+                        battery=energy(row.get("battery_wh", 0)),
+                    ),
+                    class_="grow dim",
+                ),
+                el("code", short(row["address"], ADDRESS_CHARS), title=row["address"]),
+            )
+            for row in found[:HOMES_SHOWN]
+        ),
+        why=texts.APPLICATIONS_WHY,
     )
 
 

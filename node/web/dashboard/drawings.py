@@ -11,6 +11,9 @@ from node.web.dashboard.words import cut, energy, power
 
 FLOW_LEAST_W: Final = 5.0
 FLOW_FULL_W: Final = 5_000.0
+# More arrows than these tell their amounts to the pointer only.
+AMOUNTS_MAX: Final = 6
+AMOUNT_AWAY: Final = 14.0
 LABELS_MAX: Final = 40
 NAME_CHARS: Final = 12
 REGION_CHARS: Final = 10
@@ -228,7 +231,9 @@ def region_map(regions: Sequence[RegionMark], sold: Sequence[Line] = ()) -> Html
             continue
         told = f"{shown[seller].name} → {shown[buyer].name}: {energy(energy_wh)}"
         ends = places[seller], places[buyer]
-        arrows.append(_arrow(*ends, (middle_x, middle_y), 2 + 6 * energy_wh / most, told))
+        said = energy(energy_wh) if len(sold) <= AMOUNTS_MAX else ""
+        width = 2 + 6 * energy_wh / most
+        arrows.append(_arrow(*ends, (middle_x, middle_y), width, told, said))
     return el(
         "svg",
         wires,
@@ -249,8 +254,9 @@ def _arrow(
     middle: tuple[float, float],
     width: float,
     told: str,
+    said: str,
 ) -> Html:
-    """Return a line around the main chain, beside the one of the other way, and its head."""
+    """Return a line around the main chain, beside the one of the other way, its head, its words."""
     (ax, ay), (bx, by) = begin, end
     mx, my = (ax + bx) / 2, (ay + by) / 2
     dx, dy = bx - ax, by - ay
@@ -277,6 +283,15 @@ def _arrow(
             stroke_width=round(width, 1),
         ),
         el("path", d=head, class_="head c-street"),
+        el(
+            "text",
+            said,
+            x=round(hx + rx * (size + AMOUNT_AWAY), 1),
+            y=round(hy + ry * (size + AMOUNT_AWAY) + 4, 1),
+            class_="word",
+        )
+        if said
+        else None,
         data_tip=told,
     )
 

@@ -20,6 +20,7 @@ from node.web.dashboard.parts import (
     stats,
     trade_path,
 )
+from node.web.dashboard.today import devices_card, today_card
 from node.web.dashboard.words import Local, energy, money, percent, price, price_unit
 
 ORDERS_SHOWN: Final = 8
@@ -72,10 +73,14 @@ async def home_page(asks: Asks) -> Html:
             else None,
         ),
         columns(
+            today_card(past, home["market_ms"], local),
             _bill(home, currency),
-            await _orders(asks, status["address"], local, currency),
-            await _trades(asks, status["address"]),
+            devices_card(await asks("devices"), plan, home["market_ms"], local),
             class_="three",
+        ),
+        columns(
+            await _orders(asks, status["address"], local, currency),
+            await _trades(asks, status["address"], currency),
         ),
     )
 
@@ -95,7 +100,12 @@ def _now(past: list[Flow], home: Row, local: Local) -> Html:
 
 def _figures(home: Row, prices: Row, currency: str) -> Html:
     saved, alone = home["saved_micro"], home["grid_only_micro"]
-    note = texts.SAVED_OF.format(share=percent(saved / alone)) if alone > 0 else texts.EARNED_MORE
+    note = texts.EARNED_MORE
+    if alone > 0:
+        # More than all of it is saved where one is paid in the end.
+        note = texts.SAVED_BESIDE.format(amount=money(alone, currency))
+        if saved <= alone:
+            note = texts.SAVED_OF.format(share=percent(saved / alone))
     slot = prices["slots"][0]
     capacity = home["battery_wh"]
     share = home["stored_wh"] / capacity if capacity else 0.0
@@ -185,7 +195,7 @@ def _order(order: Row, clock: str, currency: str) -> Html:
     )
 
 
-async def _trades(asks: Asks, address: str) -> Html:
+async def _trades(asks: Asks, address: str, currency: str) -> Html:
     summaries = await asks("slots", count=TRADED_SLOTS) or ()
     numbers = [slot["slot"] for slot in summaries if slot["trades"]][: -SLOTS_ASKED - 1 : -1]
     trades: list[tuple[str, Row]] = []
@@ -202,6 +212,7 @@ async def _trades(asks: Asks, address: str) -> Html:
     return card(
         texts.MY_TRADES,
         rows(_trade(trade, own, clock) for clock, trade in trades[:ORDERS_SHOWN]),
+        why=texts.TRADES_UNIT.format(unit=price_unit(currency)),
     )
 
 

@@ -83,7 +83,8 @@ def _nodes(nodes: Sequence[Row], struck: dict[int, str]) -> Html:
     for chain, places in sorted(chains.items(), key=lambda chain: not chain[0]):
         found.append(el("h3", f"{chain or texts.NOT_SEEN}{texts.DOT}{number(len(places))}"))
         found.append(rows(_node(nodes[place], struck.get(place)) for place in places))
-    return card(texts.NODES, el("div", found, class_="scroll"), why=texts.NODES_WHY)
+    shown = el("div", found, class_="scroll", role="group", aria_label=texts.NODES)
+    return card(texts.NODES, shown, why=texts.NODES_WHY)
 
 
 def _node(node: Row, kind: str | None) -> Html:

@@ -200,6 +200,16 @@ def test_the_quantity_moves_once_the_price_has_stalled() -> None:
     assert agent.memory.withheld_wh == 0
 
 
+def test_a_cycle_with_more_profit_ends_the_stall() -> None:
+    agent = producer(stall_rounds=2, step_wh=100)
+    agent.memory = HuProducerMemory(price_micro_per_kwh=20_000, profit_micro=4_000)
+    # Less than before, then more, then less: never two in a row.
+    for number, (sold_wh, stalled) in enumerate(((500, 1), (900, 0), (400, 1), (900, 0))):
+        assert cycle(agent, number, sold_wh).energy_wh == 1_000
+        assert agent.memory.stalled == stalled
+    assert (agent.memory.withheld_wh, agent.memory.quantity) == (0, Climb())
+
+
 def test_the_quantity_stays_between_nothing_and_what_there_is() -> None:
     agent = producer(stall_rounds=1, step_wh=5_000, breakdown_micro=500)
     agent.memory = HuProducerMemory(price_micro_per_kwh=20_000, profit_micro=4_000, stalled=1)

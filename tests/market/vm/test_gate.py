@@ -1,5 +1,9 @@
 """The gate: what it refuses, by reason; what it lets through still means the same."""
 
+import re
+import shutil
+from pathlib import Path
+
 import pytest
 
 from market.errors import Rejected
@@ -7,6 +11,7 @@ from market.vm import gate
 from tests.market.vm.cpython import CPythonEngine
 from tests.market.vm.machine import Machine
 
+VM = Path(gate.__file__).parent
 HEAD = 'EXPORTS = {"f": "execute"}\n'
 
 REFUSED = {
@@ -167,6 +172,24 @@ def test_the_whole_language_means_the_same_on_both_engines() -> None:
     assert ours["mod"] == 1
 
 
-def test_fingerprint_is_stable_within_a_version() -> None:
-    assert gate.fingerprint() == gate.fingerprint()
-    assert len(gate.fingerprint()) == 64
+def test_the_fingerprint_covers_every_module_that_judges_a_text() -> None:
+    covered, waiting = set(), {"gate", "types"}
+    while waiting:
+        name = waiting.pop()
+        covered.add(name)
+        text = VM.joinpath(f"{name}.py").read_text("utf-8")
+        waiting |= set(re.findall(r"^from market\.vm\.(\w+) import", text, re.M)) - covered
+    assert {f"{name}.py" for name in covered} | {"prelude.star"} == set(gate._RULES)
+
+
+@pytest.mark.parametrize("name", gate._RULES)
+def test_a_changed_word_of_the_rules_is_another_fingerprint(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = gate.fingerprint()
+    rules = shutil.copytree(VM, tmp_path / "vm")
+    monkeypatch.setattr(gate.resources, "files", lambda package: rules)
+    assert gate.fingerprint() == before
+    with (rules / name).open("a") as file:
+        file.write("# a word\n")
+    assert gate.fingerprint() != before

@@ -33,7 +33,7 @@ from consensus.messages import (
 from consensus.params import ROUNDS_AHEAD_MAX
 from market import client
 from market.genesis import GovernanceParams
-from node.chain.driver import PROTOCOL
+from node.chain.inbox import PROTOCOL
 from node.genesis import ChainParams, Genesis
 from node.network.memory import MemoryNetwork
 from node.setup import DATABASE_NAME, WAL_NAME

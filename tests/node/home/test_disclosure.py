@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import cli
-from hems.home import Delivery
+from hems.delivery import Delivery
 from hems.sources.live import BIN_MS, LiveSource
 from market.client import ReadingAccepted
 from market.receipts import Event, Receipt

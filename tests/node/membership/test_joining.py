@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -350,3 +351,28 @@ def test_init_asks_a_neighbour_for_the_genesis(
     none = runner.invoke(cli.app, ["init", str(tmp_path / "x"), "--pv-w", "1"])
     assert "choose its --source" in str(none.exception)
     assert not (tmp_path / "x").exists()
+
+
+def test_init_asks_on_a_terminal_for_what_is_not_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genesis = make_genesis()
+    where = JoiningAddress(f"/ip4/127.0.0.1/tcp/4600/p2p/{key_of(0).peer_id}", genesis.hash)
+
+    async def fetch(asked: JoiningAddress, network: Any = None) -> Genesis:
+        del asked, network
+        return genesis
+
+    monkeypatch.setattr(node.proofs.light, "fetch_genesis", fetch)
+    terminal = SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("node.cli.home.sys", terminal)
+    home = tmp_path / "home"
+    asked = ["init", str(home), "--join", str(where), "--pv-w", "4000"]
+    typed = "attic\nsynthetic\nEurope/Berlin\n8000\n"
+    made = CliRunner().invoke(cli.app, asked, input=typed)
+    assert made.exit_code == 0, made.output
+    assert "docs/mqtt.md" in made.output
+    config = load_config(home / "node.toml", {})
+    assert config.home is not None
+    assert (config.node.name, config.home.zone) == ("attic", "Europe/Berlin")
+    assert capability(config.home)[3:5] == (8_000, 4_000)

@@ -352,6 +352,7 @@ class Stall:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
         self.stalled = False
         self.address = ""
 
@@ -365,9 +366,14 @@ class Stall:
         self._server.close()
         for task in self._tasks:
             task.cancel()
+        for writer in self._writers:
+            writer.close()
+        closed = [writer.wait_closed() for writer in self._writers]
+        await asyncio.gather(*self._tasks, *closed, return_exceptions=True)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await open_raw(self._home)
+        self._writers += [writer, there_writer]
         for source, target in ((reader, there_writer), (there_reader, writer)):
             task = asyncio.create_task(self._pass_on(source, target))
             self._tasks.add(task)

@@ -1,12 +1,20 @@
 """What a node shows of anchored records is believed as far as it is proven, and no further."""
 
+import asyncio
+import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from typer.testing import CliRunner
 
+import cli
+from consensus.checkpoint import SlotTotals
 from consensus.messages import Header
 from node.errors import ControlError, GenesisError, ProofError
+from node.genesis import write_genesis
+from node.proofs import light
 from node.proofs.anchoring import AnchorProof, AnchorReader, NoAnchor, anchor_view
 from tests.node.grid import make_genesis
 from tests.regions.anchored import Server
@@ -30,6 +38,28 @@ async def test_a_record_is_proven_over_both_chains_epochs(server: Server) -> Non
     # The last one is of the region's next epoch.
     proven = await AnchorReader(server.genesis).fetch(server, 5)
     assert proven.checkpoint.header.epoch == 1
+
+
+async def test_what_a_record_has_of_its_slots_is_printed(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proven = await AnchorReader(server.genesis).fetch(server, 1)
+    sums = dict(zip(SlotTotals.__struct_fields__, range(1, 16), strict=False))
+    totals = SlotTotals(**sums | {"slot": 1_957_920, "net_micro": -47_661, "settlement_root": "0"})
+    record = msgspec.structs.replace(proven.record, slots=(totals,))
+
+    async def prove(*_: Any) -> Any:
+        return proven._replace(record=record)
+
+    monkeypatch.setattr(light, "prove_anchor", prove)
+    file = tmp_path / "genesis.json"
+    write_genesis(server.genesis, file)
+    words = ["verify", "1", "--genesis", str(file), "--from", "/ip4/192.0.2.1/tcp/1/p2p/x"]
+    said = await asyncio.to_thread(CliRunner().invoke, cli.app, words)
+    assert "slot 1957920: 2 homes, 5 Wh from the grid, 6 Wh fed in, net -0.047661" in said.output
+    told = await asyncio.to_thread(CliRunner().invoke, cli.app, [*words, "--json"])
+    (row,) = json.loads(told.output)["slots"]
+    assert (row["slot"], row["exported_wh"]) == (1_957_920, 12)
 
 
 def altered(proof: AnchorProof, **changes: Any) -> AnchorProof:

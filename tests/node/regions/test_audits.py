@@ -34,8 +34,9 @@ from node.network.base import NetworkError
 from node.network.memory import Hub, MemoryNetwork
 from node.regions import audits
 from node.regions.auditor import Duty, Finding
-from node.regions.audits import PROTOCOL, Auditor, RegionServer
+from node.regions.audits import Auditor
 from node.regions.replay import Verdict, judge
+from node.regions.showing import PROTOCOL, RegionServer
 from tests.node.network.homes import until
 from tests.regions.cheat import CHEATS, Cheating
 from tests.regions.grid import HALT_MS, SLOT, Certified, Main, Region, certify, key

@@ -112,6 +112,15 @@ async def test_a_silent_chain_keeps_the_connection(monkeypatch: pytest.MonkeyPat
     assert await anext(said) == b": still here\n\n"
 
 
+def test_what_others_say_ends_no_event() -> None:
+    evil = "a\n\nevent: block\r\rdata: {}\u2028"
+    said = module._event("slot", 3, {"name": evil})
+    assert said.startswith(b"id: 3\nevent: slot\ndata: ")
+    assert said.count(b"\n") == 4
+    assert b"\r" not in said
+    assert said.endswith(b"\n\n")
+
+
 @pytest.mark.parametrize("queued", [0, 2])
 async def test_closing_ends_all(monkeypatch: pytest.MonkeyPatch, queued: int) -> None:
     monkeypatch.setattr(module, "QUEUE_MAX", 2)

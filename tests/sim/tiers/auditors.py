@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from consensus.sync_messages import Answer, Question, decode_answer
 from market.client import Call
 from node.network.base import NetworkError, Peer
-from node.regions.audits import Auditor, RegionServer
+from node.regions.audits import Auditor
+from node.regions.showing import RegionServer
 from tests.sim.liar import twist_answer
 from tests.sim.tiers.views import entry
 from wire.codec import Plain, encode

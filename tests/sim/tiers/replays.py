@@ -21,7 +21,7 @@ from market.tiers import natives_of
 from market.vm import merkle
 from market.vm.executor import Native
 from node.genesis import Genesis
-from node.regions import auditor, audits, replay
+from node.regions import auditor, audits, replay, showing
 from tests.sim import keys
 from tests.sim.app import STATE_BYTES_MAX, Ledger, Sets, State
 from tests.sim.tiers.chains import LEDGER_KEY, SETS_KEY, Chain, TierState, own_pairs
@@ -171,9 +171,10 @@ def patches(grid: "Grid") -> list[tuple[Any, str, Any]]:
         (auditor, "verify_certificate", quick),
         (replay, "maker_of", making),
         (replay, "verify_certificate", quick),
-        (audits, "LightClient", functools.partial(LightClient, verifier=keys.verify)),
+        (showing, "LightClient", functools.partial(LightClient, verifier=keys.verify)),
         (audits, "time", clock),
         (audits, "asyncio", waiting),
+        (showing, "asyncio", waiting),
         # What an auditor finds is no error of the run.
         (audits.log, "disabled", True),
     ]

@@ -34,7 +34,7 @@ function keeping(work) {
   work();
   Array.from(document.querySelectorAll(".scroll, .slots")).forEach((one, place) => {
     if (scrolled[place]) [one.scrollLeft, one.scrollTop] = scrolled[place];
-    if (one.matches("ul.scroll")) one.tabIndex = one.scrollHeight > one.clientHeight ? 0 : -1;
+    if (one.matches(".scroll")) one.tabIndex = one.scrollHeight > one.clientHeight ? 0 : -1;
   });
   if (focused && document.activeElement === document.body) {
     const found = document.querySelector(`main a[href="${CSS.escape(focused)}"]`);

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from hems.home import Delivery
+from hems.delivery import Delivery
 from market import client
 from market.client.queries import Place
 from node.api.control import Answer
@@ -153,7 +153,7 @@ def plan() -> dict[str, Any]:
         "export_wh": [row["export_wh"] for row in deliveries],
         "stored_wh": [row["stored_wh"] for row in deliveries],
         "traded_wh": [0] * 50,
-        "device_wh": {"car": [10] * 50},
+        "device_wh": {"car": [10] * 50, "other_car": [0] * 50},
     }
 
 
@@ -329,6 +329,22 @@ class Chain:
             "deliveries": [delivery(NOW_SLOT - back) for back in range(SLOTS, 0, -1)],
             "plan": plan(),
             "forecast": forecast(),
+            "devices": {
+                "batteries": [],
+                "devices": [
+                    {"name": name, "kind": kind, "plugged": plugged}
+                    for name, kind, plugged in (
+                        ("car", "car", True),
+                        ("other_car", "car", False),
+                        (EVIL, "appliance", None),
+                    )
+                ],
+            },
+            "applications": [
+                client.register_home(
+                    address_of(7), "cwmeter7", EVIL, "prosumer", 1, 1, pv_w=5_000
+                ).args
+            ],
             "account": {
                 "home": {"number": 1},
                 "orders": [order(NOW_SLOT + 1, number, 1, "sell") for number in range(3)],
@@ -401,6 +417,7 @@ def begun() -> Chain:
             | {"at": at(0), "finality": None, "summary": empty, "trades": [], "elsewhere": []}
         ),
         "account": AbsentError("no account"),
+        "applications": [],
     }
     return chain.without("regions", "region", "flows")
 
@@ -409,7 +426,7 @@ def main_chain() -> Chain:
     """Return the answers of a node that keeps a main chain only."""
     chain = Chain().without(
         *("homes", "slots", "slot", "market_book", "market_trades", "market_prices"),
-        *("plan", "forecast", "deliveries", "account", "region"),
+        *("plan", "forecast", "deliveries", "devices", "applications", "account", "region"),
     )
     chain.values["status"] = lambda _: status(chain.height, None)
     return chain

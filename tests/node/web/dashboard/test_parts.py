@@ -56,6 +56,10 @@ def test_regions_are_drawn_with_what_they_sold_each_other() -> None:
     marks = [RegionMark(n, f"R{n}", "live", None, 4, 3, n == 1) for n in (1, 2)]
     assert "chord" not in region_map(marks)
     drawn = region_map(marks, [Line(0, 1, 1_250), Line(1, 0, 90), Line(1, 7, 5), Line(None, 0, 5)])
+    assert f">{energy(1_250)}</text>" in drawn
+    assert f">{energy(90)}</text>" in drawn
+    # Of many arrows nobody could tell whose an amount is.
+    assert f">{energy(90)}</text>" not in region_map(marks, [Line(1, 0, 90)] * 7)
     tips = re.findall(r'data-tip="(R\d → R\d: [^"]*)"', drawn)
     assert tips == [f"R1 → R2: 1.25{THIN}kWh", f"R2 → R1: 90{THIN}Wh"]
     # Two that face each other sell around the main chain, each way on its own side of it.
