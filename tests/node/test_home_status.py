@@ -39,7 +39,7 @@ def test_bad_readings_are_told_by_channel(capsys: pytest.CaptureFixture[str]) ->
         # Of a home of a newer version.
         fault("pv", "eclipse", "repaired", 1),
     ]
-    _print_status({**STATUS, "home": {**HOME, "sensors": found}})
+    _print_status({**STATUS, "home": {**HOME, "sensors": found}}, has_home=True)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(maxsplit=1)[1] for line in lines if line.startswith("  sensors")] == [
         "load: 12 × there was no reading; it is forecast",
@@ -51,7 +51,7 @@ def test_bad_readings_are_told_by_channel(capsys: pytest.CaptureFixture[str]) ->
 
 def test_good_sensors_are_no_news(capsys: pytest.CaptureFixture[str]) -> None:
     for home in (None, HOME):
-        _print_status({**STATUS, "home": home})
+        _print_status({**STATUS, "home": home}, has_home=home is not None)
     assert "sensors" not in capsys.readouterr().out
 
 
@@ -72,6 +72,6 @@ def test_good_sensors_are_no_news(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_home_that_catches_up_says_how_far_it_is(
     capsys: pytest.CaptureFixture[str], catching_up: dict[str, Any] | None, line: list[str]
 ) -> None:
-    _print_status({**STATUS, "home": None, "catching_up": catching_up})
+    _print_status({**STATUS, "home": None, "catching_up": catching_up}, has_home=False)
     lines = capsys.readouterr().out.splitlines()
     assert [one for one in lines if "catching" in one] == line
