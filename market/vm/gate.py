@@ -40,7 +40,7 @@ KINDS: Final = frozenset({"execute", "query", "internal"})
 # Gate and type checker are part of the chain: whoever changes a word of them changes the rules.
 _RULES: Final = (
     *("scan.py", "gate.py", "language.py"),
-    *("signatures.py", "types.py", "prelude.star"),
+    *("signatures.py", "infer.py", "types.py", "prelude.star"),
 )
 PRELUDE: Final = resources.files("market.vm").joinpath("prelude.star").read_text("utf-8")
 
