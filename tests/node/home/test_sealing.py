@@ -130,6 +130,15 @@ async def test_nothing_of_an_order_is_said_before_the_gate(
     assert client.order_book(lane.street.query, SLOT) == []
 
 
+async def test_the_same_orders_have_another_digest_each_time(tmp_path: Path) -> None:
+    """Or whoever tries all prices and amounts would find the one that fits."""
+    digests = set()
+    for place in range(2):
+        (said,) = await Lane(tmp_path / str(place), sealed=True).think()
+        digests.add(said.tx.args["digest"])
+    assert len(digests) == 2
+
+
 async def test_homes_with_different_orders_put_the_same_aside(tmp_path: Path) -> None:
     margins = set()
     for place, load_wh in enumerate((20, 2_000)):

@@ -15,7 +15,7 @@ from libp2p.utils import encode_varint_prefixed
 
 from node.network import _patches, _pubsub, _streams, _swarm
 from node.network._limits import Limits
-from node.network.base import NetworkError
+from node.network.base import GOSSIP_BYTES_MAX, NetworkError
 from tests.node.network.homes import (
     PATIENCE_S,
     TOPIC,
@@ -72,6 +72,23 @@ async def test_connections_that_say_nothing(
     assert len(lines(caplog)) == 1
     for _, writer in silent:
         writer.close()
+
+
+@pytest.mark.parametrize("bound", ["PENDING_PER_ADDRESS_MAX", "CONNECTIONS_MAX"])
+async def test_handshakes_beyond_the_bound_are_closed_at_once(
+    real: Street, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(_swarm, bound, 2)
+    # Nobody is let go for being slow while this test is patient.
+    monkeypatch.setattr(_swarm, "UPGRADE_TIMEOUT_S", 2 * PATIENCE_S)
+    monkeypatch.setattr(_swarm, "NEGOTIATE_TIMEOUT_S", 2 * PATIENCE_S)
+    victim = await real.start(0)
+    opened = [await open_raw(victim) for _ in range(5)]
+    ends = [asyncio.create_task(reader.read()) for reader, _ in opened]
+    await until(lambda: sum(end.done() for end in ends) == 3)
+    for _, writer in opened:
+        writer.close()
+    await asyncio.gather(*ends, return_exceptions=True)
 
 
 async def test_a_negotiation_line_of_any_length_is_not_believed(real: Street) -> None:
@@ -143,6 +160,28 @@ async def test_a_huge_answer_is_refused(real: Street) -> None:
     assert victim.count("hostile") == 1
 
 
+async def test_gossip_that_is_too_large_is_refused(real: Street) -> None:
+    victim, friend = await real.pair()
+    attacker = await real.start(2)
+    await connect(attacker, victim)
+
+    async def say(side: Any) -> None:
+        await side._gossip.publish(TOPIC, bytes(GOSSIP_BYTES_MAX + 1))
+
+    async def announce(side: Any) -> None:
+        stream = await side._host.new_stream(peer_of(side, victim), [_pubsub.MESHSUB_ID])
+        await stream.write(encode_varint_prefixed(bytes(_pubsub.RPC_BYTES_MAX + 1))[:100])
+        # The stream ends before what was announced has come.
+        with trio.fail_after(PATIENCE_S), contextlib.suppress(*_swarm.ENDED):
+            assert not await stream.read(1)
+
+    await on_side(attacker, say)
+    await until(lambda: victim.count("gossip_invalid") == 1)
+    await on_side(attacker, announce)
+    assert victim.heard() == []
+    await still_trades(victim, friend)
+
+
 async def test_more_than_the_window_is_not_buffered(
     real: Street, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +224,28 @@ async def test_more_streams_than_allowed_are_refused(real: Street) -> None:
     await until(lambda: victim.count("bans") == 1)
     await until(lambda: attacker.peer_id not in victim.peer_ids())
     await still_trades(victim, friend)
+
+
+async def test_more_requests_at_once_than_allowed_are_refused(real: Street) -> None:
+    victim, asker = real.make(0, limits=Limits(requests_max=2)), await real.start(1)
+    ready = asyncio.Event()
+
+    async def slow(peer_id: str, data: bytes) -> bytes:
+        await ready.wait()
+        return data
+
+    victim.network.on_request("slow", slow)
+    await victim.network.start()
+    await connect(asker, victim)
+    ask = asker.network.request
+    asked = [asyncio.create_task(ask(victim.peer_id, "slow", b"x", PATIENCE_S)) for _ in range(3)]
+    await until(lambda: any(one.done() for one in asked))
+    ready.set()
+    said = await asyncio.gather(*asked, return_exceptions=True)
+    assert said.count(b"x") == 2
+    (refused,) = [one for one in said if isinstance(one, NetworkError)]
+    assert "as many requests as it will" in str(refused)
+    assert victim.count("refused") == 1
 
 
 async def test_a_flood_of_gossip_ends_in_a_ban(real: Street) -> None:

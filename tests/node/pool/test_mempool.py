@@ -241,6 +241,8 @@ async def test_a_batch_is_paid_for_before_it_is_checked(home: Home) -> None:
     said = [home.pool.gossip_check("peer", batch) for batch in batches]
     # The first 256 are a newcomer's; what is known by now costs nothing more.
     assert said == [True] * 4 + [EXCESS]
+    # No signature of what is not paid for was looked at.
+    assert len(home.pool._verifier) == 4 * 64
     assert home.pool.gossip_check("peer", batches[0]) is True
     assert home.pool.gossip_check("other", batches[4]) is True
     assert home.pool.gossip_check("peer", batches[4]) is True

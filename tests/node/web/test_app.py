@@ -7,6 +7,7 @@ import pytest
 
 from market.errors import QueryError
 from node.errors import AbsentError, ControlError, UnknownError
+from node.web import routes
 from node.web.app import Access
 from node.web.guard import (
     ADDRESSES_MAX,
@@ -173,6 +174,13 @@ async def test_its_own_pages_may_ask() -> None:
     async with serving(answering(status={})) as client:
         headers = {"host": "LOCALHOST:4680", "origin": "http://localhost:4680"}
         assert (await client.get("/v1/status", headers=headers)).status_code == 200
+
+
+async def test_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "ANSWER_BYTES_MAX", 20)
+    async with serving(answering(status={"name": "x" * 20})) as client:
+        answer = await client.get("/v1/status")
+        assert (answer.status_code, answer.json()["code"]) == (422, "too_large")
 
 
 async def test_bodies_are_bounded_before_they_are_read() -> None:

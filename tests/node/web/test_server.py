@@ -252,6 +252,16 @@ def test_a_certificate_that_has_expired_is_said(
     assert "expired on" in caplog.text
 
 
+async def test_a_head_that_does_not_end_is_refused() -> None:
+    async with listening() as server:
+        reader, writer = await connect(server)
+        start = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: "
+        writer.write(start + b"x" * module.HEADER_BYTES_MAX)
+        async with asyncio.timeout(PATIENCE_S):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 4")
+        writer.close()
+
+
 async def test_who_connects_and_says_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SILENCE_S", 0.01)
     async with listening() as server:
