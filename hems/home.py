@@ -113,8 +113,11 @@ class HomeEnergyManager:
     ) -> None:
         self.config = config
         self.zone = civil.zone_of(config.zone)
-        opened = source if source is not None else open_source(config.source, self.zone)
-        self.source = opened if isinstance(opened, CheckedSource) else CheckedSource(opened)
+        if source is None:
+            # Of a file that is replayed there is no meter to look at: what is found warns nobody.
+            opened = open_source(config.source, self.zone)
+            source = CheckedSource(opened, level=logging.INFO)
+        self.source = source if isinstance(source, CheckedSource) else CheckedSource(source)
         battery = config.battery
         if state is None:
             state = HomeState(battery.end_uwh if battery is not None else 0)

@@ -20,6 +20,8 @@ RESTART_AFTER_S: Final = 1.0
 RESTARTS_MAX: Final = 20
 STOP_TIMEOUT_S: Final = 10.0
 LOG_TAIL_CHARS: Final = 2_000
+# What a home says of its readings is for its own log: no home ever stopped for it.
+SENSORS: Final = " commonwatt.sensors: "
 
 
 class GridError(StartError):
@@ -130,12 +132,12 @@ class HomeProcess:
             await self._spawn()
 
     def last_words(self) -> str:
-        """Return the last line of the log."""
+        """Return the last line of the log that may say why a home does not go on."""
         try:
             text = self.log_path.read_text(errors="replace")[-LOG_TAIL_CHARS:]
         except OSError:
             return "no log"
-        lines = [line for line in text.splitlines() if line.strip()]
+        lines = [line for line in text.splitlines() if line.strip() and SENSORS not in line]
         return lines[-1] if lines else "it said nothing"
 
 

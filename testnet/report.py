@@ -178,6 +178,7 @@ def node_row(
     """Return what a node has said of itself last, and at the common height."""
     height, root = at.get(name, (None, None))
     told = status or {}
+    home = told.get("home") or {}
     return {
         "id": name,
         "height": height,
@@ -187,6 +188,10 @@ def node_row(
         "uptime_s": told.get("uptime_s"),
         "peers": len(told["peers"]) if told else None,
         "restarts": restarts.get(name, 0),
+        # Since the home began; None for a node without one.
+        "bought_wh": home.get("bought_wh"),
+        "sold_wh": home.get("sold_wh"),
+        "saved_micro": home.get("saved_micro"),
     }
 
 

@@ -33,7 +33,9 @@ class Faults:
         self.counts: dict[str, int] = {}
         self._last_ms: dict[str, int] = {}
 
-    def note(self, channel: str, kind: str, starts_ms: IntArray) -> None:
+    def note(
+        self, channel: str, kind: str, starts_ms: IntArray, level: int = logging.WARNING
+    ) -> None:
         """Note the steps at which a channel (`load`, `tariff`, a device by name) has a fault."""
         key = f"{channel}_{kind}"
         last_ms = self._last_ms.get(key)
@@ -43,7 +45,8 @@ class Faults:
         self._last_ms[key] = int(fresh[-1])
         self.counts[key] = self.counts.get(key, 0) + len(fresh)
         if last_ms is None or fresh[0] - last_ms > DAY_MS:
-            log.warning(
+            log.log(
+                level,
                 "%s: %s, %d of its readings to %s: %s",
                 self.name,
                 channel,
@@ -79,10 +82,15 @@ class CheckedSource:
     inner : Source
     faults : Faults, optional
         Where what is found is counted.
+    level : int
+        At which it is logged.
     """
 
-    def __init__(self, inner: Source, faults: Faults | None = None) -> None:
+    def __init__(
+        self, inner: Source, faults: Faults | None = None, level: int = logging.WARNING
+    ) -> None:
         self.inner = inner
+        self._level = level
         self.faults = faults if faults is not None else Faults()
         self._track: _Track | None = None
 
@@ -134,7 +142,8 @@ class CheckedSource:
         for channel, faults in (("load", got.load_fault), ("pv", got.pv_fault)):
             for code in np.unique(faults[begun]):
                 if code != GOOD and (channel, KINDS[code]) != ("pv", "missing"):
-                    self.faults.note(channel, KINDS[code], starts[begun & (faults == code)])
+                    at = starts[begun & (faults == code)]
+                    self.faults.note(channel, KINDS[code], at, self._level)
 
 
 class _Track:

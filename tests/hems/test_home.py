@@ -1,5 +1,6 @@
 """A home's manager through whole days: what it promises to the market and what then happens."""
 
+import logging
 from datetime import UTC, datetime
 
 import msgspec
@@ -193,6 +194,22 @@ def test_nothing_is_offered_where_the_grid_leaves_no_room() -> None:
     assert manager(200, 0).plan_slot(START_MS, SLOT_MS, level).orders == []
     below = MarketView(lambda _: 50_000, 100_000)
     assert manager(0, 200).plan_slot(START_MS, SLOT_MS, below).orders == []
+
+
+@pytest.mark.parametrize(("replayed", "level"), [(True, "INFO"), (False, "WARNING")])
+def test_only_a_live_homes_readings_warn(
+    replayed: bool,
+    level: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("hems.home.open_source", lambda source, zone: Fixed(-20, 0))
+    config = HomeConfig(source=CommunityHome(home=0))
+    home = HomeEnergyManager(config, source=None if replayed else Fixed(-20, 0))
+    with caplog.at_level(logging.INFO, logger="commonwatt.sensors"):
+        home.source.window(START_MS, START_MS + 4 * SLOT_MS, SLOT_MS)
+    assert home.faults == {"load_negative": 4}
+    assert [record.levelname for record in caplog.records] == [level]
 
 
 def holed(at_ms: int) -> int | None:

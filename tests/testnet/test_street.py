@@ -149,6 +149,17 @@ def test_one_home_serves_its_dashboard_where_a_port_is_free(tmp_path: Path) -> N
     assert (web.dashboard, address) == (True, f"http://{web.listen}/")
 
 
+def test_last_words_are_those_that_may_say_why(tmp_path: Path) -> None:
+    process = HomeProcess("home-01", tmp_path)
+    assert process.last_words() == "no log"
+    process.log_path.write_text("")
+    assert process.last_words() == "it said nothing"
+    said = "ERROR   commonwatt.daemon: no address to listen on"
+    doubt = "WARNING commonwatt.sensors: home: pv, 1 of its readings"
+    process.log_path.write_text(f"10:00 {said}\n10:01 {doubt}\n\n")
+    assert process.last_words() == f"10:00 {said}"
+
+
 def test_a_homes_own_address_holds(tmp_path: Path) -> None:
     (tmp_path / "node.toml").write_text('[node]\n[web]\nlisten = "127.0.0.1:4999"\n')
     process = HomeProcess("home-01", tmp_path)
