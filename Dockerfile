@@ -24,8 +24,9 @@ COPY hems ./hems
 COPY study ./study
 COPY node ./node
 COPY testnet ./testnet
-RUN /opt/uv/bin/uv pip install --quiet --no-cache --compile-bytecode --no-deps --no-build-isolation \
-    --python /opt/uv/bin/python --target /opt/source .
+# Built by what is pinned in /opt/uv; installed for the Python that runs it, whose path its command names.
+RUN /opt/uv/bin/uv build --quiet --no-cache --wheel --no-build-isolation --python /opt/uv/bin/python --out-dir /wheel . \
+    && /opt/uv/bin/uv pip install --quiet --no-cache --compile-bytecode --no-deps --target /opt/source /wheel/*.whl
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="Commonwatt" org.opencontainers.image.licenses="Apache-2.0"

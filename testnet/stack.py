@@ -24,6 +24,7 @@ PREFIX: Final = "commonwatt"
 SETTINGS: Final = "/etc/commonwatt"
 SECRETS: Final = "/run/secrets"
 WORK: Final = "/home-data"
+SCRATCH: Final = "/tmp"  # noqa: S108 - a container's own  # nosec B108
 STREET: Final = "/street"
 JOIN_NAME: Final = "operator.join"
 # From its process's start to a node's first answer, on a slow host; for the engine's patience.
@@ -191,7 +192,7 @@ class _Stack:
             "networks": ["grid"],
             "volumes": [
                 {"type": "volume", "source": volume, "target": WORK},
-                {"type": "tmpfs", "target": "/tmp"},  # noqa: S108 - a container's own  # nosec B108
+                {"type": "tmpfs", "target": SCRATCH},
             ],
             "deploy": deploy,
         }

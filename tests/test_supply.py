@@ -77,8 +77,11 @@ def test_the_container_is_made_of_the_pins_only() -> None:
     assert [line.split()[-1] for line in pinned_installs] == ["build-pins.txt", "pins.txt"]
     # The third is our own text, built by what is pinned, which nobody fetches beside it.
     (own,) = [line for line in installs if line not in pinned_installs]
-    assert {"--no-deps", "--no-build-isolation", "."} <= set(own.split())
-    assert own.split()[-1] == "."
+    assert "--no-deps" in own.split()
+    assert own.split()[-1] == "/wheel/*.whl"
+    (build,) = re.findall(r"uv build [^&\n]*", dockerfile)
+    assert {"--no-build-isolation", "--out-dir", "/wheel"} <= set(build.split())
+    assert build.split()[-1] == "."
     # What the build wants of this directory it is shown.
     shown = (ROOT / ".dockerignore").read_text()
     assert all(f"!deploy/{line.split()[-1]}\n" in shown for line in pinned_installs)

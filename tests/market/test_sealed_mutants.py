@@ -193,8 +193,7 @@ MUTANTS: Final[dict[str, tuple[str, str, str, Callable[[], None]]]] = {
     ),
     "E12 with nobody": (
         "sealed",
-        'over = [slot for slot in kv_get("open") if gate_ms(rules, slot) + rules["reveal_ms"] '
-        "<= market_ms]",
+        'over = [slot for slot in opened if gate_ms(rules, slot) + rules["reveal_ms"] <= market_ms]',
         "over = []",
         tests.test_what_is_not_revealed_is_the_communitys,
     ),

@@ -350,8 +350,11 @@ def prices_chart(rows: Sequence[Row], local: Local, currency: str, slot_ms: int)
         frame = Frame(size, edges[0], edges[-1], 0, top)
         yield axis_y(frame, number, price_unit(currency))
         yield axis_x(frame, hours(local, edges[0], edges[-1], _every(edges, size)))
-        for column, kind, _ in columns:
-            yield steps(frame, edges, [row[column] / CENT for row in rows], f"line c-{kind}")
+        # The suggested price is often one of the grid's: dashes above it show both.
+        for column, kind, _ in reversed(columns):
+            dashed = "" if kind == "street" else " dashed"
+            values = [row[column] / CENT for row in rows]
+            yield steps(frame, edges, values, f"line{dashed} c-{kind}")
         yield tips(frame, edges, [told(row) for row in rows])
 
     return join(
