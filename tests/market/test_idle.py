@@ -10,10 +10,11 @@ from unittest.mock import patch
 
 import pytest
 
-from market import carbon, client, contracts, governance, idle
+from market import carbon, client, governance, idle
 from market.app import Application
 from market.client import sealed
 from market.vm.journal import Journal, State
+from tests.market.mutated import mutate
 from tests.market.street import (
     GATE_MS,
     HOME_KEYS,
@@ -426,14 +427,7 @@ MUTANTS: Final[dict[str, tuple[str, str, str, Callable[[], None]]]] = {
 def test_work_that_is_passed_over_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     contract, old, new, missed_by = MUTANTS[name]
     missed_by()
-    source = contracts.source
-    assert source(contract).count(old) == 1, (old, source(contract).count(old))
-
-    def mutated(wanted: str) -> str:
-        text = source(wanted)
-        return text.replace(old, new) if wanted == contract else text
-
-    monkeypatch.setattr(contracts, "source", mutated)
+    mutate(monkeypatch, contract, old, new)
     with pytest.raises(AssertionError, match="passed over and had work"):
         missed_by()
 

@@ -8,9 +8,9 @@ from typing import Final
 
 import pytest
 
-from market import contracts
 from market.errors import InvariantError
 from tests.market import test_sealed as tests
+from tests.market.mutated import mutate
 
 SPEC: Final = Path(__file__).parents[2] / "docs" / "spec" / "market.md"
 refused = tests.test_refused
@@ -193,7 +193,8 @@ MUTANTS: Final[dict[str, tuple[str, str, str, Callable[[], None]]]] = {
     ),
     "E12 with nobody": (
         "sealed",
-        'over = [slot for slot in opened if gate_ms(rules, slot) + rules["reveal_ms"] <= market_ms]',
+        'over = [slot for slot in opened if gate_ms(rules, slot) + rules["reveal_ms"] '
+        "<= market_ms]",
         "over = []",
         tests.test_what_is_not_revealed_is_the_communitys,
     ),
@@ -247,13 +248,6 @@ def test_each_rule_of_the_page_has_a_mutant() -> None:
 def test_without_a_rule_its_test_fails(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     contract, old, new, noticed_by = MUTANTS[name]
     noticed_by()
-    source = contracts.source
-    assert source(contract).count(old) == 1, (old, source(contract).count(old))
-
-    def mutated(wanted: str) -> str:
-        text = source(wanted)
-        return text.replace(old, new) if wanted == contract else text
-
-    monkeypatch.setattr(contracts, "source", mutated)
+    mutate(monkeypatch, contract, old, new)
     with pytest.raises((AssertionError, InvariantError)):
         noticed_by()

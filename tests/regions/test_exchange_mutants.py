@@ -5,8 +5,8 @@ from typing import Final
 
 import pytest
 
-from market import contracts
 from market.errors import InvariantError
+from tests.market.mutated import mutate
 from tests.regions import test_exchange as tests
 from tests.regions.test_exchange_model import Run
 
@@ -230,13 +230,6 @@ MUTANTS: Final[dict[str, tuple[str, str, str, Callable[[], None]]]] = {
 @pytest.mark.parametrize("name", MUTANTS)
 def test_without_a_rule_its_test_fails(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     contract, old, new, noticed_by = MUTANTS[name]
-    source = contracts.source
-    assert source(contract).count(old) == 1, (old, source(contract).count(old))
-
-    def mutated(wanted: str) -> str:
-        text = source(wanted)
-        return text.replace(old, new) if wanted == contract else text
-
-    monkeypatch.setattr(contracts, "source", mutated)
+    mutate(monkeypatch, contract, old, new)
     with pytest.raises((AssertionError, InvariantError)):
         noticed_by()

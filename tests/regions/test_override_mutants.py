@@ -6,8 +6,8 @@ from typing import Final
 import pytest
 
 from consensus.errors import AuthoritySetError
-from market import contracts
 from market.errors import QueryError
+from tests.market.mutated import mutate
 from tests.regions import test_override as override
 from tests.regions import test_unanchored as unanchored
 
@@ -138,15 +138,6 @@ MUTANTS: Final[dict[str, tuple[str, str, str, Callable[[], None]]]] = {
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_rule_left_out_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     contract, there, instead, noticing = MUTANTS[name]
-    text = contracts.source
-
-    def mutated(wanted: str) -> str:
-        found = text(wanted)
-        if wanted != contract:
-            return found
-        assert found.count(there) == 1, f"{there!r} stands {found.count(there)} times in {contract}"
-        return found.replace(there, instead)
-
-    monkeypatch.setattr(contracts, "source", mutated)
+    mutate(monkeypatch, contract, there, instead)
     with pytest.raises((AssertionError, QueryError, AuthoritySetError)):
         noticing()
