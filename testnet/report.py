@@ -18,6 +18,9 @@ from testnet.street import Street
 # Of a report: each must be true, or something is broken.
 PROMISES: Final = ("money_conserved", "state_roots_equal", "energy_balanced", "bills_add_up")
 
+# Asked once, when all is over: on a busy machine the whole report would be lost with one late answer.
+ANSWER_TIMEOUT_S: Final = 30.0
+
 
 class Observations:
     """What has been seen of the homes so far."""
@@ -286,7 +289,9 @@ async def _status(street: Street, name: str) -> dict[str, Any] | None:
 
 
 async def _ask(street: Street, name: str, question: str, **arguments: Any) -> Any:
-    return await ask(street.home(name) / DATA_NAME, question, **arguments)
+    return await ask(
+        street.home(name) / DATA_NAME, question, timeout_s=ANSWER_TIMEOUT_S, **arguments
+    )
 
 
 def _last_s(moments_s: Sequence[float | None]) -> float | None:
