@@ -18,7 +18,7 @@ from testnet.street import Street
 # Of a report: each must be true, or something is broken.
 PROMISES: Final = ("money_conserved", "state_roots_equal", "energy_balanced", "bills_add_up")
 
-# Asked once, when all is over: on a busy machine the whole report would be lost with one late answer.
+# Asked once, when all is over: one late answer would lose the whole report.
 ANSWER_TIMEOUT_S: Final = 30.0
 
 
