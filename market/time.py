@@ -9,6 +9,8 @@ time: the first millisecond at which the market's clock has reached the moment i
 from typing import Final, NamedTuple
 
 MINUTE_MS: Final = 60_000
+# What can be told as a date; the last day of the year 9999 is left to time zones.
+CALENDAR_END_MS: Final = 253_402_214_400_000
 
 
 class Clock(NamedTuple):

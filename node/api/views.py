@@ -20,13 +20,12 @@ from market.app import Application
 from market.client.finality import finality_of_slot
 from market.errors import QueryError
 from market.genesis import MECHANISMS_WITH_ORDERS
+from market.time import CALENDAR_END_MS
 from node.api.control import Answer, integer
 from node.errors import AbsentError, UnknownError
 from wire.keys import is_address
 
 SLOT_MAX: Final = 10**9
-# The last day of the year 9999 is left to time zones.
-CALENDAR_END_MS: Final = 253_402_214_400_000
 BOOK_SLOTS_MAX: Final = 8
 PRICES_SLOTS_MAX: Final = 96
 REQUESTS_MAX: Final = 100

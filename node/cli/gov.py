@@ -121,12 +121,14 @@ def print_done(done: dict[str, Any], as_json: bool, sentence: str) -> None:
 
 
 def _print_overview(found: dict[str, Any]) -> None:
+    from node.cli.tables import clean
+
     epoch = found["epoch"]
     typer.echo(
         f"epoch {epoch['epoch']}, blocks {epoch['first_height']} to {epoch['last_height']}; "
         f"{epoch['quorum']} of {len(epoch['addresses'])} authorities decide"
     )
-    names = {member["address"]: member["name"] or "" for member in found["members"]}
+    names = {member["address"]: clean(member["name"] or "") for member in found["members"]}
     width = max(map(len, names.values()), default=0) + 2
     for member in found["members"]:
         state = "convicted" if member["convicted"] else member["seat"]

@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
+from market.time import CALENDAR_END_MS
 from node.durable import create_file
 from node.errors import ConfigError, PeerError
 from node.genesis import GENESIS_HASH_BYTES, Genesis
@@ -41,8 +42,6 @@ ADDRESSES_MAX: Final = 16
 ADDRESS_CHARS_MAX: Final = 256
 DAYS_MAX: Final = 90
 DAY_MS: Final = 86_400_000
-# What can be told as a date.
-UNTIL_MS_MAX: Final = 253_402_214_400_000
 _DOMAIN: Final = b"commonwatt/invitation/1\0"
 
 
@@ -62,7 +61,7 @@ class Invitation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ]
     psk: Annotated[str, Meta(pattern=f"^([0-9a-f]{{{2 * PSK_BYTES}}})?$")]
     door: Annotated[str, _hex_of(SEED_BYTES)]
-    until_ms: Annotated[int, Meta(ge=0, le=UNTIL_MS_MAX)]
+    until_ms: Annotated[int, Meta(ge=0, le=CALENDAR_END_MS)]
     regulator: Annotated[str, _hex_of(PUBLIC_KEY_BYTES)]
     signature: Annotated[str, _hex_of(SIGNATURE_BYTES)]
 

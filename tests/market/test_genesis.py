@@ -3,8 +3,9 @@
 import msgspec
 import pytest
 
+from market import contracts
 from market.errors import ParamsError
-from market.genesis import HomeEntry, MarketParams
+from market.genesis import LIMITS_MAX, HomeEntry, MarketParams
 from tests.market.street import FEED_IN, HOME_KEYS, REGULATOR, SLOT_MS, START_MS, params
 from wire.codec import decode, encode
 
@@ -91,3 +92,7 @@ def test_an_entry_needs_no_battery() -> None:
     entry = HomeEntry(key.address, key.derive("meter").address, "a", "consumer", 1, 0)
     assert (entry.battery_wh, entry.pv_w, entry.balance_micro) == (0, 0, 0)
     assert REGULATOR.address != entry.address
+
+
+def test_no_more_prices_can_count_than_are_remembered() -> None:
+    assert f"\nLIMITS_MAX = {LIMITS_MAX}\n" in contracts.source("matching")

@@ -10,6 +10,7 @@ import cli
 import node.api.control
 import node.api.registrar
 import node.cli.community
+import node.cli.gov
 import node.cli.region
 from node.config import Config
 
@@ -40,3 +41,18 @@ def test_a_strangers_name_makes_no_line(
     (line,) = shown.output.splitlines()
     assert line.isprintable()
     assert "attic" in line
+
+
+def test_an_authoritys_name_makes_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    member = {
+        "address": "cw" + "0f" * 20, "name": EVIL, "seat": "seated", "convicted": False,
+        "bond_micro": 0, "signed": 1,
+    }  # fmt: skip
+    epoch = {"epoch": 0, "first_height": 1, "last_height": 9, "quorum": 1, "addresses": ["a"]}
+    found = {"epoch": epoch, "members": [member], "blocks_shown": 1}
+    node.cli.gov._print_overview({**found, "parameters": [], "proposals": []})
+    lines = capsys.readouterr().out.splitlines()
+    # Not that what follows a break in the name looks like an authority of its own.
+    (line,) = [one for one in lines if "attic" in one or "trusted" in one]
+    assert line.isprintable()
+    assert line.endswith("signed 1 of the last 1 blocks")

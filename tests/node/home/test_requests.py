@@ -1,9 +1,9 @@
 """Offers to the requests of others."""
 
 from hems.bid import Order
-from market import client
+from market import client, contracts
 from market.client import Call
-from node.home.requests import Requests
+from node.home.requests import OFFERS_TO_ONE_MAX, Requests
 from tests.market.street import SLOT, SLOT_MS, START_MS, Street, params
 
 START = SLOT * SLOT_MS
@@ -109,3 +109,7 @@ def test_no_more_offers_go_to_a_request_than_it_takes_of_a_home() -> None:
     assert sorted(call.args["request"] for call in calls) == [1] * 4 + [2] * 4
     assert sorted(price for _, _, price in told(calls)) == [90_000 + 1_000 * n for n in range(8)]
     assert all(street.home(3, call).code == "ok" for call in calls)
+
+
+def test_a_home_knows_how_many_offers_the_contract_takes() -> None:
+    assert f"\nOFFERS_PER_HOME_MAX = {OFFERS_TO_ONE_MAX}\n" in contracts.source("requests")
